@@ -1,0 +1,316 @@
+"""What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Store`,
+:class:`ContextType` and :class:`Middleware`, with the values that they take and give.
+
+All of them are protocols: a class implements one by having its methods, and inherits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, runtime_checkable
+
+from mcp_server.messages import (
+    ContextEntry,
+    Embeddings,
+    FinishReason,
+    GenerationConfig,
+    Logprob,
+    MCPSession,
+    Message,
+    Model,
+    Struct,
+    Tool,
+    ToolChoice,
+    Turn,
+    Usage,
+)
+
+# -- providers --------------------------------------------------------------------------------------------------------
+
+
+class GenerateRequest(Struct):
+    """What a provider is asked to answer: a conversation, or a raw prompt."""
+
+    model: str
+    """The provider's own name of the model."""
+    messages: tuple[Message, ...] = ()
+    """The conversation, oldest first, system messages at its head; empty for a completion."""
+    prompt: str | None = None
+    """The raw text to go on from; ``None`` for a chat."""
+    suffix: str = ""
+    """The text that follows what is to be written; only with ``prompt``."""
+    config: GenerationConfig = GenerationConfig()
+    """The knobs."""
+    tools: tuple[Tool, ...] = ()
+    """What the model may call."""
+    tool_choice: ToolChoice = ToolChoice()
+    """Whether it must."""
+    provider_options: Mapping[str, Any] = {}
+    """Passed on as it is."""
+
+
+class TextDelta(Struct):
+    """A piece of the answer's text."""
+
+    text: str
+    """Never empty, and never half a character."""
+    logprobs: tuple[Logprob, ...] = ()
+    """One a token of the piece, if asked for."""
+
+
+class ReasoningDelta(Struct):
+    """A piece of what the model thinks."""
+
+    text: str
+    """Never empty."""
+
+
+class RefusalDelta(Struct):
+    """A piece of the words in which the model declines."""
+
+    text: str
+    """Never empty."""
+
+
+class ToolCallStart(Struct):
+    """The model begins a tool call."""
+
+    id: str
+    """Names the call."""
+    name: str
+    """The tool."""
+
+
+class ToolArgumentsDelta(Struct):
+    """A piece of the arguments of the tool call ``id``; calls may be written side by side."""
+
+    id: str
+    """The :class:`ToolCallStart` that it belongs to."""
+    text: str
+    """A piece of the text of a JSON object."""
+
+
+class Finish(Struct):
+    """The end of the answer: always the last event, and only of an answer that is whole."""
+
+    reason: FinishReason = FinishReason.STOP
+    """Why the model stopped."""
+    usage: Usage | None = None
+    """What the provider reports; ``None`` if it reports nothing."""
+
+
+ProviderEvent = str | TextDelta | ReasoningDelta | RefusalDelta | ToolCallStart | ToolArgumentsDelta | Finish
+"""What a provider yields; a ``str`` is short for a :class:`TextDelta`."""
+
+
+class Provider(Protocol):
+    """Answers chats and completions.
+
+    ``generate`` yields the answer as it comes and a :class:`Finish` at its end; an answer that ends without one counts
+    as cut. It is an async generator: closing it, or cancelling the task that reads it, stops the work at the provider
+    before the next token. Failures are raised from :mod:`mcp_server.errors`: a
+    :class:`~mcp_server.errors.ProviderError`, :class:`~mcp_server.errors.ContextTooLong` or
+    :class:`~mcp_server.errors.UnsupportedByModel`.
+    """
+
+    def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
+        """Answer ``request``; any number of calls may run at once."""
+        ...
+
+    async def models(self) -> Sequence[Model]:
+        """What it can answer with, and in which state that is. Cheap: it loads nothing and spends no tokens."""
+        ...
+
+    async def close(self) -> None:
+        """Stop what runs and give back what it holds. It is not used afterwards."""
+        ...
+
+
+class EmbedRequest(Struct):
+    """Texts to turn into vectors."""
+
+    model: str
+    """The provider's own name of the model."""
+    inputs: tuple[str, ...]
+    """At least one text."""
+    dimensions: int | None = None
+    """The wished length of the vectors, for models that can shorten them."""
+    provider_options: Mapping[str, Any] = {}
+    """Passed on as it is."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A provider that also makes embeddings."""
+
+    async def embed(self, request: EmbedRequest, /) -> Embeddings:
+        """One vector an input, in order. Raises as :class:`Provider` does."""
+        ...
+
+
+@runtime_checkable
+class TokenCounter(Protocol):
+    """A provider that can say how long a prompt is."""
+
+    async def count_tokens(self, request: GenerateRequest, /) -> int:
+        """The number of tokens of the whole prompt as the model will read it, template included."""
+        ...
+
+
+# -- stores -----------------------------------------------------------------------------------------------------------
+
+
+class Change(Struct):
+    """What one atomic step writes; whatever is unset stays as it is."""
+
+    session: MCPSession | None = None
+    """The session as it is to be. One with another ``uid`` takes the place of the old one, whose messages and turns go."""
+    delete: bool = False
+    """Remove the session, its messages and its turns."""
+    append: tuple[Message, ...] = ()
+    """Messages for the end of the session's history, their ``index`` set."""
+    turn: Turn | None = None
+    """A turn to create or replace."""
+    read_last: int = 0
+    """How many messages from the end of the history, as it was before this step, to return with it."""
+
+
+class Changed(Struct):
+    """What a step did."""
+
+    change: Change
+    """What was written."""
+    messages: tuple[Message, ...] = ()
+    """What ``read_last`` asked for, oldest first."""
+
+
+class SessionQuery(Struct):
+    """Which sessions to list, in the order of their creation."""
+
+    tenant: str
+    """Whose."""
+    now: int
+    """Those that have expired at this time are left out."""
+    limit: int
+    """At most so many."""
+    labels: Mapping[str, str] = {}
+    """Only those that carry all of these."""
+    newest_first: bool = False
+    """The order."""
+    after: tuple[int, str] | None = None
+    """Begin behind the session with this ``(create_time, uid)``."""
+
+
+class Store(Protocol):
+    """Keeps sessions, their messages and their turns.
+
+    Every write is one call of :meth:`change`, and it is atomic and durable when that returns. What is read is what was
+    last written. Failures to read or write raise :class:`~mcp_server.errors.StoreUnavailable`; a store that cannot be
+    opened raises :class:`~mcp_server.errors.ConfigError` and is left as it was found.
+    """
+
+    async def open(self) -> None:
+        """Make ready for use."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and give back what is held."""
+        ...
+
+    async def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change], /) -> Changed:
+        """Read the session with id ``session``, let ``decide`` say what to write, and write it, with nothing in between.
+
+        ``decide`` is a quick function without side effects, since it may run on another thread and more than once. What
+        it raises is raised here, and then nothing was written. It is given ``None`` where there is no such session (also
+        for ``session=""``: a turn without a session), and what has expired as it is stored.
+        """
+        ...
+
+    async def session(self, tenant: str, session: str, /) -> MCPSession | None:
+        """The session with that id, expired or not."""
+        ...
+
+    async def sessions(self, query: SessionQuery, /) -> Sequence[MCPSession]:
+        """The sessions that fit, their ``context`` and ``metadata`` left out."""
+        ...
+
+    async def messages(self, tenant: str, uid: str, start: int, stop: int, /) -> Sequence[Message]:
+        """The messages with ``start <= index < stop`` of the session with that ``uid``, in order."""
+        ...
+
+    async def turn(self, tenant: str, turn: str, /) -> Turn | None:
+        """The turn with that id."""
+        ...
+
+    async def expired(self, now: int, limit: int, /) -> Sequence[tuple[str, str]]:
+        """Up to ``limit`` sessions whose ``expire_time`` has passed, as ``(tenant, id)``, the oldest first."""
+        ...
+
+    async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
+        """Up to ``limit`` turns, queued or running, that another process than ``owner`` left behind."""
+        ...
+
+    async def forget_turns(self, before: int, limit: int, /) -> int:
+        """Remove up to ``limit`` turns that ended before that time, and say how many went."""
+        ...
+
+    async def counts(self, now: int, /) -> Mapping[str, int]:
+        """How many there are, for the metrics: ``{"sessions": n}``; expired ones do not count."""
+        ...
+
+
+# -- context ----------------------------------------------------------------------------------------------------------
+
+
+class ContextType(Protocol):
+    """A kind of context entry: what a valid one looks like, and how a model reads it.
+
+    A plug-in registers an instance under the entry point group ``contextprotocol.context_types``; the entry point's name
+    is the type's name.
+    """
+
+    def validate(self, entry: ContextEntry, /) -> str | None:
+        """What is wrong with the entry, for its author to read, or ``None``."""
+        ...
+
+    def render(self, name: str, entry: ContextEntry, /) -> str:
+        """The entry as a piece of the prompt."""
+        ...
+
+
+# -- middleware -------------------------------------------------------------------------------------------------------
+
+
+class Call:
+    """One call to the server while it runs, on either edge.
+
+    Attributes:
+        service: the full name of the service, for example ``contextprotocol.v1.ChatService``.
+        method: the method's name, for example ``StreamChat``.
+        kind: ``unary`` or ``server_stream``.
+        peer: where the call came from.
+        metadata: the caller's metadata; of repeated keys the last.
+        tenant: whose data the call works on; authentication sets it.
+        reason: how the call ended: ``None`` while it runs, ``OK``, or the ``reason`` of an error.
+        code: the status that the edge reports, by gRPC's name: ``OK``, ``NOT_FOUND`` …
+        turn: the full name of the turn that the call started or read, or empty.
+    """
+
+    __slots__ = ("code", "kind", "metadata", "method", "peer", "reason", "service", "tenant", "turn")
+
+    def __init__(self, *, service: str, method: str, kind: str, peer: str, metadata: Mapping[str, str]) -> None:
+        self.service = service
+        self.method = method
+        self.kind = kind
+        self.peer = peer
+        self.metadata = metadata
+        self.tenant = "default"
+        self.reason: str | None = None
+        self.code = ""
+        self.turn = ""
+
+
+Middleware = Callable[[Call], AbstractAsyncContextManager[None]]
+"""Entered around each call, outermost first. ``reason`` and ``code`` are set when it is left. It may refuse the call by
+raising an :class:`~mcp_server.errors.MCPError`."""
