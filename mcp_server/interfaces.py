@@ -1,5 +1,5 @@
 """What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Store`,
-:class:`ContextType` and :class:`Middleware`, with the values that they take and give.
+:class:`ContextType`, :class:`Middleware` and :class:`TurnObserver`, with the values that they take and give.
 
 All of them are protocols: a class implements one by having its methods, and inherits nothing.
 """
@@ -314,3 +314,18 @@ class Call:
 Middleware = Callable[[Call], AbstractAsyncContextManager[None]]
 """Entered around each call, outermost first. ``reason`` and ``code`` are set when it is left. It may refuse the call by
 raising an :class:`~mcp_server.errors.MCPError`."""
+
+
+class TurnObserver(Protocol):
+    """Is told of every turn, once when it begins and once when it has ended: metrics, logs, books.
+
+    It must be quick and must not raise.
+    """
+
+    def turn_started(self, turn: Turn, /) -> None:
+        """A turn has begun."""
+        ...
+
+    def turn_ended(self, turn: Turn, /) -> None:
+        """A turn has ended: ``state``, ``usage``, ``attempts`` and ``error`` are final."""
+        ...
