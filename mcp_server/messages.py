@@ -360,9 +360,14 @@ class MCPSession(Struct):
     claim: Claim | None = None
     """The turn that runs on it."""
     fence: int = 0
-    """The number of the newest claim."""
+    """The number of the newest claim; it only grows."""
     parent: str = ""
     """The id of the session it was forked from."""
+
+    @property
+    def name(self) -> str:
+        """The full resource name."""
+        return f"sessions/{self.id}"
 
     def expired(self, now: int) -> bool:
         """Whether it has ended at time ``now``. A turn that runs prevents it."""
@@ -455,8 +460,6 @@ class Turn(Struct):
     """The id of its session, or empty."""
     session_uid: str = ""
     """The uid of its session, or empty."""
-    request: bytes = b""
-    """The request in the canonical form of its edge."""
     start_time: int | None = None
     """When its first attempt began."""
     end_time: int | None = None
@@ -475,7 +478,13 @@ class Turn(Struct):
     """Why it did not succeed."""
     owner: str = ""
     """The process that runs it."""
-    reserved_sequence: int = 0
-    """No event of it has a greater number."""
-    log: bytes = b""
-    """Its events, as :mod:`mcp_server.turns` packs them; empty while it runs."""
+
+    @property
+    def name(self) -> str:
+        """The full resource name."""
+        return turn_name(self.session, self.id)
+
+
+def turn_name(session: str, turn: str) -> str:
+    """The full resource name of a turn, from the ids of its session (or empty) and its own."""
+    return f"sessions/{session}/turns/{turn}" if session else f"turns/{turn}"

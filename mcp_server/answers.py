@@ -1,0 +1,131 @@
+"""An answer while it is made: from what a provider yields to the events of a turn and, at the end, one message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from mcp_server.errors import ProviderStreamCut
+from mcp_server.events import MAX_DELTA_CHARACTERS, Delta, Event, PartStarted
+from mcp_server.interfaces import (
+    Finish,
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolArgumentsDelta,
+    ToolCallStart,
+)
+from mcp_server.messages import FinishReason, Logprob, Message, Part, Reasoning, Refusal, Role, Text, ToolCall
+
+MAX_OUTPUT_BYTES: Final = 1024 * 1024
+"""The longest answer. One that reaches it ends there, with LENGTH."""
+
+
+class _OpenPart:
+    """One part while it grows."""
+
+    __slots__ = ("id", "kind", "name", "pieces")
+
+    def __init__(self, kind: str, id: str = "", name: str = "") -> None:
+        self.kind = kind
+        self.id = id
+        self.name = name
+        self.pieces: list[str] = []
+
+    def part(self) -> Part:
+        text = "".join(self.pieces)
+        if self.kind == "tool_call":
+            return ToolCall(id=self.id, name=self.name, arguments_json=text)
+        if self.kind == "reasoning":
+            return Reasoning(text=text)
+        return Refusal(text=text) if self.kind == "refusal" else Text(text=text)
+
+
+class Answer:
+    """Takes a provider's events one by one, emits a turn's events, and is the message so far.
+
+    Args:
+        emit: takes each event of the turn.
+    """
+
+    __slots__ = ("_calls", "_emit", "_parts", "bytes", "deltas", "finish")
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self._emit = emit
+        self._parts: list[_OpenPart] = []
+        self._calls: dict[str, int] = {}
+        self.bytes = 0
+        """How much has been generated, in bytes of UTF-8."""
+        self.deltas = 0
+        """How many pieces have come."""
+        self.finish: Finish | None = None
+        """How the provider ended the answer; ``None`` while it has not."""
+
+    def add(self, event: ProviderEvent) -> None:
+        """Take the provider's next event. Once :attr:`finish` is set, nothing more is to be added.
+
+        Raises:
+            ProviderStreamCut: the event makes no sense here.
+        """
+        if type(event) is str:
+            self._extend("text", event)
+        elif type(event) is TextDelta:
+            self._extend("text", event.text, event.logprobs)
+        elif type(event) is Finish:
+            self.finish = event
+        elif type(event) is ReasoningDelta:
+            self._extend("reasoning", event.text)
+        elif type(event) is RefusalDelta:
+            self._extend("refusal", event.text)
+        elif type(event) is ToolCallStart:
+            self._calls[event.id] = self._open("tool_call", event.id, event.name)
+        elif type(event) is ToolArgumentsDelta:
+            index = self._calls.get(event.id)
+            if index is None:
+                raise ProviderStreamCut("the provider sent arguments for a tool call that it had not begun")
+            self._piece(index, event.text)
+        else:
+            raise TypeError(f"a provider yielded {type(event).__name__}, which is no ProviderEvent")
+
+    def message(self, *, model: str) -> Message:
+        """What has been said so far."""
+        parts = tuple([part.part() for part in self._parts])
+        return Message(role=Role.ASSISTANT, parts=parts, model=model)
+
+    def _extend(self, kind: str, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
+        if not text:
+            return
+        last = len(self._parts) - 1
+        if last < 0 or self._parts[last].kind != kind:
+            last = self._open(kind)
+        self._piece(last, text, logprobs)
+
+    def _open(self, kind: str, id: str = "", name: str = "") -> int:
+        self._parts.append(_OpenPart(kind, id, name))
+        part = len(self._parts) - 1
+        self._emit(PartStarted(part=part, kind=kind, tool_call_id=id, tool_name=name))
+        return part
+
+    def _piece(self, index: int, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
+        size = len(text)
+        if not text.isascii():
+            # A lone surrogate cannot be sent or stored; a provider that made one shows as U+FFFD.
+            encoded = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+            text, size = encoded.decode(), len(encoded)
+        if self.bytes + size > MAX_OUTPUT_BYTES:
+            text = text.encode()[: MAX_OUTPUT_BYTES - self.bytes].decode(errors="ignore")
+            size = len(text.encode())
+            self.finish = Finish(reason=FinishReason.LENGTH)
+            if not text:
+                return
+        self.bytes += size
+        self.deltas += 1
+        part = self._parts[index]
+        part.pieces.append(text)
+        if len(text) <= MAX_DELTA_CHARACTERS:
+            self._emit(Delta(part=index, kind=part.kind, text=text, logprobs=logprobs))
+            return
+        for start in range(0, len(text), MAX_DELTA_CHARACTERS):
+            piece = text[start : start + MAX_DELTA_CHARACTERS]
+            self._emit(Delta(part=index, kind=part.kind, text=piece, logprobs=logprobs if start == 0 else ()))

@@ -1,0 +1,1 @@
+"""The gRPC edge: the contract of ``protos/`` in front of the gateway."""

@@ -1,0 +1,96 @@
+"""The standard health service, with ``List``: the server (``""``), each service by its full name, ``providers/NAME``.
+
+A provider is SERVING as long as one of its models is READY.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from mcp_server.interfaces import Call
+from mcp_server.messages import ModelState
+from mcp_server.routing import Router
+from mcp_server.rpc.edge import PlainStatus, Send
+
+WATCH_INTERVAL = 1.0
+"""Seconds between looks at the providers while somebody watches one."""
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+PROVIDERS = "providers/"
+
+
+class Health:
+    """``grpc.health.v1.Health``.
+
+    Args:
+        services: the full names of the services.
+        router: knows the providers.
+    """
+
+    def __init__(self, services: Iterable[str], router: Router) -> None:
+        self._services = frozenset(("", *services))
+        self._router = router
+        self._serving = False
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    def set_serving(self, serving: bool) -> None:
+        """Whether the server takes calls."""
+        self._serving = serving
+        self._notify()
+
+    def close(self) -> None:
+        """End all watches: an open one would hold up the server's stop."""
+        self._serving, self._closed = False, True
+        self._notify()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def Check(self, call: Call, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
+        status = await self._status(request.service)
+        if status == _UNKNOWN:
+            raise PlainStatus(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service!r}; List names all")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def List(self, call: Call, request: health_pb2.HealthListRequest) -> health_pb2.HealthListResponse:
+        names = [*self._services, *(f"{PROVIDERS}{name}" for name in self._router.providers)]
+        statuses: Mapping[str, health_pb2.HealthCheckResponse] = {
+            name: health_pb2.HealthCheckResponse(status=await self._status(name)) for name in names
+        }
+        return health_pb2.HealthListResponse(statuses=statuses)
+
+    async def Watch(self, call: Call, request: health_pb2.HealthCheckRequest, send: Send) -> None:
+        # The server's own state is announced; a provider's has to be looked at.
+        interval = WATCH_INTERVAL if request.service.startswith(PROVIDERS) else None
+        last: health_pb2.HealthCheckResponse.ServingStatus | None = None
+        while True:
+            changed = self._changed
+            status = await self._status(request.service)
+            if status != last:
+                await send(health_pb2.HealthCheckResponse(status=status))
+                last = status
+            if self._closed:
+                return
+            try:
+                async with asyncio.timeout(interval):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _status(self, name: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+        if name in self._services:
+            return _SERVING if self._serving else _NOT_SERVING
+        provider = name.removeprefix(PROVIDERS)
+        if not name.startswith(PROVIDERS) or provider not in self._router.providers:
+            return _UNKNOWN
+        models = await self._router.models_of(provider)
+        ready = any(model.state is ModelState.READY for model in models)
+        return _SERVING if self._serving and ready else _NOT_SERVING
