@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -229,7 +229,9 @@ def max_batch(route: Route) -> int:
     """The most inputs of one embedding request whose answer still fits a response; 0 for a model that makes none."""
     if not route.model.capabilities.embedding:
         return 0
-    fits = MAX_RESPONSE_BYTES // (4 * route.model.embedding_dimensions + 16) if route.model.embedding_dimensions else 2048
+    fits = (
+        MAX_RESPONSE_BYTES // (4 * route.model.embedding_dimensions + 16) if route.model.embedding_dimensions else 2048
+    )
     return min(route.model.max_batch or 2048, fits, 2048)
 
 
@@ -283,9 +285,9 @@ class _Chat(_TurnWork):
         )
         counter = route.provider
 
-        async def count(messages: tuple[Message, ...]) -> int:
+        async def count(messages: Sequence[Message]) -> int:
             assert isinstance(counter, TokenCounter)
-            return await counter.count_tokens(replace(request, messages=messages))
+            return await counter.count_tokens(replace(request, messages=tuple(messages)))
 
         selection = await select(
             system=system_messages(session, gateway.context_types) if session is not None else (),

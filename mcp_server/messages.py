@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, dataclass_transform
 
 import msgspec
 
@@ -17,6 +17,7 @@ SECOND = 1_000_000_000
 """One second in the unit of every time and duration here."""
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The base of every value: frozen, keyword-only, and stored without its defaults."""
 

@@ -55,7 +55,11 @@ class Catalogue(Struct):
         route = self.routes.get(self.aliases.get(name, name))
         if route is None:
             known = ", ".join(sorted({*self.aliases, *self.routes})[:20])
-            what = f"no provider answers to the model {name!r}" if name else "the call names no model, and there is no default"
+            what = (
+                f"no provider answers to the model {name!r}"
+                if name
+                else "the call names no model, and there is no default"
+            )
             raise ModelNotFound(f"{what}: choose one of {known or 'none'}", metadata={"model": name})
         return route
 

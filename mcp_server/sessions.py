@@ -409,9 +409,7 @@ class MCPSessionManager:
                 metadata={"session": f"sessions/{turn.session}", "turn": turn.name},
             )
         if session.claim is None or session.claim.turn != turn.id:
-            raise TurnCancelled(
-                f"the turn {turn.name} lost its session to a later one", metadata={"turn": turn.name}
-            )
+            raise TurnCancelled(f"the turn {turn.name} lost its session to a later one", metadata={"turn": turn.name})
         return session
 
     def _touched(self, session: MCPSession, *, content: bool = False) -> MCPSession:
@@ -460,7 +458,11 @@ def _check_etag(session: MCPSession, etag: str) -> None:
 def _check_context(context: Mapping[str, ContextEntry], field: str) -> None:
     if len(context) > MAX_CONTEXT_ENTRIES:
         raise InvalidArgument(
-            [Violation(field=field, description=f"{len(context)} entries in all; at most {MAX_CONTEXT_ENTRIES} are kept")]
+            [
+                Violation(
+                    field=field, description=f"{len(context)} entries in all; at most {MAX_CONTEXT_ENTRIES} are kept"
+                )
+            ]
         )
     size = len(msgspec.msgpack.encode(context)) if context else 0
     if size > MAX_CONTEXT_BYTES:

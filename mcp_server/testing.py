@@ -76,9 +76,7 @@ class EchoProvider:
         """How often each letter occurs in each text."""
         vectors = [[float(text.lower().count(chr(97 + index))) for index in range(26)] for text in request.inputs]
         tokens = sum(len(text.split()) for text in request.inputs)
-        return Embeddings(
-            vectors=tuple(vectors), usage=Usage(input_tokens=tokens, source=UsageSource.REPORTED)
-        )
+        return Embeddings(vectors=tuple(vectors), usage=Usage(input_tokens=tokens, source=UsageSource.REPORTED))
 
     async def close(self) -> None:
         """Nothing to do."""

@@ -266,7 +266,8 @@ class LiveTurn:
         error_id = secrets.token_hex(6)
         log.error("turn failed unexpectedly", turn=self.turn.name, error_id=error_id, exc_info=raised)
         return InternalError(
-            f"the turn failed by a fault of the server; its log has more under {error_id}", metadata={"error_id": error_id}
+            f"the turn failed by a fault of the server; its log has more under {error_id}",
+            metadata={"error_id": error_id},
         )
 
 
@@ -336,9 +337,15 @@ class Turns:
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=timeout)
-        for live in list(self._live.values()):
-            live.cancel(
-                Draining("the server stops: send the same request again", metadata={"turn": live.turn.name}, retry_after=1)
-            )
+        self.interrupt()
         if late:
             await asyncio.wait(late)
+
+    def interrupt(self) -> None:
+        """Stop all turns now: each keeps what it has, and can be run again elsewhere."""
+        for live in list(self._live.values()):
+            live.cancel(
+                Draining(
+                    "the server stops: send the same request again", metadata={"turn": live.turn.name}, retry_after=1
+                )
+            )

@@ -69,7 +69,9 @@ class Checks:
         prefix, _, session_id = name.partition("/")
         if prefix == "sessions" and SESSION_ID.fullmatch(session_id):
             return session_id
-        self.fail(field, f"{_shown(name)} is no name of a session: it must be sessions/ID, with an ID {SESSION_ID_RULE}")
+        self.fail(
+            field, f"{_shown(name)} is no name of a session: it must be sessions/ID, with an ID {SESSION_ID_RULE}"
+        )
         return ""
 
     def session_id(self, field: str, session_id: str) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from contextprotocol.v1 import (
     chat_pb2,
     completion_pb2,
+    context_pb2,
     embedding_pb2,
     generation_pb2,
     message_pb2,
@@ -57,9 +58,9 @@ _PARTS_OF_ROLE = {
     Role.TOOL: ("tool_result",),
 }
 _VISIBILITIES = {
-    session_pb2.ContextEntry.VISIBILITY_UNSPECIFIED: Visibility.PROMPT,
-    session_pb2.ContextEntry.VISIBILITY_PROMPT: Visibility.PROMPT,
-    session_pb2.ContextEntry.VISIBILITY_STORED: Visibility.STORED,
+    context_pb2.ContextEntry.VISIBILITY_UNSPECIFIED: Visibility.PROMPT,
+    context_pb2.ContextEntry.VISIBILITY_PROMPT: Visibility.PROMPT,
+    context_pb2.ContextEntry.VISIBILITY_STORED: Visibility.STORED,
 }
 _SESSION_FIELDS = ("labels", "metadata", "system_instruction", "default_model", "ttl", "context")
 _DEFAULT_CONFIG = GenerationConfig()
@@ -144,12 +145,12 @@ def _turn_options(
 
 def _config(checks: Checks, config: generation_pb2.GenerationConfig) -> GenerationConfig:
     def number(field: str, low: float, high: float, *, above: bool = False) -> float | None:
-        if not config.HasField(field):  # type: ignore[arg-type]  # the stub wants literals
+        if not config.HasField(field):
             return None
         return checks.number(f"config.{field}", getattr(config, field), low, high, above=above)
 
     def whole(field: str, low: int, high: int | None = None) -> int | None:
-        if not config.HasField(field):  # type: ignore[arg-type]  # the stub wants literals
+        if not config.HasField(field):
             return None
         return checks.whole(f"config.{field}", getattr(config, field), low, high)
 
@@ -192,9 +193,7 @@ def _json_object(checks: Checks, field: str, text: str) -> None:
 # -- messages ---------------------------------------------------------------------------------------------------------
 
 
-def messages(
-    checks: Checks, field: str, given: Iterable[message_pb2.Message], *, system: bool
-) -> tuple[Message, ...]:
+def messages(checks: Checks, field: str, given: Iterable[message_pb2.Message], *, system: bool) -> tuple[Message, ...]:
     """A conversation; ``system`` says whether SYSTEM messages may be in it."""
     result = tuple([_message(checks, f"{field}[{index}]", message, system) for index, message in enumerate(given)])
     if not 1 <= len(result) <= 1000:
@@ -283,15 +282,15 @@ def session_draft(
         ttl=checks.duration(f"{field}.ttl", session.ttl, 1_000_000_000, MAX_TTL) if session.HasField("ttl") else None,
         labels=checks.labels(f"{field}.labels", session.labels),
         metadata=checks.struct(f"{field}.metadata", session.metadata),
-        system_instruction=checks.text(
-            f"{field}.system_instruction", session.system_instruction, max_bytes=256 * KIB
-        ),
+        system_instruction=checks.text(f"{field}.system_instruction", session.system_instruction, max_bytes=256 * KIB),
         default_model=checks.model(f"{field}.default_model", session.default_model),
         context=context(checks, f"{field}.context", session.context, types),
     )
 
 
-def session_update(request: session_pb2.UpdateSessionRequest, types: Mapping[str, ContextType]) -> tuple[str, SessionUpdate]:
+def session_update(
+    request: session_pb2.UpdateSessionRequest, types: Mapping[str, ContextType]
+) -> tuple[str, SessionUpdate]:
     """The id of a session and the change to it. Raises InvalidArgument."""
     with Checks() as checks:
         session_id = checks.session_name("session.name", request.session.name)
@@ -302,7 +301,10 @@ def session_update(request: session_pb2.UpdateSessionRequest, types: Mapping[str
         if "context" in paths and (request.set_context or request.remove_context):
             checks.fail("update_mask", "context goes not together with set_context or remove_context")
         if not (paths or request.set_context or request.remove_context):
-            checks.fail("update_mask", f"nothing to change: name fields ({', '.join(_SESSION_FIELDS)}), or set or remove context")
+            checks.fail(
+                "update_mask",
+                f"nothing to change: name fields ({', '.join(_SESSION_FIELDS)}), or set or remove context",
+            )
         draft = session_draft(checks, request.session, types)
         added = context(checks, "set_context", request.set_context, types)
         for index, name in enumerate(request.remove_context):
@@ -318,7 +320,7 @@ def session_update(request: session_pb2.UpdateSessionRequest, types: Mapping[str
 def context(
     checks: Checks,
     field: str,
-    entries: Mapping[str, session_pb2.ContextEntry],
+    entries: Mapping[str, context_pb2.ContextEntry],
     types: Mapping[str, ContextType],
 ) -> Mapping[str, ContextEntry]:
     """Context entries, each valid by its type."""
@@ -336,7 +338,7 @@ def _context_name(checks: Checks, field: str, name: str) -> None:
 
 
 def _context_entry(
-    checks: Checks, field: str, given: session_pb2.ContextEntry, types: Mapping[str, ContextType]
+    checks: Checks, field: str, given: context_pb2.ContextEntry, types: Mapping[str, ContextType]
 ) -> ContextEntry:
     kind = given.WhichOneof("value") or ""
     visibility = _VISIBILITIES.get(given.visibility)

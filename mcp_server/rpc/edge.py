@@ -61,7 +61,7 @@ class Edge:
             result: bytes | None = await self._run(method, "unary", context, inner)
             return result
 
-        return grpc.unary_unary_rpc_method_handler(handle)  # type: ignore[arg-type]  # the stub knows only sync ones
+        return grpc.unary_unary_rpc_method_handler(handle)
 
     def stream(self, method: MethodDescriptor, answer: StreamMethod) -> grpc.RpcMethodHandler[Any, Any]:
         """A handler that answers with a stream. It writes by a coroutine: gRPC does not close generators that fail."""
@@ -78,7 +78,15 @@ class Edge:
 
             await self._run(method, "server_stream", context, inner)
 
-        return grpc.unary_stream_rpc_method_handler(handle)  # type: ignore[arg-type]  # the stub knows only sync ones
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def missing(self, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+        """A handler of a method of the contract that this server does not have."""
+
+        async def refuse(call: Call, *_: Any) -> Any:
+            raise NotSupported(f"this server has no {call.method} yet", metadata={"method": method.full_name})
+
+        return self.stream(method, refuse) if method.server_streaming else self.unary(method, refuse)
 
     async def _run(self, method: MethodDescriptor, kind: str, context: Context, inner: _Inner) -> Any:
         call = Call(
@@ -147,12 +155,3 @@ def _parsed(parse: Callable[[bytes], Message], data: bytes) -> Message:
     except DecodeError as error:
         problem = f"the request cannot be decoded: {error}; strings must be UTF-8"
         raise InvalidArgument([Violation(field="", description=problem)]) from error
-
-
-def not_implemented(method: MethodDescriptor) -> UnaryMethod:
-    """The answer of a method that this server does not have."""
-
-    async def answer(call: Call, request: Any) -> Message:
-        raise NotSupported(f"this server has no {call.method} yet", metadata={"method": method.full_name})
-
-    return answer

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from contextprotocol.v1 import (
-    errors_pb2,
+    context_pb2,
     generation_pb2,
     message_pb2,
     model_pb2,
@@ -83,8 +83,8 @@ _MODEL_STATES = {
     ModelState.UNAVAILABLE: model_pb2.Model.STATE_UNAVAILABLE,
 }
 _VISIBILITIES = {
-    Visibility.PROMPT: session_pb2.ContextEntry.VISIBILITY_PROMPT,
-    Visibility.STORED: session_pb2.ContextEntry.VISIBILITY_STORED,
+    Visibility.PROMPT: context_pb2.ContextEntry.VISIBILITY_PROMPT,
+    Visibility.STORED: context_pb2.ContextEntry.VISIBILITY_STORED,
 }
 MAX_INT32 = 2**31 - 1
 
@@ -240,7 +240,7 @@ def attempt(value: Attempt) -> turn_pb2.Attempt:
 def _turn_error(value: TurnError) -> turn_pb2.TurnError:
     return turn_pb2.TurnError(
         code=CODES[value.reason].value[0],
-        reason=errors_pb2.ErrorReason.Value(f"ERROR_REASON_{value.reason}"),
+        reason=f"ERROR_REASON_{value.reason}",
         message=value.message,
         metadata=value.metadata,
     )
@@ -276,7 +276,7 @@ def session(value: MCPSession, now: int, *, brief: bool = False) -> session_pb2.
     return result
 
 
-def _context_entry(entry: ContextEntry, into: session_pb2.ContextEntry) -> None:
+def _context_entry(entry: ContextEntry, into: context_pb2.ContextEntry) -> None:
     into.type = entry.type
     into.visibility = _VISIBILITIES[entry.visibility]
     if entry.kind == "text":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -70,7 +71,7 @@ class Health:
     async def Watch(self, call: Call, request: health_pb2.HealthCheckRequest, send: Send) -> None:
         # The server's own state is announced; a provider's has to be looked at.
         interval = WATCH_INTERVAL if request.service.startswith(PROVIDERS) else None
-        last: health_pb2.HealthCheckResponse.ServingStatus | None = None
+        last: Any = None
         while True:
             changed = self._changed
             status = await self._status(request.service)
@@ -85,7 +86,7 @@ class Health:
             except TimeoutError:
                 continue
 
-    async def _status(self, name: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+    async def _status(self, name: str) -> Any:
         if name in self._services:
             return _SERVING if self._serving else _NOT_SERVING
         provider = name.removeprefix(PROVIDERS)

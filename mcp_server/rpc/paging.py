@@ -32,7 +32,8 @@ def position_of(checks: Checks, token: str, kind: type[T], *query: Any) -> T | N
     except (ValueError, msgspec.DecodeError):
         pass
     checks.fail(
-        "page_token", "it is not the next_page_token of this list: send it unchanged, and everything else as it was then"
+        "page_token",
+        "it is not the next_page_token of this list: send it unchanged, and everything else as it was then",
     )
     return None
 

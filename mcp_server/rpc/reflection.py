@@ -36,7 +36,7 @@ class Reflection:
     def handlers(self) -> Iterable[tuple[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]]:
         """The method handlers of both services."""
         handler = grpc.stream_stream_rpc_method_handler(
-            self._answer_all,  # type: ignore[arg-type]  # the stub knows only synchronous handlers
+            self._answer_all,
             request_deserializer=_parsed,
             response_serializer=_Response.SerializeToString,
         )
@@ -65,7 +65,8 @@ class Reflection:
             elif kind == "file_containing_extension":
                 wanted = request.file_containing_extension
                 message = self._pool.FindMessageTypeByName(wanted.containing_type)
-                self._add_file(response, self._pool.FindExtensionByNumber(message, wanted.extension_number).file)
+                extension: Any = self._pool.FindExtensionByNumber(message, wanted.extension_number)
+                self._add_file(response, extension.file)
             elif kind == "all_extension_numbers_of_type":
                 message = self._pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
                 numbers = sorted(extension.number for extension in self._pool.FindAllExtensions(message))

@@ -15,7 +15,7 @@ from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Middleware
 from mcp_server.rpc.chat import ChatService, CompletionService
-from mcp_server.rpc.edge import Edge, not_implemented
+from mcp_server.rpc.edge import Edge
 from mcp_server.rpc.embedding import EmbeddingService
 from mcp_server.rpc.health import Health
 from mcp_server.rpc.model import ModelService
@@ -69,7 +69,7 @@ class GRPCServer:
             ConfigError: the address cannot be listened on.
         """
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers(self._handlers)  # type: ignore[arg-type]  # the stub wants a tuple's exact type
+        server.add_generic_rpc_handlers(self._handlers)
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as error:
@@ -89,11 +89,14 @@ class GRPCServer:
             await self._server.stop(grace)
 
 
-def _handlers(edge: Edge, service: ServiceDescriptor, implementation: object) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+def _handlers(
+    edge: Edge, service: ServiceDescriptor, implementation: object
+) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     handlers = {}
     for method in service.methods:
-        answer = getattr(implementation, method.name, None)
+        answer: Any = getattr(implementation, method.name, None)
         if answer is None:
-            answer = not_implemented(method)
-        handlers[method.name] = (edge.stream if method.server_streaming else edge.unary)(method, answer)
+            handlers[method.name] = edge.missing(method)
+        else:
+            handlers[method.name] = (edge.stream if method.server_streaming else edge.unary)(method, answer)
     return handlers

@@ -1,0 +1,209 @@
+"""Where the parts meet: stores, providers, middleware and edges are built, started and stopped here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from mcp_server.config import Config, CustomSettings, LlamaCppSettings, ProviderSettings
+from mcp_server.context_types import load_context_types
+from mcp_server.errors import ConfigError, MCPError
+from mcp_server.gateway import Gateway
+from mcp_server.interfaces import Provider, Store
+from mcp_server.messages import SECOND
+from mcp_server.middleware.access import AccessLog
+from mcp_server.middleware.metrics import Metrics
+from mcp_server.routing import Router
+from mcp_server.rpc.server import GRPCServer
+from mcp_server.sessions import Clock, MCPSessionManager
+from mcp_server.stores.memory import MemoryStore
+from mcp_server.turns import Turns
+
+log = structlog.get_logger("contextprotocol.server")
+
+
+class UnifiedMCPServer:
+    """The server: sessions with memory over swappable model providers.
+
+    ::
+
+        async with UnifiedMCPServer(config) as server:
+            await server.wait_for_signal()
+
+    Args:
+        config: its settings.
+        providers: more providers, by name; one of the same name takes the place of a configured one.
+        clock: tells the time, in nanoseconds since the Unix epoch.
+    """
+
+    def __init__(
+        self, config: Config, *, providers: Mapping[str, Provider] | None = None, clock: Clock = time.time_ns
+    ) -> None:
+        self.config = config
+        self.address = config.server.address
+        """Where it listens; once started, with the port that it got."""
+        self.metrics_port: int | None = None
+        """The port of the metrics; ``None`` while they are not served."""
+        self._extra_providers = dict(providers or {})
+        self._clock = clock
+        self._running = contextlib.AsyncExitStack()
+        self._stopped = False
+
+    @property
+    def port(self) -> int:
+        """The port of :attr:`address`."""
+        return int(self.address.rpartition(":")[2])
+
+    async def start(self) -> None:
+        """Open the store, listen, and serve.
+
+        Raises:
+            ConfigError: something that the settings name cannot be used; nothing is left running.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            self._running = stack.pop_all()
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        config = self.config
+        metrics = Metrics()
+        access = AccessLog()
+
+        store = _store(config)
+        await store.open()
+        stack.push_async_callback(store.close)
+
+        providers = {name: _provider(name, settings) for name, settings in config.providers.items()}
+        providers.update(self._extra_providers)
+        for provider in providers.values():
+            stack.push_async_callback(provider.close)
+
+        sessions = MCPSessionManager(
+            store,
+            owner=uuid.uuid4().hex,
+            clock=self._clock,
+            default_ttl=_nanoseconds(config.sessions.default_ttl),
+        )
+        turns = Turns(
+            sessions,
+            clock=self._clock,
+            observers=(metrics, access),
+            heartbeat_interval=config.turns.heartbeat_interval,
+        )
+        router = Router(providers, config.models.aliases)
+        gateway = Gateway(
+            sessions=sessions,
+            turns=turns,
+            router=router,
+            context_types=load_context_types(),
+            clock=self._clock,
+            default_model=config.models.default,
+            default_embedding_model=config.models.default_embedding,
+            turn_timeout=int(config.turns.timeout * SECOND),
+            max_window_messages=config.window.max_messages,
+        )
+
+        if interrupted := await sessions.recover():
+            log.warning("turns interrupted by the last stop", turns=interrupted)
+        if config.metrics.address:
+            self.metrics_port = metrics.serve(config.metrics.address)
+            stack.callback(metrics.close)
+        housekeeping = asyncio.create_task(self._keep_house(sessions, store, metrics), name="housekeeping")
+        stack.push_async_callback(_cancelled, housekeeping)
+        heartbeat = asyncio.create_task(turns.beat(), name="heartbeat")
+        stack.push_async_callback(_cancelled, heartbeat)
+
+        server = GRPCServer(gateway, [access, metrics])
+        port = await server.start(config.server.address)
+        self.address = f"{config.server.address.rpartition(':')[0]}:{port}"
+        server.health.set_serving(True)
+        self._gateway, self._server, self._turns = gateway, server, turns
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Turn NOT_SERVING, refuse new work, let running turns end for ``grace`` seconds, write down the rest, and close.
+
+        Args:
+            grace: seconds; ``None``: as configured.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        async with self._running:
+            self._server.health.set_serving(False)
+            self._gateway.draining = True
+            await self._turns.drain(self.config.server.drain_timeout if grace is None else grace)
+            # Every turn has ended: what is left is to let the last messages out.
+            await self._server.stop(1)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def wait_for_signal(self) -> None:
+        """Return at the first SIGTERM or SIGINT. After it, a second one makes :meth:`stop` wait for turns no longer."""
+        loop = asyncio.get_running_loop()
+        first = asyncio.Event()
+
+        def on_signal() -> None:
+            if first.is_set():
+                self._turns.interrupt()
+            first.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        await first.wait()
+
+    async def _keep_house(self, sessions: MCPSessionManager, store: Store, metrics: Metrics) -> None:
+        """For ever: delete what has expired and is no longer kept."""
+        while True:
+            try:
+                if deleted := await sessions.sweep(int(self.config.turns.retention * SECOND)):
+                    log.info("expired sessions deleted", sessions=deleted)
+                metrics.count_sessions((await store.counts(self._clock()))["sessions"])
+            except MCPError as error:
+                log.warning("sweep failed", error=error.message)
+            await asyncio.sleep(self.config.sessions.sweep_interval)
+
+
+def _store(config: Config) -> Store:
+    if config.store.type == "memory":
+        return MemoryStore()
+    from mcp_server.stores.sqlite import SQLiteStore
+
+    return SQLiteStore(config.store.path)
+
+
+def _provider(name: str, settings: ProviderSettings) -> Provider:
+    if isinstance(settings, LlamaCppSettings):
+        from mcp_server.providers.llama_cpp import LlamaCppProvider
+
+        return LlamaCppProvider(**settings.arguments())
+    assert isinstance(settings, CustomSettings)
+    try:
+        provider: Provider = settings.load()(**settings.options)
+    except Exception as error:
+        raise ConfigError(f"providers.{name}: {settings.class_} cannot be made: {error}") from error
+    return provider
+
+
+def _nanoseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * SECOND)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
