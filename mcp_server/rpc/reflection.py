@@ -111,7 +111,8 @@ def _renamed(file: FileDescriptor) -> descriptor_pb2.FileDescriptorProto:
     new.name, new.package = new.name.replace("v1alpha", "v1"), NEW
     for message in new.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(OLD, NEW)
+            if field.HasField("type_name"):
+                field.type_name = field.type_name.replace(OLD, NEW)
     for service in new.service:
         for method in service.method:
             method.input_type = method.input_type.replace(OLD, NEW)
