@@ -1,188 +1,404 @@
-"""The settings: one TOML file, each key overridable by an environment variable, decoded strictly.
+"""Every setting of the server, and the only reader of files and of the environment.
 
-This module is the only reader of configuration files and of the environment. Times are seconds.
+Settings come from one TOML file and from environment variables, which go before the file. Both may be absent: the
+defaults give a server on this machine alone, with a SQLite file in the user's data folder and the small embedded model.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.metadata
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Literal
 
 import msgspec
 import platformdirs
+from msgspec import Meta
 
 from mcp_server.errors import ConfigError
+from mcp_server.strict import DEFAULT, Decoder, EnvironmentText, Given, Origin, Secret, Setting, given, shown
 
-APPLICATION: Final = "contextprotocol"
-ENVIRONMENT_PREFIX: Final = "CONTEXTPROTOCOL_"
-FILE_VARIABLE: Final = "CONTEXTPROTOCOL_CONFIG"
-CUSTOM_PROVIDERS: Final = "contextprotocol.providers"
-"""The entry point group in which packages register provider classes by name."""
+__all__ = [
+    "Config",
+    "CustomSettings",
+    "LlamaCppModel",
+    "LlamaCppSettings",
+    "Loaded",
+    "Secret",
+    "load",
+    "read",
+    "split_address",
+    "testing_config",
+]
 
+PREFIX = "CONTEXTPROTOCOL_"
+"""What the names of all environment variables of the server begin with."""
+FILE_VARIABLE = "CONTEXTPROTOCOL_CONFIG"
+"""The environment variable with the path of the file."""
+FILE_NAME = "contextprotocol.toml"
+"""The name of the file in the user's config folder."""
+EMBEDDED_MODEL = "smollm2-135m"
+"""The model of a server that was told nothing."""
 
-class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of every table: frozen, and strict about its keys."""
+DAY = 86_400.0
 
-
-class ServerSettings(_Settings):
-    """Where the server listens and how it stops."""
-
-    address: str = "127.0.0.1:50051"
-    """`host:port` of the gRPC service; port 0 takes any free one."""
-    drain_timeout: float = 30.0
-    """Seconds that running turns get to end when the server stops."""
-
-
-class StoreSettings(_Settings):
-    """Where conversations are kept."""
-
-    type: str = "sqlite"
-    """`sqlite`, durable; or `memory`, gone with the process."""
-    path: str = ""
-    """The SQLite file. Empty: `sessions.db` in the user's data folder."""
-
-
-class SessionSettings(_Settings):
-    """How long conversations live."""
-
-    default_ttl: float | None = None
-    """Seconds that a session lives unused if it does not say. Unset: for ever."""
-    sweep_interval: float = 60.0
-    """Seconds between two deletions of what has expired. It is not found at once, swept or not."""
+_EMBEDDED_PROVIDERS = {"local": {"type": "llama_cpp", "models": {EMBEDDED_MODEL: {}}}}
+"""The providers of a server that was told of none."""
 
 
-class TurnSettings(_Settings):
-    """How long turns run and are kept."""
+def split_address(address: str) -> tuple[str, int]:
+    """The host and the port of ``host:port``; an IPv6 host is written in brackets.
 
-    timeout: float = 600.0
-    """Seconds that a turn may take if its call does not say."""
-    heartbeat_interval: float = 15.0
-    """Seconds of silence after which a stream gets a sign of life."""
-    retention: float = 86_400.0
-    """Seconds that a turn that has ended is kept."""
-
-
-class WindowSettings(_Settings):
-    """What of a history a model is shown."""
-
-    max_messages: int = 200
-    """The most messages of a history that one turn reads."""
+    Raises:
+        ValueError: it is not of that form.
+    """
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", address)
+    if match is None or int(match[2]) > 65_535:
+        raise ValueError(address)
+    return match[1].strip("[]"), int(match[2])
 
 
-class ModelSettings(_Settings):
-    """Names of models."""
-
-    default: str = "local/smollm2-135m"
-    """The model of calls and sessions that name none."""
-    default_embedding: str = "local/smollm2-135m"
-    """The same for embeddings."""
-    aliases: dict[str, str] = {}
-    """Shorter names, each for a `provider/model`."""
+def _address_or_empty(address: str) -> None:
+    if address:
+        split_address(address)
 
 
-class MetricsSettings(_Settings):
-    """Where Prometheus finds the metrics."""
+_ADDRESS = "host:port with a port from 0 to 65535"
+Address = Annotated[str, Meta(extra={"check": split_address, "allowed": _ADDRESS})]
+OptionalAddress = Annotated[str, Meta(extra={"check": _address_or_empty, "allowed": f"{_ADDRESS}, or empty"})]
+ProviderName = Annotated[
+    str,
+    Meta(pattern="^[a-z][a-z0-9_-]{0,62}$", extra={"allowed": "a name of a-z, 0-9, _ and - that begins with a letter"}),
+]
+ModelName = Annotated[
+    str,
+    Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._/-]{0,126}$", extra={"allowed": "a name of letters, digits, . _ / and -"}),
+]
+Alias = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", extra={"allowed": "a name of letters, digits, . _ and -"})
+]
 
-    address: str = "127.0.0.1:9464"
-    """`host:port`; port 0 takes any free one. Empty: no metrics are served."""
+
+def _store_path() -> Path:
+    return platformdirs.user_data_path("contextprotocol", appauthor=False) / "sessions.db"
 
 
-class LogSettings(_Settings):
-    """What is logged."""
-
-    level: str = "info"
-    """`debug`, `info`, `warning` or `error`."""
-    format: str = "auto"
-    """`json`, `console`, or `auto`: the console on a terminal and JSON elsewhere."""
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of every table of settings."""
 
 
-class LlamaCppModel(_Settings):
-    """One model file."""
+class ServerSettings(Settings):
+    """Where the server listens, and how it stops."""
 
-    source: str
-    """A name of the catalogue (`mcp-server models`), `hf:OWNER/REPO/FILE.gguf`, or the path of a GGUF file."""
-    context_window: int = 0
-    """The most tokens of prompt and answer together. 0: as the catalogue or the file says."""
+    address: Address = "127.0.0.1:50051"
+    """``host:port`` of the gRPC service; port 0 takes any free one."""
+    drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    """Seconds that running turns may go on when the server is told to stop."""
+
+
+class StoreSettings(Settings):
+    """Where sessions, messages and turns are kept."""
+
+    type: Literal["sqlite", "memory"] = "sqlite"
+    """``sqlite`` keeps them in one durable file; ``memory`` forgets them at the end."""
+    path: Path = msgspec.field(default_factory=_store_path)
+    """The SQLite file; ``memory`` has none. By default ``sessions.db`` in the folder ``contextprotocol`` of the user's data
+    folder."""
+
+
+class SessionSettings(Settings):
+    """How long sessions live."""
+
+    default_ttl: Annotated[float, Meta(ge=1, le=3650 * DAY)] | None = None
+    """Seconds that a session lives without being used, if its creator does not say; unset: for ever."""
+    sweep_interval: Annotated[float, Meta(ge=1, le=DAY)] = 60.0
+    """Seconds between two removals of what has expired. Expiry itself is exact, swept or not."""
+
+
+class TurnSettings(Settings):
+    """How long turns may run, and are kept."""
+
+    timeout: Annotated[float, Meta(ge=0.001, le=DAY)] = 600.0
+    """Seconds that a turn may take, if its call does not say."""
+    heartbeat_interval: Annotated[float, Meta(ge=0.1, le=3600)] = 15.0
+    """Seconds of silence after which the readers of a turn get a sign of life."""
+    retention: Annotated[float, Meta(ge=0, le=3650 * DAY)] = DAY
+    """Seconds that a turn is kept after its end. A session's messages stay."""
+
+
+class WindowSettings(Settings):
+    """How much of a history one turn reads."""
+
+    max_messages: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    """The most messages of a session's history that one turn reads, however large the model's window is."""
+
+
+class ModelSettings(Settings):
+    """Which model answers."""
+
+    default: str = f"local/{EMBEDDED_MODEL}"
+    """The model of calls and sessions that name none: an alias or ``provider/model``. Where providers are configured, the
+    default is their first model; empty: calls must name one."""
+    default_embedding: str = f"local/{EMBEDDED_MODEL}"
+    """The same for embeddings; the default is ``models.default``."""
+    aliases: Mapping[Alias, str] = {}
+    """Further names for models: ``name = "provider/model"``."""
+
+
+class LlamaCppModel(Settings):
+    """One model file. With neither ``path`` nor ``source`` it is the model of the catalogue that has this name."""
+
+    path: Path | None = None
+    """A GGUF file of this machine; a relative path is relative to the configuration file."""
+    source: str | None = None
+    """What ``mcp-server models pull`` fetches: a name of the catalogue, which ``mcp-server models`` lists, or
+    ``hf:owner/repository/file.gguf`` for a file of the model hub."""
+    context_window: Annotated[int, Meta(ge=128, le=10_000_000)] | None = None
+    """The most tokens that prompt and answer may have together; unset: as the catalogue or the file says."""
     system_instruction: str | None = None
-    """What the model is told when a conversation has no system message. Unset: as the catalogue says."""
-    temperature: float | None = None
-    """The temperature of calls that set none. Unset: as the catalogue says."""
-    max_output_tokens: int | None = None
-    """The longest answer of calls that set none. Unset: as the catalogue says."""
+    """What the model is told before a conversation without a system instruction; unset: as the catalogue says."""
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """Randomness of calls that do not say, 0 is greedy; unset: as the catalogue says."""
+    max_output_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    """The longest answer of calls that do not say, in tokens; unset: as the catalogue says."""
 
 
-class LlamaCppSettings(_Settings, tag_field="type", tag="llama_cpp"):
-    """Models that run in this process, by llama.cpp."""
+class LlamaCppSettings(Settings, tag_field="type", tag="llama_cpp"):
+    """Models that run in the server itself, from GGUF files."""
 
-    models: dict[str, LlamaCppModel] = {}
-    """The models, by the names that calls use."""
-    parallel: int = 4
-    """How many turns one model answers at once; more wait."""
-    threads: int = 0
-    """CPU threads of one model. 0: one a core."""
+    models: Mapping[ModelName, LlamaCppModel]
+    """The models by name; each is loaded when it is first used."""
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 4
+    """How many turns each model works on at once; others wait."""
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    """How many threads each model computes with; unset: one for each core."""
 
 
-class CustomSettings(_Settings, tag_field="type", tag="custom", rename={"class_": "class"}):
+class CustomSettings(Settings, tag_field="type", tag="custom"):
     """A provider of your own."""
 
-    class_: str
-    """`package.module:Class`, or a name registered under the entry point group `contextprotocol.providers`."""
-    options: dict[str, Any] = {}
-    """Keyword arguments of the class."""
-
-    def load(self) -> Callable[..., Any]:
-        """The class.
-
-        Raises:
-            ConfigError: there is no such class.
-        """
-        try:
-            if ":" in self.class_:
-                module, _, name = self.class_.partition(":")
-                loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
-                return loaded
-            (entry_point,) = importlib.metadata.entry_points(group=CUSTOM_PROVIDERS, name=self.class_)
-            loaded = entry_point.load()
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigError(f"class: {self.class_!r} cannot be loaded: {error}") from error
-        return loaded
+    class_: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z_][\w.-]*(:[A-Za-z_][\w.]*)?$",
+            extra={"allowed": '"package.module:Class", or the name of an entry point'},
+        ),
+    ] = msgspec.field(name="class")
+    """``package.module:Class``, or the name of an entry point of the group ``contextprotocol.providers``."""
+    options: Mapping[str, Any] = {}
+    """Keyword arguments for the class."""
+    secrets: Mapping[str, Secret] = {}
+    """Further keyword arguments, never shown: keys and passwords."""
 
 
-ProviderSettings = LlamaCppSettings | CustomSettings
+class MetricsSettings(Settings):
+    """Where Prometheus reads the metrics."""
+
+    address: OptionalAddress = "127.0.0.1:9464"
+    """``host:port`` of the page ``/metrics``; port 0 takes any free one, empty turns it off."""
 
 
-def _embedded() -> dict[str, ProviderSettings]:
-    return {"local": LlamaCppSettings(models={"smollm2-135m": LlamaCppModel(source="smollm2-135m")})}
+class LogSettings(Settings):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines to write."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """``json`` for machines, ``console`` for people; ``auto``: ``console`` on a terminal, else ``json``."""
 
 
-class Config(_Settings):
+def _embedded() -> dict[str, LlamaCppSettings | CustomSettings]:
+    return {"local": LlamaCppSettings(models={EMBEDDED_MODEL: LlamaCppModel()})}
+
+
+class Config(Settings):
     """All settings."""
 
     server: ServerSettings = ServerSettings()
-    store: StoreSettings = StoreSettings()
+    store: StoreSettings = msgspec.field(default_factory=StoreSettings)
     sessions: SessionSettings = SessionSettings()
     turns: TurnSettings = TurnSettings()
     window: WindowSettings = WindowSettings()
     models: ModelSettings = ModelSettings()
-    providers: dict[str, ProviderSettings] = msgspec.field(default_factory=_embedded)
-    """By name; without any, the embedded model under the name `local`."""
+    providers: Mapping[ProviderName, LlamaCppSettings | CustomSettings] = msgspec.field(default_factory=_embedded)
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 
-def testing_config(*, default_model: str) -> Config:
-    """Settings for tests: any free port, nothing on disk, no metrics, no configured provider."""
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration and where it comes from."""
+
+    config: Config
+    file: Path | None
+    """The file that was read."""
+    settings: tuple[Setting, ...]
+    """Every effective setting with its origin; secrets mask themselves."""
+
+
+def load(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """The settings from the file and the environment.
+
+    Args:
+        path: the file; by default what ``CONTEXTPROTOCOL_CONFIG`` names, else ``contextprotocol.toml`` in the folder
+            ``contextprotocol`` of the user's config folder if it is there, else none.
+        environ: the environment variables.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown, of the wrong type or impossible; all problems at once.
+    """
+    return read(path, environ).config
+
+
+def read(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """As :func:`load`, and where each setting comes from."""
+    file = _find(path, environ)
+    origin = Origin(name=str(file), folder=file.parent.absolute()) if file is not None else DEFAULT
+    tree: dict[str, Any] = given(_parse(file) if file is not None else {}, origin).value
+    decoder = Decoder()
+    for variable, key, text in _variables(environ, decoder):
+        if key[0] == "PROVIDERS":
+            tree.setdefault("providers", given(_EMBEDDED_PROVIDERS, DEFAULT))
+        _overlay(tree, key, Given(EnvironmentText(text), Origin(name=variable)))
+    tree.setdefault("providers", given(_EMBEDDED_PROVIDERS, DEFAULT))
+    config = decoder.decode(Config, Given(tree, origin))
+    if config is None:
+        raise ConfigError("\n".join(decoder.problems))
+    config = _with_default_models(config, decoder.settings)
+    written = {setting.key: setting.origin for setting in decoder.settings}
+    for dotted, problem in _contradictions(config):
+        decoder.problem(Origin(name=written[dotted]), dotted, problem)
+    if decoder.problems:
+        raise ConfigError("\n".join(decoder.problems))
+    return Loaded(config=config, file=file, settings=tuple(decoder.settings))
+
+
+def testing_config(*, default_model: str = "") -> Config:
+    """Settings for tests: a memory store, any free port of 127.0.0.1, no metrics port and no configured provider."""
     return Config(
-        server=ServerSettings(address="127.0.0.1:0"),
+        server=ServerSettings(address="127.0.0.1:0", drain_timeout=5),
         store=StoreSettings(type="memory"),
         models=ModelSettings(default=default_model, default_embedding=default_model),
         providers={},
         metrics=MetricsSettings(address=""),
+        log=LogSettings(level="warning"),
     )
+
+
+def _find(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
+    chosen = path if path is not None else environ.get(FILE_VARIABLE) or None
+    if chosen is not None:
+        return Path(chosen).expanduser()
+    usual = platformdirs.user_config_path("contextprotocol", appauthor=False) / FILE_NAME
+    return usual if usual.is_file() else None
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_bytes().decode())
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is not UTF-8 text, which TOML asks for: byte {error.start} is bad") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: is not valid TOML: {error}") from error
+
+
+def _variables(environ: Mapping[str, str], decoder: Decoder) -> Iterator[tuple[str, list[str], str]]:
+    """The variables that set a key, those of whole tables first. Others that begin alike are not the server's."""
+    sections = {section.upper() for section in Config.__struct_fields__}
+    found = []
+    for name, text in environ.items():
+        if not name.startswith(PREFIX):
+            continue
+        key = name.removeprefix(PREFIX).split("__")
+        if len(key) > 1 or key[0] in sections:
+            found.append((name, key, text))
+        elif (section := key[0].partition("_")[0]) in sections:
+            right = f"{PREFIX}{section}__{key[0].removeprefix(section + '_')}"
+            decoder.problems.append(f"{name}: there is no such variable; two underscores part the levels: {right}")
+    yield from sorted(found, key=lambda variable: (len(variable[1]), variable[0]))
+
+
+def _overlay(tree: dict[str, Any], key: list[str], value: Given) -> None:
+    """Put a value from the environment into the tree, over what is there."""
+    name = next((known for known in tree if re.sub("[^A-Z0-9]", "_", known.upper()) == key[0]), key[0].lower())
+    if len(key) == 1:
+        tree[name] = value
+        return
+    inner = tree.get(name)
+    if inner is not None and isinstance(inner.value, EnvironmentText):
+        inner = given(_table(inner.value), inner.origin)
+    if inner is None or not isinstance(inner.value, dict):
+        inner = Given({}, value.origin)
+    tree[name] = inner
+    _overlay(inner.value, key[1:], value)
+
+
+def _table(text: str) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(f"table = {text}")["table"]
+    except tomllib.TOMLDecodeError:
+        return {}
+    return table if isinstance(table, dict) else {}
+
+
+def _configured(config: Config) -> list[str]:
+    """The full names of the models that the settings themselves list."""
+    return [
+        f"{name}/{model}"
+        for name, provider in config.providers.items()
+        if isinstance(provider, LlamaCppSettings)
+        for model in provider.models
+    ]
+
+
+def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
+    """What is wrong between keys that are each right: the key and the problem."""
+    configured = _configured(config)
+    open_ended = [name for name, provider in config.providers.items() if isinstance(provider, CustomSettings)]
+    choices = (
+        ", ".join([*configured, *[f"{name}/…" for name in open_ended]]) or "nothing, since no provider is configured"
+    )
+
+    def known(model: str) -> bool:
+        provider, slash, name = model.partition("/")
+        return model in configured or bool(slash and name and provider in open_ended)
+
+    for alias, model in config.models.aliases.items():
+        if not known(model):
+            yield f"models.aliases.{alias}", f"found {shown(model)}, which no provider answers to; allowed is {choices}"
+    short = [name.partition("/")[2] for name in configured]
+    for key in ("default", "default_embedding"):
+        model = getattr(config.models, key)
+        if model and model not in config.models.aliases and not known(model) and short.count(model) != 1:
+            aliases = "".join(f", {alias}" for alias in config.models.aliases)
+            yield f"models.{key}", f"found {shown(model)}, which no provider answers to; allowed is {choices}{aliases}"
+    for name, provider in config.providers.items():
+        if isinstance(provider, CustomSettings):
+            for twice in provider.options.keys() & provider.secrets.keys():
+                yield f"providers.{name}.secrets.{twice}", "is among the options too; allowed is one of the two"
+            continue
+        if not provider.models:
+            yield f"providers.{name}.models", "found an empty table, allowed is at least one model"
+        for model, settings in provider.models.items():
+            if settings.path is not None and settings.source is not None:
+                yield f"providers.{name}.models.{model}.source", "is set beside path; allowed is one of the two"
+    address = config.metrics.address
+    if address and address == config.server.address and split_address(address)[1]:
+        yield "metrics.address", f"found {shown(address)}, which is also server.address; allowed is another port"
+
+
+def _with_default_models(config: Config, settings: list[Setting]) -> Config:
+    """With the default models filled in that nobody wrote, in ``settings`` too."""
+    default = next(iter(_configured(config)), "")
+    models = config.models
+    for index, setting in enumerate(settings):
+        if setting.key in ("models.default", "models.default_embedding"):
+            if setting.origin == DEFAULT.name:
+                models = msgspec.structs.replace(models, **{setting.key.partition(".")[2]: default})
+                settings[index] = msgspec.structs.replace(setting, value=default)
+            if setting.key == "models.default":
+                default = models.default
+    return msgspec.structs.replace(config, models=models)
