@@ -1,0 +1,1 @@
+"""The protobuf contract between applications and the server, as Python. Generated."""
