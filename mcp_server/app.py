@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
+import importlib.metadata
+import operator
 import signal
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
 import structlog
 
-from mcp_server.config import Config, CustomSettings, LlamaCppSettings, ProviderSettings
+from mcp_server.config import Config, CustomSettings, LlamaCppSettings
 from mcp_server.context_types import load_context_types
 from mcp_server.errors import ConfigError, MCPError
 from mcp_server.gateway import Gateway
@@ -26,6 +29,9 @@ from mcp_server.rpc.server import GRPCServer
 from mcp_server.sessions import Clock, MCPSessionManager
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.turns import Turns
+
+PROVIDER_ENTRY_POINTS: Final = "contextprotocol.providers"
+"""Where packages register provider classes by name."""
 
 log = structlog.get_logger("contextprotocol.server")
 
@@ -61,6 +67,11 @@ class UnifiedMCPServer:
     def port(self) -> int:
         """The port of :attr:`address`."""
         return int(self.address.rpartition(":")[2])
+
+    @property
+    def running_turns(self) -> int:
+        """How many turns run now."""
+        return len(self._turns.running())
 
     async def start(self) -> None:
         """Open the store, listen, and serve.
@@ -186,17 +197,30 @@ def _store(config: Config) -> Store:
     return SQLiteStore(config.store.path)
 
 
-def _provider(name: str, settings: ProviderSettings) -> Provider:
+def _provider(name: str, settings: LlamaCppSettings | CustomSettings) -> Provider:
     if isinstance(settings, LlamaCppSettings):
         from mcp_server.providers.llama_cpp import LlamaCppProvider
 
-        return LlamaCppProvider(**settings.arguments())
-    assert isinstance(settings, CustomSettings)
+        return LlamaCppProvider(settings.models, parallel=settings.parallel, threads=settings.threads)
+    secrets = {key: secret.reveal() for key, secret in settings.secrets.items()}
     try:
-        provider: Provider = settings.load()(**settings.options)
+        provider: Provider = _class(settings.class_)(**settings.options, **secrets)
     except Exception as error:
-        raise ConfigError(f"providers.{name}: {settings.class_} cannot be made: {error}") from error
+        raise ConfigError(f"providers.{name}.class: {settings.class_} cannot be used: {error}") from error
     return provider
+
+
+def _class(name: str) -> Callable[..., Any]:
+    """The class of a custom provider: ``package.module:Class``, or the name of an entry point."""
+    module, colon, attribute = name.partition(":")
+    if colon:
+        loaded: Callable[..., Any] = operator.attrgetter(attribute)(importlib.import_module(module))
+        return loaded
+    found = importlib.metadata.entry_points(group=PROVIDER_ENTRY_POINTS, name=name)
+    if not found:
+        raise LookupError(f"no installed package has an entry point {name!r} in the group {PROVIDER_ENTRY_POINTS}")
+    loaded = next(iter(found)).load()
+    return loaded
 
 
 def _nanoseconds(seconds: float | None) -> int | None:

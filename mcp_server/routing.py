@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from mcp_server.errors import ModelNotFound, UnsupportedByModel
+import structlog
+
+from mcp_server.errors import MCPError, ModelNotFound, UnsupportedByModel
 from mcp_server.interfaces import Provider
 from mcp_server.messages import Model, Struct
+
+log = structlog.get_logger("contextprotocol.routing")
 
 SNAPSHOT_SECONDS = 1.0
 """How old what is known of the providers' models may be."""
@@ -84,7 +88,12 @@ class Router:
             routes: dict[str, Route] = {}
             aliases: dict[str, str] = {}
             for name, provider in self.providers.items():
-                for model in await provider.models():
+                try:
+                    models = await provider.models()
+                except MCPError as error:
+                    log.warning("provider has no models now", provider=name, error=error.message)
+                    continue
+                for model in models:
                     route = Route(provider_name=name, provider=provider, model=model)
                     routes[route.name] = route
             # A model's own name is an alias for it as long as it is the only one of that name.

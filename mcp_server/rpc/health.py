@@ -73,12 +73,12 @@ class Health:
         interval = WATCH_INTERVAL if request.service.startswith(PROVIDERS) else None
         last: Any = None
         while True:
-            changed = self._changed
+            changed, closed = self._changed, self._closed
             status = await self._status(request.service)
             if status != last:
                 await send(health_pb2.HealthCheckResponse(status=status))
                 last = status
-            if self._closed:
+            if closed:
                 return
             try:
                 async with asyncio.timeout(interval):

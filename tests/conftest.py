@@ -1,0 +1,36 @@
+"""What all tests share: a server of the test's own, and a channel to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import grpc
+import pytest
+
+from mcp_server.app import UnifiedMCPServer
+from mcp_server.testing import running
+from tests.wire import Wire
+
+Serve = Callable[..., Awaitable[Wire]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Start a server as :func:`mcp_server.testing.running` does, and return the stubs of a channel to it."""
+    async with AsyncExitStack() as stack:
+
+        async def start(config: Any = None, **arguments: Any) -> Wire:
+            server: UnifiedMCPServer = await stack.enter_async_context(running(config, **arguments))
+            options = [("grpc.max_send_message_length", -1)]
+            channel = grpc.aio.insecure_channel(server.address, options=options)
+            return Wire(server, await stack.enter_async_context(channel))
+
+        yield start
+
+
+@pytest.fixture
+async def wire(serve: Serve) -> Wire:
+    """A server with the provider ``echo``."""
+    return await serve()
