@@ -1,0 +1,1 @@
+"""What is entered around every call, on every edge."""

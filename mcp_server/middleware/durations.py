@@ -1,0 +1,18 @@
+"""How long turns took, as their callers saw it: from the moment at which the server accepted them."""
+
+from __future__ import annotations
+
+from mcp_server.messages import Turn
+
+
+def duration(turn: Turn) -> int:
+    """Nanoseconds until the end of a turn that has ended."""
+    return (turn.end_time or turn.create_time) - turn.create_time
+
+
+def time_to_first_token(turn: Turn) -> int | None:
+    """Nanoseconds until the first token of the answer; ``None`` if none came."""
+    for attempt in turn.attempts:
+        if attempt.first_token_duration is not None:
+            return attempt.start_time + attempt.first_token_duration - turn.create_time
+    return None
