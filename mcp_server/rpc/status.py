@@ -12,7 +12,7 @@ from mcp_server.errors import InvalidArgument, MCPError, QuotaExceeded, RequestE
 from mcp_server.messages import SECOND
 
 DOMAIN: Final = "contextprotocol"
-MAX_DETAILS_BYTES: Final = 4_000
+MAX_DETAILS_BYTES: Final = 3_000
 """gRPC peers refuse trailers above 8 kB, and these are sent beside the message and others, base64-encoded."""
 MAX_MESSAGE_CHARACTERS: Final = 1_000
 
