@@ -1,4 +1,4 @@
-"""Where the parts meet: stores, providers, middleware and edges are built, started and stopped here and nowhere else."""
+"""Where the parts meet: stores, providers, middleware and edges are built, started and stopped here, nowhere else."""
 
 from __future__ import annotations
 
@@ -68,10 +68,9 @@ class UnifiedMCPServer:
         """The port of :attr:`address`."""
         return int(self.address.rpartition(":")[2])
 
-    @property
-    def running_turns(self) -> int:
-        """How many turns run now."""
-        return len(self._turns.running())
+    async def idle(self) -> None:
+        """Return when no turn runs."""
+        await self._turns.idle()
 
     async def start(self) -> None:
         """Open the store, listen, and serve.
@@ -139,7 +138,7 @@ class UnifiedMCPServer:
         self._gateway, self._server, self._turns = gateway, server, turns
 
     async def stop(self, grace: float | None = None) -> None:
-        """Turn NOT_SERVING, refuse new work, let running turns end for ``grace`` seconds, write down the rest, and close.
+        """Turn NOT_SERVING, refuse new work, let turns end for ``grace`` seconds, interrupt the rest, and close.
 
         Args:
             grace: seconds; ``None``: as configured.
@@ -219,8 +218,7 @@ def _class(name: str) -> Callable[..., Any]:
     found = importlib.metadata.entry_points(group=PROVIDER_ENTRY_POINTS, name=name)
     if not found:
         raise LookupError(f"no installed package has an entry point {name!r} in the group {PROVIDER_ENTRY_POINTS}")
-    loaded = next(iter(found)).load()
-    return loaded
+    return next(iter(found)).load()  # type: ignore[no-any-return]  # whatever it is, it is called next
 
 
 def _nanoseconds(seconds: float | None) -> int | None:

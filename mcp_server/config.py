@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, dataclass_transform
 
@@ -18,7 +18,7 @@ import platformdirs
 from msgspec import Meta
 
 from mcp_server.errors import ConfigError
-from mcp_server.strict import DEFAULT, Decoder, EnvironmentText, Given, Origin, Secret, Setting, given, shown
+from mcp_server.strict import DEFAULT, Decoder, EnvironmentText, Given, Origin, Secret, Setting, dotted, given, shown
 
 __all__ = [
     "Config",
@@ -28,6 +28,7 @@ __all__ = [
     "Loaded",
     "Secret",
     "load",
+    "prepare_grpc",
     "read",
     "split_address",
     "testing_config",
@@ -105,8 +106,8 @@ class StoreSettings(Settings):
     type: Literal["sqlite", "memory"] = "sqlite"
     """``sqlite`` keeps them in one durable file; ``memory`` forgets them at the end."""
     path: Path = msgspec.field(default_factory=_store_path)
-    """The SQLite file; ``memory`` has none. By default ``sessions.db`` in the folder ``contextprotocol`` of the user's data
-    folder."""
+    """The SQLite file; ``memory`` has none. By default ``sessions.db`` in the folder ``contextprotocol`` of the user's
+    data folder."""
 
 
 class SessionSettings(Settings):
@@ -140,8 +141,8 @@ class ModelSettings(Settings):
     """Which model answers."""
 
     default: str = f"local/{EMBEDDED_MODEL}"
-    """The model of calls and sessions that name none: an alias or ``provider/model``. Where providers are configured, the
-    default is their first model; empty: calls must name one."""
+    """The model of calls and sessions that name none: an alias or ``provider/model``. Where providers are configured,
+    the default is their first model; empty: calls must name one."""
     default_embedding: str = f"local/{EMBEDDED_MODEL}"
     """The same for embeddings; the default is ``models.default``."""
     aliases: Mapping[Alias, str] = {}
@@ -247,13 +248,24 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] = os.environ
         environ: the environment variables.
 
     Raises:
-        ConfigError: the file cannot be read, or a key is unknown, of the wrong type or impossible; all problems at once.
+        ConfigError: the file cannot be read, or a key is unknown, of the wrong type or impossible; it tells all problems
+            at once.
     """
     return read(path, environ).config
 
 
-def read(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
-    """As :func:`load`, and where each setting comes from."""
+def read(
+    path: Path | str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    options: Mapping[str, tuple[str, str]] | None = None,
+) -> Loaded:
+    """As :func:`load`, and where each setting comes from.
+
+    Args:
+        path: as in :func:`load`.
+        environ: as in :func:`load`.
+        options: from the command line, before everything else: the dotted key and the text, by the option's name.
+    """
     file = _find(path, environ)
     origin = Origin(name=str(file), folder=file.parent.absolute()) if file is not None else DEFAULT
     tree: dict[str, Any] = given(_parse(file) if file is not None else {}, origin).value
@@ -262,17 +274,28 @@ def read(path: Path | str | None = None, environ: Mapping[str, str] = os.environ
         if key[0] == "PROVIDERS":
             tree.setdefault("providers", given(_EMBEDDED_PROVIDERS, DEFAULT))
         _overlay(tree, key, Given(EnvironmentText(text), Origin(name=variable)))
+    for option, (name, text) in (options or {}).items():
+        _overlay(tree, name.upper().split("."), Given(EnvironmentText(text), Origin(name=option)))
     tree.setdefault("providers", given(_EMBEDDED_PROVIDERS, DEFAULT))
     config = decoder.decode(Config, Given(tree, origin))
     if config is None:
         raise ConfigError("\n".join(decoder.problems))
     config = _with_default_models(config, decoder.settings)
     written = {setting.key: setting.origin for setting in decoder.settings}
-    for dotted, problem in _contradictions(config):
-        decoder.problem(Origin(name=written[dotted]), dotted, problem)
+    for name, problem in _contradictions(config):
+        decoder.problem(Origin(name=written[name]), name, problem)
     if decoder.problems:
         raise ConfigError("\n".join(decoder.problems))
     return Loaded(config=config, file=file, settings=tuple(decoder.settings))
+
+
+def prepare_grpc(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Set what gRPC's core reads from the environment when it is imported, unless it is set already.
+
+    The server never forks, and what the core logs is told by the server itself.
+    """
+    environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def testing_config(*, default_model: str = "") -> Config:
@@ -369,7 +392,10 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
 
     for alias, model in config.models.aliases.items():
         if not known(model):
-            yield f"models.aliases.{alias}", f"found {shown(model)}, which no provider answers to; allowed is {choices}"
+            yield (
+                dotted("models.aliases", alias),
+                f"found {shown(model)}, which no provider answers to; allowed is {choices}",
+            )
     short = [name.partition("/")[2] for name in configured]
     for key in ("default", "default_embedding"):
         model = getattr(config.models, key)
@@ -379,13 +405,16 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for name, provider in config.providers.items():
         if isinstance(provider, CustomSettings):
             for twice in provider.options.keys() & provider.secrets.keys():
-                yield f"providers.{name}.secrets.{twice}", "is among the options too; allowed is one of the two"
+                yield dotted(f"providers.{name}.secrets", twice), "is among the options too; allowed is one of the two"
             continue
         if not provider.models:
             yield f"providers.{name}.models", "found an empty table, allowed is at least one model"
         for model, settings in provider.models.items():
             if settings.path is not None and settings.source is not None:
-                yield f"providers.{name}.models.{model}.source", "is set beside path; allowed is one of the two"
+                yield (
+                    dotted(f"providers.{name}.models", model) + ".source",
+                    "is set beside path; allowed is one of the two",
+                )
     address = config.metrics.address
     if address and address == config.server.address and split_address(address)[1]:
         yield "metrics.address", f"found {shown(address)}, which is also server.address; allowed is another port"

@@ -1,8 +1,8 @@
 """What happens in a turn, and the log that keeps it.
 
 A turn writes its events to an append-only :class:`TurnLog`. Whoever wants them, the call that started the turn first of
-all, is a reader of that log. A reader takes all that is there, with neighbouring deltas merged, and writes it; while that
-write waits, more gathers. So an idle reader gets each token at once and alone, a loaded one gets fewer and larger
+all, is a reader of that log. A reader takes all that is there, with neighbouring deltas merged, and writes it; while
+that write waits, more gathers. So an idle reader gets each token at once and alone, a loaded one gets fewer and larger
 messages, and no timer is needed for either.
 """
 

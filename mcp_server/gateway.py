@@ -379,7 +379,7 @@ def _check_tool_results(last: tuple[Message, ...], new: tuple[Message, ...]) -> 
     missing = [call for call in open_calls if call not in answered]
     if missing:
         raise ToolResultsMissing(
-            f"the model waits for the results of its tool calls {', '.join(missing)}: begin `messages` with one TOOL message "
-            "for each",
+            f"the model waits for the results of its tool calls {', '.join(missing)}: begin `messages` "
+            "with one TOOL message for each",
             metadata={"tool_call_ids": ",".join(missing)},
         )

@@ -165,7 +165,7 @@ class Change(Struct):
     """What one atomic step writes; whatever is unset stays as it is."""
 
     session: MCPSession | None = None
-    """The session as it is to be. One with another ``uid`` takes the place of the old one, whose messages and turns go."""
+    """The session as it is to be. One with another ``uid`` replaces the old one, whose messages and turns go."""
     delete: bool = False
     """Remove the session, its messages and its turns."""
     append: tuple[Message, ...] = ()
@@ -219,11 +219,11 @@ class Store(Protocol):
         ...
 
     async def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change], /) -> Changed:
-        """Read the session with id ``session``, let ``decide`` say what to write, and write it, with nothing in between.
+        """Read the session with id ``session``, let ``decide`` say what to write, and write it: nothing comes between.
 
         ``decide`` is a quick function without side effects, since it may run on another thread and more than once. What
-        it raises is raised here, and then nothing was written. It is given ``None`` where there is no such session (also
-        for ``session=""``: a turn without a session), and what has expired as it is stored.
+        it raises is raised here, and then nothing was written. It is given ``None`` where there is no such session
+        (also for ``session=""``: a turn without a session), and what has expired as it is stored.
         """
         ...
 
@@ -266,8 +266,8 @@ class Store(Protocol):
 class ContextType(Protocol):
     """A kind of context entry: what a valid one looks like, and how a model reads it.
 
-    A plug-in registers an instance under the entry point group ``contextprotocol.context_types``; the entry point's name
-    is the type's name.
+    A plug-in registers an instance under the entry point group ``contextprotocol.context_types``; the entry point's
+    name is the type's name.
     """
 
     def validate(self, entry: ContextEntry, /) -> str | None:

@@ -109,8 +109,8 @@ class MCPSessionManager:
         self._owner = owner
         self._clock = clock
         self._default_ttl = default_ttl
-        # The turns of this process that hold a claim. A claim of ours that is not among them is a leftover of a turn whose
-        # last write failed, and binds nobody.
+        # The turns of this process that hold a claim. A claim of ours that is not among them is a leftover of a turn
+        # whose last write failed, and binds nobody.
         self._claiming: set[str] = set()
 
     # -- what callers do ----------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ class MCPSessionManager:
     async def commit(
         self, turn: Turn, messages: Sequence[Message], *, save_as: Mapping[str, ContextEntry] | None = None
     ) -> tuple[MCPSession, Sequence[Message]]:
-        """End a turn that succeeded: its messages, its context entries and itself, and give its session free, in one step.
+        """End a turn that succeeded: write it and all that it brings, and free its session, in one step.
 
         Returns the session, and the messages as they are stored.
 
@@ -351,7 +351,7 @@ class MCPSessionManager:
     # -- what time does -----------------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """After a start: mark the turns that another process left running INTERRUPTED, free their sessions, count them."""
+        """After a start: mark the turns that another process left running INTERRUPTED, free their sessions, and count."""
         error = TurnError(reason="TURN_INTERRUPTED", message="the process that ran the turn died")
         count, full = 0, True
         while full:
@@ -450,7 +450,7 @@ def _expire_time(ttl: int | None, now: int) -> int | None:
 def _check_etag(session: MCPSession, etag: str) -> None:
     if etag and etag != session.etag:
         raise EtagMismatch(
-            f"{session.name} has changed since it was read (etag {session.etag}, not {etag}): read it again, then decide",
+            f"{session.name} has changed since it was read (etag {session.etag}, not {etag}): read it again",
             metadata={"session": session.name, "etag": session.etag},
         )
 

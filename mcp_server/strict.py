@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 import tomllib
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -138,7 +139,9 @@ class Decoder:
         for key, value in table.value.items():
             if key not in fields and key != tag:
                 known = fields if tag is None else [tag, *fields]
-                self.problem(value.origin, prefix + key, "there is no such key; " + _choice(key, known, prefix))
+                self.problem(
+                    value.origin, dotted(prefix[:-1], key), "there is no such key; " + _choice(key, known, prefix)
+                )
         values = {}
         if tag is not None and tag in table.value:
             origin = table.value[tag].origin.name
@@ -191,9 +194,9 @@ class Decoder:
         result = {}
         for name, inner in value.value.items():
             if (reason := self._refused(kind.key_type, key_type, name)) is not None:
-                self.problem(inner.origin, f"{key}.{name}", f"found the name {shown(name)}, {reason}")
+                self.problem(inner.origin, dotted(key, name), f"found the name {shown(name)}, {reason}")
             else:
-                result[name] = self._value(kind.value_type, value_type, inner, f"{key}.{name}")
+                result[name] = self._value(kind.value_type, value_type, inner, dotted(key, name))
         return result
 
     def _refused(self, kind: inspect.Type, type_: Any, name: str) -> str | None:
@@ -217,6 +220,12 @@ class Decoder:
             return None
         self.settings.append(Setting(key=key, value=result, origin=value.origin.name))
         return result
+
+
+def dotted(table: str, key: str) -> str:
+    """The dotted key of ``key`` in ``table``, as TOML writes it."""
+    quoted = key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+    return f"{table}.{quoted}" if table else quoted
 
 
 def shown(value: object) -> str:

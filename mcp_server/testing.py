@@ -21,9 +21,7 @@ from mcp_server.messages import (
     Capabilities,
     Embeddings,
     FinishReason,
-    Message,
     Model,
-    Role,
     Usage,
     UsageSource,
 )
@@ -39,8 +37,8 @@ __all__ = ["EchoProvider", "Gate", "ScriptedProvider", "running"]
 class EchoProvider:
     """Answers with what it was told: the last message of a chat, the prompt of a completion; word by word.
 
-    Its one model is ``echo``. A word counts as a token. An embedding is the count of each letter from a to z. It honours
-    ``max_output_tokens`` and ``stop``.
+    Its one model is ``echo``. A word counts as a token. An embedding is the count of each letter from a to z. It
+    honours ``max_output_tokens`` and ``stop``.
     """
 
     async def models(self) -> Sequence[Model]:
@@ -132,7 +130,8 @@ class ScriptedProvider:
     @classmethod
     def saying(cls, *texts: str, model: Model | None = None) -> ScriptedProvider:
         """One that answers the first call with the first text, and so on, each in one piece."""
-        return cls(*[[text, Finish()] for text in texts], model=model)
+        scripts: list[list[Step]] = [[text, Finish()] for text in texts]
+        return cls(*scripts, model=model)
 
     async def models(self) -> Sequence[Model]:
         """Its one model."""
@@ -162,13 +161,6 @@ class ScriptedProvider:
 
     async def close(self) -> None:
         """Nothing to do."""
-
-
-def user(text: str) -> Message:
-    """A USER message of one text."""
-    from mcp_server.messages import Text
-
-    return Message(role=Role.USER, parts=(Text(text=text),))
 
 
 @asynccontextmanager

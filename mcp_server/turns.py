@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import enum
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 import msgspec
@@ -30,7 +30,6 @@ from mcp_server.interfaces import GenerateRequest, Provider, TurnObserver
 from mcp_server.messages import (
     SECOND,
     Attempt,
-    ContextEntry,
     FinishReason,
     MCPSession,
     Message,
@@ -139,7 +138,7 @@ class LiveTurn:
         except asyncio.CancelledError:
             # Unless it was a stop of ours, the process ends without having drained.
             error = Draining("the server stopped before the turn ended: send the same request again", retry_after=1)
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001  # a provider may raise anything; all of it is logged
             error = self._unexpected(raised)
         self._phase = _Phase.ENDING
         self._timer.cancel()
@@ -195,7 +194,7 @@ class LiveTurn:
             session, message = await self._work.commit(turn, message)
         except MCPError as raised:
             return raised
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001  # so may a store
             return self._unexpected(raised)
         self.turn = turn
         attempt, end = turn.attempts[-1], cast(int, turn.end_time)
@@ -224,8 +223,8 @@ class LiveTurn:
             error.metadata.setdefault("turn", self.turn.name)
             try:
                 await self._turns.sessions.release(self.turn)
-            except Exception as raised:
-                # The claim is void all the same, since this process no longer holds it; only the record stays as it was.
+            except Exception as raised:  # the readers must hear of the first error, not of this one
+                # The claim is void all the same, since this process no longer holds it; only the record is old.
                 log.error("turn not written", turn=self.turn.name, exc_info=raised)
         self.log.end(error)
 
@@ -319,9 +318,10 @@ class Turns:
         if live is not None:
             live.cancel(error)
 
-    def running(self) -> Mapping[str, LiveTurn]:
-        """The turns that run, by id."""
-        return self._live
+    async def idle(self) -> None:
+        """Return when no turn runs."""
+        while self._live:
+            await asyncio.wait([live.task for live in self._live.values()])
 
     async def beat(self) -> None:
         """For ever: let readers that hear nothing know that their turn lives."""
@@ -332,14 +332,12 @@ class Turns:
                 live.log.beat()
 
     async def drain(self, timeout: float) -> None:
-        """Let the running turns end for ``timeout`` seconds, then interrupt the others, and wait until all is written."""
-        tasks = [live.task for live in self._live.values()]
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=timeout)
+        """Let the running turns end for ``timeout`` seconds, then interrupt the others; return when all is written."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self.idle()
         self.interrupt()
-        if late:
-            await asyncio.wait(late)
+        await self.idle()
 
     def interrupt(self) -> None:
         """Stop all turns now: each keeps what it has, and can be run again elsewhere."""

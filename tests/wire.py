@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2_grpc
+
 from contextprotocol.v1 import (
     chat_pb2,
     chat_pb2_grpc,
@@ -17,9 +20,6 @@ from contextprotocol.v1 import (
     turn_pb2,
     turn_pb2_grpc,
 )
-from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2_grpc
-
 from mcp_server.app import UnifiedMCPServer
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, turn_pb2
-
 from mcp_server.events import Completed, Started, TurnReader
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call

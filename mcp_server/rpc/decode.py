@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+
 from contextprotocol.v1 import (
     chat_pb2,
     completion_pb2,
@@ -15,7 +16,6 @@ from contextprotocol.v1 import (
     message_pb2,
     session_pb2,
 )
-
 from mcp_server.gateway import ChatInput, CompletionInput, EmbedInput, TurnOptions
 from mcp_server.interfaces import ContextType
 from mcp_server.messages import (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
+
 from contextprotocol.v1 import (
     context_pb2,
     generation_pb2,
@@ -13,8 +15,6 @@ from contextprotocol.v1 import (
     session_pb2,
     turn_pb2,
 )
-from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
-
 from mcp_server.events import Completed, Delta, Event, PartStarted, Started
 from mcp_server.gateway import max_batch
 from mcp_server.messages import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextprotocol.v1 import model_pb2
-
 from mcp_server.errors import ModelNotFound
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call

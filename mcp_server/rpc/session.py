@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from contextprotocol.v1 import message_pb2, session_pb2
 from google.protobuf import empty_pb2
 from google.protobuf.message import Message
 
+from contextprotocol.v1 import message_pb2, session_pb2
 from mcp_server.gateway import MAX_RESPONSE_BYTES, Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rpc import decode, encode

@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2, struct_pb2
+
 from contextprotocol.v1 import (
     chat_pb2,
     completion_pb2,
@@ -18,8 +20,6 @@ from contextprotocol.v1 import (
     model_pb2,
     session_pb2,
 )
-from google.protobuf import duration_pb2, struct_pb2
-
 from tests.wire import Refused, Wire, text_of, user
 
 Message = message_pb2.Message
@@ -215,7 +215,7 @@ async def test_a_request_beyond_the_limit_of_the_transport_disturbs_nobody(wire:
 
 async def test_bytes_that_are_no_request_are_refused(wire: Wire) -> None:
     """Broken frames and strings that are not UTF-8 are INVALID_ARGUMENT, on unary calls and streams."""
-    generator = random.Random(7)
+    generator = random.Random(7)  # noqa: S311  # no secret
     bodies = [b"\xff\xff\xff", b"\x0a\x02\xc3\x28", *[generator.randbytes(50) for _ in range(20)]]
     for method, kind in (("Chat", wire.channel.unary_unary), ("StreamChat", wire.channel.unary_stream)):
         raw: Any = kind(f"/contextprotocol.v1.ChatService/{method}")
@@ -255,7 +255,7 @@ async def test_a_deadline_of_the_caller_ends_the_call(wire: Wire) -> None:
 async def test_callers_that_come_and_go_leave_nothing_behind(wire: Wire) -> None:
     """A hundred calls cancelled at any moment: no turn, and no claim, outlives them."""
     await wire.create()
-    generator = random.Random(11)
+    generator = random.Random(11)  # noqa: S311  # no secret
     for _ in range(100):
         stream = wire.chat.StreamChat(chat_pb2.ChatRequest(session="sessions/tour", messages=[user("a b c")]))
         for _ in range(generator.randrange(4)):
@@ -263,8 +263,7 @@ async def test_callers_that_come_and_go_leave_nothing_behind(wire: Wire) -> None
         if generator.random() < 0.5:
             await stream.read()
         stream.cancel()
-    while wire.server.running_turns:
-        await asyncio.sleep(0.001)
+    await wire.server.idle()
     await wire.say("still here")
     history = await wire.history(page_size=1000)
     assert len(history) % 2 == 0

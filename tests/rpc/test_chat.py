@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 import msgspec
 import pytest
-from contextprotocol.v1 import chat_pb2, context_pb2, generation_pb2, message_pb2, session_pb2, turn_pb2
 from google.protobuf import duration_pb2
 
+from contextprotocol.v1 import chat_pb2, context_pb2, generation_pb2, message_pb2, session_pb2, turn_pb2
 from mcp_server.config import TurnSettings
 from mcp_server.config import testing_config as settings
 from mcp_server.errors import ProviderUnavailable
@@ -279,8 +279,7 @@ async def test_a_caller_who_leaves_stops_the_provider(serve: Serve) -> None:
     await gate.reached.wait()
     stream.cancel()
     await asyncio.wait_for(provider.stopped.wait(), 5)
-    while wire.server.running_turns:
-        await asyncio.sleep(0)
+    await wire.server.idle()
     await wire.say("b")
     assert [text for _, text in await wire.history()] == ["b", "fine"]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from contextprotocol.v1 import (
     chat_pb2,
     completion_pb2,
@@ -16,7 +17,6 @@ from contextprotocol.v1 import (
     session_pb2,
     turn_pb2,
 )
-
 from mcp_server.interfaces import Finish
 from mcp_server.messages import Capabilities, Model, ModelState
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider

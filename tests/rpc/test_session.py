@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
-from contextprotocol.v1 import chat_pb2, context_pb2, message_pb2, session_pb2
 from google.protobuf import duration_pb2, field_mask_pb2, struct_pb2
 
+from contextprotocol.v1 import chat_pb2, context_pb2, message_pb2, session_pb2
 from mcp_server.interfaces import Finish
 from mcp_server.testing import Gate, ScriptedProvider
 from tests.conftest import Serve
@@ -28,7 +30,7 @@ class Clock:
         self.now += int(seconds * SECOND)
 
 
-def struct(**fields: object) -> struct_pb2.Struct:
+def struct(**fields: Any) -> struct_pb2.Struct:
     result = struct_pb2.Struct()
     result.update(fields)
     return result
@@ -40,7 +42,7 @@ def text_entry(text: str, **fields: object) -> context_pb2.ContextEntry:
 
 async def test_a_session_comes_back_as_it_was_created(wire: Wire) -> None:
     """Every field that a caller sets is kept."""
-    fields = {
+    fields: dict[str, Any] = {
         "labels": {"team": "blue"},
         "metadata": struct(n=1, half=0.5, ok=True, none=None, list=[1, "two"], nested={"a": "b"}),
         "system_instruction": "Answer in French.",
@@ -354,7 +356,7 @@ async def test_use_renews_the_ttl_and_reading_does_not(serve: Serve) -> None:
 
     async def expires() -> float:
         got = await wire.sessions.GetSession(session_pb2.GetSessionRequest(name="sessions/tour"))
-        return (got.expire_time.ToNanoseconds() - clock.now) / SECOND
+        return float(got.expire_time.ToNanoseconds() - clock.now) / SECOND
 
     clock.advance(4)
     assert await expires() == 6
