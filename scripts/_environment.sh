@@ -1,0 +1,16 @@
+# Sourced by the scripts, from the root of the checkout: makes .venv ready, or says what is missing, and puts it on PATH.
+
+candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
+for python in ${PYTHON:+"$PYTHON"} "${candidates[@]}"; do
+  if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    break
+  fi
+  python=
+done
+if [ -z "$python" ]; then
+  echo "This needs Python 3.11 or newer, and none of ${candidates[*]} is that. Install one, or name it: PYTHON=/path/to/python3 $0" >&2
+  exit 1
+fi
+"$python" scripts/_environment.py
+export PATH="$PWD/.venv/bin:$PATH"
+unset python candidates PYTHONHOME PYTHONPATH

@@ -1,0 +1,115 @@
+"""Write what is derived from the contract and the docstrings, or check that it is fresh. Run by `scripts/generate`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2
+
+import _api_reference
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTOS = ROOT / "protos"
+GENERATOR = ROOT / ".venv" / "generator"
+
+OUTPUTS = ("protos/gen", "docs/api_reference.md")
+"""What this program owns, relative to the checkout: a file, or a folder with all that is in it."""
+
+PACKAGES = {
+    "contextprotocol": '"""The protobuf contract between applications and the server, as Python. Generated."""\n',
+    "contextprotocol/v1": '"""Version 1 of the contract. Generated from `protos/contextprotocol/v1/*.proto`."""\n',
+}
+
+
+def generate(target: Path) -> None:
+    """Write all outputs below ``target``."""
+    out = target / "protos" / "gen"
+    out.mkdir(parents=True)
+    sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("contextprotocol/**/*.proto"))
+    descriptors = _descriptors(sources)
+    served = [file.name for file in descriptors.file if file.service]
+    _protoc(f"--python_out={out}", f"--pyi_out={out}", *sources)
+    _protoc(f"--grpc_python_out={out}", *served)
+    for package, docstring in PACKAGES.items():
+        (out / package / "__init__.py").write_text(docstring, encoding="utf-8")
+    (out / "contextprotocol" / "py.typed").touch()
+
+    (target / "docs").mkdir()
+    (target / "docs" / "api_reference.md").write_text(_api_reference.render(descriptors, ROOT), encoding="utf-8")
+
+
+def _descriptors(sources: list[str]) -> descriptor_pb2.FileDescriptorSet:
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "contract.binpb"
+        _protoc("--include_source_info", f"--descriptor_set_out={image}", *sources)
+        return descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
+
+
+def _protoc(*arguments: str) -> None:
+    # The generator is older than the libraries beside it, on purpose: its output runs on every protobuf from its own
+    # version on. So it lives in a folder of its own.
+    environment = os.environ | {"PYTHONPATH": str(GENERATOR)}
+    subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *arguments], check=True, env=environment
+    )
+
+
+def differences(target: Path) -> Iterator[str]:
+    """What of the outputs in the checkout is not as it is below ``target``."""
+    fresh, present = _files(target), _files(ROOT)
+    for path in sorted(fresh.keys() | present.keys()):
+        if path not in present:
+            yield f"{path} is missing"
+        elif path not in fresh:
+            yield f"{path} is not generated from anything"
+        elif fresh[path] != present[path]:
+            yield f"{path} is out of date"
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for output in OUTPUTS:
+        path = root / output
+        for file in path.rglob("*") if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                found[file.relative_to(root).as_posix()] = file.read_bytes()
+    return found
+
+
+def install(target: Path) -> None:
+    """Put the outputs below ``target`` in the place of those in the checkout."""
+    for output in OUTPUTS:
+        old, new = ROOT / output, target / output
+        if old.is_dir():
+            shutil.rmtree(old)
+        old.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(new, old) if new.is_dir() else shutil.copyfile(new, old)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, and fail if something is out of date")
+    check = parser.parse_args().check
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder)
+        generate(target)
+        stale = list(differences(target))
+        if not check:
+            install(target)
+    for line in stale:
+        print(line if check else line.replace("is out of date", "renewed").replace("is missing", "added"))
+    if check and stale:
+        print("Run scripts/generate and commit what it writes.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
