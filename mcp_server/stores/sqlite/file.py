@@ -1,0 +1,193 @@
+"""The file itself: locked, created, checked, brought up to date, and opened."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+import filelock
+
+from mcp_server.errors import ConfigError
+from mcp_server.stores.sqlite.schema import APPLICATION_ID, STEPS, VERSION
+
+_MAGIC: Final = b"SQLite format 3\x00"
+_HEADER_SIZE: Final = 100
+_BUSY_TIMEOUT: Final = 5.0
+"""Seconds to wait for another program that writes to the file, such as a backup or an inspection by hand."""
+
+
+class DatabaseFile:
+    """One file and the lock that keeps other processes from it.
+
+    Args:
+        path: where it is or shall be. Its folder is created if need be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        # Held as long as the file is in use; the system gives it back when the process dies.
+        self._lock = filelock.FileLock(f"{self.path}.lock", blocking=False, thread_local=False, mode=0o600)
+        self._identity: tuple[int, int] | None = None
+
+    def open(self) -> sqlite3.Connection:
+        """Lock the file, make it if there is none, and return a connection that may write.
+
+        Raises:
+            ConfigError: the file cannot be used. It is left as it was found.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._take()
+        except OSError as error:
+            raise self._unusable(f"its folder cannot be written to ({_reason(error)}): {_GIVE_RIGHTS}") from error
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._lock.release)
+            try:
+                if not self._exists():
+                    self._create()
+                self._check_header()
+                connection = self.connect()
+                undo.callback(connection.close)
+                self._check(connection)
+            except OSError as error:
+                raise self._unusable(f"it cannot be read or written ({_reason(error)}): {_GIVE_RIGHTS}") from error
+            except sqlite3.Error as error:
+                raise self._unusable(_explain(error)) from error
+            self._identity = self._inode()
+            undo.pop_all()
+        return connection
+
+    def close(self) -> None:
+        """Let other processes have it."""
+        self._lock.release()
+
+    def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
+        """One more connection to the file, to be used by one thread at a time."""
+        connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=_BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        # In this mode nothing that was committed is lost even when the machine goes down.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def lost(self) -> bool:
+        """Whether the file was deleted, moved or replaced since it was opened: what is written now would go with it."""
+        return self._inode() != self._identity
+
+    def _inode(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _take(self) -> None:
+        try:
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            raise self._unusable(
+                f"another process uses it and holds {self.path}.lock: stop that process, or give this one a file of its own"
+            ) from error
+
+    def _exists(self) -> bool:
+        if self.path.is_dir():
+            raise self._unusable("it is a folder: name a file, for example one in that folder")
+        return self.path.exists()
+
+    def _create(self) -> None:
+        """Put a whole file in place at once, so that a file that is found is never one half made."""
+        log = Path(f"{self.path}-wal")
+        if log.exists() and log.stat().st_size:
+            raise self._unusable(
+                f"it is missing, but {log} is there and holds a part of it: bring the file back, or move that one away "
+                "to begin with an empty store"
+            )
+        draft = Path(f"{self.path}.new")
+        for leftover in (draft, Path(f"{draft}-journal")):
+            leftover.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            _upgrade(connection, 0)
+            connection.execute("PRAGMA journal_mode = WAL")
+        draft.replace(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _check_header(self) -> None:
+        """Look at the first bytes before SQLite does: it would take an empty file for a new one, and change another's."""
+        with self.path.open("rb") as file:
+            header = file.read(_HEADER_SIZE)
+        if not header:
+            raise self._unusable(f"it is empty: {_RESTORE}")
+        if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
+            raise self._unusable(f"it is no SQLite file, or its beginning is damaged: {_RESTORE}")
+        if int.from_bytes(header[68:72]) != APPLICATION_ID:
+            raise self._unusable("it is the SQLite file of another program: name another file")
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise self._unusable(
+                f"it was written by a later release (version {version} of the tables; this one knows {VERSION}): "
+                "start that release, or name another file"
+            )
+        mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise self._unusable(
+                f"its file system does not allow a write-ahead log (mode {mode}): move it to a local disk"
+            )
+        if version < VERSION:
+            _upgrade(connection, version)
+        # A file that may only be read is found out here, and not by the first caller.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE removed SET session = session WHERE session < 0")
+        connection.execute("ROLLBACK")
+
+    def _unusable(self, what: str) -> ConfigError:
+        return ConfigError(f"store.path: the file {self.path} cannot be used: {what}")
+
+
+_RESTORE: Final = "put back a copy of it, or move it away to begin with an empty store"
+_GIVE_RIGHTS: Final = "give this user the right to write there, or name another file"
+
+_EXPLANATIONS: Final = {
+    sqlite3.SQLITE_READONLY: f"it may only be read: {_GIVE_RIGHTS}",
+    sqlite3.SQLITE_CANTOPEN: f"it cannot be opened: {_GIVE_RIGHTS}",
+    sqlite3.SQLITE_PERM: f"it cannot be opened: {_GIVE_RIGHTS}",
+    sqlite3.SQLITE_NOTADB: f"it is no SQLite file, or its beginning is damaged: {_RESTORE}",
+    sqlite3.SQLITE_CORRUPT: f"it is damaged: {_RESTORE}",
+    sqlite3.SQLITE_FULL: "the disk is full: make room",
+    sqlite3.SQLITE_BUSY: "another program writes to it: stop that program",
+}
+
+
+def _explain(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", None)
+    known = _EXPLANATIONS.get(code & 0xFF) if code is not None else None
+    return known or f"SQLite says {error}: {_RESTORE}"
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else errno.errorcode.get(0, str(error))
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Take the tables from ``version`` to the present one: all steps or none."""
+    steps = "".join(STEPS[version:])
+    connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")

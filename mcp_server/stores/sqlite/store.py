@@ -1,0 +1,105 @@
+"""The store as the rest of the server sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mcp_server.interfaces import Change, Changed, SessionQuery
+from mcp_server.messages import MCPSession, Message, Turn
+from mcp_server.stores.sqlite.file import DatabaseFile
+from mcp_server.stores.sqlite.tables import WritableTables
+from mcp_server.stores.sqlite.threads import Jobs, read, write
+
+_READERS: Final = 2
+
+
+class SQLiteStore:
+    """A :class:`~mcp_server.interfaces.Store` in one SQLite file.
+
+    A change is on the disk when :meth:`change` returns. Changes that wait at the same time are committed together. A
+    caller that is cancelled while its change waits does not learn whether it was made; it is made whole or not at all.
+
+    Args:
+        path: the file. It is made if there is none, its folder too. One process at a time can use it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file = DatabaseFile(self.path)
+        self._changes = Jobs()
+        self._reads = Jobs()
+        self._threads: list[threading.Thread] = []
+        self._state = "new"
+
+    async def open(self) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            ConfigError: the file cannot be used; it is left as it was found.
+        """
+        tables = await asyncio.to_thread(self._open)
+        self._threads = [
+            threading.Thread(target=write, args=(self._file, tables, self._changes), name="store-writer", daemon=True),
+            *[
+                threading.Thread(target=read, args=(self._file, self._reads), name=f"store-reader-{n}", daemon=True)
+                for n in range(_READERS)
+            ],
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _open(self) -> WritableTables:
+        self._connection = self._file.open()
+        return WritableTables(self._connection)
+
+    async def close(self) -> None:
+        """Write all that was accepted, then give back the file."""
+        self._changes.close()
+        self._reads.close(readers=_READERS)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        self._connection.close()
+        self._file.close()
+
+    async def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change], /) -> Changed:
+        """Read, decide and write on the thread that writes."""
+        return await self._changes.do(lambda tables: tables.change(tenant, session, decide))
+
+    async def session(self, tenant: str, session: str, /) -> MCPSession | None:
+        """The session with that id."""
+        return await self._reads.do(lambda tables: tables.session(tenant, session))
+
+    async def sessions(self, query: SessionQuery, /) -> Sequence[MCPSession]:
+        """The sessions that fit."""
+        return await self._reads.do(lambda tables: tables.sessions(query))
+
+    async def messages(self, tenant: str, uid: str, start: int, stop: int, /) -> Sequence[Message]:
+        """A range of a history."""
+        return await self._reads.do(lambda tables: tables.messages(tenant, uid, start, stop))
+
+    async def turn(self, tenant: str, turn: str, /) -> Turn | None:
+        """The turn with that id."""
+        return await self._reads.do(lambda tables: tables.turn(tenant, turn))
+
+    async def expired(self, now: int, limit: int, /) -> Sequence[tuple[str, str]]:
+        """Sessions whose time has passed, the oldest first."""
+        return await self._reads.do(lambda tables: tables.expired(now, limit))
+
+    async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
+        """Turns that another process left behind."""
+        return await self._reads.do(lambda tables: tables.interrupted(owner, limit))
+
+    async def forget_turns(self, before: int, limit: int, /) -> int:
+        """Remove turns that ended long ago."""
+        return await self._changes.do(lambda tables: tables.forget_turns(before, limit))
+
+    async def counts(self, now: int, /) -> Mapping[str, int]:
+        """How many sessions there are."""
+        return await self._reads.do(lambda tables: tables.counts(now))

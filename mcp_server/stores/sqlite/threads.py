@@ -1,0 +1,192 @@
+"""The threads that work on the file: one that writes, a few that read. Callers await them from any event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from mcp_server.errors import StoreUnavailable
+from mcp_server.stores.sqlite.file import DatabaseFile
+from mcp_server.stores.sqlite.tables import Tables, WritableTables
+
+T = TypeVar("T")
+
+MAX_BATCH: Final = 256
+"""The most changes that are committed together."""
+
+log = structlog.get_logger("contextprotocol.stores")
+
+_FAILURES: Final = {
+    sqlite3.SQLITE_FULL: "the disk of the store is full: make room and send the call again",
+    sqlite3.SQLITE_IOERR: "the disk of the store could not be read or written",
+    sqlite3.SQLITE_CORRUPT: "the file of the store is damaged",
+    sqlite3.SQLITE_NOTADB: "the file of the store is damaged",
+    sqlite3.SQLITE_READONLY: "the file of the store may only be read",
+    sqlite3.SQLITE_CANTOPEN: "the file of the store cannot be opened",
+    sqlite3.SQLITE_PERM: "the file of the store cannot be opened",
+    sqlite3.SQLITE_BUSY: "another program holds the file of the store",
+    sqlite3.SQLITE_LOCKED: "another program holds the file of the store",
+    sqlite3.SQLITE_PROTOCOL: "another program holds the file of the store",
+    sqlite3.SQLITE_NOMEM: "the store ran out of memory",
+}
+
+
+class Job:
+    """One piece of work and who waits for it."""
+
+    __slots__ = ("error", "future", "loop", "result", "run")
+
+    def __init__(self, run: Callable[[Any], Any]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.run = run
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Tell the one who waits; on the event loop."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class Jobs:
+    """A queue of jobs that can be closed: what was let in before is done, and nothing after."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._gate = threading.Lock()
+
+    async def do(self, run: Callable[[Any], T]) -> T:
+        """Have it run, and wait for what it gives or raises."""
+        job = Job(run)
+        with self._gate:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            self._queue.put(job)
+        result: T = await job.future
+        return result
+
+    def close(self, *, readers: int = 1) -> None:
+        """Let nothing more in, and end each thread that takes from the queue."""
+        with self._gate:
+            self._closed = True
+            for _ in range(readers):
+                self._queue.put(None)
+
+    def take(self) -> Job | None:
+        """The next job; ``None``: there will be none."""
+        return self._queue.get()
+
+    def take_waiting(self, limit: int) -> list[Job | None]:
+        """Those that wait now."""
+        taken: list[Job | None] = []
+        try:
+            while len(taken) < limit:
+                taken.append(self._queue.get_nowait())
+                if taken[-1] is None:
+                    break
+        except queue.Empty:
+            pass
+        return taken
+
+
+def settle(jobs: Sequence[Job]) -> None:
+    """Tell all who wait, with one wake-up of each event loop."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[Job]] = defaultdict(list)
+    for job in jobs:
+        by_loop[job.loop].append(job)
+    for loop, waiting in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, waiting)
+
+
+def _settle(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.settle()
+
+
+def unavailable(error: sqlite3.Error) -> BaseException:
+    """The error as a caller is told of it; one that is no fault of disk or file stays what it is."""
+    code = getattr(error, "sqlite_errorcode", None)
+    message = _FAILURES.get(code & 0xFF) if code is not None else None
+    if message is None:
+        return error
+    told = StoreUnavailable(message, retry_after=1)
+    told.__cause__ = error
+    return told
+
+
+def write(file: DatabaseFile, tables: WritableTables, jobs: Jobs) -> None:
+    """The life of the thread that writes: take all that waits, commit it together, tell everybody."""
+    running = True
+    while running:
+        batch = jobs.take_waiting(MAX_BATCH)
+        if not batch and not tables.littered:
+            batch = [jobs.take(), *jobs.take_waiting(MAX_BATCH)]
+        running = None not in batch
+        work = [job for job in batch if job is not None and not job.future.cancelled()]
+        if file.lost():
+            for job in work:
+                job.error = StoreUnavailable("the file of the store is gone or was replaced")
+            tables.littered = False
+        elif work or running:
+            _commit(tables, work)
+        settle(work)
+
+
+def _commit(tables: WritableTables, work: Sequence[Job]) -> None:
+    execute = tables.connection.execute
+    try:
+        execute("BEGIN IMMEDIATE")
+        for job in work:
+            _run(job, tables)
+        if tables.littered:
+            tables.clear()
+        execute("COMMIT")
+    except sqlite3.Error as error:
+        if tables.connection.in_transaction:
+            execute("ROLLBACK")
+        tables.littered = False
+        log.warning("store write failed", error=str(error), changes=len(work))
+        if len(work) > 1:
+            # One of them may be the cause, or too large for the room that is left: each alone.
+            for job in work:
+                job.error = None
+                _commit(tables, [job])
+        elif work:
+            work[0].error = unavailable(error)
+
+
+def _run(job: Job, tables: Tables) -> None:
+    try:
+        job.result = job.run(tables)
+    except sqlite3.Error:
+        raise
+    except BaseException as error:  # what a caller's own code raises is that caller's
+        job.error = error
+
+
+def read(file: DatabaseFile, jobs: Jobs) -> None:
+    """The life of a thread that reads."""
+    connection = file.connect(read_only=True)
+    tables = Tables(connection)
+    while (job := jobs.take()) is not None:
+        try:
+            _run(job, tables)
+        except sqlite3.Error as error:
+            log.warning("store read failed", error=str(error))
+            job.error = unavailable(error)
+        settle([job])
+    connection.close()
