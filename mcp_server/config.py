@@ -248,8 +248,8 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] = os.environ
         environ: the environment variables.
 
     Raises:
-        ConfigError: the file cannot be read, or a key is unknown, of the wrong type or impossible; it tells all problems
-            at once.
+        ConfigError: the file cannot be read, or a key is unknown, of the wrong type or impossible; all problems at
+            once.
     """
     return read(path, environ).config
 
