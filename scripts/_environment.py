@@ -97,8 +97,8 @@ def _pip_install(*arguments: str) -> None:
     if pip.returncode:
         sys.stderr.writelines(said)
         sys.exit(
-            f"pip failed with Python {sys.version.split()[0]}; its last words are above. If packages were not found or not "
-            "loaded:\nis the package index that pip is configured for reachable from here? Start this again to go on."
+            f"pip failed with Python {sys.version.split()[0]}; its last words are above. If it did not find or load a "
+            "package:\nis the package index that pip is configured for reachable from here? Start this again to go on."
         )
 
 

@@ -11,9 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from google.protobuf import descriptor_pb2
-
 import _api_reference
+from google.protobuf import descriptor_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
@@ -56,9 +55,7 @@ def _protoc(*arguments: str) -> None:
     # The generator is older than the libraries beside it, on purpose: its output runs on every protobuf from its own
     # version on. So it lives in a folder of its own.
     environment = os.environ | {"PYTHONPATH": str(GENERATOR)}
-    subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *arguments], check=True, env=environment
-    )
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *arguments], check=True, env=environment)
 
 
 def differences(target: Path) -> Iterator[str]:

@@ -1,0 +1,128 @@
+"""Who may import whom: the map of docs/architecture.md, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+VALUES = {"errors", "messages", "interfaces"}
+CORE = {"answers", "context_types", "events", "routing", "sessions", "turns", "window"}
+EDGES = {"rpc", "web"}
+PLUGGED_IN = {"providers", "stores", "middleware"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "strict": set(),
+    "logs": set(),
+    "model_files": {"errors"},
+    "messages": {"errors"},
+    "interfaces": {"errors", "messages"},
+    "config": {"errors", "strict"},
+    **dict.fromkeys(PLUGGED_IN, VALUES),
+    **dict.fromkeys(CORE, VALUES | CORE),
+    "gateway": VALUES | CORE,
+    **{part: VALUES | CORE | {"gateway"} for part in EDGES},
+    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"gateway", "config"},
+    "testing": VALUES | CORE | {"config", "app"},
+    "cli": {"errors", "app", "config", "logs", "model_files"},
+    "__main__": {"cli"},
+}
+"""For each part of ``mcp_server``, a file or a folder, the other parts that it may see."""
+
+ONLY_IN = {
+    "grpc": EDGES,
+    "grpc_health": EDGES,
+    "grpc_reflection": EDGES,
+    "google": EDGES,
+    "contextprotocol": EDGES,
+    "connectrpc": {"web"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
+    "xllamacpp": {"providers"},
+    "sqlite3": {"stores"},
+    "prometheus_client": {"middleware"},
+    "uvloop": {"cli"},
+}
+"""Libraries that only some parts of ``mcp_server`` may see."""
+
+CLIENT_LIBRARIES = {"contextprotocol", "google", "grpc", "grpc_health", "rich", "typer"}
+"""All that ``mcp_client`` may see beside the standard library: what is installed without any extra."""
+
+
+def test_the_map_names_every_part_of_the_server() -> None:
+    """A new file at the root of the server is a decision about the map."""
+    assert {_part(path) for path in _sources("mcp_server")} - {"__init__"} <= MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mcp_server").rglob("*.py")), ids=lambda path: _name(path))
+def test_server_modules_keep_to_the_map(path: Path) -> None:
+    """A module of the server imports only what its part may see."""
+    part = _part(path)
+    strays = [
+        f"line {line}: {target}"
+        for line, target in _imports(path)
+        if (target[0] == "mcp_server" and len(target) > 1 and target[1] not in MAY_IMPORT.get(part, set()) | {part})
+        or part not in ONLY_IN.get(target[0], {part})
+        or target[0] == "mcp_client"
+    ]
+    assert not strays
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mcp_client").rglob("*.py")), ids=lambda path: _name(path))
+def test_client_modules_need_no_extra(path: Path) -> None:
+    """A module of the client imports the contract and the few libraries that every installation has."""
+    allowed = CLIENT_LIBRARIES | {"mcp_client"} | sys.stdlib_module_names
+    strays = [f"line {line}: {target}" for line, target in _imports(path) if target[0] not in allowed]
+    assert not strays
+
+
+def test_only_the_configuration_reads_the_environment() -> None:
+    """Every setting can be found in one file."""
+    readers = {
+        _name(path) for path in _sources("mcp_server") if "os.environ" in _names(path) or "os.getenv" in _names(path)
+    }
+    assert readers == {"mcp_server/config.py"}
+
+
+def test_nothing_imports_another_project_named_mcp() -> None:
+    """The import name ``mcp`` is somebody else's."""
+    sources = _sources("mcp_server", "mcp_client")
+    assert not [_name(path) for path in sources if any(target[0] == "mcp" for _, target in _imports(path))]
+
+
+def _names(path: Path) -> set[str]:
+    """Every dotted name of two parts that the module uses, and what it imports from elsewhere by such a name."""
+    used = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    return used | {".".join(target) for _, target in _imports(path)}
+
+
+def _sources(*packages: str) -> Iterator[Path]:
+    for package in packages:
+        yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(ROOT / "mcp_server").with_suffix("").parts[0]
+
+
+def _imports(path: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Every import, wherever it stands, as a line and the parts of the dotted name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, tuple(alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{_name(path)}:{node.lineno}: imports are absolute"
+            assert node.module is not None
+            for alias in node.names:
+                yield node.lineno, (*node.module.split("."), alias.name)
