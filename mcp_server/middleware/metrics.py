@@ -5,6 +5,8 @@ Counted once a call and once a turn, never a token.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from types import TracebackType
@@ -64,12 +66,19 @@ class Metrics:
         return self._server.server_port
 
     def close(self) -> None:
-        """Stop serving; may take half a second."""
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
-            self._server = self._thread = None
+        """Stop serving."""
+        if self._server is None or self._thread is None:
+            return
+        stopping = threading.Thread(target=self._server.shutdown)
+        stopping.start()
+        # The server looks whether it is to stop twice a second, and whenever somebody connects.
+        host, port = self._server.server_address[:2]
+        with contextlib.suppress(OSError):
+            socket.create_connection((str(host), port)).close()
+        stopping.join()
+        self._thread.join()
+        self._server.server_close()
+        self._server = self._thread = None
 
     def count_sessions(self, count: int) -> None:
         """How many sessions there are now."""
