@@ -1,0 +1,63 @@
+"""Processes of the benchmark: each prints the port that it listens on, and ends with its standard input."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+import psutil
+
+CLOCK_TICK: Final = 0.01
+"""How finely the CPU time of a process is counted, in seconds: measure long enough."""
+
+
+class Measured:
+    """A process whose CPU time and memory are read from outside.
+
+    Attributes:
+        port: what it listens on.
+        start_seconds: how long it took from its start to the print of its port.
+    """
+
+    def __init__(self, process: psutil.Process, port: int, start_seconds: float) -> None:
+        self.port = port
+        self.start_seconds = start_seconds
+        self._process = process
+
+    def cpu(self) -> float:
+        """User and system time so far, in seconds."""
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+    def memory(self) -> int:
+        """Resident memory, in bytes."""
+        return int(self._process.memory_info().rss)
+
+
+@contextlib.asynccontextmanager
+async def started(module: str, *arguments: str) -> AsyncIterator[Measured]:
+    """Run ``python -m module`` and wait for its port."""
+    begin = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = await process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{module} ended before it listened: run `python -m {module} {' '.join(arguments)}`")
+        yield Measured(psutil.Process(process.pid), int(line), time.perf_counter() - begin)
+    finally:
+        process.stdin.close()
+        await process.wait()

@@ -1,0 +1,34 @@
+"""The system under test: the server as it is run, with SQLite, metrics and log, and the upstream as its provider."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from mcp_server.app import UnifiedMCPServer
+from mcp_server.config import LogSettings, MetricsSettings, StoreSettings, WindowSettings, testing_config
+from mcp_server.logs import configure
+from tests.bench.provider import UpstreamProvider
+
+
+async def main(upstream: int, path: str) -> None:
+    """Serve until standard input ends."""
+    config = msgspec.structs.replace(
+        testing_config(default_model="upstream/unary"),
+        store=StoreSettings(type="sqlite", path=Path(path)),
+        window=WindowSettings(max_messages=20),
+        metrics=MetricsSettings(address="127.0.0.1:0"),
+        log=LogSettings(format="json"),
+    )
+    configure(level=config.log.level, format=config.log.format)
+    async with UnifiedMCPServer(config, providers={"upstream": UpstreamProvider(upstream)}) as server:
+        print(server.port, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(int(sys.argv[1]), sys.argv[2]))
