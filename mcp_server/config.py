@@ -397,8 +397,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
                 f"found {shown(model)}, which no provider answers to; allowed is {choices}",
             )
     short = [name.partition("/")[2] for name in configured]
-    for key in ("default", "default_embedding"):
-        model = getattr(config.models, key)
+    chosen = {config.models.default_embedding: "default_embedding", config.models.default: "default"}
+    for model, key in chosen.items():
         if model and model not in config.models.aliases and not known(model) and short.count(model) != 1:
             aliases = "".join(f", {alias}" for alias in config.models.aliases)
             yield f"models.{key}", f"found {shown(model)}, which no provider answers to; allowed is {choices}{aliases}"

@@ -174,10 +174,10 @@ class Decoder:
     def _tagged(self, structs: Iterable[type[msgspec.Struct]], value: Given, key: str) -> Any:
         if not isinstance(value.value, dict):
             return self.problem(value.origin, key, f"found {shown(value.value)}, allowed is a table")
-        choices = {struct.__struct_config__.tag: struct for struct in structs}
+        choices = {str(struct.__struct_config__.tag): struct for struct in structs}
         field = next(iter(choices.values())).__struct_config__.tag_field or "type"
         tag = value.value.get(field)
-        known = " or ".join(shown(choice) for choice in choices)
+        known = " or ".join(shown(choice) for choice in sorted(choices))
         if tag is None:
             return self.problem(value.origin, f"{key}.{field}", f"this key must be set; allowed is {known}")
         struct = choices.get(tag.value) if isinstance(tag.value, str) else None
@@ -251,7 +251,9 @@ def allowed(kind: inspect.Type) -> str:
     if isinstance(kind, (inspect.IntType, inspect.FloatType)):
         noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
         words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
-        limits = [f"{word} {getattr(kind, name):g}" for name, word in words.items() if getattr(kind, name) is not None]
+        limits = [
+            f"{word} {_number(getattr(kind, name))}" for name, word in words.items() if getattr(kind, name) is not None
+        ]
         return " ".join([noun, *limits])
     if isinstance(kind, inspect.DictType):
         return f"a table of {allowed(kind.value_type)}"
@@ -308,6 +310,10 @@ def _hook(origin: Origin) -> Callable[[type, Any], Any]:
         return type_(value)
 
     return convert
+
+
+def _number(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def _noun(value: object) -> str:
