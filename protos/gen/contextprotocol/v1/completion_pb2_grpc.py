@@ -6,7 +6,7 @@ import warnings
 from contextprotocol.v1 import completion_pb2 as contextprotocol_dot_v1_dot_completion__pb2
 from contextprotocol.v1 import turn_pb2 as contextprotocol_dot_v1_dot_turn__pb2
 
-GRPC_GENERATED_VERSION = '1.76.0'
+GRPC_GENERATED_VERSION = '1.80.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

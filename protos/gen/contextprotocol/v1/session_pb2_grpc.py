@@ -6,7 +6,7 @@ import warnings
 from contextprotocol.v1 import session_pb2 as contextprotocol_dot_v1_dot_session__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
-GRPC_GENERATED_VERSION = '1.76.0'
+GRPC_GENERATED_VERSION = '1.80.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
