@@ -131,30 +131,14 @@ def check_config(config: ConfigOption = None) -> None:
         loaded = read(config)
     colour = sys.stdout.isatty()
     for setting in loaded.settings:
-        line = f"# {setting.key} is not set" if setting.value is None else f"{setting.key} = {toml(setting.value)}"
         origin = f"# {setting.origin}"
-        print(f"{line}  {typer.style(origin, dim=True) if colour else origin}")
+        print(f"{setting.toml}  {typer.style(origin, dim=True) if colour else origin}")
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
     print(_version())
-
-
-def toml(value: object) -> str:
-    """A setting's value as TOML writes it; a secret stays hidden."""
-    import json
-
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(toml, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{json.dumps(key)} = {toml(inner)}' for key, inner in value.items())}}}"
-    return json.dumps(str(value), ensure_ascii=False)
 
 
 @contextmanager

@@ -58,6 +58,11 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     """Where it was written: a file, an environment variable or ``default``."""
 
+    @property
+    def toml(self) -> str:
+        """The setting as a line of TOML; a secret stays hidden."""
+        return f"# {self.key} is not set" if self.value is None else f"{self.key} = {toml(self.value)}"
+
 
 class Secret:
     """A text that shows itself to nobody but who calls :meth:`reveal`."""
@@ -238,6 +243,19 @@ def shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def toml(value: object) -> str:
+    """A setting's value as TOML writes it; a secret stays hidden."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {toml(inner)}' for key, inner in value.items())}}}"
+    return json.dumps(str(value), ensure_ascii=False)
+
+
 def allowed(kind: inspect.Type) -> str:
     """What a type allows, in words."""
     extra = _extra(kind)
@@ -256,7 +274,7 @@ def allowed(kind: inspect.Type) -> str:
         ]
         return " ".join([noun, *limits])
     if isinstance(kind, inspect.DictType):
-        return f"a table of {allowed(kind.value_type)}"
+        return f"a table, each value {allowed(kind.value_type)}"
     if isinstance(kind, (inspect.StructType, inspect.UnionType)):
         return "a table"
     if isinstance(kind, inspect.CustomType):

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import _api_reference
+import _config_reference
 from google.protobuf import descriptor_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 GENERATOR = ROOT / ".venv" / "generator"
 
-OUTPUTS = ("protos/gen", "docs/api_reference.md")
+OUTPUTS = ("protos/gen", "docs/api_reference.md", "docs/config.md")
 """What this program owns, relative to the checkout: a file, or a folder with all that is in it."""
 
 PACKAGES = {
@@ -42,6 +43,7 @@ def generate(target: Path) -> None:
 
     (target / "docs").mkdir()
     (target / "docs" / "api_reference.md").write_text(_api_reference.render(descriptors, ROOT), encoding="utf-8")
+    (target / "docs" / "config.md").write_text(_config_reference.render(ROOT), encoding="utf-8")
 
 
 def _descriptors(sources: list[str]) -> descriptor_pb2.FileDescriptorSet:
