@@ -48,8 +48,8 @@ def _ready(stamp: Path, wanted: str, install: Callable[[], None]) -> None:
 def _install() -> None:
     if not _read(VENV / "stamp").startswith(BASE):
         _create()
-    # Interrupted from here on, the next run goes on with what there is.
-    (VENV / "stamp").write_text(BASE)
+    # Interrupted from here on, it has no stamp, and is made anew: pip does not notice a package that is there by half.
+    (VENV / "stamp").unlink(missing_ok=True)
     _say("Installing the pinned packages ...")
     _pip_install("--require-hashes", "-r", str(PACKAGES))
     _pip_install("--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT))
@@ -98,7 +98,7 @@ def _pip_install(*arguments: str) -> None:
         sys.stderr.writelines(said)
         sys.exit(
             f"pip failed with Python {sys.version.split()[0]}; its last words are above. If it did not find or load a "
-            "package:\nis the package index that pip is configured for reachable from here? Start this again to go on."
+            "package:\nis the package index that pip is configured for reachable from here? Then start this again."
         )
 
 
