@@ -1,0 +1,166 @@
+"""The lines of the log: one a call, one a turn, no word of what was said."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from grpc_health.v1 import health_pb2
+
+from mcp_server import logs
+from mcp_server.errors import ProviderUnavailable
+from mcp_server.testing import ScriptedProvider
+from tests.conftest import Serve
+from tests.wire import Refused
+
+
+class Stream(io.TextIOWrapper):
+    """Standard error that can be read back."""
+
+    def __init__(self, *, terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8")
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    @property
+    def text(self) -> str:
+        buffer = self.buffer
+        assert isinstance(buffer, io.BytesIO)
+        return buffer.getvalue().decode()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["event"] == event]
+
+
+@pytest.fixture
+def stream() -> Iterator[Stream]:
+    """The log of a server, at the level ``debug``, as JSON."""
+    handlers = list(logging.getLogger().handlers)
+    stream = Stream()
+    logs.configure(level="debug", format="json", stream=stream)
+    yield stream
+    structlog.reset_defaults()
+    logging.getLogger().handlers[:] = handlers
+
+
+async def test_each_call_is_one_line_with_its_facts(stream: Stream, serve: Serve) -> None:
+    """Method, status, time, caller, tenant and turn; the reason only where it says more than the status."""
+    wire = await serve()
+    await wire.create()
+    answer = await wire.say("hello")
+    with Refused():
+        await wire.say("hello", session="sessions/none")
+    created, chat, refused = stream.events("call")
+    assert created["method"] == "contextprotocol.v1.SessionService/CreateSession"
+    assert (chat["method"], chat["code"], chat["level"]) == ("contextprotocol.v1.ChatService/Chat", "OK", "info")
+    assert chat["turn"] == answer.turn
+    assert chat["tenant"] == "default"
+    assert chat["peer"].startswith("ipv4:127.0.0.1:")
+    assert 0 < chat["duration_ms"] < 5000
+    assert "reason" not in chat
+    assert (refused["code"], refused["reason"], refused["level"]) == ("NOT_FOUND", "SESSION_NOT_FOUND", "info")
+    assert list(chat)[:3] == ["time", "level", "event"]
+
+
+async def test_each_turn_is_one_line_with_its_facts(stream: Stream, serve: Serve) -> None:
+    """State, model, attempts, tokens and times."""
+    wire = await serve()
+    await wire.create()
+    answer = await wire.say("one two")
+    (turn,) = stream.events("turn")
+    assert turn["turn"] == answer.turn
+    assert (turn["state"], turn["service"], turn["model"]) == ("succeeded", "chat", "echo/echo")
+    assert (turn["attempts"], turn["input_tokens"], turn["output_tokens"]) == (1, 2, 2)
+    assert 0 < turn["first_token_ms"] <= turn["duration_ms"] < 5000
+    assert turn["level"] == "info"
+
+
+async def test_a_turn_that_failed_is_a_warning_with_its_reason(stream: Stream, serve: Serve) -> None:
+    """An operator looks for these."""
+    wire = await serve(providers={"bad": ScriptedProvider([ProviderUnavailable("away")])})
+    with Refused():
+        await wire.say("hello", session="")
+    (turn,) = stream.events("turn")
+    assert (turn["level"], turn["state"], turn["reason"]) == ("warning", "failed", "PROVIDER_UNAVAILABLE")
+
+
+async def test_a_fault_of_the_server_is_an_error(stream: Stream, serve: Serve) -> None:
+    """The caller gets an id, and the log has the traceback under it."""
+    wire = await serve(providers={"bad": ScriptedProvider([RuntimeError("a bug")])})
+    with Refused() as refused:
+        await wire.say("hello", session="")
+    (call,) = stream.events("call")
+    assert (call["code"], call["level"]) == ("INTERNAL", "error")
+    faults = [line for line in stream.lines if line.get("error_id") == refused.metadata["error_id"]]
+    assert "RuntimeError: a bug" in faults[0]["exception"]
+
+
+async def test_no_prompt_and_no_answer_is_logged(stream: Stream, serve: Serve) -> None:
+    """Not even at the level ``debug``, and not when the call fails."""
+    wire = await serve(providers={"model": ScriptedProvider(["the-answer", ProviderUnavailable("away")])})
+    await wire.create(system_instruction="the-instruction")
+    with Refused():
+        await wire.say("the-prompt")
+    assert stream.events("turn")
+    for word in ("the-instruction", "the-prompt", "the-answer"):
+        assert word not in stream.text
+
+
+async def test_health_checks_are_lines_for_debugging(stream: Stream, serve: Serve) -> None:
+    """Machines ask for it all day."""
+    wire = await serve()
+    await wire.health.Check(health_pb2.HealthCheckRequest())
+    (call,) = stream.events("call")
+    assert call["level"] == "debug"
+
+
+def test_lines_below_the_level_are_not_written(stream: Stream) -> None:
+    """``warning`` leaves out information."""
+    logs.configure(level="warning", format="json", stream=stream)
+    structlog.get_logger().info("quiet")
+    structlog.get_logger().warning("loud")
+    assert [line["event"] for line in stream.lines] == ["loud"]
+
+
+def test_a_terminal_gets_lines_for_people(stream: Stream) -> None:
+    """``auto`` is the console on a terminal."""
+    terminal = Stream(terminal=True)
+    logs.configure(level="info", format="auto", stream=terminal)
+    structlog.get_logger().info("started", port=1)
+    assert "started" in terminal.text
+    assert not terminal.text.startswith("{")
+
+
+def test_what_is_not_a_terminal_gets_json(stream: Stream) -> None:
+    """``auto`` is JSON everywhere else, also for what JSON cannot say by itself."""
+    logs.configure(level="info", format="auto", stream=stream)
+    structlog.get_logger().info("started", thing={1}, broken="a\ud800b")
+    (line,) = stream.lines
+    assert line["thing"] == "{1}"
+    assert line["broken"] == "a?b"
+
+
+def test_libraries_log_into_the_same_lines(stream: Stream) -> None:
+    """What Python's own logging is told is a line like all others."""
+    logging.getLogger("a.library").warning("watch %s", "out")
+    (line,) = stream.lines
+    assert (line["event"], line["logger"], line["level"]) == ("watch out", "a.library", "warning")
+
+
+async def test_a_log_that_nobody_can_write_to_does_not_fail_calls(stream: Stream, serve: Serve) -> None:
+    """A full disk behind the log is not the caller's trouble."""
+    wire = await serve()
+    stream.buffer.close()
+    answer = await wire.say("hello", session="")
+    assert answer.turn

@@ -1,0 +1,158 @@
+"""What Prometheus reads, over HTTP from a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import urllib.request
+
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from mcp_server.config import Config, MetricsSettings
+from mcp_server.config import testing_config as settings
+from mcp_server.errors import ConfigError, ProviderUnavailable
+from mcp_server.interfaces import Finish
+from mcp_server.messages import Usage, UsageSource
+from mcp_server.middleware.metrics import Metrics
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from tests.conftest import Serve
+from tests.wire import Refused, Wire
+
+CHAT = {
+    "grpc_type": "unary",
+    "grpc_service": "contextprotocol.v1.ChatService",
+    "grpc_method": "Chat",
+}
+ECHO = {"provider": "echo", "model": "echo"}
+
+
+def served(default_model: str = "echo/echo", **fields: object) -> Config:
+    """Settings with metrics on any free port."""
+    config = settings(default_model=default_model)
+    return msgspec.structs.replace(config, metrics=MetricsSettings(address="127.0.0.1:0"), **fields)
+
+
+async def read(wire: Wire) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample, by its name and labels."""
+    port = wire.server.metrics_port
+
+    def get() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:  # our own server
+            text: str = response.read().decode()
+            return text
+
+    samples = {}
+    for family in text_string_to_metric_families(await asyncio.to_thread(get)):
+        for sample in family.samples:
+            samples[sample.name, frozenset(sample.labels.items())] = sample.value
+    return samples
+
+
+def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return name, frozenset(labels.items())
+
+
+async def test_calls_are_counted_by_method_and_status(serve: Serve) -> None:
+    """Started, handled by code, how long; and none is in flight when all are answered."""
+    wire = await serve(served(), providers={"echo": EchoProvider()})
+    await wire.create()
+    await wire.say("hello")
+    with Refused():
+        await wire.say("hello", session="sessions/none")
+    samples = await read(wire)
+    assert samples[key("grpc_server_started_total", **CHAT)] == 2
+    assert samples[key("grpc_server_handled_total", **CHAT, grpc_code="OK")] == 1
+    assert samples[key("grpc_server_handled_total", **CHAT, grpc_code="NOT_FOUND")] == 1
+    assert samples[key("grpc_server_handling_seconds_count", **CHAT)] == 2
+    assert samples[key("grpc_server_in_flight", **CHAT)] == 0
+
+
+async def test_a_turn_is_counted_with_its_tokens_and_times(serve: Serve) -> None:
+    """Three words in, three words out, by the model that answered."""
+    wire = await serve(served(), providers={"echo": EchoProvider()})
+    await wire.say("one two three", session="")
+    samples = await read(wire)
+    assert samples[key("contextprotocol_turns_started_total", service="chat")] == 1
+    assert samples[key("contextprotocol_turns_running", service="chat")] == 0
+    assert samples[key("contextprotocol_turns_ended_total", **ECHO, state="succeeded", reason="")] == 1
+    assert samples[key("contextprotocol_tokens_total", **ECHO, direction="input")] == 3
+    assert samples[key("contextprotocol_tokens_total", **ECHO, direction="output")] == 3
+    assert samples[key("contextprotocol_turn_first_token_seconds_count", **ECHO)] == 1
+    assert samples[key("contextprotocol_turn_seconds_count", **ECHO)] == 1
+    first = samples[key("contextprotocol_turn_first_token_seconds_sum", **ECHO)]
+    assert 0 < first <= samples[key("contextprotocol_turn_seconds_sum", **ECHO)] < 5
+
+
+async def test_what_runs_now_is_seen_while_it_runs(serve: Serve) -> None:
+    """A call and its turn are in flight until the model has answered."""
+    gate = Gate()
+    usage = Usage(output_tokens=1, source=UsageSource.REPORTED)
+    wire = await serve(served("slow/scripted"), providers={"slow": ScriptedProvider(["a", gate, Finish(usage=usage)])})
+    call = asyncio.ensure_future(wire.say("hello", session=""))
+    await gate.reached.wait()
+    samples = await read(wire)
+    assert samples[key("grpc_server_in_flight", **CHAT)] == 1
+    assert samples[key("contextprotocol_turns_running", service="chat")] == 1
+    gate.open()
+    await call
+
+
+async def test_a_failed_turn_is_counted_by_its_reason(serve: Serve) -> None:
+    """What failed and why, without a token that nobody got."""
+    provider = ScriptedProvider([ProviderUnavailable("away")])
+    wire = await serve(served("bad/scripted"), providers={"bad": provider})
+    with Refused():
+        await wire.say("hello", session="")
+    samples = await read(wire)
+    bad = {"provider": "bad", "model": "scripted"}
+    ended = key("contextprotocol_turns_ended_total", **bad, state="failed", reason="PROVIDER_UNAVAILABLE")
+    assert samples[ended] == 1
+    assert samples[key("contextprotocol_turn_first_token_seconds_count", **bad)] == 0
+
+
+async def test_sessions_and_the_process_are_measured(serve: Serve) -> None:
+    """How many sessions there were at the last sweep, and what the process takes."""
+    wire = await serve(served(), providers={"echo": EchoProvider()})
+    samples = await read(wire)
+    assert samples[key("contextprotocol_sessions")] == 0
+    assert samples[key("process_resident_memory_bytes")] > 1_000_000
+
+
+async def test_no_tenant_session_or_peer_becomes_a_label(serve: Serve) -> None:
+    """Labels that grow with the callers would fill the memory of whoever stores them."""
+    wire = await serve(served(), providers={"echo": EchoProvider()})
+    await wire.create("a-session-of-mine")
+    await wire.say("hello", session="sessions/a-session-of-mine")
+    samples = await read(wire)
+    labels = {name for _, labels in samples for name, _ in labels}
+    ours = labels - {"generation", "implementation", "major", "minor", "patchlevel", "version"}
+    assert ours == {*CHAT, "grpc_code", "service", "provider", "model", "state", "reason", "direction", "le"}
+    assert "a-session-of-mine" not in str(samples)
+
+
+async def test_the_port_is_free_again_after_the_server_has_stopped() -> None:
+    """Nothing answers there any more, and another may listen."""
+    async with running(served(), providers={"echo": EchoProvider()}) as server:
+        port = server.metrics_port
+    assert port is not None
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+    metrics = Metrics()
+    assert metrics.serve(f"127.0.0.1:{port}") == port
+    metrics.close()
+
+
+def test_a_port_in_use_is_an_error_of_the_setting() -> None:
+    """The message names the key to change."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=rf"^metrics\.address: cannot listen on {address}: "):
+            Metrics().serve(address)
+
+
+async def test_without_an_address_no_metrics_are_served() -> None:
+    """Empty means off."""
+    async with running() as server:
+        assert server.metrics_port is None
