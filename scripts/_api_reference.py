@@ -43,20 +43,37 @@ def render(contract: FileDescriptorSet, root: Path) -> str:
         contract: the files of the contract, with their source info.
         root: the folder in which the Python packages are.
     """
-    lines = [HEADER, "## The contract: `contextprotocol.v1`", ""]
-    for file in sorted(contract.file, key=lambda file: not file.service):
-        lines += _Proto(file).render()
+    lines = ["## The contract: `contextprotocol.v1`", ""]
+    declared = {message.name for file in contract.file for message in file.message_type}
+    declared |= {enum.name for file in contract.file for enum in file.enum_type}
+    for file in sorted(contract.file, key=_order):
+        lines += _Proto(file, declared).render()
     lines += ["## Python", ""]
     loader = griffe.GriffeLoader(search_paths=[root], allow_inspection=False)
     for name in MODULES:
         module = loader.load(name)
         assert isinstance(module, griffe.Module)
         lines += _module(module)
-    text = "\n".join(line.rstrip() for line in lines)
+    contents = [f"- [{line[4:]}]({_anchor(line[4:])})" for line in lines if line.startswith("### ")]
+    text = "\n".join(line.rstrip() for line in [*HEADER.splitlines(), "", *contents, "", *lines])
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
+def _anchor(heading: str) -> str:
+    """Where a heading is, as the usual renderers of Markdown name it."""
+    return "#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 # -- the contract -----------------------------------------------------------------------------------------------------
+
+_ORDER = ("session", "chat", "completion", "embedding", "turn", "model")
+"""The files that are read first, in this order: those with the services."""
+
+
+def _order(file: FileDescriptorProto) -> tuple[int, str]:
+    stem = Path(file.name).stem
+    return (_ORDER.index(stem) if stem in _ORDER else len(_ORDER), file.name)
+
 
 _SCALARS = {
     value: name.removeprefix("TYPE_").lower()
@@ -68,8 +85,9 @@ _SCALARS = {
 class _Proto:
     """One file of the contract. A path is a list of field numbers and indexes that leads to a declaration."""
 
-    def __init__(self, file: FileDescriptorProto) -> None:
+    def __init__(self, file: FileDescriptorProto, declared: set[str]) -> None:
         self._file = file
+        self._declared = declared
         self._comments = {
             tuple(location.path): location.leading_comments or location.trailing_comments
             for location in file.source_code_info.location
@@ -87,8 +105,8 @@ class _Proto:
                 "|-|-|-|-|",
             )
             for number, rpc in enumerate(service.method):
-                response = ("stream " if rpc.server_streaming else "") + f"`{_short(rpc.output_type)}`"
-                request = f"`{_short(rpc.input_type)}`"
+                response = ("stream " if rpc.server_streaming else "") + self._link(_short(rpc.output_type))
+                request = self._link(_short(rpc.input_type))
                 yield _row(f"`{rpc.name}`", request, response, self._comment((*path, 2, number)))
             yield ""
         for index, message in enumerate(self._file.message_type):
@@ -106,7 +124,7 @@ class _Proto:
             comment = self._comment((*path, DescriptorProto.FIELD_FIELD_NUMBER, index))
             if field.HasField("oneof_index") and not field.proto3_optional:
                 comment = f"One of `{message.oneof_decl[field.oneof_index].name}`. {comment}"
-            yield _row(f"`{field.name}`", f"`{_type(field, maps)}`", comment)
+            yield _row(f"`{field.name}`", self._link(_type(field, maps)), comment)
         yield ""
         for index, nested in enumerate(message.nested_type):
             if not nested.options.map_entry:
@@ -120,6 +138,13 @@ class _Proto:
             comment = self._comment((*path, EnumDescriptorProto.VALUE_FIELD_NUMBER, index))
             yield _row(f"`{value.name}`", str(value.number), comment)
         yield ""
+
+    def _link(self, type_name: str) -> str:
+        """The type as code, and a link to it if it is described on this page."""
+        label, _, name = type_name.rpartition(" ")
+        if name.partition(".")[0] not in self._declared:
+            return f"`{type_name}`"
+        return f"{label} [`{name}`]({_anchor(name)})".strip()
 
     def _comment(self, path: tuple[int, ...]) -> str:
         return textwrap.dedent(self._comments.get(path, "")).strip()
@@ -208,7 +233,10 @@ def _signature(name: str, function: griffe.Function) -> Iterator[str]:
 
 def _marked(parameters: Sequence[griffe.Parameter]) -> Iterable[str]:
     """Each parameter as it is written, with the bare star before the first that is keyword-only."""
-    stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
+    stars: dict[griffe.ParameterKind | None, str] = {
+        griffe.ParameterKind.var_positional: "*",
+        griffe.ParameterKind.var_keyword: "**",
+    }
     starred = False
     for parameter in parameters:
         if parameter.kind is griffe.ParameterKind.keyword_only and not starred:
@@ -217,7 +245,7 @@ def _marked(parameters: Sequence[griffe.Parameter]) -> Iterable[str]:
         annotation = f": {parameter.annotation}" if parameter.annotation else ""
         variadic = parameter.kind in stars
         default = "" if parameter.default is None or variadic else f" = {parameter.default}"
-        yield stars.get(parameter.kind, "") + parameter.name + annotation + default
+        yield (stars[parameter.kind] if variadic else "") + parameter.name + annotation + default
 
 
 def _markdown(docstring: griffe.Docstring | None) -> str:
@@ -225,7 +253,7 @@ def _markdown(docstring: griffe.Docstring | None) -> str:
     if docstring is None:
         return ""
     text = re.sub(r":[a-z]+:`~?([^`<]+?)`", r"`\1`", docstring.value).replace("``", "`")
-    text = re.sub(r"^(Args|Raises|Returns|Yields):$", r"**\1**\n", text, flags=re.MULTILINE)
+    text = re.sub(r"^(Args|Attributes|Raises|Returns|Yields):$", r"**\1**\n", text, flags=re.MULTILINE)
     lines: list[str] = []
     fenced = False
     section = False
