@@ -17,7 +17,7 @@ from mcp_server.errors import (
     Violation,
 )
 from mcp_server.events import TurnReader
-from mcp_server.interfaces import ContextType, Embedder, EmbedRequest, GenerateRequest, TokenCounter
+from mcp_server.interfaces import ContextType, Embedder, EmbedRequest, GenerateRequest
 from mcp_server.messages import (
     SECOND,
     Attempt,
@@ -30,6 +30,7 @@ from mcp_server.messages import (
     ResponseFormat,
     Role,
     Struct,
+    Text,
     ToolCall,
     ToolResult,
     Turn,
@@ -283,10 +284,10 @@ class _Chat(_TurnWork):
         request = GenerateRequest(
             model=route.model.name, config=self.options.config, provider_options=self.options.provider_options
         )
-        counter = route.provider
+        counter = route.token_counter
 
         async def count(messages: Sequence[Message]) -> int:
-            assert isinstance(counter, TokenCounter)
+            assert counter is not None
             return await counter.count_tokens(replace(request, messages=tuple(messages)))
 
         selection = await select(
@@ -297,7 +298,7 @@ class _Chat(_TurnWork):
             context_window=route.model.context_window,
             answer_tokens=self.options.config.max_output_tokens,
             truncate=self.request.truncate,
-            count=count if isinstance(counter, TokenCounter) else None,
+            count=count if counter is not None else None,
         )
         _require_for(route, selection.messages)
         return Plan(
@@ -360,6 +361,8 @@ def _require_for(route: Route, messages: tuple[Message, ...]) -> None:
     """Refuse what the model cannot read."""
     for message in messages:
         for part in message.parts:
+            if type(part) is Text:
+                continue
             if isinstance(part, Blob):
                 route.require("images")
             elif isinstance(part, ToolCall | ToolResult):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from mcp_server.errors import MCPError, ModelNotFound, UnsupportedByModel
-from mcp_server.interfaces import Provider
+from mcp_server.interfaces import Provider, TokenCounter
 from mcp_server.messages import Model, Struct
 
 log = structlog.get_logger("contextprotocol.routing")
@@ -26,11 +26,10 @@ class Route(Struct):
     """The provider."""
     model: Model
     """The model, under the provider's own name."""
-
-    @property
-    def name(self) -> str:
-        """``provider/model``."""
-        return f"{self.provider_name}/{self.model.name}"
+    name: str
+    """``provider/model``."""
+    token_counter: TokenCounter | None
+    """The provider, if it can count tokens."""
 
     def require(self, capability: str) -> None:
         """Raise :class:`~mcp_server.errors.UnsupportedByModel` unless the model has that capability."""
@@ -94,7 +93,13 @@ class Router:
                     log.warning("provider has no models now", provider=name, error=error.message)
                     continue
                 for model in models:
-                    route = Route(provider_name=name, provider=provider, model=model)
+                    route = Route(
+                        provider_name=name,
+                        provider=provider,
+                        model=model,
+                        name=f"{name}/{model.name}",
+                        token_counter=provider if isinstance(provider, TokenCounter) else None,
+                    )
                     routes[route.name] = route
             # A model's own name is an alias for it as long as it is the only one of that name.
             for route in routes.values():

@@ -53,7 +53,11 @@ def estimate_tokens(text: str) -> int:
 
 def estimate_message_tokens(message: Message) -> int:
     """About how many tokens a message has."""
-    return TOKENS_PER_MESSAGE + sum([_estimate_part(part) for part in message.parts])
+    tokens = TOKENS_PER_MESSAGE
+    for part in message.parts:
+        # Nearly every part is text, and this runs for each message of each window.
+        tokens += estimate_tokens(part.text) if type(part) is Text else _estimate_part(part)
+    return tokens
 
 
 def _estimate_part(part: object) -> int:

@@ -63,6 +63,9 @@ _VISIBILITIES = {
     context_pb2.ContextEntry.VISIBILITY_STORED: Visibility.STORED,
 }
 _SESSION_FIELDS = ("labels", "metadata", "system_instruction", "default_model", "ttl", "context")
+_IF_BUSY = frozenset(generation_pb2.IfBusy.values())
+_ON_DISCONNECT = frozenset(generation_pb2.OnDisconnect.values())
+_TRUNCATION = frozenset(generation_pb2.Truncation.values())
 _DEFAULT_CONFIG = GenerationConfig()
 
 
@@ -81,7 +84,7 @@ def chat_input(request: chat_pb2.ChatRequest, tenant: str) -> ChatInput:
         if conversation and conversation[-1].role not in (Role.USER, Role.TOOL):
             checks.fail(f"messages[{len(conversation) - 1}].role", "the last message must be of a USER or a TOOL")
         truncation = request.truncation
-        if truncation not in generation_pb2.Truncation.values():
+        if truncation not in _TRUNCATION:
             checks.fail("truncation", f"{truncation} is no value of Truncation")
     return ChatInput(
         options=options,
@@ -118,11 +121,11 @@ def _turn_options(
         checks.unsupported("request_id")
     if request.HasField("after_sequence"):
         checks.unsupported("after_sequence")
-    if request.if_busy not in generation_pb2.IfBusy.values():
+    if request.if_busy not in _IF_BUSY:
         checks.fail("if_busy", f"{request.if_busy} is no value of IfBusy")
     elif request.if_busy not in (generation_pb2.IF_BUSY_UNSPECIFIED, generation_pb2.IF_BUSY_REJECT):
         checks.unsupported("if_busy")
-    if request.on_disconnect not in generation_pb2.OnDisconnect.values():
+    if request.on_disconnect not in _ON_DISCONNECT:
         checks.fail("on_disconnect", f"{request.on_disconnect} is no value of OnDisconnect")
     elif request.on_disconnect != generation_pb2.ON_DISCONNECT_UNSPECIFIED:
         checks.unsupported("on_disconnect")

@@ -143,14 +143,17 @@ def _blob(blob: Blob) -> message_pb2.Blob:
 
 def usage(value: Usage) -> message_pb2.Usage:
     """Token counts."""
-    return message_pb2.Usage(
-        input_tokens=value.input_tokens,
-        cached_input_tokens=value.cached_input_tokens,
-        cache_write_tokens=value.cache_write_tokens,
-        output_tokens=value.output_tokens,
-        reasoning_tokens=value.reasoning_tokens,
-        source=_USAGE_SOURCES[value.source],
+    result = message_pb2.Usage(
+        input_tokens=value.input_tokens, output_tokens=value.output_tokens, source=_USAGE_SOURCES[value.source]
     )
+    # Most providers report none of these, and each field that is set costs.
+    if value.cached_input_tokens:
+        result.cached_input_tokens = value.cached_input_tokens
+    if value.cache_write_tokens:
+        result.cache_write_tokens = value.cache_write_tokens
+    if value.reasoning_tokens:
+        result.reasoning_tokens = value.reasoning_tokens
+    return result
 
 
 def _logprobs(values: Iterable[Logprob]) -> list[generation_pb2.Logprob]:
