@@ -101,8 +101,10 @@ async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
     import structlog
 
     async with server:
+        signalled = asyncio.create_task(server.wait_for_signal())
+        await asyncio.sleep(0)  # Signals are caught from here on: whoever reads the next line may send one.
         print(_banner(server, loaded), flush=True)
-        await server.wait_for_signal()
+        await signalled
         log = structlog.get_logger("contextprotocol.cli")
         log.info("stopping when running turns have ended", drain_timeout=loaded.config.server.drain_timeout)
     log.info("stopped")

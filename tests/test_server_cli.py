@@ -1,0 +1,289 @@
+"""The command ``mcp-server``, as a program of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2, session_pb2, session_pb2_grpc
+
+PATIENCE = 20.0
+"""Seconds after which a program that should have done something has failed."""
+
+SETTINGS = """
+[server]
+address = "127.0.0.1:0"
+drain_timeout = 10
+
+[store]
+path = "sessions.db"
+
+[metrics]
+address = "127.0.0.1:0"
+
+[models]
+default = "echo/echo"
+
+[providers.echo]
+type = "custom"
+class = "mcp_server.testing:EchoProvider"
+secrets = {}
+"""
+
+
+class Program:
+    """A server that runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.banner = process.stdout.readline()
+        found = re.search(r"listens on (\S+)", self.banner)
+        self.address = found[1] if found else ""
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Tell it to stop; return its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    @property
+    def log(self) -> list[dict[str, object]]:
+        """Its log, after its end."""
+        assert self.process.stderr is not None
+        return [json.loads(line) for line in self.process.stderr.read().splitlines()]
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """The environment of a user who has set nothing."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CONTEXTPROTOCOL_", "GRPC_"))}
+    folders = {
+        name: str(tmp_path / name.lower()) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
+    }
+    return kept | folders | {"COLUMNS": "100", "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def run(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``mcp-server`` to its end."""
+
+    def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mcp_server", *arguments]
+        return subprocess.run(
+            command, env=environ | variables, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+
+    return run
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A file with the settings of a server with the provider ``echo``."""
+    file = tmp_path / "server.toml"
+    file.write_text(SETTINGS)
+    return file
+
+
+@pytest.fixture
+def start(environ: dict[str, str], config: Path) -> Iterator[Start]:
+    """Start ``mcp-server serve`` and wait until it says that it listens."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str | Path, **variables: str) -> Program:
+        command = [sys.executable, "-m", "mcp_server", "serve", "--config", config, *arguments]
+        pipe = subprocess.PIPE
+        processes.append(subprocess.Popen(command, env=environ | variables, stdout=pipe, stderr=pipe, text=True))
+        return Program(processes[-1])
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_server_says_once_where_it_listens_and_what_it_uses(start: Start, config: Path) -> None:
+    """Address, store, model, settings and metrics, in one line on standard output."""
+    program = start()
+    assert re.fullmatch(
+        r"mcp-server \S.* listens on 127\.0\.0\.1:\d+ · store \S+/sessions\.db · model echo/echo · settings \S+ · "
+        r"metrics http://127\.0\.0\.1:\d+/metrics\n",
+        program.banner,
+    )
+    assert str(config) in program.banner
+    assert str(config.parent / "sessions.db") in program.banner
+
+
+def test_a_server_serves_when_it_has_said_so_and_stops_with_status_0(start: Start) -> None:
+    """The first health check after the line is SERVING; SIGTERM ends it in good order."""
+    program = start()
+    with grpc.insecure_channel(program.address) as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert program.end() == 0
+    assert [line["event"] for line in program.log][-1] == "stopped"
+
+
+def test_control_c_stops_a_server_without_a_traceback(start: Start) -> None:
+    """Whoever started it in a terminal stops it there."""
+    program = start()
+    assert program.end(signal.SIGINT) == 0
+    assert all(line["level"] == "info" for line in program.log)
+
+
+def test_a_session_is_there_again_after_a_restart(start: Start) -> None:
+    """What was said is kept in the file of the settings."""
+    first = start()
+    with grpc.insecure_channel(first.address) as channel:
+        session_pb2_grpc.SessionServiceStub(channel).CreateSession(
+            session_pb2.CreateSessionRequest(session_id="tour"), timeout=PATIENCE
+        )
+        said = message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text="hello")])
+        chat = chat_pb2.ChatRequest(session="sessions/tour", messages=[said])
+        chat_pb2_grpc.ChatServiceStub(channel).Chat(chat, timeout=PATIENCE)
+    assert first.end() == 0
+    second = start()
+    with grpc.insecure_channel(second.address) as channel:
+        session = session_pb2_grpc.SessionServiceStub(channel).GetSession(
+            session_pb2.GetSessionRequest(name="sessions/tour"), timeout=PATIENCE
+        )
+    assert session.message_count == 2
+
+
+def test_options_go_before_the_file(start: Start, tmp_path: Path) -> None:
+    """``--store`` and ``--log-level`` without touching the settings."""
+    program = start("--store", tmp_path / "other.db", "--log-level", "error")
+    assert str(tmp_path / "other.db") in program.banner
+    assert program.end() == 0
+    assert program.log == []
+
+
+def test_a_port_in_use_is_one_line_and_status_2(start: Start, run: Run, config: Path, tmp_path: Path) -> None:
+    """A second server on the address of the first neither starts nor disturbs it."""
+    first = start()
+    done = run("serve", "--config", config, "--address", first.address, "--store", tmp_path / "other.db")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"mcp-server: server.address: cannot listen on {first.address}: the port is in use, "
+        "or the address is not this machine's\n"
+    )
+    assert first.end() == 0
+
+
+def test_a_store_in_use_is_one_line_and_status_2(start: Start, run: Run, config: Path) -> None:
+    """A second server on the file of the first neither starts nor disturbs it."""
+    first = start()
+    done = run("serve", "--config", config)
+    assert done.returncode == 2
+    assert done.stderr.startswith("mcp-server: ")
+    assert str(config.parent / "sessions.db") in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert first.end() == 0
+
+
+def test_bad_settings_are_told_and_status_2(run: Run, config: Path) -> None:
+    """All of them, whichever command reads them."""
+    config.write_text(SETTINGS.replace("drain_timeout = 10", "drain_time = 10"))
+    loud = '"loud", allowed is "debug" or "error" or "info" or "warning"'
+    for command in ("serve", "check-config"):
+        done = run(command, "--config", config, CONTEXTPROTOCOL_LOG__LEVEL="loud")
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.splitlines() == [
+            "mcp-server: 2 problems with the settings",
+            f"  {config}: server.drain_time: there is no such key; did you mean server.drain_timeout?",
+            f"  CONTEXTPROTOCOL_LOG__LEVEL: log.level: found {loud}",
+        ]
+
+
+def test_a_provider_that_cannot_be_made_is_told_and_status_2(run: Run, config: Path) -> None:
+    """No traceback: the key, the class and why."""
+    config.write_text(SETTINGS.replace("EchoProvider", "NoProvider"))
+    done = run("serve", "--config", config)
+    assert done.returncode == 2
+    assert done.stderr.startswith("mcp-server: providers.echo.class: mcp_server.testing:NoProvider cannot be used: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_check_config_prints_every_setting_as_toml_with_its_origin(run: Run, config: Path) -> None:
+    """What it prints can be read as settings again, and secrets are hidden."""
+    config.write_text(SETTINGS.replace("secrets = {}", 'secrets = { key = "k-123456" }'))
+    done = run("check-config", "--config", config, CONTEXTPROTOCOL_LOG__LEVEL="debug")
+    assert done.returncode == 0, done.stderr
+    assert "k-123456" not in done.stdout
+    settings = tomllib.loads(done.stdout)
+    assert settings["server"]["drain_timeout"] == 10
+    assert settings["providers"]["echo"]["secrets"]["key"] == "***"
+    lines = done.stdout.splitlines()
+    assert f"server.drain_timeout = 10.0  # {config}" in lines
+    assert 'log.level = "debug"  # CONTEXTPROTOCOL_LOG__LEVEL' in lines
+    assert "turns.timeout = 600.0  # default" in lines
+    assert "# sessions.default_ttl is not set  # default" in lines
+
+
+def test_check_config_without_settings_prints_the_embedded_default(run: Run) -> None:
+    """What a server does that was told nothing."""
+    settings = tomllib.loads(run("check-config").stdout)
+    assert settings["server"]["address"] == "127.0.0.1:50051"
+    assert settings["models"]["default"] == "local/smollm2-135m"
+
+
+def test_help_names_every_command(run: Run) -> None:
+    """One screen, without a stack of imports."""
+    done = run("--help")
+    assert done.returncode == 0
+    for command in ("serve", "models", "check-config", "version"):
+        assert command in done.stdout
+
+
+def test_a_mistyped_option_is_told_and_status_2(run: Run) -> None:
+    """The usage, not a traceback."""
+    done = run("serve", "--adress", "127.0.0.1:0")
+    assert done.returncode == 2
+    assert "--address" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def imported(stderr: str) -> set[str]:
+    """The modules that ``python -X importtime`` tells of, by their first two levels."""
+    names = (line.rpartition("|")[2].strip() for line in stderr.splitlines() if line.startswith("import time:"))
+    return {part for name in names for part in (name, name.partition(".")[0])}
+
+
+def test_checking_settings_imports_little(environ: dict[str, str]) -> None:
+    """Commands import what they need: help and checks are quick."""
+    command = [sys.executable, "-X", "importtime", "-m", "mcp_server", "check-config"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert "mcp_server.config" in imported(done.stderr)
+    assert not imported(done.stderr) & {"grpc", "sqlite3", "rich", "structlog", "prometheus_client", "xllamacpp"}
+
+
+def test_serving_imports_neither_rich_nor_a_model_library(
+    environ: dict[str, str], config: Path, tmp_path: Path
+) -> None:
+    """What a start does not need would make every start slower."""
+    command = [sys.executable, "-X", "importtime", "-m", "mcp_server", "serve", "--config", str(config)]
+    log = tmp_path / "imports"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        with process:
+            program = Program(process)
+            assert program.end() == 0
+    assert "structlog" in imported(log.read_text())
+    assert not imported(log.read_text()) & {"rich.console", "xllamacpp", "huggingface_hub"}
