@@ -16,7 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2, session_pb2, session_pb2_grpc
+from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2, session_pb2, session_pb2_grpc, turn_pb2
 
 PATIENCE = 20.0
 """Seconds after which a program that should have done something has failed."""
@@ -42,6 +42,38 @@ secrets = {}
 """
 
 
+HELLO = chat_pb2.ChatRequest(
+    messages=[message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text="hello")])]
+)
+
+PROVIDER = """
+import asyncio
+from pathlib import Path
+
+from mcp_server.interfaces import Finish
+from mcp_server.messages import Capabilities, Model
+
+
+class Waiting:
+    def __init__(self, *, first, pipe=None):
+        self.first, self.pipe = first, pipe
+
+    async def models(self):
+        return [Model(name="m", capabilities=Capabilities(chat=True))]
+
+    async def generate(self, request):
+        yield self.first
+        if self.pipe is None:
+            await asyncio.Event().wait()
+        yield await asyncio.to_thread(Path(self.pipe).read_text)
+        yield Finish()
+
+    async def close(self):
+        pass
+"""
+"""A provider of a stranger: it says a word, and then what comes out of a pipe, or waits for ever without one."""
+
+
 class Program:
     """A server that runs."""
 
@@ -57,6 +89,12 @@ class Program:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
+    def logged(self) -> dict[str, object]:
+        """The next line of its log."""
+        assert self.process.stderr is not None
+        line: dict[str, object] = json.loads(self.process.stderr.readline())
+        return line
+
     @property
     def log(self) -> list[dict[str, object]]:
         """Its log, after its end."""
@@ -65,6 +103,12 @@ class Program:
 
 
 Start = Callable[..., Program]
+
+
+def wait_for_text(events: Iterator[turn_pb2.TurnEvent]) -> None:
+    """Read a stream as far as its first text."""
+    while next(events).WhichOneof("event") != "delta":
+        continue
 
 
 @pytest.fixture
@@ -154,8 +198,7 @@ def test_a_session_is_there_again_after_a_restart(start: Start) -> None:
         session_pb2_grpc.SessionServiceStub(channel).CreateSession(
             session_pb2.CreateSessionRequest(session_id="tour"), timeout=PATIENCE
         )
-        said = message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text="hello")])
-        chat = chat_pb2.ChatRequest(session="sessions/tour", messages=[said])
+        chat = chat_pb2.ChatRequest(session="sessions/tour", messages=HELLO.messages)
         chat_pb2_grpc.ChatServiceStub(channel).Chat(chat, timeout=PATIENCE)
     assert first.end() == 0
     second = start()
@@ -172,6 +215,49 @@ def test_options_go_before_the_file(start: Start, tmp_path: Path) -> None:
     assert str(tmp_path / "other.db") in program.banner
     assert program.end() == 0
     assert program.log == []
+
+
+@pytest.fixture
+def waiting(config: Path) -> dict[str, str]:
+    """Settings with a provider from a module of the user's own; the variables to start with."""
+    (config.parent / "my_provider.py").write_text(PROVIDER)
+    echo = 'class = "mcp_server.testing:EchoProvider"'
+    mine = 'class = "my_provider:Waiting"\noptions = { first = "one " }'
+    config.write_text(SETTINGS.replace(echo, mine).replace("echo", "mine").replace("mine/mine", "mine/m"))
+    return {"PYTHONPATH": os.pathsep.join([str(config.parent), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_a_running_turn_ends_well_while_the_server_stops(start: Start, waiting: dict[str, str], tmp_path: Path) -> None:
+    """SIGTERM takes on no new work, and lets an answer that has begun come to its end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    program = start(**waiting, CONTEXTPROTOCOL_PROVIDERS__MINE__OPTIONS__PIPE=str(pipe))
+    with grpc.insecure_channel(program.address) as channel:
+        events = chat_pb2_grpc.ChatServiceStub(channel).StreamChat(HELLO, timeout=PATIENCE)
+        wait_for_text(events)
+        program.process.send_signal(signal.SIGTERM)
+        assert program.logged()["event"] == "stopping when running turns have ended"
+        with pytest.raises(grpc.RpcError) as refused:
+            chat_pb2_grpc.ChatServiceStub(channel).Chat(HELLO, timeout=PATIENCE)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        pipe.write_text("two")
+        completed = list(events)[-1].completed
+    assert completed.message.parts[0].text == "one two"
+    assert program.process.wait(PATIENCE) == 0
+
+
+def test_a_second_signal_ends_running_turns_at_once(start: Start, waiting: dict[str, str]) -> None:
+    """Their readers are told that the server went, and the exit is still an orderly one."""
+    program = start(**waiting)
+    with grpc.insecure_channel(program.address) as channel:
+        events = chat_pb2_grpc.ChatServiceStub(channel).StreamChat(HELLO, timeout=PATIENCE)
+        wait_for_text(events)
+        program.process.send_signal(signal.SIGTERM)
+        assert program.logged()["event"] == "stopping when running turns have ended"
+        assert program.end(signal.SIGTERM) == 0
+        with pytest.raises(grpc.RpcError) as ended:
+            list(events)
+    assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_port_in_use_is_one_line_and_status_2(start: Start, run: Run, config: Path, tmp_path: Path) -> None:
