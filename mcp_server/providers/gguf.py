@@ -1,0 +1,267 @@
+"""What a GGUF model file says of itself, read without loading it.
+
+llama.cpp ends the process on some damaged files. So a file is looked over here before llama.cpp sees it: that its
+header is whole, and that all the tensor data that the header speaks of is there.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+MAGIC: Final = b"GGUF"
+VERSIONS: Final = (2, 3)
+DEFAULT_ALIGNMENT: Final = 32
+MAX_ENTRIES: Final = 1_000_000
+"""More metadata entries or tensors than that is no model but damage."""
+MAX_DIMENSIONS: Final = 4
+CHUNK: Final = 1 << 20
+
+_SCALARS: Final = {
+    0: struct.Struct("<B"),
+    1: struct.Struct("<b"),
+    2: struct.Struct("<H"),
+    3: struct.Struct("<h"),
+    4: struct.Struct("<I"),
+    5: struct.Struct("<i"),
+    6: struct.Struct("<f"),
+    7: struct.Struct("<?"),
+    10: struct.Struct("<Q"),
+    11: struct.Struct("<q"),
+    12: struct.Struct("<d"),
+}
+_STRING: Final = 8
+_ARRAY: Final = 9
+
+_BLOCKS: Final = {
+    0: (1, 4),
+    1: (1, 2),
+    2: (32, 18),
+    3: (32, 20),
+    6: (32, 22),
+    7: (32, 24),
+    8: (32, 34),
+    9: (32, 36),
+    10: (256, 84),
+    11: (256, 110),
+    12: (256, 144),
+    13: (256, 176),
+    14: (256, 210),
+    15: (256, 292),
+    16: (256, 66),
+    17: (256, 74),
+    18: (256, 98),
+    19: (256, 50),
+    20: (32, 18),
+    21: (256, 110),
+    22: (256, 82),
+    23: (256, 136),
+    24: (1, 1),
+    25: (1, 2),
+    26: (1, 4),
+    27: (1, 8),
+    28: (1, 8),
+    29: (256, 56),
+    30: (1, 2),
+    34: (256, 54),
+    35: (256, 66),
+    39: (32, 17),
+}
+"""By the number of a tensor's type: how many elements a block has, and how many bytes."""
+
+
+class BadModelFile(Exception):
+    """A file is missing or is no whole GGUF file; the message says which, and what is wrong with it."""
+
+
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model file says of itself."""
+
+    path: Path
+    """Where it is."""
+    size: int
+    """Its length in bytes."""
+    metadata: Mapping[str, str | int | float | bool]
+    """Its metadata, without the lists."""
+
+    @property
+    def architecture(self) -> str:
+        """The family of the model, for example ``llama``."""
+        return str(self.metadata.get("general.architecture", ""))
+
+    def number(self, key: str) -> int | None:
+        """The number under ``key`` of the architecture's own metadata, for example ``context_length``."""
+        value = self.metadata.get(f"{self.architecture}.{key}")
+        return value if isinstance(value, int) else None
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model was trained to read; 0: not said."""
+        return self.number("context_length") or 0
+
+    @property
+    def embedding_length(self) -> int:
+        """The length of the model's vectors; 0: not said."""
+        return self.number("embedding_length_out") or self.number("embedding_length") or 0
+
+    @property
+    def chat_template(self) -> str:
+        """How a conversation becomes a prompt; empty: the model does not chat."""
+        return str(self.metadata.get("tokenizer.chat_template", ""))
+
+    @property
+    def generates(self) -> bool:
+        """Whether it writes text; one that does not only makes embeddings."""
+        return self.metadata.get(f"{self.architecture}.attention.causal", True) is not False
+
+    @property
+    def pools(self) -> bool:
+        """Whether it says how the vectors of a text's tokens become one."""
+        return bool(self.number("pooling_type"))
+
+
+def read(path: Path) -> ModelFile:
+    """Look a model file over. The time that takes grows with its vocabulary and not with its size.
+
+    Raises:
+        BadModelFile: it is missing, cannot be read, is cut short, or is no GGUF file.
+    """
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            return _read(_Cursor(file, path, size))
+    except FileNotFoundError as error:
+        raise BadModelFile(f"there is no file {path}") from error
+    except OSError as error:
+        raise BadModelFile(f"{path} cannot be read: {error.strerror}") from error
+
+
+class _Cursor:
+    """Goes through the header from its beginning, and reads no further than it must."""
+
+    def __init__(self, file: BinaryIO, path: Path, size: int) -> None:
+        self.path = path
+        self.size = size
+        self.position = 0
+        self._file = file
+        self._buffer = bytearray()
+
+    def damaged(self, problem: str) -> BadModelFile:
+        return BadModelFile(f"{self.path} is damaged: {problem}; its length is {self.size} bytes")
+
+    def take(self, length: int) -> bytes:
+        """The next ``length`` bytes."""
+        end = self.position + length
+        missing = end - len(self._buffer)
+        if missing > 0:
+            if end <= self.size:
+                self._buffer += self._file.read(max(CHUNK, missing))
+            if end > len(self._buffer):
+                raise BadModelFile(f"{self.path} is cut short: it ends in its header, after {self.size} bytes")
+        taken = bytes(self._buffer[self.position : end])
+        self.position = end
+        return taken
+
+    def unpack(self, layout: struct.Struct) -> int | float | bool:
+        value: int | float | bool = layout.unpack(self.take(layout.size))[0]
+        return value
+
+    def u32(self) -> int:
+        return int(self.unpack(_SCALARS[4]))
+
+    def u64(self) -> int:
+        return int(self.unpack(_SCALARS[10]))
+
+    def text(self) -> str:
+        return self.take(self.u64()).decode("utf-8", "replace")
+
+    def skip_texts(self, count: int) -> None:
+        """Pass over that many strings: a vocabulary has hundreds of thousands."""
+        layout = _SCALARS[10]
+        for _ in range(count):
+            start = self.position + layout.size
+            if start <= len(self._buffer):
+                end = start + layout.unpack_from(self._buffer, self.position)[0]
+                if end <= len(self._buffer):
+                    self.position = end
+                    continue
+            self.take(self.u64())
+
+
+def _read(cursor: _Cursor) -> ModelFile:
+    magic = cursor.take(min(len(MAGIC), cursor.size))
+    if magic != MAGIC:
+        raise BadModelFile(f"{cursor.path} is not a GGUF file: it begins with {magic!r} and not with {MAGIC!r}")
+    version = cursor.u32()
+    if version not in VERSIONS:
+        raise BadModelFile(
+            f"{cursor.path} is GGUF version {version}, and only {VERSIONS[0]} and {VERSIONS[1]} are known"
+        )
+    tensors, entries = cursor.u64(), cursor.u64()
+    if tensors > MAX_ENTRIES or entries > MAX_ENTRIES:
+        raise cursor.damaged(f"it claims {tensors} tensors and {entries} entries of metadata")
+    if not tensors:
+        raise BadModelFile(f"{cursor.path} holds no tensors: it is a vocabulary or the first part of a split model")
+    metadata: dict[str, str | int | float | bool] = {}
+    for _ in range(entries):
+        key = cursor.text()
+        value = _value(cursor)
+        if value is not None:
+            metadata[key] = value
+    if int(metadata.get("split.count", 1)) > 1:
+        raise BadModelFile(f"{cursor.path} is one part of a split model: merge its parts into one file first")
+    ends = [_tensor_end(cursor) for _ in range(tensors)]
+    alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
+        raise cursor.damaged(f"it claims an alignment of {alignment!r}")
+    expected = -(-cursor.position // alignment) * alignment + max(ends)
+    if cursor.size < expected:
+        raise BadModelFile(f"{cursor.path} is cut short: it has {cursor.size} of at least {expected} bytes")
+    if "general.architecture" not in metadata:
+        raise cursor.damaged("it does not say which architecture its model has")
+    return ModelFile(path=cursor.path, size=cursor.size, metadata=metadata)
+
+
+def _value(cursor: _Cursor) -> str | int | float | bool | None:
+    """The next value; ``None`` for a list, which is passed over."""
+    kind = cursor.u32()
+    if kind == _STRING:
+        return cursor.text()
+    if kind in _SCALARS:
+        return cursor.unpack(_SCALARS[kind])
+    if kind != _ARRAY:
+        raise cursor.damaged(f"it has metadata of the unknown type {kind}")
+    kind, count = cursor.u32(), cursor.u64()
+    if count > cursor.size:
+        raise cursor.damaged(f"it claims a list of {count} elements")
+    if kind == _STRING:
+        cursor.skip_texts(count)
+    elif kind in _SCALARS:
+        cursor.take(count * _SCALARS[kind].size)
+    else:
+        raise cursor.damaged(f"it has a list of the unknown type {kind}")
+    return None
+
+
+def _tensor_end(cursor: _Cursor) -> int:
+    """Where the data of the next tensor ends, from the beginning of all tensor data."""
+    name = cursor.text()
+    dimensions = cursor.u32()
+    if not 1 <= dimensions <= MAX_DIMENSIONS:
+        raise cursor.damaged(f"its tensor {name!r} has {dimensions} dimensions")
+    lengths = [cursor.u64() for _ in range(dimensions)]
+    kind, offset = cursor.u32(), cursor.u64()
+    elements = 1
+    for length in lengths:
+        elements *= length
+    if not elements:
+        raise cursor.damaged(f"its tensor {name!r} is empty")
+    # Of a type that is newer than this table only the beginning is known.
+    per_block, size = _BLOCKS.get(kind, (elements, 1))
+    if lengths[0] % per_block and kind in _BLOCKS:
+        raise cursor.damaged(f"its tensor {name!r} has rows of {lengths[0]} elements, which its type does not allow")
+    return offset + elements // per_block * size

@@ -1,0 +1,130 @@
+"""One loaded model: the process that computes, and the way to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import msgspec
+
+from mcp_server.providers.llama_cpp.connection import Response, post
+
+WORKER = Path(__file__).with_name("worker.py")
+READY = b"ready\n"
+END_SECONDS = 5.0
+"""How long the process may take to end by itself."""
+KEPT_LINES = 8
+"""How many of the last lines that llama.cpp wrote are kept, to say why it failed."""
+
+
+class LoadFailed(Exception):
+    """A model cannot be loaded; the message says why."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is loaded."""
+
+    path: Path
+    """Its file."""
+    context_window: int
+    """The most tokens of one prompt and its answer."""
+    parallel: int
+    """How many answers are worked on at once; each takes memory for a whole context window."""
+    batch: int
+    """How many tokens of a prompt are read in one go: the others wait for so long, and so does a stop."""
+    threads: int | None = None
+    """How many threads compute; ``None``: llama.cpp's choice."""
+    embedding: bool = False
+    """Whether it makes embeddings; then it writes no text."""
+    pool: bool = False
+    """Whether the vectors of a text's tokens are averaged, because the file does not say what to do with them."""
+
+
+class Engine:
+    """A model that is loaded. Made by :meth:`start`."""
+
+    def __init__(self, process: Process, folder: Path, settings: Settings) -> None:
+        self.slots = asyncio.Semaphore(settings.parallel)
+        """To be held while an answer is made. Who waits for it can still be cancelled at once."""
+        self.settings = settings
+        self._process = process
+        self._folder = folder
+        self._said: deque[str] = deque(maxlen=KEPT_LINES)
+        self._listening = asyncio.create_task(self._listen())
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Engine:
+        """Load a model.
+
+        Raises:
+            LoadFailed: llama.cpp does not take it.
+        """
+        # Only this user may enter the folder, and so only this user may connect.
+        folder = Path(tempfile.mkdtemp(prefix="contextprotocol-"))
+        try:
+            argument = {
+                **msgspec.structs.asdict(settings),
+                "path": str(settings.path),
+                "socket": str(folder / "llama.sock"),
+                # Each connection holds one; besides the answers there are tokens to count.
+                "connections": settings.parallel + 4,
+            }
+            program = (sys.executable, "-P", str(WORKER), msgspec.json.encode(argument).decode())
+            process = await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        engine = cls(process, folder, settings)
+        try:
+            await engine._loaded()
+        except BaseException:
+            await engine.close()
+            raise
+        return engine
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process.returncode is None
+
+    def post(self, path: str, body: bytes) -> AbstractAsyncContextManager[Response]:
+        """Send a request; see :func:`~mcp_server.providers.llama_cpp.connection.post`."""
+        return post(str(self._folder / "llama.sock"), path, body)
+
+    async def close(self) -> None:
+        """End its process, whatever that does, and wait for it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        await self._listening
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _loaded(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            if line == READY:
+                return
+        code = await self._process.wait()
+        await self._listening
+        ended = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+        raise LoadFailed("; ".join([f"llama.cpp {ended}", *self._said]))
+
+    async def _listen(self) -> None:
+        """Keep what it writes off the server's own output, and the end of it to look at."""
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            if text := line.decode(errors="replace").strip():
+                self._said.append(text)

@@ -1,0 +1,97 @@
+"""An engine that is started when it is first needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from mcp_server.errors import MCPError, ProviderStreamCut, ProviderUnavailable
+from mcp_server.providers.llama_cpp.engine import Engine, LoadFailed
+
+
+class LazyEngine:
+    """An engine that is started when it is needed, once for all who need it, and again after it was lost."""
+
+    def __init__(self, model: str, start: Callable[[], Coroutine[Any, Any, Engine]]) -> None:
+        self.failure = ""
+        """Why the last start failed; empty if it did not."""
+        self._model = model
+        self._start = start
+        self._engine: Engine | None = None
+        self._starting: asyncio.Task[Engine | str] | None = None
+        self._closed = False
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it is there."""
+        return self._engine is not None and self._engine.alive
+
+    @property
+    def loading(self) -> bool:
+        """Whether it is on its way."""
+        return self._starting is not None
+
+    async def engine(self) -> Engine:
+        """The engine. Who is cancelled while waiting for it leaves the start going, for the others and for later.
+
+        Raises:
+            ProviderUnavailable: it cannot be started.
+        """
+        if self._closed:
+            raise self._stopped()
+        if self._engine is not None and self._engine.alive:
+            return self._engine
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._begin(), name=f"loading {self._model}")
+        starting = self._starting
+        await asyncio.wait([starting])
+        if self._closed:
+            raise self._stopped()
+        started = starting.result()
+        if isinstance(started, str):
+            raise ProviderUnavailable(
+                f"the model {self._model} cannot be loaded: {started}", metadata={"model": self._model}
+            )
+        return started
+
+    async def lost(self, engine: Engine, *, begun: bool) -> MCPError:
+        """The error of a call whose connection broke. The engine is given up, and the next call starts another."""
+        if self._closed:
+            return self._stopped()
+        if self._engine is engine:
+            self._engine = None
+        await engine.close()
+        kind = ProviderStreamCut if begun else ProviderUnavailable
+        return kind(
+            f"the process that runs the model {self._model} has ended: send the call again",
+            metadata={"model": self._model},
+            retry_after=1,
+        )
+
+    async def close(self) -> None:
+        """End it, also while it starts."""
+        self._closed = True
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        if self._engine is not None:
+            await self._engine.close()
+
+    async def _begin(self) -> Engine | str:
+        try:
+            previous, self._engine = self._engine, None
+            if previous is not None:
+                await previous.close()
+            self._engine = await self._start()
+            self.failure = ""
+        except LoadFailed as failed:
+            self.failure = str(failed)
+            return self.failure
+        else:
+            return self._engine
+        finally:
+            self._starting = None
+
+    def _stopped(self) -> ProviderUnavailable:
+        return ProviderUnavailable(f"the model {self._model} is no longer served: this server stops", retry_after=1)

@@ -1,0 +1,278 @@
+"""The provider ``llama_cpp``: models that run on this machine, from GGUF files."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import msgspec
+
+from mcp_server.errors import ModelNotFound, ProviderStreamCut, UnsupportedByModel
+from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent
+from mcp_server.messages import (
+    Capabilities,
+    Embeddings,
+    FinishReason,
+    Model,
+    ModelState,
+    Usage,
+    UsageSource,
+)
+from mcp_server.providers import gguf
+from mcp_server.providers.llama_cpp import translate
+from mcp_server.providers.llama_cpp.connection import BrokenConnection
+from mcp_server.providers.llama_cpp.engine import Engine, LoadFailed, Settings
+from mcp_server.providers.llama_cpp.lazy import LazyEngine
+from mcp_server.providers.llama_cpp.model import DEFAULT_CONTEXT_WINDOW, LocalModel
+
+PROMPT_BATCH = 128
+"""Less than half a second's work on two cores for the smallest models."""
+EMBEDDING_WINDOW = 1024
+"""The most tokens of a text to embed: it is read in one go, which takes memory by the square of its length."""
+EMBEDDING_BATCH = 16
+"""How many texts are embedded before a cancellation is looked for."""
+DONE = b"[DONE]"
+
+
+class LlamaCppProvider:
+    """Answers with models that run on this machine, each loaded when it is first used.
+
+    A model is loaded into a process of its own, so that the server goes on while it loads, and whatever happens there.
+    For embeddings it is loaded a second time, as llama.cpp can only do the one or the other.
+
+    Args:
+        models: the models.
+        parallel: how many answers each model works on at once; more wait in the order of their arrival.
+        threads: how many threads each model computes with; ``None``: one for each core.
+    """
+
+    def __init__(self, models: Iterable[LocalModel], *, parallel: int = 4, threads: int | None = None) -> None:
+        self._models = {model.name: _Local(model, parallel=parallel, threads=threads) for model in models}
+
+    async def models(self) -> Sequence[Model]:
+        """Its models and their states. Loads none."""
+        return [await local.model() for local in self._models.values()]
+
+    async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
+        """Go on with a chat or a prompt.
+
+        Raises:
+            ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderUnavailable, ProviderStreamCut.
+        """
+        local = self._local(request.model)
+        body = translate.generate_body(request, local.settings)
+        engine = await local.generating.engine()
+        reason: FinishReason | None = None
+        usage: Usage | None = None
+        begun = False
+        try:
+            async with engine.slots, engine.post(translate.generate_path(request), body) as response:
+                if response.status != 200:
+                    raise translate.error_of(response.status, await response.read(), model=request.model)
+                async for events in response.events():
+                    chunks = [translate.decode_chunk(event) for event in events if event != DONE]
+                    for event in translate.deltas(chunks, logprobs=request.config.logprobs):
+                        begun = True
+                        yield event
+                    for chunk in chunks:
+                        if chunk.error is not None:
+                            raise translate.error_from(chunk.error, model=request.model)
+                        reason, usage = chunk.finish_reason or reason, chunk.reported or usage
+        except BrokenConnection as error:
+            raise await local.generating.lost(engine, begun=begun) from error
+        if reason is None:
+            raise ProviderStreamCut(f"the model {request.model} ended without saying that its answer was complete")
+        yield Finish(reason=reason, usage=usage)
+
+    async def count_tokens(self, request: GenerateRequest, /) -> int:
+        """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""
+        local = self._local(request.model)
+        engine = await local.generating.engine()
+        if request.prompt is not None:
+            return await local.tokens(local.generating, engine, request.prompt + request.suffix)
+        messages = translate.chat_messages(request.messages, local.settings)
+        body = msgspec.json.encode({"messages": messages})
+        answer = await local.ask(local.generating, engine, "/v1/chat/completions/input_tokens", body)
+        return msgspec.json.decode(answer, type=_Counted).input_tokens
+
+    async def embed(self, request: EmbedRequest, /) -> Embeddings:
+        """One vector of length 1 for each text: the average over its tokens, unless the model's file says otherwise.
+
+        Raises:
+            ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderUnavailable.
+        """
+        local = self._local(request.model)
+        if request.provider_options:
+            raise UnsupportedByModel(f"the model {request.model} takes no provider_options for embeddings")
+        length = (await local.model()).embedding_dimensions
+        if request.dimensions is not None and request.dimensions != length:
+            raise UnsupportedByModel(
+                f"the vectors of the model {request.model} have {length} dimensions and cannot be shortened",
+                metadata={"model": request.model, "dimensions": str(length)},
+            )
+        engine = await local.embedding.engine()
+        vectors: list[list[float]] = []
+        tokens = 0
+        for start in range(0, len(request.inputs), EMBEDDING_BATCH):
+            batch = request.inputs[start : start + EMBEDDING_BATCH]
+            await local.check_lengths(engine, batch)
+            body = msgspec.json.encode({"input": batch})
+            async with engine.slots:
+                answer = await local.ask(local.embedding, engine, "/v1/embeddings", body)
+            made = msgspec.json.decode(answer, type=translate.Vectors)
+            vectors += [vector.embedding for vector in sorted(made.data, key=lambda vector: vector.index)]
+            tokens += made.usage.prompt_tokens
+        return Embeddings(vectors=tuple(vectors), usage=Usage(input_tokens=tokens, source=UsageSource.REPORTED))
+
+    async def close(self) -> None:
+        """End all processes. Answers that are being made end with :class:`ProviderUnavailable`."""
+        engines = [engine for local in self._models.values() for engine in (local.generating, local.embedding)]
+        await asyncio.gather(*[engine.close() for engine in engines])
+
+    def _local(self, name: str) -> _Local:
+        local = self._models.get(name)
+        if local is None:
+            known = ", ".join(self._models) or "none"
+            raise ModelNotFound(f"there is no local model {name!r}: choose one of {known}", metadata={"model": name})
+        return local
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+class _Local:
+    """One model and what is loaded of it."""
+
+    def __init__(self, settings: LocalModel, *, parallel: int, threads: int | None) -> None:
+        self.settings = settings
+        self.generating = LazyEngine(settings.name, self._generating)
+        self.embedding = LazyEngine(settings.name, self._embedding)
+        self._parallel = parallel
+        self._threads = threads
+        self._read: tuple[tuple[int, int], gguf.ModelFile] | None = None
+
+    async def model(self) -> Model:
+        """What it can do, and its state."""
+        loaded = self.generating.loaded or self.embedding.loaded
+        try:
+            file = self._read[1] if loaded and self._read is not None else await self.file()
+        except LoadFailed as failed:
+            # What it could do is not known. A call is to reach it all the same, and to hear the reason.
+            can = Capabilities(chat=True, completion=True, embedding=True)
+            return Model(
+                name=self.settings.name, capabilities=can, state=ModelState.UNAVAILABLE, state_reason=str(failed)
+            )
+        state, failure = ModelState.READY, ""
+        if self.generating.loading or self.embedding.loading:
+            state = ModelState.LOADING
+        elif not loaded and (failure := self.generating.failure or self.embedding.failure):
+            state = ModelState.UNAVAILABLE
+        can = Capabilities(
+            chat=file.generates and bool(file.chat_template),
+            completion=file.generates,
+            embedding=True,
+            json_schema=file.generates,
+            prefill=file.generates and bool(file.chat_template),
+        )
+        return Model(
+            name=self.settings.name,
+            capabilities=can,
+            context_window=self._window(file) if file.generates else _embedding_window(file),
+            embedding_dimensions=file.embedding_length,
+            state=state,
+            state_reason=failure,
+        )
+
+    async def file(self) -> gguf.ModelFile:
+        """What the file says of itself; read again only when it has changed.
+
+        Raises:
+            LoadFailed: it cannot be used as it is.
+        """
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise LoadFailed("models on this machine need the extra `local`: pip install 'contextprotocol[local]'")
+        path = self.settings.path
+        try:
+            status = path.stat()
+            version = (status.st_mtime_ns, status.st_size)
+            if self._read is None or self._read[0] != version:
+                self._read = version, await asyncio.to_thread(gguf.read, path)
+        except FileNotFoundError as error:
+            raise LoadFailed(f"there is no model file {path}{self._hint()}") from error
+        except OSError as error:
+            raise LoadFailed(f"the model file {path} cannot be read: {error.strerror}") from error
+        except gguf.BadModelFile as error:
+            raise LoadFailed(f"the model file {error}{self._hint()}") from error
+        return self._read[1]
+
+    async def tokens(self, lazy: LazyEngine, engine: Engine, text: str) -> int:
+        """How many tokens a text has, those that the model wants around it included."""
+        body = msgspec.json.encode({"content": text, "add_special": True, "parse_special": True})
+        answer = await self.ask(lazy, engine, "/tokenize", body)
+        return len(msgspec.json.decode(answer, type=_Tokens).tokens)
+
+    async def check_lengths(self, engine: Engine, texts: Sequence[str]) -> None:
+        """Refuse texts that are too long to embed."""
+        limit = engine.settings.context_window
+        for text in texts:
+            # A token is at least a byte, and two may be added.
+            if len(text.encode()) + 2 > limit and (tokens := await self.tokens(self.embedding, engine, text)) > limit:
+                raise translate.context_too_long(tokens, limit, model=self.settings.name)
+
+    async def ask(self, lazy: LazyEngine, engine: Engine, path: str, body: bytes) -> bytes:
+        """The whole answer to a request."""
+        try:
+            async with engine.post(path, body) as response:
+                answer = await response.read()
+        except BrokenConnection as error:
+            raise await lazy.lost(engine, begun=False) from error
+        if response.status != 200:
+            raise translate.error_of(response.status, answer, model=self.settings.name)
+        return answer
+
+    def _hint(self) -> str:
+        return f": {self.settings.if_missing}" if self.settings.if_missing else ""
+
+    def _window(self, file: gguf.ModelFile) -> int:
+        if self.settings.context_window is not None:
+            return self.settings.context_window
+        return min(file.context_length or DEFAULT_CONTEXT_WINDOW, DEFAULT_CONTEXT_WINDOW)
+
+    async def _generating(self) -> Engine:
+        file = await self.file()
+        if not file.generates:
+            raise LoadFailed(f"it is a {file.architecture} model, which makes embeddings only")
+        return await Engine.start(
+            Settings(
+                path=file.path,
+                context_window=self._window(file),
+                parallel=self._parallel,
+                batch=PROMPT_BATCH,
+                threads=self._threads,
+            )
+        )
+
+    async def _embedding(self) -> Engine:
+        file = await self.file()
+        window = _embedding_window(file)
+        return await Engine.start(
+            Settings(
+                path=file.path,
+                context_window=window,
+                parallel=1,
+                batch=window,
+                threads=self._threads,
+                embedding=True,
+                pool=not file.pools,
+            )
+        )
+
+
+def _embedding_window(file: gguf.ModelFile) -> int:
+    return min(file.context_length or EMBEDDING_WINDOW, EMBEDDING_WINDOW)

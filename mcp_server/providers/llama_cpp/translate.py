@@ -1,0 +1,324 @@
+"""Between this project's values and llama.cpp's JSON: requests one way, answers and errors the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable, UnsupportedByModel
+from mcp_server.interfaces import GenerateRequest, ReasoningDelta, TextDelta
+from mcp_server.messages import (
+    Blob,
+    FinishReason,
+    GenerationConfig,
+    Logprob,
+    Message,
+    Reasoning,
+    Refusal,
+    ResponseFormat,
+    Role,
+    Text,
+    Usage,
+    UsageSource,
+)
+from mcp_server.providers.llama_cpp import json_schema
+from mcp_server.providers.llama_cpp.model import LocalModel
+
+OPTIONS: Final = ("ignore_eos", "min_p", "repeat_last_n", "repeat_penalty", "top_k", "typical_p")
+"""The ``provider_options`` that are passed on, by llama.cpp's names for them."""
+MAX_SEED: Final = 2**32 - 1
+"""llama.cpp takes this for no seed at all, so that seeds lie below it."""
+COMPACT_JSON: Final = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""Keeps a small model from writing blank lines for ever, which the syntax of JSON allows."""
+
+
+# -- what llama.cpp answers -------------------------------------------------------------------------------------------
+
+
+class Token(msgspec.Struct):
+    """One token and how likely it was."""
+
+    token: str
+    logprob: float
+    top_logprobs: list[Token] = []
+
+    def value(self, top: int) -> Logprob:
+        """As this project says it, with the ``top`` likeliest."""
+        best = tuple([Logprob(token=other.token, logprob=other.logprob) for other in self.top_logprobs[:top]])
+        return Logprob(token=self.token, logprob=self.logprob, top=best)
+
+
+class Logprobs(msgspec.Struct):
+    content: list[Token] | None = None
+
+
+class Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+
+
+class Choice(msgspec.Struct):
+    text: str | None = None
+    delta: Delta = msgspec.field(default_factory=Delta)
+    finish_reason: str | None = None
+    logprobs: Logprobs | None = None
+
+
+class Counted(msgspec.Struct):
+    cached_tokens: int = 0
+
+
+class Tokens(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: Counted = msgspec.field(default_factory=Counted)
+
+    def value(self) -> Usage:
+        """As this project says it."""
+        return Usage(
+            input_tokens=self.prompt_tokens,
+            cached_input_tokens=self.prompt_tokens_details.cached_tokens,
+            output_tokens=self.completion_tokens,
+            source=UsageSource.REPORTED,
+        )
+
+
+class Fault(msgspec.Struct):
+    """Why llama.cpp did not answer."""
+
+    message: str = ""
+    type: str = ""
+    n_prompt_tokens: int = 0
+    n_ctx: int = 0
+
+
+class Chunk(msgspec.Struct):
+    """A piece of an answer. Where text goes on between a prompt and a suffix, it has a form of its own."""
+
+    choices: list[Choice] = []
+    usage: Tokens | None = None
+    error: Fault | None = None
+    content: str = ""
+    stop_type: str = ""
+    tokens_evaluated: int = 0
+    tokens_predicted: int = 0
+
+    @property
+    def text(self) -> str:
+        """The text in it."""
+        if not self.choices:
+            return self.content
+        return self.choices[0].text or self.choices[0].delta.content or ""
+
+    @property
+    def reasoning(self) -> str:
+        """The thoughts in it."""
+        return self.choices[0].delta.reasoning_content or "" if self.choices else ""
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model stopped, if it did."""
+        said = self.choices[0].finish_reason if self.choices else None
+        if self.stop_type not in ("", "none"):
+            said = "length" if self.stop_type == "limit" else "stop"
+        return None if said is None else FinishReason.LENGTH if said == "length" else FinishReason.STOP
+
+    @property
+    def reported(self) -> Usage | None:
+        """What the answer took, if this says it."""
+        if self.usage is not None:
+            return self.usage.value()
+        if self.stop_type in ("", "none"):
+            return None
+        return Tokens(prompt_tokens=self.tokens_evaluated, completion_tokens=self.tokens_predicted).value()
+
+    def logprobs(self, top: int) -> tuple[Logprob, ...]:
+        """How likely its tokens were."""
+        given = self.choices[0].logprobs if self.choices else None
+        return tuple([token.value(top) for token in given.content or ()]) if given is not None else ()
+
+
+class Vector(msgspec.Struct):
+    embedding: list[float]
+    index: int
+
+
+class Vectors(msgspec.Struct):
+    data: list[Vector]
+    usage: Tokens
+
+
+class _Failed(msgspec.Struct):
+    error: Fault = msgspec.field(default_factory=Fault)
+
+
+decode_chunk = msgspec.json.Decoder(Chunk).decode
+
+
+def deltas(chunks: Sequence[Chunk], *, logprobs: int | None) -> list[TextDelta | ReasoningDelta | str]:
+    """The text of pieces that have come together, as few events as say it."""
+    events: list[TextDelta | ReasoningDelta | str] = []
+    if reasoning := "".join([chunk.reasoning for chunk in chunks]):
+        events.append(ReasoningDelta(text=reasoning))
+    text = "".join([chunk.text for chunk in chunks])
+    if text and logprobs is None:
+        events.append(text)
+    elif text and logprobs is not None:
+        likely = tuple([value for chunk in chunks for value in chunk.logprobs(logprobs)])
+        events.append(TextDelta(text=text, logprobs=likely))
+    return events
+
+
+def error_of(status: int, body: bytes, *, model: str) -> MCPError:
+    """The error of an answer that is none."""
+    try:
+        fault = msgspec.json.decode(body, type=_Failed).error
+    except msgspec.MsgspecError:
+        fault = Fault(message=f"status {status}")
+    return error_from(fault, model=model)
+
+
+def error_from(fault: Fault, *, model: str) -> MCPError:
+    """The error that a fault of llama.cpp is."""
+    if fault.type == "exceed_context_size_error":
+        return context_too_long(fault.n_prompt_tokens, fault.n_ctx, model=model)
+    said = " ".join(fault.message.split())[:300]
+    if fault.type in ("invalid_request_error", "not_supported_error"):
+        return UnsupportedByModel(f"the model {model} cannot do this: {said}", metadata={"model": model})
+    return ProviderUnavailable(f"the model {model} failed: {said}", metadata={"model": model})
+
+
+def context_too_long(tokens: int, limit: int, *, model: str) -> ContextTooLong:
+    """The error of a prompt of ``tokens`` where ``limit`` fit."""
+    return ContextTooLong(
+        f"the prompt has {tokens} tokens, and the model {model} reads {limit}: send less, or use a model with a larger "
+        "context window",
+        metadata={"model": model, "tokens": str(tokens), "limit": str(limit)},
+    )
+
+
+# -- what llama.cpp is asked ------------------------------------------------------------------------------------------
+
+
+def chat_messages(messages: Sequence[Message], model: LocalModel) -> list[dict[str, Any]]:
+    """A conversation, with the model's own instruction if it has none."""
+    said = [_message(message, model.name) for message in messages]
+    if model.system_instruction and not any(message.role is Role.SYSTEM for message in messages):
+        said.insert(0, {"role": "system", "content": model.system_instruction})
+    return said
+
+
+def _message(message: Message, model: str) -> dict[str, Any]:
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in message.parts:
+        if isinstance(part, Text | Refusal):
+            texts.append(part.text)
+        elif isinstance(part, Reasoning):
+            thoughts.append(part.text)
+        else:
+            what = "images and other files" if isinstance(part, Blob) else "tools"
+            raise UnsupportedByModel(f"the model {model} cannot read {what}", metadata={"model": model})
+    said: dict[str, Any] = {"role": message.role.value, "content": "".join(texts)}
+    if thoughts:
+        said["reasoning_content"] = "".join(thoughts)
+    if message.name:
+        said["name"] = message.name
+    return said
+
+
+def generate_path(request: GenerateRequest) -> str:
+    """Where llama.cpp takes such a request."""
+    if request.prompt is None:
+        return "/v1/chat/completions"
+    return "/infill" if request.suffix else "/v1/completions"
+
+
+def generate_body(request: GenerateRequest, model: LocalModel) -> bytes:
+    """The request as llama.cpp reads it.
+
+    Raises:
+        UnsupportedByModel: it asks for what llama.cpp cannot do.
+    """
+    if request.tools:
+        raise UnsupportedByModel(f"the model {model.name} cannot call tools", metadata={"model": model.name})
+    body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "cache_prompt": True}
+    body |= _options(request.provider_options, model.name)
+    body |= _knobs(request.config, model)
+    shape = _shape(request.config, model.name)
+    logprobs = request.config.logprobs
+    if request.prompt is None:
+        body["messages"] = chat_messages(request.messages, model)
+        if shape is not None:
+            body["response_format"] = {"type": "json_schema", "json_schema": {"schema": shape}}
+        if logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": max(1, logprobs)}
+        return msgspec.json.encode(body)
+    if shape is not None:
+        body["json_schema"] = shape
+    if logprobs is not None:
+        body["logprobs"] = max(1, logprobs)
+    if request.suffix:
+        body |= {"input_prefix": request.prompt, "input_suffix": request.suffix, "prompt": ""}
+    else:
+        body["prompt"] = request.prompt
+    return msgspec.json.encode(body)
+
+
+def _knobs(config: GenerationConfig, model: LocalModel) -> dict[str, Any]:
+    limit = config.max_output_tokens if config.max_output_tokens is not None else model.max_output_tokens
+    knobs = {
+        "temperature": config.temperature if config.temperature is not None else model.temperature,
+        "top_p": config.top_p,
+        # More does not fit into any context, and it must fit into 32 bits.
+        "max_tokens": None if limit is None else min(limit, 2**31 - 1),
+        "n_predict": None if limit is None else min(limit, 2**31 - 1),
+        "stop": list(config.stop) or None,
+        "seed": None if config.seed is None else config.seed % MAX_SEED,
+        "frequency_penalty": config.frequency_penalty,
+        "presence_penalty": config.presence_penalty,
+    }
+    return {name: value for name, value in knobs.items() if value is not None}
+
+
+def _options(options: Mapping[str, Any], model: str) -> dict[str, Any]:
+    taken: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise UnsupportedByModel(
+                f"provider_options.{name} is not known to the model {model}; known are {', '.join(OPTIONS)}",
+                metadata={"model": model, "option": name},
+            )
+        expected = bool if name == "ignore_eos" else int | float
+        if (
+            not isinstance(value, expected)
+            or (name != "ignore_eos" and isinstance(value, bool))
+            or not math.isfinite(value)
+        ):
+            kind = "true or false" if name == "ignore_eos" else "a number"
+            raise UnsupportedByModel(
+                f"provider_options.{name} is {value!r} where the model {model} takes {kind}",
+                metadata={"model": model, "option": name},
+            )
+        # Where numbers have only one kind, whole ones arrive as 40.0.
+        taken[name] = int(value) if value == value // 1 and name != "ignore_eos" else value
+    return taken
+
+
+def _shape(config: GenerationConfig, model: str) -> Any:
+    """The JSON Schema of the answer, or ``None``."""
+    if config.response_format is ResponseFormat.TEXT:
+        return None
+    if config.response_format is ResponseFormat.JSON:
+        return {"type": "object", "x-guidance": COMPACT_JSON}
+    try:
+        schema = msgspec.json.decode(config.json_schema)
+        bad = json_schema.problem(schema)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        schema, bad = None, f"it is no JSON: {error}"
+    if bad is not None:
+        raise UnsupportedByModel(f"the model {model} cannot follow the JSON schema: {bad}", metadata={"model": model})
+    return {**schema, "x-guidance": COMPACT_JSON}

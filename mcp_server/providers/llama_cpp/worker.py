@@ -1,0 +1,54 @@
+"""The program that computes: one model, loaded by llama.cpp, in a process of its own.
+
+llama.cpp holds the interpreter's lock while it loads, and ends its process on some faults. Here it disturbs nobody. The
+program takes one argument, a JSON object (:class:`mcp_server.providers.llama_cpp.engine.Settings`). It answers
+llama.cpp's own HTTP protocol on a Unix socket, says ``ready`` on its standard output when the model is loaded, and ends
+when its standard input does: also when the process that started it was killed.
+
+It imports nothing of this project, so that it starts fast.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    """Serve one model until standard input ends."""
+    # Ctrl-C in a terminal reaches all its processes; when this one ends is for the one that started it to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings = json.loads(sys.argv[1])
+
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = settings["path"]
+    parameters.hostnames = [settings["socket"]]
+    parameters.n_parallel = settings["parallel"]
+    parameters.n_ctx = settings["context_window"] * settings["parallel"]
+    parameters.n_threads_http = settings["connections"]
+    parameters.n_batch = parameters.n_ubatch = settings["batch"]
+    if settings["threads"] is not None:
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = settings["threads"]
+    if settings["embedding"]:
+        parameters.embedding = True
+        if settings["pool"]:
+            parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    parameters.cache_ram_mib = 0  # by default up to 8 GiB of old prompts
+    parameters.warmup = False
+    parameters.ui = False
+    parameters.endpoint_slots = False
+    parameters.verbosity = 1  # errors alone
+
+    server = xllamacpp.Server(parameters)
+    print("ready", flush=True)  # noqa: T201  # the one word of its protocol
+    sys.stdin.buffer.read()
+    del server  # as long as it is there, it serves
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
