@@ -98,8 +98,8 @@ class Bench:
                 what=what,
                 floor=f"{floor:.1f} {unit}",
                 system=f"{system:.1f} {unit}",
-                ratio=f"{ratio:.2f} ×",
-                budget=f"≤ {budget:g} ×",
+                ratio=f"{ratio:.2f} x",
+                budget=f"≤ {budget:g} x",
                 met=ratio <= budget,
             )
         )

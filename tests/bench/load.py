@@ -91,7 +91,8 @@ class Load:
             await asyncio.sleep(spread * number / at_once)
             return [await self.stream(model, merged=merged) for _ in range(rounds)]
 
-        return sum(await asyncio.gather(*[caller(number) for number in range(at_once)]), start=[])
+        callers = await asyncio.gather(*[caller(number) for number in range(at_once)])
+        return [streamed for streams in callers for streamed in streams]
 
     async def close(self) -> None:
         """Close the connection."""
