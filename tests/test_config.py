@@ -203,6 +203,12 @@ def test_variables_of_other_programs_are_left_alone() -> None:
         ("window.max_messages = true", "window.max_messages: found true, allowed is a whole number from 1 to 10000"),
         ('store.type = "redis"', 'store.type: found "redis", allowed is "memory" or "sqlite"'),
         ('store.path = ""', 'store.path: found "", allowed is a path'),
+        ('store.path = "~nobody-of-that-name/a"', 'store.path: found "~nobody-of-that-name/a", allowed is a path'),
+        (r'store.path = "a\u0000b"', r'store.path: found "a\u0000b", allowed is a path'),
+        (
+            f"turns.timeout = {10**400}",
+            f"turns.timeout: found {10**78!s}…, allowed is a number from 0.001 to 86400",
+        ),
         ("store.path = [1]", "store.path: found an array, allowed is a path"),
         (
             "log.level = 2020-01-01",
