@@ -33,7 +33,6 @@ class SQLiteStore:
         self._changes = Jobs()
         self._reads = Jobs()
         self._threads: list[threading.Thread] = []
-        self._state = "new"
 
     async def open(self) -> None:
         """Open the file, or make it.
@@ -58,8 +57,8 @@ class SQLiteStore:
 
     async def close(self) -> None:
         """Write all that was accepted, then give back the file."""
-        self._changes.close()
-        self._reads.close(readers=_READERS)
+        self._changes.close(takers=1)
+        self._reads.close(takers=_READERS)
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from mcp_server.interfaces import Change, Changed, SessionQuery
 from mcp_server.messages import Claim, ContextEntry, MCPSession, Message, Struct, Turn, TurnState
+from mcp_server.stores.sqlite.recent import Known, RecentSessions
 
 T = TypeVar("T")
 
@@ -57,16 +58,16 @@ class Tables:
 
     def session(self, tenant: str, session: str) -> MCPSession | None:
         """The session with that id."""
-        found = self._find(tenant, session)
-        return None if found is None else found[1]
+        row = self._row(tenant, session)
+        return None if row is None else _session(row, row[15])
 
-    def _find(self, tenant: str, session: str) -> tuple[int, MCPSession] | None:
-        row = self._execute(
+    def _row(self, tenant: str, session: str) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._execute(
             f"SELECT {_SESSION}, c.content FROM sessions s JOIN contents c ON c.key = s.key"
             " WHERE s.tenant = ? AND s.id = ?",
             (tenant, session),
         ).fetchone()
-        return None if row is None else (row[0], _session(row, _decode_content(row[15])))
+        return row
 
     def sessions(self, query: SessionQuery) -> Sequence[MCPSession]:
         """A page of sessions."""
@@ -103,16 +104,15 @@ class Tables:
     def messages(self, tenant: str, uid: str, start: int, stop: int) -> Sequence[Message]:
         """A range of a history."""
         row = self._execute("SELECT key FROM sessions WHERE tenant = ? AND uid = ?", (tenant, uid)).fetchone()
-        return () if row is None else self._messages(row[0], start, stop)
+        return () if row is None else _messages(self._bodies(row[0], start, stop))
 
-    def _messages(self, key: int, start: int, stop: int) -> tuple[Message, ...]:
+    def _bodies(self, key: int, start: int, stop: int) -> Sequence[bytes]:
         first = key << _INDEX_BITS
         rows = self._execute(
             "SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key",
             (first + max(start, 0), first + min(max(stop, 0), _MAX_MESSAGES)),
-        ).fetchall()
-        # One array of all of them is decoded faster than each alone.
-        return _decode_messages(_array_header(len(rows)) + b"".join([row[0] for row in rows])) if rows else ()
+        )
+        return [row[0] for row in rows]
 
     def turn(self, tenant: str, turn: str) -> Turn | None:
         """The turn with that id, unless its session is gone."""
@@ -155,83 +155,80 @@ class WritableTables(Tables):
             "SELECT max(coalesce((SELECT max(key) FROM sessions), 0), coalesce((SELECT max(session) FROM removed), 0))"
         ).fetchone()
         self._last_key: int = row[0]
+        self._recent = RecentSessions()
+        self._data_version = 0
         self.littered = True
         """Whether anything may be left to clear away."""
 
     def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change]) -> Changed:
-        """Read, decide and write. All that can be wrong with the values shows before the first write."""
-        found = self._find(tenant, session) if session else None
-        key, old = found if found is not None else (0, None)
-        change = decide(old)
-        read = ()
-        if change.read_last and old is not None:
-            read = self._messages(key, old.message_count - change.read_last, old.message_count)
+        """Read, decide and write."""
+        known = self._recent.take(tenant, session) or self._known(tenant, session)
+        old = None if known is None else known.session
+        try:
+            change = decide(old)
+        except BaseException:
+            if known is not None:
+                self._recent.put(known)
+            raise
+        read = self._tail(known, change.read_last) if known is not None and change.read_last else ()
         new = change.session
-        if new is None:
-            if change.delete and old is not None:
-                self._remove(key, old)
-        elif old is not None and old.uid == new.uid:
-            self._update(key, old, new)
-        else:
-            if old is not None:
-                self._remove(key, old)
-            key = self._insert(new)
-        if change.append:
-            first = key << _INDEX_BITS
-            self.connection.executemany(
-                "INSERT INTO messages VALUES (?, ?)",
-                [(first + message.index, _encode(message)) for message in change.append],
-            )
+        if known is not None and (change.delete or (new is not None and new.uid != known.session.uid)):
+            self._remove(known)
+            known = None
+        if new is not None:
+            if known is None:
+                known = self._insert(new)
+            else:
+                self._update(known, new)
+            if change.append:
+                self._append(known, change.append)
         if change.turn is not None:
-            self._put_turn(change.turn, key if change.turn.session_uid else None)
+            self._put_turn(change.turn, known)
+        if known is not None:
+            self._recent.put(known)
         return Changed(change=change, messages=read)
 
-    def _insert(self, session: MCPSession) -> int:
+    def _known(self, tenant: str, session: str) -> Known | None:
+        row = self._row(tenant, session) if session else None
+        return None if row is None else Known(row[0], _session(row, row[15]), len(row[14]) + len(row[15]))
+
+    def _tail(self, known: Known, length: int) -> tuple[Message, ...]:
+        """The last messages of a history."""
+        count = known.session.message_count
+        known.wanted = max(known.wanted, length)
+        length = min(length, count)
+        if len(known.tail) < length:
+            bodies = self._bodies(known.key, count - length, count)
+            known.tail = _messages(bodies)
+            known.tail_sizes = tuple(map(len, bodies))
+        return known.tail[-length:] if length else ()
+
+    def _append(self, known: Known, messages: Sequence[Message]) -> None:
+        first = known.key << _INDEX_BITS
+        rows = [(first + message.index, _encode(message)) for message in messages]
+        self.connection.executemany("INSERT INTO messages VALUES (?, ?)", rows)
+        if known.wanted:
+            known.tail = (*known.tail, *messages)[-known.wanted :]
+            known.tail_sizes = (*known.tail_sizes, *[len(body) for _, body in rows])[-known.wanted :]
+
+    def _insert(self, session: MCPSession) -> Known:
         self._last_key = key = self._last_key + 1
-        claim = session.claim
         self._execute(
             "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                key,
-                session.tenant,
-                session.id,
-                session.uid,
-                session.create_time,
-                session.update_time,
-                session.etag,
-                session.expire_time,
-                _end_time(session),
-                session.message_count,
-                session.fence,
-                None if claim is None else claim.turn,
-                None if claim is None else claim.owner,
-                None if claim is None else claim.fence,
-                None if claim is None else claim.expire_time,
-            ),
+            (key, session.tenant, session.id, session.uid, session.create_time, *_hot(session)),
         )
-        self._execute("INSERT INTO contents VALUES (?, ?, ?)", (key, _summary(session), _content(session)))
+        summary, content = _summary(session), _content(session)
+        self._execute("INSERT INTO contents VALUES (?, ?, ?)", (key, summary, content))
         if session.labels:
-            self._add_labels(key, session, session.labels)
-        return key
+            self._add_labels(key, session)
+        return Known(key, session, len(summary) + len(content))
 
-    def _update(self, key: int, old: MCPSession, new: MCPSession) -> None:
-        claim = new.claim
+    def _update(self, known: Known, new: MCPSession) -> None:
+        key, old = known.key, known.session
         self._execute(
             "UPDATE sessions SET update_time = ?, etag = ?, expire_time = ?, end_time = ?, message_count = ?, fence = ?,"
             " claim_turn = ?, claim_owner = ?, claim_fence = ?, claim_expire_time = ? WHERE key = ?",
-            (
-                new.update_time,
-                new.etag,
-                new.expire_time,
-                _end_time(new),
-                new.message_count,
-                new.fence,
-                None if claim is None else claim.turn,
-                None if claim is None else claim.owner,
-                None if claim is None else claim.fence,
-                None if claim is None else claim.expire_time,
-                key,
-            ),
+            (*_hot(new), key),
         )
         # A turn hands back the very objects that it was given: nothing is compared, let alone written.
         if (
@@ -241,17 +238,25 @@ class WritableTables(Tables):
             or new.default_model is not old.default_model
             or new.parent is not old.parent
         ):
-            self._execute("UPDATE contents SET summary = ? WHERE key = ?", (_summary(new), key))
+            summary = _summary(new)
+            known.size += len(summary)
+            self._execute("UPDATE contents SET summary = ? WHERE key = ?", (summary, key))
             if new.labels != old.labels:
                 self._remove_labels(old)
-                self._add_labels(key, new, new.labels)
+                self._add_labels(key, new)
         if new.context is not old.context or new.metadata is not old.metadata:
-            self._execute("UPDATE contents SET content = ? WHERE key = ?", (_content(new), key))
+            content = _content(new)
+            known.size += len(content)
+            self._execute("UPDATE contents SET content = ? WHERE key = ?", (content, key))
+        known.session = new
 
-    def _add_labels(self, key: int, session: MCPSession, labels: Mapping[str, str]) -> None:
+    def _add_labels(self, key: int, session: MCPSession) -> None:
         self.connection.executemany(
             "INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?)",
-            [(session.tenant, name, value, session.create_time, session.uid, key) for name, value in labels.items()],
+            [
+                (session.tenant, name, value, session.create_time, session.uid, key)
+                for name, value in session.labels.items()
+            ],
         )
 
     def _remove_labels(self, session: MCPSession) -> None:
@@ -260,15 +265,21 @@ class WritableTables(Tables):
             [(session.tenant, name, value, session.create_time, session.uid) for name, value in session.labels.items()],
         )
 
-    def _remove(self, key: int, session: MCPSession) -> None:
+    def _remove(self, known: Known) -> None:
         """Remove the session; what may be much of it follows in pieces."""
-        self._remove_labels(session)
+        key = known.key
+        self._remove_labels(known.session)
         self._execute("DELETE FROM contents WHERE key = ?", (key,))
         self._execute("DELETE FROM sessions WHERE key = ?", (key,))
         self._execute("INSERT INTO removed VALUES (?)", (key,))
         self.littered = True
 
-    def _put_turn(self, turn: Turn, session: int | None) -> None:
+    def _put_turn(self, turn: Turn, known: Known | None) -> None:
+        session = None
+        if turn.session_uid:
+            if known is None or known.session.uid != turn.session_uid:
+                raise ValueError(f"the turn {turn.name} is of another session than the one that is changed")
+            session = known.key
         owner = turn.owner if turn.state in _UNFINISHED else None
         self._execute(
             "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO UPDATE SET"
@@ -283,6 +294,18 @@ class WritableTables(Tables):
             "DELETE FROM turns WHERE rowid IN (SELECT rowid FROM turns WHERE end_time < ? ORDER BY end_time LIMIT ?)",
             (before, limit),
         ).rowcount
+
+    def begun(self) -> None:
+        """A transaction has begun: what is remembered holds unless another program has written meanwhile."""
+        version: int = self._execute("PRAGMA data_version").fetchone()[0]
+        if version != self._data_version:
+            self._data_version = version
+            self._recent.clear()
+
+    def undone(self) -> None:
+        """What was written since the last commit has been rolled back."""
+        self._recent.clear()
+        self.littered = False
 
     def clear(self) -> None:
         """Clear away one piece of what removed sessions left behind."""
@@ -309,11 +332,12 @@ class WritableTables(Tables):
             self._execute("DELETE FROM removed WHERE session = ?", (key,))
 
 
-_EMPTY: Final = _Content()
+_EMPTY: Final = _encode(_Content())
 
 
-def _session(row: tuple[Any, ...], content: _Content) -> MCPSession:
+def _session(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
     summary = _decode_summary(row[14])
+    content = _decode_content(encoded_content)
     return MCPSession(
         tenant=row[1],
         id=row[2],
@@ -335,6 +359,26 @@ def _session(row: tuple[Any, ...], content: _Content) -> MCPSession:
     )
 
 
+def _hot(session: MCPSession) -> tuple[Any, ...]:
+    """The columns that a turn changes."""
+    end = session.expire_time
+    claim = session.claim
+    claimed: tuple[Any, ...] = (None, None, None, None)
+    if claim is not None:
+        claimed = (claim.turn, claim.owner, claim.fence, claim.expire_time)
+        # A session does not expire under a turn that runs.
+        end = None if end is None else max(end, claim.expire_time)
+    return (
+        session.update_time,
+        session.etag,
+        session.expire_time,
+        end,
+        session.message_count,
+        session.fence,
+        *claimed,
+    )
+
+
 def _summary(session: MCPSession) -> bytes:
     return _encode(
         _Summary(
@@ -351,13 +395,6 @@ def _content(session: MCPSession) -> bytes:
     return _encode(_Content(metadata=session.metadata, context=session.context))
 
 
-def _end_time(session: MCPSession) -> int | None:
-    """When the session counts as expired: not before the claim of a running turn ends."""
-    if session.expire_time is None or session.claim is None:
-        return session.expire_time
-    return max(session.expire_time, session.claim.expire_time)
-
-
-def _array_header(length: int) -> bytes:
-    """How msgpack announces an array of ``length`` values."""
-    return b"\xdd" + length.to_bytes(4)
+def _messages(bodies: Sequence[bytes]) -> tuple[Message, ...]:
+    # One array of all of them is decoded faster than each alone: msgpack announces it by this byte and its length.
+    return _decode_messages(b"\xdd" + len(bodies).to_bytes(4) + b"".join(bodies)) if bodies else ()

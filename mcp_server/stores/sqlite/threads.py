@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -17,6 +18,8 @@ from mcp_server.stores.sqlite.file import DatabaseFile
 from mcp_server.stores.sqlite.tables import Tables, WritableTables
 
 T = TypeVar("T")
+
+_CLOSED: Final = "the store is closed"
 
 MAX_BATCH: Final = 256
 """The most changes that are committed together."""
@@ -65,40 +68,54 @@ class Jobs:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._fresh: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         self._closed = False
         self._gate = threading.Lock()
 
     async def do(self, run: Callable[[Any], T]) -> T:
         """Have it run, and wait for what it gives or raises."""
         job = Job(run)
-        with self._gate:
-            if self._closed:
-                raise StoreUnavailable("the store is closed")
-            self._queue.put(job)
+        if self._closed:
+            raise StoreUnavailable(_CLOSED)
+        fresh = self._fresh.get(job.loop)
+        if fresh is None:
+            # What one round of the event loop brings is handed over together: a thread that starts on the first while
+            # the loop still makes the others would only fight with it over the interpreter.
+            fresh = self._fresh[job.loop] = []
+            job.loop.call_soon(self._hand_over, job.loop)
+        fresh.append(job)
         result: T = await job.future
         return result
 
-    def close(self, *, readers: int = 1) -> None:
-        """Let nothing more in, and end each thread that takes from the queue."""
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        jobs = self._fresh.pop(loop, ())
+        with self._gate:
+            if not self._closed:
+                for job in jobs:
+                    self._queue.put(job)
+                return
+        for job in jobs:
+            job.error = StoreUnavailable(_CLOSED)
+            job.settle()
+
+    def close(self, *, takers: int) -> None:
+        """Let nothing more in, and end each of the threads that take from the queue."""
+        self._hand_over(asyncio.get_running_loop())
         with self._gate:
             self._closed = True
-            for _ in range(readers):
+            for _ in range(takers):
                 self._queue.put(None)
 
     def take(self) -> Job | None:
-        """The next job; ``None``: there will be none."""
+        """The next job, when there is one; ``None``: there will be none."""
         return self._queue.get()
 
     def take_waiting(self, limit: int) -> list[Job | None]:
-        """Those that wait now."""
+        """Up to ``limit`` jobs that wait now; behind a ``None`` there will be none."""
         taken: list[Job | None] = []
-        try:
+        with contextlib.suppress(queue.Empty):
             while len(taken) < limit:
                 taken.append(self._queue.get_nowait())
-                if taken[-1] is None:
-                    break
-        except queue.Empty:
-            pass
         return taken
 
 
@@ -117,30 +134,19 @@ def _settle(jobs: Sequence[Job]) -> None:
         job.settle()
 
 
-def unavailable(error: sqlite3.Error) -> BaseException:
-    """The error as a caller is told of it; one that is no fault of disk or file stays what it is."""
-    code = getattr(error, "sqlite_errorcode", None)
-    message = _FAILURES.get(code & 0xFF) if code is not None else None
-    if message is None:
-        return error
-    told = StoreUnavailable(message, retry_after=1)
-    told.__cause__ = error
-    return told
-
-
 def write(file: DatabaseFile, tables: WritableTables, jobs: Jobs) -> None:
     """The life of the thread that writes: take all that waits, commit it together, tell everybody."""
     running = True
     while running:
         batch = jobs.take_waiting(MAX_BATCH)
         if not batch and not tables.littered:
-            batch = [jobs.take(), *jobs.take_waiting(MAX_BATCH)]
+            batch = [jobs.take(), *jobs.take_waiting(MAX_BATCH - 1)]
         running = None not in batch
         work = [job for job in batch if job is not None and not job.future.cancelled()]
         if file.lost():
-            for job in work:
-                job.error = StoreUnavailable("the file of the store is gone or was replaced")
             tables.littered = False
+            for job in work:
+                job.error = StoreUnavailable("the file of the store was deleted, moved or replaced")
         elif work or running:
             _commit(tables, work)
         settle(work)
@@ -150,43 +156,64 @@ def _commit(tables: WritableTables, work: Sequence[Job]) -> None:
     execute = tables.connection.execute
     try:
         execute("BEGIN IMMEDIATE")
+        tables.begun()
         for job in work:
-            _run(job, tables)
+            _run_writer(job, tables)
         if tables.littered:
             tables.clear()
         execute("COMMIT")
-    except sqlite3.Error as error:
+    except BaseException as error:
         if tables.connection.in_transaction:
             execute("ROLLBACK")
-        tables.littered = False
-        log.warning("store write failed", error=str(error), changes=len(work))
+        tables.undone()
         if len(work) > 1:
             # One of them may be the cause, or too large for the room that is left: each alone.
             for job in work:
-                job.error = None
+                job.result = job.error = None
                 _commit(tables, [job])
-        elif work:
-            work[0].error = unavailable(error)
+            return
+        told = unavailable(error)
+        if told is not error or not work:
+            log.warning("store write failed", exc_info=error)
+        for job in work:
+            job.error = told
 
 
-def _run(job: Job, tables: Tables) -> None:
+def _run_writer(job: Job, tables: WritableTables) -> None:
+    written = tables.connection.total_changes
     try:
         job.result = job.run(tables)
     except sqlite3.Error:
         raise
-    except BaseException as error:  # what a caller's own code raises is that caller's
+    except BaseException as error:  # whatever the caller's own code raises is that caller's
+        if tables.connection.total_changes != written:
+            raise
         job.error = error
 
 
 def read(file: DatabaseFile, jobs: Jobs) -> None:
     """The life of a thread that reads."""
-    connection = file.connect(read_only=True)
-    tables = Tables(connection)
+    tables: Tables | None = None
     while (job := jobs.take()) is not None:
         try:
-            _run(job, tables)
-        except sqlite3.Error as error:
-            log.warning("store read failed", error=str(error))
+            if tables is None:
+                tables = Tables(file.connect(read_only=True))
+            job.result = job.run(tables)
+        except BaseException as error:
             job.error = unavailable(error)
+            if job.error is not error:
+                log.warning("store read failed", exc_info=error)
         settle([job])
-    connection.close()
+    if tables is not None:
+        tables.connection.close()
+
+
+def unavailable(error: BaseException) -> BaseException:
+    """The error as a caller is told of it; one that is no fault of disk or file stays what it is."""
+    code = getattr(error, "sqlite_errorcode", None)
+    message = _FAILURES.get(code & 0xFF) if code is not None else None
+    if message is None:
+        return error
+    told = StoreUnavailable(message, retry_after=1)
+    told.__cause__ = error
+    return told
