@@ -1,4 +1,4 @@
-"""A server to be killed: SQLite in the folder that its argument names, the provider ``echo``, and ``slow``, which hangs."""
+"""A server to be killed: SQLite in the folder that its argument names, and the providers ``echo`` and ``slow``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.config import StoreSettings, testing_config
+from mcp_server.interfaces import Provider
 from mcp_server.logs import configure
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 
@@ -20,7 +21,7 @@ async def main(folder: Path) -> None:
         testing_config(default_model="echo/echo"), store=StoreSettings(type="sqlite", path=folder / "sessions.db")
     )
     configure(level="warning", format="json")
-    providers = {"echo": EchoProvider(), "slow": ScriptedProvider(["one", Gate()])}
+    providers: dict[str, Provider] = {"echo": EchoProvider(), "slow": ScriptedProvider(["one", Gate()])}
     async with UnifiedMCPServer(config, providers=providers) as server:
         print(server.address, flush=True)  # noqa: T201  # this is how the test learns it
         await asyncio.Event().wait()
