@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
+import msgspec
 import structlog
 
 from mcp_server.config import Config, CustomSettings, LlamaCppSettings
@@ -198,9 +199,14 @@ def _store(config: Config) -> Store:
 
 def _provider(name: str, settings: LlamaCppSettings | CustomSettings) -> Provider:
     if isinstance(settings, LlamaCppSettings):
+        from mcp_server.model_files import local_model
         from mcp_server.providers.llama_cpp import LlamaCppProvider
 
-        return LlamaCppProvider(settings.models, parallel=settings.parallel, threads=settings.threads)
+        try:
+            models = [local_model(model, **msgspec.structs.asdict(file)) for model, file in settings.models.items()]
+        except ConfigError as error:
+            raise ConfigError(f"providers.{name}.models: {error}") from error
+        return LlamaCppProvider(models, parallel=settings.parallel, threads=settings.threads)
     secrets = {key: secret.reveal() for key, secret in settings.secrets.items()}
     try:
         provider: Provider = _class(settings.class_)(**settings.options, **secrets)
