@@ -10,16 +10,21 @@ It imports nothing of this project, so that it starts fast.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 
 def main() -> None:
     """Serve one model until standard input ends."""
     # Ctrl-C in a terminal reaches all its processes; when this one ends is for the one that started it to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        # Where memory runs out, Linux is to end this process and not the server.
+        Path("/proc/self/oom_score_adj").write_text("500")
     settings = json.loads(sys.argv[1])
 
     import xllamacpp
@@ -43,10 +48,10 @@ def main() -> None:
     parameters.endpoint_slots = False
     parameters.verbosity = 1  # errors alone
 
-    server = xllamacpp.Server(parameters)
+    _server = xllamacpp.Server(parameters)  # it serves for as long as it is there
     print("ready", flush=True)  # noqa: T201  # the one word of its protocol
     sys.stdin.buffer.read()
-    del server  # as long as it is there, it serves
+    # Nothing is to be saved, and llama.cpp would first let its clients finish.
     os._exit(0)
 
 

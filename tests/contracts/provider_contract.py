@@ -1,0 +1,108 @@
+"""What every provider promises, whichever it is: the tests of ``test_providers.py`` see no more than this.
+
+A provider joins by a line in :data:`SUBJECTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent, TextDelta
+from mcp_server.messages import (
+    Capabilities,
+    FinishReason,
+    GenerationConfig,
+    Message,
+    Model,
+    Role,
+    Text,
+    Usage,
+    UsageSource,
+)
+from mcp_server.model_files import local_model
+from mcp_server.providers.llama_cpp import LlamaCppProvider
+from mcp_server.testing import EchoProvider, ScriptedProvider
+
+QUESTION = "What is the capital of France?"
+BEGINNING = "Once upon a time there was a fox who lived in a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A provider under test, and its model."""
+
+    provider: Provider
+    model: str
+
+    def chat(self, text: str = QUESTION, **config: Any) -> GenerateRequest:
+        """A chat of one message."""
+        message = Message(role=Role.USER, parts=(Text(text=text),))
+        return GenerateRequest(model=self.model, messages=(message,), config=GenerationConfig(**config))
+
+    def completion(self, prompt: str = BEGINNING, **config: Any) -> GenerateRequest:
+        """A prompt to go on from."""
+        return GenerateRequest(model=self.model, prompt=prompt, config=GenerationConfig(**config))
+
+    async def answer(self, request: GenerateRequest) -> Answer:
+        """Everything that the provider yields."""
+        return Answer([event async for event in self.provider.generate(request)])
+
+
+class Answer:
+    """What a provider yielded."""
+
+    def __init__(self, events: list[ProviderEvent]) -> None:
+        self.events = events
+
+    @property
+    def finish(self) -> Finish:
+        """Its end."""
+        (finish,) = [event for event in self.events if isinstance(event, Finish)]
+        assert finish is self.events[-1]
+        return finish
+
+    @property
+    def pieces(self) -> list[str]:
+        """Its text as it came."""
+        found = [
+            event if isinstance(event, str) else event.text
+            for event in self.events
+            if isinstance(event, str | TextDelta)
+        ]
+        assert all(found), "a delta is never empty"
+        return found
+
+    @property
+    def text(self) -> str:
+        """All its text."""
+        return "".join(self.pieces)
+
+
+async def _echo() -> Subject:
+    return Subject(provider=EchoProvider(), model="echo")
+
+
+async def _scripted() -> Subject:
+    words = QUESTION.split(" ")
+    usage = Usage(input_tokens=3, output_tokens=len(words), source=UsageSource.REPORTED)
+    can = Capabilities(chat=True, completion=True)
+    provider = ScriptedProvider(
+        [*words, Finish(reason=FinishReason.STOP, usage=usage)], model=Model(name="scripted", capabilities=can)
+    )
+    return Subject(provider=provider, model="scripted")
+
+
+async def _llama_cpp() -> Subject:
+    return Subject(provider=LlamaCppProvider([local_model("smollm2-135m")]), model="smollm2-135m")
+
+
+SUBJECTS: dict[str, Callable[[], Awaitable[Subject]]] = {"echo": _echo, "llama_cpp": _llama_cpp, "scripted": _scripted}
+"""How to make each provider."""
+HONOURING = ("echo", "llama_cpp")
+"""Those that honour the knobs of a generation; a script is played as it is written."""
+EMBEDDING = ("echo", "llama_cpp")
+"""Those that make embeddings."""
+COUNTING = ("echo", "llama_cpp")
+"""Those that count tokens."""
