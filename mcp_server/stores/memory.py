@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import bisect
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import Change, Changed, SessionQuery
 from mcp_server.messages import MCPSession, Message, Turn, TurnState
+from mcp_server.stores.consistency import check
 
 _UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
 
 
+class _Kept:
+    """What is kept of one session beside the session itself."""
+
+    __slots__ = ("messages", "turns")
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.turns: set[str] = set()
+
+
 class MemoryStore:
-    """A :class:`~mcp_server.interfaces.Store` in plain dictionaries."""
+    """A :class:`~mcp_server.interfaces.Store` in plain dictionaries.
+
+    A change is made at once, before the event loop gets control again. What looks through all sessions or turns
+    (``expired``, ``interrupted``, ``forget_turns``, ``counts``) takes as long as there are many.
+    """
 
     def __init__(self) -> None:
         self._open = False
         self._sessions: dict[tuple[str, str], MCPSession] = {}
-        self._messages: dict[tuple[str, str], list[Message]] = {}
+        self._kept: dict[tuple[str, str], _Kept] = {}
         self._turns: dict[tuple[str, str], Turn] = {}
+        # For each tenant its sessions as (create_time, uid, id), in the order in which they are listed.
+        self._order: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
 
     async def open(self) -> None:
         """Make ready for use."""
@@ -28,31 +47,42 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Forget everything."""
-        self.__init__()  # type: ignore[misc]  # back to the beginning
+        self._open = False
+        for kept in (self._sessions, self._kept, self._turns, self._order):
+            kept.clear()
 
     async def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change], /) -> Changed:
         """Read, decide and write without giving up control in between."""
         self._check_open()
-        key = (tenant, session)
-        old = self._sessions.get(key)
+        old = self._sessions.get((tenant, session)) if session else None
         change = decide(old)
-        history = self._messages[tenant, old.uid] if old is not None else []
-        read = tuple(history[-change.read_last :]) if change.read_last else ()
+        check(tenant, session, old, change)
+        read = self._kept[tenant, old.uid].messages[-change.read_last :] if old is not None and change.read_last else ()
         new = change.session
         if old is not None and (change.delete or (new is not None and new.uid != old.uid)):
             self._remove(old)
+            old = None
         if new is not None:
-            self._sessions[key] = new
-            self._messages.setdefault((tenant, new.uid), []).extend(change.append)
+            if old is None:
+                self._kept[tenant, new.uid] = _Kept()
+                bisect.insort(self._order[tenant], _position(new))
+            self._sessions[tenant, session] = new
+            self._kept[tenant, new.uid].messages.extend(change.append)
         if change.turn is not None:
             self._turns[tenant, change.turn.id] = change.turn
-        return Changed(change=change, messages=read)
+            if change.turn.session_uid:
+                self._kept[tenant, change.turn.session_uid].turns.add(change.turn.id)
+        return Changed(change=change, messages=tuple(read))
 
     def _remove(self, session: MCPSession) -> None:
-        del self._sessions[session.tenant, session.id]
-        del self._messages[session.tenant, session.uid]
-        for key in [key for key, turn in self._turns.items() if turn.session_uid == session.uid]:
-            del self._turns[key]
+        tenant = session.tenant
+        del self._sessions[tenant, session.id]
+        for turn in self._kept.pop((tenant, session.uid)).turns:
+            del self._turns[tenant, turn]
+        order = self._order[tenant]
+        del order[bisect.bisect_left(order, _position(session))]
+        if not order:
+            del self._order[tenant]
 
     async def session(self, tenant: str, session: str, /) -> MCPSession | None:
         """The session with that id."""
@@ -62,26 +92,32 @@ class MemoryStore:
     async def sessions(self, query: SessionQuery, /) -> Sequence[MCPSession]:
         """The sessions that fit."""
         self._check_open()
-        found = sorted(
-            (
-                session
-                for session in self._sessions.values()
-                if session.tenant == query.tenant
-                and not session.expired(query.now)
-                and query.labels.items() <= session.labels.items()
-            ),
-            key=_position,
-            reverse=query.newest_first,
-        )
-        if query.after is not None:
-            after = query.after
-            found = [s for s in found if (_position(s) < after if query.newest_first else _position(s) > after)]
-        return [msgspec.structs.replace(session, context={}, metadata={}) for session in found[: query.limit]]
+        found: list[MCPSession] = []
+        if query.limit < 1:
+            return found
+        for session in self._listed(query):
+            if not session.expired(query.now) and query.labels.items() <= session.labels.items():
+                found.append(msgspec.structs.replace(session, context={}, metadata={}))
+                if len(found) == query.limit:
+                    break
+        return found
+
+    def _listed(self, query: SessionQuery) -> Iterator[MCPSession]:
+        order = self._order.get(query.tenant, [])
+        if query.newest_first:
+            start = len(order) if query.after is None else bisect.bisect_left(order, query.after, key=_age)
+            indices = range(start - 1, -1, -1)
+        else:
+            start = 0 if query.after is None else bisect.bisect_right(order, query.after, key=_age)
+            indices = range(start, len(order))
+        for index in indices:
+            yield self._sessions[query.tenant, order[index][2]]
 
     async def messages(self, tenant: str, uid: str, start: int, stop: int, /) -> Sequence[Message]:
         """A range of a history."""
         self._check_open()
-        return self._messages.get((tenant, uid), [])[max(start, 0) : max(stop, 0)]
+        kept = self._kept.get((tenant, uid))
+        return [] if kept is None else kept.messages[max(start, 0) : max(stop, 0)]
 
     async def turn(self, tenant: str, turn: str, /) -> Turn | None:
         """The turn with that id."""
@@ -91,8 +127,8 @@ class MemoryStore:
     async def expired(self, now: int, limit: int, /) -> Sequence[tuple[str, str]]:
         """Sessions whose time has passed, the oldest first."""
         self._check_open()
-        past = [(s.expire_time, s.tenant, s.id) for s in self._sessions.values() if (s.expire_time or now + 1) <= now]
-        return [(tenant, session) for _, tenant, session in sorted(past)[:limit]]
+        past = sorted([(s.expire_time or 0, s.tenant, s.id) for s in self._sessions.values() if s.expired(now)])
+        return [(tenant, session) for _, tenant, session in past[:limit]]
 
     async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
         """Turns that another process left behind."""
@@ -102,9 +138,11 @@ class MemoryStore:
     async def forget_turns(self, before: int, limit: int, /) -> int:
         """Remove turns that ended long ago."""
         self._check_open()
-        old = [key for key, turn in self._turns.items() if turn.end_time is not None and turn.end_time < before][:limit]
-        for key in old:
-            del self._turns[key]
+        old = [turn for turn in self._turns.values() if turn.end_time is not None and turn.end_time < before][:limit]
+        for turn in old:
+            del self._turns[turn.tenant, turn.id]
+            if turn.session_uid:
+                self._kept[turn.tenant, turn.session_uid].turns.discard(turn.id)
         return len(old)
 
     async def counts(self, now: int, /) -> Mapping[str, int]:
@@ -117,5 +155,9 @@ class MemoryStore:
             raise StoreUnavailable("the store is closed")
 
 
-def _position(session: MCPSession) -> tuple[int, str]:
-    return session.create_time, session.uid
+def _position(session: MCPSession) -> tuple[int, str, str]:
+    return session.create_time, session.uid, session.id
+
+
+def _age(position: tuple[int, str, str]) -> tuple[int, str]:
+    return position[:2]

@@ -8,11 +8,15 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import Change, Changed, SessionQuery
 from mcp_server.messages import Claim, ContextEntry, MCPSession, Message, Struct, Turn, TurnState
+from mcp_server.stores.consistency import check
 from mcp_server.stores.sqlite.recent import Known, RecentSessions
 
 T = TypeVar("T")
+
+DAMAGED: Final = "the file of the store is damaged: its operator has to put back a copy of it"
 
 _INDEX_BITS: Final = 32
 _MAX_MESSAGES: Final = 1 << _INDEX_BITS
@@ -42,11 +46,23 @@ class _Content(Struct):
     context: Mapping[str, ContextEntry] = {}
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_summary = msgspec.msgpack.Decoder(_Summary).decode
-_decode_content = msgspec.msgpack.Decoder(_Content).decode
-_decode_messages = msgspec.msgpack.Decoder(tuple[Message, ...]).decode
-_decode_turn = msgspec.msgpack.Decoder(Turn).decode
+def _decoder(type_: type[T]) -> Callable[[bytes], T]:
+    decode = msgspec.msgpack.Decoder(type_).decode
+
+    def decoded(data: bytes) -> T:
+        try:
+            return decode(data)
+        except msgspec.DecodeError as error:
+            raise StoreUnavailable(DAMAGED) from error
+
+    return decoded
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_summary: Final = _decoder(_Summary)
+_decode_content: Final = _decoder(_Content)
+_decode_messages: Final = _decoder(tuple[Message, ...])
+_decode_turn: Final = _decoder(Turn)
 
 
 class Tables:
@@ -166,6 +182,7 @@ class WritableTables(Tables):
         old = None if known is None else known.session
         try:
             change = decide(old)
+            check(tenant, session, old, change)
         except BaseException:
             if known is not None:
                 self._recent.put(known)
@@ -277,8 +294,7 @@ class WritableTables(Tables):
     def _put_turn(self, turn: Turn, known: Known | None) -> None:
         session = None
         if turn.session_uid:
-            if known is None or known.session.uid != turn.session_uid:
-                raise ValueError(f"the turn {turn.name} is of another session than the one that is changed")
+            assert known is not None
             session = known.key
         owner = turn.owner if turn.state in _UNFINISHED else None
         self._execute(

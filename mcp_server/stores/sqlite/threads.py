@@ -15,7 +15,7 @@ import structlog
 
 from mcp_server.errors import StoreUnavailable
 from mcp_server.stores.sqlite.file import DatabaseFile
-from mcp_server.stores.sqlite.tables import Tables, WritableTables
+from mcp_server.stores.sqlite.tables import DAMAGED, Tables, WritableTables
 
 T = TypeVar("T")
 
@@ -29,8 +29,8 @@ log = structlog.get_logger("contextprotocol.stores")
 _FAILURES: Final = {
     sqlite3.SQLITE_FULL: "the disk of the store is full: make room and send the call again",
     sqlite3.SQLITE_IOERR: "the disk of the store could not be read or written",
-    sqlite3.SQLITE_CORRUPT: "the file of the store is damaged",
-    sqlite3.SQLITE_NOTADB: "the file of the store is damaged",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
     sqlite3.SQLITE_READONLY: "the file of the store may only be read",
     sqlite3.SQLITE_CANTOPEN: "the file of the store cannot be opened",
     sqlite3.SQLITE_PERM: "the file of the store cannot be opened",
@@ -210,10 +210,9 @@ def read(file: DatabaseFile, jobs: Jobs) -> None:
 
 def unavailable(error: BaseException) -> BaseException:
     """The error as a caller is told of it; one that is no fault of disk or file stays what it is."""
-    code = getattr(error, "sqlite_errorcode", None)
-    message = _FAILURES.get(code & 0xFF) if code is not None else None
-    if message is None:
+    if not isinstance(error, sqlite3.OperationalError) and type(error) is not sqlite3.DatabaseError:
         return error
-    told = StoreUnavailable(message, retry_after=1)
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    told = StoreUnavailable(_FAILURES.get(code & 0xFF, "the store could not be read or written"), retry_after=1)
     told.__cause__ = error
     return told

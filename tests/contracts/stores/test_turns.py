@@ -1,0 +1,117 @@
+"""What a store keeps of turns."""
+
+from __future__ import annotations
+
+from mcp_server.interfaces import Change, Store
+from mcp_server.messages import (
+    Attempt,
+    FinishReason,
+    MCPSession,
+    TurnError,
+    TurnState,
+    Usage,
+    Window,
+)
+from tests.contracts.stores.values import (
+    NOW,
+    append,
+    claim,
+    delete,
+    messages,
+    put,
+    put_turn,
+    replace,
+    session,
+    texts,
+    turn,
+)
+
+
+async def test_a_turn_is_read_as_it_was_written(store: Store) -> None:
+    """Every field comes back, with a session and without."""
+    written = turn(
+        state=TurnState.FAILED,
+        start_time=NOW + 1,
+        end_time=NOW + 2,
+        message=messages(0, "half an ans")[0],
+        finish_reason=FinishReason.STOP,
+        usage=Usage(input_tokens=3),
+        window=Window(first_message=1, used_messages=2, dropped_messages=1, input_tokens=9),
+        attempts=(Attempt(provider="p", model="m", start_time=NOW, first_token_duration=0, outcome=TurnState.FAILED),),
+        error=TurnError(reason="PROVIDER_STREAM_CUT", message="cut", metadata={"model": "p/m"}),
+    )
+    await put_turn(store, written)
+    assert await store.turn("t", "turn") == written
+    assert await store.turn("u", "turn") is None
+    await put(store, session())
+    with_session = replace(written, id="second", session="s", session_uid="uid-s")
+    await put_turn(store, with_session)
+    assert await store.turn("t", "second") == with_session
+
+
+async def test_a_turn_is_replaced_by_its_later_self(store: Store) -> None:
+    """It ends as it was last written, and is found unfinished no more."""
+    await put_turn(store, turn())
+    ended = turn(state=TurnState.SUCCEEDED, end_time=NOW + 5)
+    await put_turn(store, ended)
+    assert await store.turn("t", "turn") == ended
+    assert list(await store.interrupted("somebody", 10)) == []
+
+
+async def test_a_whole_turn_is_one_step_at_each_end(store: Store) -> None:
+    """Claim, window and turn at its beginning; messages, release and turn at its end."""
+    await put(store, session())
+    await append(store, "s", "q", "a")
+    running = turn(session="s", session_uid="uid-s")
+
+    def begin(old: MCPSession | None) -> Change:
+        assert old is not None
+        return Change(session=replace(old, claim=claim(), fence=1), turn=running, read_last=20)
+
+    begun = await store.change("t", "s", begin)
+    assert [message.text for message in begun.messages] == ["q", "a"]
+    stored = await store.session("t", "s")
+    assert stored is not None
+    assert stored.claim == claim()
+    ended = replace(running, state=TurnState.SUCCEEDED, end_time=NOW)
+
+    def end(old: MCPSession | None) -> Change:
+        assert old is not None
+        new = replace(old, claim=None, message_count=4, etag="e2")
+        return Change(session=new, append=messages(2, "q2", "a2"), turn=ended)
+
+    await store.change("t", "s", end)
+    assert await store.session("t", "s") == session(message_count=4, etag="e2", fence=1)
+    assert await texts(store, "uid-s") == ["q", "a", "q2", "a2"]
+    assert await store.turn("t", "turn") == ended
+
+
+async def test_turns_that_another_process_left_behind(store: Store) -> None:
+    """Queued and running ones of any owner but the one that asks."""
+    await put_turn(store, turn("mine", owner="me"))
+    await put_turn(store, turn("running", owner="dead"))
+    await put_turn(store, turn("queued", owner="long dead", state=TurnState.QUEUED, tenant="u"))
+    for state in (TurnState.SUCCEEDED, TurnState.FAILED, TurnState.CANCELLED, TurnState.INTERRUPTED):
+        await put_turn(store, turn(state, owner="dead", state=state, end_time=NOW))
+    assert {found.id for found in await store.interrupted("me", 10)} == {"running", "queued"}
+    assert len(await store.interrupted("me", 1)) == 1
+    assert len(await store.interrupted("nobody", 10)) == 3
+
+
+async def test_old_turns_are_forgotten_in_pieces(store: Store) -> None:
+    """Those that ended before the time, up to the limit, however many there are; history and running turns stay."""
+    await put(store, session())
+    await append(store, "s", "a")
+    for n in range(10):
+        await put_turn(
+            store, turn(f"old{n}", state=TurnState.SUCCEEDED, end_time=NOW - 1, session="s", session_uid="uid-s")
+        )
+    await put_turn(store, turn("just now", state=TurnState.SUCCEEDED, end_time=NOW))
+    await put_turn(store, turn("running"))
+    assert [await store.forget_turns(NOW, 4) for _ in range(4)] == [4, 4, 2, 0]
+    assert await store.turn("t", "old3") is None
+    assert await store.turn("t", "just now") is not None
+    assert await store.turn("t", "running") is not None
+    assert await texts(store, "uid-s") == ["a"]
+    await delete(store, "s")
+    assert await store.session("t", "s") is None
