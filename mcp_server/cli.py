@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -18,6 +19,7 @@ import typer
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer
     from mcp_server.config import Loaded
+    from mcp_server.model_files import Progress
 
 FAILED = 1
 """The exit status of a command that could not do its work."""
@@ -100,12 +102,16 @@ def serve(
 async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
     import structlog
 
+    log = structlog.get_logger("contextprotocol.cli")
     async with server:
         signalled = asyncio.create_task(server.wait_for_signal())
         await asyncio.sleep(0)  # Signals are caught from here on: whoever reads the next line may send one.
         print(_banner(server, loaded), flush=True)
+        for model, file in _model_files(loaded).items():
+            if not file.is_file():
+                remedy = "mcp-server models pull, or put the file there"
+                log.warning("a model cannot answer: its file is missing", model=model, file=str(file), remedy=remedy)
         await signalled
-        log = structlog.get_logger("contextprotocol.cli")
         log.info("stopping when running turns have ended", drain_timeout=loaded.config.server.drain_timeout)
     log.info("stopped")
 
@@ -135,6 +141,150 @@ def check_config(config: ConfigOption = None) -> None:
     for setting in loaded.settings:
         origin = f"# {setting.origin}"
         print(f"{setting.toml}  {typer.style(origin, dim=True) if colour else origin}")
+
+
+@models.callback()
+def list_models(context: typer.Context, config: ConfigOption = None) -> None:
+    """List the catalogue of models, which of them are fetched, and what the settings serve."""
+    if context.invoked_subcommand is not None:
+        return
+    with _told():
+        from mcp_server import model_files
+        from mcp_server.config import read
+
+        loaded = read(config)
+        fetched = {file.source for file in model_files.installed()}
+        rows = [
+            (model.name, _bytes(model.size), model.license, "yes" if model.name in fetched else "no", model.description)
+            for model in model_files.CATALOGUE.values()
+        ]
+        served = [(name, "yes" if path.is_file() else "no", str(path)) for name, path in _model_files(loaded).items()]
+    _table("Catalogue", ("NAME", "SIZE", "LICENCE", "FETCHED", "WHAT TO EXPECT"), rows)
+    _table("Served with these settings from this machine", ("MODEL", "FETCHED", "FILE"), served)
+
+
+@models.command()
+def pull(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Names of the catalogue, or hf:OWNER/REPOSITORY/FILE.gguf. Default: all that the settings serve.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Fetch model files that are not there yet, and print where they are."""
+    with _told():
+        from mcp_server import model_files
+        from mcp_server.config import read
+
+        for source in sources or _sources(read(config)):
+            with _progress(source) as progress:
+                try:
+                    path = model_files.pull(source, progress=progress)
+                except model_files.ModelFileError as error:
+                    _fail(str(error), FAILED)
+            print(path)
+
+
+def _sources(loaded: Loaded) -> list[str]:
+    """What the settings say to fetch."""
+    from mcp_server.config import LlamaCppSettings
+
+    return [
+        model.source or name
+        for provider in loaded.config.providers.values()
+        if isinstance(provider, LlamaCppSettings)
+        for name, model in provider.models.items()
+        if model.path is None
+    ]
+
+
+def _model_files(loaded: Loaded) -> dict[str, Path]:
+    """The files of the models that run on this machine, by ``provider/model``."""
+    import msgspec
+
+    from mcp_server.config import LlamaCppSettings
+    from mcp_server.model_files import local_model
+
+    return {
+        f"{provider_name}/{name}": local_model(name, **msgspec.structs.asdict(model)).path
+        for provider_name, provider in loaded.config.providers.items()
+        if isinstance(provider, LlamaCppSettings)
+        for name, model in provider.models.items()
+    }
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows: a table for people, or lines with tabs for programs."""
+    if not sys.stdout.isatty():
+        for row in (head, *rows):
+            print("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in head:
+        table.add_column(name, overflow="fold", justify="right" if name == "SIZE" else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+@contextmanager
+def _progress(source: str) -> Iterator[Progress]:
+    """Show how far the fetching of ``source`` is: a bar on a terminal, else a few lines."""
+    if not sys.stderr.isatty():
+        yield _Lines(source)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(source, total=None, start=False)
+
+        def show(what: str, done: int, total: int) -> None:
+            description = f"{source}: {what}"
+            if bar.tasks[0].description != description:
+                bar.reset(task, description=description)
+            bar.update(task, completed=done, total=total or None)
+
+        yield show
+
+
+class _Lines:
+    """Tells of progress in lines: one for each step, and one every few seconds while it goes on."""
+
+    INTERVAL = 5.0
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._what = ""
+        self._next = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what == self._what and now < self._next:
+            return
+        of = f" {_bytes(done)} of" if what == self._what else ""
+        self._what, self._next = what, now + self.INTERVAL
+        size = f"{of} {_bytes(total)}" if total else ""
+        print(f"{self._source}: {what}{size}", file=sys.stderr, flush=True)
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 @app.command()

@@ -17,6 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2, session_pb2, session_pb2_grpc, turn_pb2
+from mcp_server.model_files import default_folder, pull
 
 PATIENCE = 20.0
 """Seconds after which a program that should have done something has failed."""
@@ -344,6 +345,68 @@ def test_a_mistyped_option_is_told_and_status_2(run: Run) -> None:
     assert done.returncode == 2
     assert "--address" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_models_lists_the_catalogue_and_what_the_settings_serve(run: Run, tmp_path: Path) -> None:
+    """Lines with tabs for programs; nothing is fetched for a user who has fetched nothing."""
+    done = run("models")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert rows[0] == ["NAME", "SIZE", "LICENCE", "FETCHED", "WHAT TO EXPECT"]
+    assert rows[1][:4] == ["smollm2-135m", "98 MB", "Apache-2.0", "no"]
+    file = tmp_path / "xdg_cache_home" / "contextprotocol" / "models" / "smollm2-135m.gguf"
+    assert rows[-2:] == [["MODEL", "FETCHED", "FILE"], ["local/smollm2-135m", "no", str(file)]]
+
+
+def test_models_pull_fetches_what_the_settings_serve(run: Run) -> None:
+    """Standard output is the path alone, and a second time there is nothing to do."""
+    cache = str(default_folder().parent.parent)
+    first = run("models", "pull", XDG_CACHE_HOME=cache)
+    assert (first.returncode, first.stdout) == (0, f"{default_folder() / 'smollm2-135m.gguf'}\n"), first.stderr
+    second = run("models", "pull", "smollm2-135m", XDG_CACHE_HOME=cache)
+    assert (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "expected"),
+    [
+        ("no-such-model", 2, "mcp-server: 'no-such-model' is no model: expected one of smollm2-135m, "),
+        ("hf:owner/file.gguf", 2, "mcp-server: 'hf:owner/file.gguf' is no file of the model hub: "),
+        ("/nowhere/x.gguf", 1, "mcp-server: the model /nowhere/x.gguf: "),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_one_line(run: Run, source: str, status: int, expected: str) -> None:
+    """A wrong name is the caller's mistake, a missing file is not."""
+    done = run("models", "pull", source)
+    assert done.returncode == status
+    assert done.stderr.startswith(expected)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_server_that_was_told_nothing_answers_with_the_embedded_model(start: Start, config: Path) -> None:
+    """No settings but free ports: the model of the catalogue, in the user's cache folder."""
+    pull("smollm2-135m")
+    config.write_text("")
+    cache = str(default_folder().parent.parent)
+    program = start("--address", "127.0.0.1:0", XDG_CACHE_HOME=cache, CONTEXTPROTOCOL_METRICS__ADDRESS="")
+    with grpc.insecure_channel(program.address) as channel:
+        answer = chat_pb2_grpc.ChatServiceStub(channel).Chat(HELLO, timeout=60)
+    assert answer.completed.message.model == "local/smollm2-135m"
+    assert answer.completed.message.parts[0].text.strip()
+    assert program.end() == 0
+
+
+def test_a_missing_model_file_is_a_warning_that_says_what_to_do(start: Start, config: Path) -> None:
+    """The server starts, since the file may come later, and other models answer."""
+    config.write_text(SETTINGS + '[providers.local]\ntype = "llama_cpp"\nmodels.mine.path = "mine.gguf"')
+    program = start()
+    warning = program.logged()
+    assert (warning["level"], warning["model"]) == ("warning", "local/mine")
+    assert warning["file"] == str(config.parent / "mine.gguf")
+    with grpc.insecure_channel(program.address) as channel:
+        answer = chat_pb2_grpc.ChatServiceStub(channel).Chat(HELLO, timeout=PATIENCE)
+    assert answer.completed.message.parts[0].text == "hello"
+    assert program.end() == 0
 
 
 def imported(stderr: str) -> set[str]:
