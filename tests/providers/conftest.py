@@ -1,0 +1,28 @@
+"""The embedded model, for the tests of the provider that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from mcp_server.model_files import local_model, pull
+from mcp_server.providers.llama_cpp import LlamaCppProvider
+
+MODEL = "smollm2-135m"
+
+
+@pytest.fixture(scope="session")
+def model_file() -> Path:
+    """The file of the embedded model."""
+    return pull(MODEL)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def provider(model_file: Path) -> AsyncIterator[LlamaCppProvider]:
+    """One provider with the embedded model, for all tests that do not change it."""
+    provider = LlamaCppProvider([local_model(MODEL)])
+    yield provider
+    await provider.close()
