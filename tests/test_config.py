@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -330,3 +331,15 @@ def test_anything_else_is_no_address(address: str) -> None:
     """A typo is refused and not guessed at."""
     with pytest.raises(ValueError, match=r"^.*$"):
         split_address(address)
+
+
+EXAMPLES = re.findall(
+    r"^```toml\n(.*?)^```", (Path(__file__).parent.parent / "docs" / "config.md").read_text(), re.DOTALL | re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_documentation_are_good_settings(file: Path, example: str) -> None:
+    """Each can be copied as it is."""
+    file.write_text(example)
+    assert load(file, {})
