@@ -342,4 +342,4 @@ EXAMPLES = re.findall(
 def test_the_examples_of_the_documentation_are_good_settings(file: Path, example: str) -> None:
     """Each can be copied as it is."""
     file.write_text(example)
-    assert load(file, {})
+    assert read(file, {}).file == file
