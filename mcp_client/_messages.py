@@ -1,0 +1,375 @@
+"""The values that a client takes and gives: plain, frozen, keyword-only."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+class Role(enum.StrEnum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class FinishReason(enum.StrEnum):
+    """Why a model stopped."""
+
+    STOP = "stop"
+    """It ended by itself or met a stop string."""
+    LENGTH = "length"
+    """A limit on the answer's length was reached."""
+    TOOL_CALLS = "tool_calls"
+    """It waits for the results of tools."""
+    CONTENT_FILTER = "content_filter"
+    """The provider withheld the rest."""
+    UNKNOWN = "unknown"
+    """A reason that is newer than this client."""
+
+
+class HealthStatus(enum.StrEnum):
+    """Whether a service answers."""
+
+    SERVING = "serving"
+    NOT_SERVING = "not_serving"
+    UNKNOWN = "unknown"
+
+
+class ModelState(enum.StrEnum):
+    """Whether a model can answer now."""
+
+    READY = "ready"
+    LOADING = "loading"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """Plain text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """What a model thought before it answered."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A model's own words for declining."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """An image, a sound, a file: exactly one of ``data`` and ``uri``."""
+
+    mime_type: str
+    """For example ``image/png``."""
+    data: bytes = b""
+    uri: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A model asks for a tool."""
+
+    id: str
+    name: str
+    arguments_json: str = "{}"
+    """The text of a JSON object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    """What a tool answered."""
+
+    tool_call_id: str
+    parts: Sequence[Text | Blob] = ()
+    is_error: bool = False
+
+
+Part = Text | Reasoning | Refusal | Blob | ToolCall | ToolResult
+"""One piece of a message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """How many tokens something took."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+    """Counted by the server because the provider reported nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a conversation. To send one, ``role`` and ``parts`` are enough; the server sets the rest.
+
+    :meth:`user`, :meth:`assistant` and :meth:`system` make one of a text.
+    """
+
+    role: Role
+    parts: Sequence[Part]
+    name: str = ""
+    """Tells several speakers of one role apart."""
+    index: int = 0
+    """The position in the session's history, from 0."""
+    id: str = ""
+    create_time: datetime | None = None
+    turn: str = ""
+    """The full name of the turn that brought it, or empty."""
+    model: str = ""
+    """The ``provider/model`` that wrote it, or empty."""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        """All its text parts, joined."""
+        return "".join([part.text for part in self.parts if isinstance(part, Text)])
+
+    @classmethod
+    def user(cls, text: str) -> Message:
+        """A USER message of a text."""
+        return cls(role=Role.USER, parts=(Text(text=text),))
+
+    @classmethod
+    def assistant(cls, text: str) -> Message:
+        """An ASSISTANT message of a text."""
+        return cls(role=Role.ASSISTANT, parts=(Text(text=text),))
+
+    @classmethod
+    def system(cls, text: str) -> Message:
+        """A SYSTEM message of a text."""
+        return cls(role=Role.SYSTEM, parts=(Text(text=text),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextEntry:
+    """One named piece of a session's context: one of ``text``, ``data`` and, for the type ``json``, ``json``."""
+
+    type: str = "text"
+    """``text``, ``json``, ``document``, or a type of a plug-in of the server."""
+    text: str | None = None
+    json: Any = None
+    """Anything that JSON can say."""
+    data: bytes | None = None
+    mime_type: str = ""
+    """What ``data`` is."""
+    stored_only: bool = False
+    """Kept, and not shown to the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A conversation that the server keeps."""
+
+    name: str
+    """``sessions/{id}``."""
+    uid: str
+    create_time: datetime
+    update_time: datetime
+    etag: str
+    ttl: float | None
+    """Seconds that it lives unused; ``None``: for ever."""
+    expire_time: datetime | None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Left out of lists."""
+    system_instruction: str = ""
+    default_model: str = ""
+    context: Mapping[str, ContextEntry] = field(default_factory=dict)
+    """Left out of lists."""
+    message_count: int = 0
+    active_turn: str = ""
+    """The full name of the turn that runs on it, or empty."""
+    parent: str = ""
+
+    @property
+    def id(self) -> str:
+        """The last part of its name."""
+        return self.name.removeprefix("sessions/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What of a session's history a model saw."""
+
+    first_message: int
+    used_messages: int
+    dropped_messages: int
+    input_tokens: int
+    """The length of the whole prompt; an estimate unless the provider can count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One call of the server to a provider."""
+
+    provider: str
+    model: str
+    start_time: datetime
+    time_to_first_token: float | None
+    """Seconds."""
+    duration: float
+    """Seconds."""
+    usage: Usage
+    outcome: str
+    """``succeeded``, ``failed``, ``cancelled`` or ``interrupted``."""
+    reason: str
+    """Why it did not succeed, or empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The answer of a turn that succeeded."""
+
+    message: Message
+    """The whole answer."""
+    finish_reason: FinishReason
+    usage: Usage
+    attempts: Sequence[Attempt]
+    turn: str
+    """The turn's full name."""
+    session_etag: str
+    """The session's etag after the exchange; empty without a session."""
+    time_to_first_token: float | None
+    """Seconds, as the server saw it."""
+    duration: float
+    """Seconds, as the server saw it."""
+
+    @property
+    def text(self) -> str:
+        """The answer's text."""
+        return self.message.text
+
+    def __str__(self) -> str:
+        return self.message.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnQueued:
+    """The turn waits for its session."""
+
+    sequence: int
+    turn: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStarted:
+    """The turn begins."""
+
+    sequence: int
+    turn: str
+    model: str
+    """``provider/model``."""
+    window: Window
+    session_etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartStarted:
+    """A part of the answer begins."""
+
+    sequence: int
+    part: int
+    kind: str
+    """``text``, ``reasoning``, ``refusal``, ``tool_call``, ``blob``, or ``unknown``."""
+    tool_call_id: str
+    tool_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logprob:
+    """How likely a token was."""
+
+    token: str
+    logprob: float
+    top: Sequence[Logprob] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A piece of a part: exactly one of ``text``, ``reasoning`` and ``tool_arguments`` is not empty."""
+
+    sequence: int
+    part: int
+    text: str
+    reasoning: str
+    tool_arguments: str
+    logprobs: Sequence[Logprob] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSwitched:
+    """Another model took over. With ``restarted`` all parts so far are void."""
+
+    sequence: int
+    from_model: str
+    to_model: str
+    restarted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A sign of life."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCompleted:
+    """The turn succeeded."""
+
+    sequence: int
+    reply: Reply
+
+
+Event = TurnQueued | TurnStarted | PartStarted | Delta | AttemptSwitched | Heartbeat | TurnCompleted
+"""What happens in a turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What a server can answer with."""
+
+    name: str
+    """``provider/model``: what the ``model`` argument takes."""
+    provider: str
+    aliases: Sequence[str]
+    capabilities: frozenset[str]
+    """Of ``chat``, ``completion``, ``embedding``, ``tools``, ``images``, ``json_schema``, ``prefill``."""
+    context_window: int
+    """Tokens; 0: unknown."""
+    max_batch: int
+    """The most texts of one embedding call; 0: it makes none."""
+    embedding_dimensions: int
+    state: ModelState
+    state_reason: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """Vectors, in the order of their texts."""
+
+    vectors: Sequence[Sequence[float]]
+    model: str
+    usage: Usage

@@ -1,0 +1,372 @@
+"""From plain arguments to requests on the wire. What cannot be sent is named before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final, TypedDict
+
+from google.protobuf import duration_pb2, json_format, struct_pb2
+
+from contextprotocol.v1 import (
+    chat_pb2,
+    completion_pb2,
+    context_pb2,
+    embedding_pb2,
+    generation_pb2,
+    message_pb2,
+    session_pb2,
+)
+from mcp_client._messages import (
+    Blob,
+    ContextEntry,
+    Message,
+    Part,
+    Reasoning,
+    Refusal,
+    Role,
+    Session,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+
+Input = str | Message | Sequence[str | Message]
+"""What can be said: a text, a message, or several of them. A text is a USER message."""
+Context = Mapping[str, "ContextEntry | str"]
+"""Context entries by name; a text is one of the type ``text``."""
+Seconds = float | timedelta
+
+
+class TurnOptions(TypedDict, total=False):
+    """What every call that asks a model takes. What is left out is left to the model's or the server's default."""
+
+    model: str
+    """An alias or ``provider/model``; by default the session's, then the server's."""
+    temperature: float | None
+    """0 to 2; 0 is greedy."""
+    top_p: float | None
+    """Sample only from the likeliest tokens that make up this share: above 0, to 1."""
+    max_output_tokens: int | None
+    """The longest answer."""
+    stop: str | Sequence[str]
+    """The answer ends before the first of these."""
+    seed: int | None
+    """Makes sampling repeatable where the provider can."""
+    frequency_penalty: float | None
+    """-2 to 2."""
+    presence_penalty: float | None
+    """-2 to 2."""
+    logprobs: int | None
+    """How many likely tokens to report at each position; they come with the events of a stream."""
+    json: bool
+    """The answer is a JSON object."""
+    json_schema: str | None
+    """The answer fits this JSON Schema, given as JSON text."""
+    etag: str
+    """The session must still have this etag."""
+    turn_timeout: Seconds | None
+    """Seconds that the turn may take at the server."""
+    provider_options: Mapping[str, Any] | None
+    """Passed on to the provider as they are."""
+
+
+_KNOBS: Final = (
+    "temperature",
+    "top_p",
+    "max_output_tokens",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "logprobs",
+)
+
+
+class Unset:
+    """Stands for an argument that was not given, where ``None`` means something."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+
+_ROLES: Final = {
+    Role.SYSTEM: message_pb2.ROLE_SYSTEM,
+    Role.USER: message_pb2.ROLE_USER,
+    Role.ASSISTANT: message_pb2.ROLE_ASSISTANT,
+    Role.TOOL: message_pb2.ROLE_TOOL,
+}
+
+
+@contextmanager
+def argument(name: str) -> Iterator[None]:
+    """Around the use of an argument: what is wrong with it is said with its name.
+
+    Raises:
+        ValueError: it cannot be sent; a string with half a surrogate pair, for example.
+        TypeError: it is not of a type that can be sent.
+    """
+    try:
+        yield
+    except (UnicodeError, ValueError, json_format.ParseError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    except (TypeError, AttributeError) as error:
+        raise TypeError(f"{name}: {error}") from error
+
+
+def session_name(session: str | Session) -> str:
+    """``sessions/{id}`` of an id, a full name or a session."""
+    if isinstance(session, Session):
+        return session.name
+    with argument("session"):
+        if not isinstance(session, str):
+            raise TypeError(f"expected the id of a session, its name or a Session, not {type(session).__name__}")
+        session.encode()
+    return session if session.startswith("sessions/") else f"sessions/{session}"
+
+
+def messages(given: Input) -> list[message_pb2.Message]:
+    """Messages of what can be said."""
+    with argument("messages"):
+        several = [given] if isinstance(given, str | Message) else given
+        return [_message(Message.user(item) if isinstance(item, str) else item) for item in several]
+
+
+def _message(message: Message) -> message_pb2.Message:
+    parts = [_part(part) for part in message.parts]
+    return message_pb2.Message(role=_ROLES[message.role], parts=parts, name=message.name)
+
+
+def _part(part: Part) -> message_pb2.Part:
+    if isinstance(part, Text):
+        return message_pb2.Part(text=part.text)
+    if isinstance(part, Reasoning):
+        return message_pb2.Part(reasoning=part.text)
+    if isinstance(part, Refusal):
+        return message_pb2.Part(refusal=part.text)
+    if isinstance(part, Blob):
+        if part.uri:
+            return message_pb2.Part(blob=message_pb2.Blob(mime_type=part.mime_type, uri=part.uri))
+        return message_pb2.Part(blob=message_pb2.Blob(mime_type=part.mime_type, data=part.data))
+    if isinstance(part, ToolCall):
+        call = message_pb2.ToolCall(id=part.id, name=part.name, arguments_json=part.arguments_json)
+        return message_pb2.Part(tool_call=call)
+    if isinstance(part, ToolResult):
+        pieces = [_part(piece) for piece in part.parts]
+        result = message_pb2.ToolResult(tool_call_id=part.tool_call_id, parts=pieces, is_error=part.is_error)
+        return message_pb2.Part(tool_result=result)
+    raise TypeError(f"{type(part).__name__} is no part of a message")
+
+
+def duration(name: str, value: Seconds) -> duration_pb2.Duration:
+    """A duration of seconds or of a timedelta."""
+    with argument(name):
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+        nanoseconds = round(seconds * 1_000_000_000)
+        return duration_pb2.Duration(
+            seconds=int(nanoseconds / 1_000_000_000),
+            nanos=nanoseconds - int(nanoseconds / 1_000_000_000) * 1_000_000_000,
+        )
+
+
+def struct(name: str, value: Mapping[str, Any]) -> struct_pb2.Struct:
+    """A JSON object."""
+    with argument(name):
+        return json_format.ParseDict(dict(value), struct_pb2.Struct())
+
+
+def _context_entry(entry: ContextEntry | str) -> context_pb2.ContextEntry:
+    if isinstance(entry, str):
+        entry = ContextEntry(text=entry)
+    result = context_pb2.ContextEntry(type=entry.type)
+    if entry.stored_only:
+        result.visibility = context_pb2.ContextEntry.VISIBILITY_STORED
+    if entry.text is not None:
+        result.text = entry.text
+    elif entry.data is not None:
+        result.data.mime_type = entry.mime_type
+        result.data.content = entry.data
+    else:
+        json_format.ParseDict(entry.json, result.json)
+    return result
+
+
+def context(name: str, entries: Context) -> dict[str, context_pb2.ContextEntry]:
+    """Context entries."""
+    result = {}
+    for key, entry in entries.items():
+        with argument(f"{name}[{key!r}]"):
+            key.encode()
+            result[key] = _context_entry(entry)
+    return result
+
+
+def create_session(
+    *,
+    session_id: str,
+    labels: Mapping[str, str],
+    metadata: Mapping[str, Any],
+    system_instruction: str,
+    default_model: str,
+    context_entries: Context,
+    ttl: Seconds | None,
+) -> session_pb2.CreateSessionRequest:
+    """A new session."""
+    request = session_pb2.CreateSessionRequest()
+    with argument("session_id"):
+        request.session_id = session_id
+    session = request.session
+    with argument("labels"):
+        session.labels.update(labels)
+    if metadata:
+        session.metadata.CopyFrom(struct("metadata", metadata))
+    with argument("system_instruction"):
+        session.system_instruction = system_instruction
+    with argument("default_model"):
+        session.default_model = default_model
+    for name, entry in context("context", context_entries).items():
+        session.context[name].CopyFrom(entry)
+    if ttl is not None:
+        session.ttl.CopyFrom(duration("ttl", ttl))
+    return request
+
+
+def update_session(
+    session: str | Session,
+    *,
+    labels: Mapping[str, str] | Unset,
+    metadata: Mapping[str, Any] | Unset,
+    system_instruction: str | Unset,
+    default_model: str | Unset,
+    ttl: Seconds | Unset | None,
+    context_entries: Context | Unset,
+    set_context: Context,
+    remove_context: Sequence[str],
+    etag: str,
+) -> session_pb2.UpdateSessionRequest:
+    """A change to a session: only what is given."""
+    request = session_pb2.UpdateSessionRequest()
+    target, paths = request.session, request.update_mask.paths
+    target.name = session_name(session)
+    with argument("etag"):
+        target.etag = etag
+    if not isinstance(labels, Unset):
+        paths.append("labels")
+        with argument("labels"):
+            target.labels.update(labels)
+    if not isinstance(metadata, Unset):
+        paths.append("metadata")
+        target.metadata.CopyFrom(struct("metadata", metadata))
+    if not isinstance(system_instruction, Unset):
+        paths.append("system_instruction")
+        with argument("system_instruction"):
+            target.system_instruction = system_instruction
+    if not isinstance(default_model, Unset):
+        paths.append("default_model")
+        with argument("default_model"):
+            target.default_model = default_model
+    if not isinstance(ttl, Unset):
+        paths.append("ttl")
+        if ttl is not None:
+            target.ttl.CopyFrom(duration("ttl", ttl))
+    if not isinstance(context_entries, Unset):
+        paths.append("context")
+        for name, entry in context("context", context_entries).items():
+            target.context[name].CopyFrom(entry)
+    for name, entry in context("set_context", set_context).items():
+        request.set_context[name].CopyFrom(entry)
+    with argument("remove_context"):
+        request.remove_context.extend([remove_context] if isinstance(remove_context, str) else remove_context)
+    return request
+
+
+def _config(options: TurnOptions) -> generation_pb2.GenerationConfig | None:
+    """The knobs; ``None`` if none is set."""
+    result = generation_pb2.GenerationConfig()
+    for name in _KNOBS:
+        if (value := options.get(name)) is not None:
+            with argument(name):
+                setattr(result, name, value)
+    if stop := options.get("stop"):
+        with argument("stop"):
+            result.stop.extend([stop] if isinstance(stop, str) else stop)
+    if (schema := options.get("json_schema")) is not None:
+        with argument("json_schema"):
+            result.response_format.json_schema.schema_json = schema
+    elif options.get("json"):
+        result.response_format.json.SetInParent()
+    return result if result.ByteSize() else None
+
+
+def chat(given: Input, *, session: str | Session | None, truncate: bool, options: TurnOptions) -> chat_pb2.ChatRequest:
+    """A chat."""
+    request = chat_pb2.ChatRequest(messages=messages(given), config=_config(options))
+    _turn_fields(request, session, options)
+    if not truncate:
+        request.truncation = generation_pb2.TRUNCATION_DISABLED
+    return request
+
+
+def complete(
+    prompt: str,
+    *,
+    suffix: str,
+    session: str | Session | None,
+    include_context: bool,
+    save_as: str,
+    options: TurnOptions,
+) -> completion_pb2.CompleteRequest:
+    """A completion."""
+    request = completion_pb2.CompleteRequest(config=_config(options), include_context=include_context)
+    for name, value in (("prompt", prompt), ("suffix", suffix), ("save_as", save_as)):
+        with argument(name):
+            setattr(request, name, value)
+    _turn_fields(request, session, options)
+    return request
+
+
+def _turn_fields(
+    request: chat_pb2.ChatRequest | completion_pb2.CompleteRequest,
+    session: str | Session | None,
+    options: TurnOptions,
+) -> None:
+    if unknown := options.keys() - TurnOptions.__annotations__.keys():
+        raise TypeError(
+            f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(TurnOptions.__annotations__)}"
+        )
+    if session is not None:
+        request.session = session_name(session)
+    with argument("model"):
+        request.model = options.get("model", "")
+    with argument("etag"):
+        request.etag = options.get("etag", "")
+    if (turn_timeout := options.get("turn_timeout")) is not None:
+        request.timeout.CopyFrom(duration("turn_timeout", turn_timeout))
+    if provider_options := options.get("provider_options"):
+        request.provider_options.CopyFrom(struct("provider_options", provider_options))
+
+
+def embed(
+    inputs: str | Sequence[str],
+    *,
+    model: str,
+    session: str | Session | None,
+    dimensions: int | None,
+    provider_options: Mapping[str, Any],
+) -> embedding_pb2.EmbedRequest:
+    """A batch of texts."""
+    request = embedding_pb2.EmbedRequest()
+    with argument("inputs"):
+        request.inputs.extend([inputs] if isinstance(inputs, str) else inputs)
+    with argument("model"):
+        request.model = model
+    if session is not None:
+        request.session = session_name(session)
+    if dimensions is not None:
+        with argument("dimensions"):
+            request.dimensions = dimensions
+    if provider_options:
+        request.provider_options.CopyFrom(struct("provider_options", provider_options))
+    return request
