@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -16,6 +15,8 @@ from mcp_server.stores.sqlite.schema import APPLICATION_ID, STEPS, VERSION
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_SIZE: Final = 100
+_CHECKED_SIZE: Final = 64 * 1024 * 1024
+"""A file up to this size is read through when it is opened, which takes some 50 ms; a larger one only in part."""
 _BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another program that writes to the file, such as a backup or an inspection by hand."""
 
@@ -28,7 +29,7 @@ class DatabaseFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        self.path = path.resolve()
         # Held as long as the file is in use; the system gives it back when the process dies.
         self._lock = filelock.FileLock(f"{self.path}.lock", blocking=False, thread_local=False, mode=0o600)
         self._identity: tuple[int, int] | None = None
@@ -39,22 +40,18 @@ class DatabaseFile:
         Raises:
             ConfigError: the file cannot be used. It is left as it was found.
         """
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._take()
-        except OSError as error:
-            raise self._unusable(f"its folder cannot be written to ({_reason(error)}): {_GIVE_RIGHTS}") from error
         with contextlib.ExitStack() as undo:
-            undo.callback(self._lock.release)
             try:
-                if not self._exists():
+                self._take()
+                undo.callback(self._lock.release)
+                if not self.path.exists():
                     self._create()
                 self._check_header()
                 connection = self.connect()
                 undo.callback(connection.close)
                 self._check(connection)
             except OSError as error:
-                raise self._unusable(f"it cannot be read or written ({_reason(error)}): {_GIVE_RIGHTS}") from error
+                raise self._unusable(f"{_reason(error)}: {_GIVE_RIGHTS}") from error
             except sqlite3.Error as error:
                 raise self._unusable(_explain(error)) from error
             self._identity = self._inode()
@@ -88,23 +85,21 @@ class DatabaseFile:
 
     def _inode(self) -> tuple[int, int] | None:
         try:
-            status = os.stat(self.path)
+            status = self.path.stat()
         except OSError:
             return None
         return status.st_dev, status.st_ino
 
     def _take(self) -> None:
+        if self.path.is_dir():
+            raise self._unusable("it is a folder: name a file, for example one in that folder")
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._lock.acquire()
         except filelock.Timeout as error:
             raise self._unusable(
-                f"another process uses it and holds {self.path}.lock: stop that process, or give this one a file of its own"
+                f"another process uses it, and holds {self.path}.lock: stop that process, or name another file"
             ) from error
-
-    def _exists(self) -> bool:
-        if self.path.is_dir():
-            raise self._unusable("it is a folder: name a file, for example one in that folder")
-        return self.path.exists()
 
     def _create(self) -> None:
         """Put a whole file in place at once, so that a file that is found is never one half made."""
@@ -130,7 +125,7 @@ class DatabaseFile:
             os.close(folder)
 
     def _check_header(self) -> None:
-        """Look at the first bytes before SQLite does: it would take an empty file for a new one, and change another's."""
+        """Look at the first bytes before SQLite does, which would take an empty file for a new one."""
         with self.path.open("rb") as file:
             header = file.read(_HEADER_SIZE)
         if not header:
@@ -154,6 +149,10 @@ class DatabaseFile:
             )
         if version < VERSION:
             _upgrade(connection, version)
+        if self.path.stat().st_size <= _CHECKED_SIZE:
+            found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise self._unusable(f"it is damaged ({found}): {_RESTORE}")
         # A file that may only be read is found out here, and not by the first caller.
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("UPDATE removed SET session = session WHERE session < 0")
@@ -178,13 +177,13 @@ _EXPLANATIONS: Final = {
 
 
 def _explain(error: sqlite3.Error) -> str:
-    code = getattr(error, "sqlite_errorcode", None)
-    known = _EXPLANATIONS.get(code & 0xFF) if code is not None else None
-    return known or f"SQLite says {error}: {_RESTORE}"
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return _EXPLANATIONS.get(code & 0xFF) or f"it cannot be read or written ({error}): {_RESTORE}"
 
 
 def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else errno.errorcode.get(0, str(error))
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
 
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:

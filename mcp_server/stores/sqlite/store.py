@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from mcp_server.interfaces import Change, Changed, SessionQuery
 from mcp_server.messages import MCPSession, Message, Turn
 from mcp_server.stores.sqlite.file import DatabaseFile
 from mcp_server.stores.sqlite.tables import WritableTables
-from mcp_server.stores.sqlite.threads import Jobs, read, write
+from mcp_server.stores.sqlite.threads import Jobs, Reader, Writer
 
 _READERS: Final = 2
 
@@ -28,11 +29,11 @@ class SQLiteStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._file = DatabaseFile(self.path)
+        self._file = DatabaseFile(Path(path))
         self._changes = Jobs()
         self._reads = Jobs()
         self._threads: list[threading.Thread] = []
+        self._connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
         """Open the file, or make it.
@@ -40,20 +41,19 @@ class SQLiteStore:
         Raises:
             ConfigError: the file cannot be used; it is left as it was found.
         """
-        tables = await asyncio.to_thread(self._open)
-        self._threads = [
-            threading.Thread(target=write, args=(self._file, tables, self._changes), name="store-writer", daemon=True),
-            *[
-                threading.Thread(target=read, args=(self._file, self._reads), name=f"store-reader-{n}", daemon=True)
-                for n in range(_READERS)
-            ],
-        ]
+        writer = await asyncio.to_thread(self._open)
+        self._threads.append(threading.Thread(target=writer.run, name="store-writer", daemon=True))
+        for number in range(_READERS):
+            reader = Reader(self._file, self._reads)
+            self._threads.append(threading.Thread(target=reader.run, name=f"store-reader-{number}", daemon=True))
         for thread in self._threads:
             thread.start()
+        self._changes.open()
+        self._reads.open()
 
-    def _open(self) -> WritableTables:
+    def _open(self) -> Writer:
         self._connection = self._file.open()
-        return WritableTables(self._connection)
+        return Writer(self._file, WritableTables(self._connection), self._changes)
 
     async def close(self) -> None:
         """Write all that was accepted, then give back the file."""
@@ -62,10 +62,12 @@ class SQLiteStore:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for thread in self._threads:
-            thread.join()
-        self._connection.close()
-        self._file.close()
+        while self._threads:
+            self._threads.pop().join()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            self._file.close()
 
     async def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change], /) -> Changed:
         """Read, decide and write on the thread that writes."""

@@ -1,4 +1,4 @@
-"""What is read from and written to the tables, as values. Everything here runs on the thread that holds the connection."""
+"""What is read from and written to the tables, as values, on the thread that holds the connection."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ _MAX_MESSAGES: Final = 1 << _INDEX_BITS
 _UNFINISHED: Final = frozenset((TurnState.QUEUED, TurnState.RUNNING))
 _PIECE_BYTES: Final = 1024 * 1024
 _PIECE_ROWS: Final = 500
+"""How much of a removed session is cleared away at once: some milliseconds of work."""
+_COUNTED_LABELS: Final = 1000
+"""How far the sessions of a label are counted to find the rarest one."""
 
 _SESSION: Final = """
     s.key, s.tenant, s.id, s.uid, s.create_time, s.update_time, s.etag, s.expire_time, s.message_count, s.fence,
@@ -87,35 +90,45 @@ class Tables:
 
     def sessions(self, query: SessionQuery) -> Sequence[MCPSession]:
         """A page of sessions."""
+        labels = self._rarest_first(query.tenant, query.labels)
+        if labels:
+            # The first label leads: its rows lie in the order of the list.
+            lead, tables = "l", "labels l CROSS JOIN sessions s ON s.key = l.session"
+            conditions = ["l.tenant = ? AND l.name = ? AND l.value = ?"]
+        else:
+            lead, tables = "s", "sessions s"
+            conditions = ["s.tenant = ?"]
+        other = (
+            "EXISTS (SELECT 1 FROM labels x WHERE x.tenant = l.tenant AND x.name = ? AND x.value = ?"
+            " AND x.create_time = l.create_time AND x.uid = l.uid)"
+        )
+        conditions += [other] * (len(labels) - 1)
+        values: list[Any] = [query.tenant, *[text for label in labels for text in label]]
         comparison, order = ("<", "DESC") if query.newest_first else (">", "ASC")
-        tables, conditions, values = "sessions s", ["s.tenant = ?"], [query.tenant]
-        age: tuple[str, str] = ("s.create_time", "s.uid")
-        parameters: list[Any] = [*values]
-        for number, (name, value) in enumerate(query.labels.items()):
-            label = f"l{number}"
-            if number == 0:
-                # The first label leads: its rows lie in the order of the list.
-                tables = f"labels {label} CROSS JOIN sessions s ON s.key = {label}.session"
-                conditions = [f"{label}.tenant = ?", f"{label}.name = ?", f"{label}.value = ?"]
-                parameters += [name, value]
-                age = (f"{label}.create_time", f"{label}.uid")
-            else:
-                conditions.append(
-                    "EXISTS (SELECT 1 FROM labels x WHERE x.tenant = s.tenant AND x.name = ? AND x.value = ?"
-                    " AND x.create_time = s.create_time AND x.uid = s.uid)"
-                )
-                parameters += [name, value]
         if query.after is not None:
-            conditions.append(f"({age[0]}, {age[1]}) {comparison} (?, ?)")
-            parameters += query.after
-        conditions.append("(s.end_time IS NULL OR s.end_time > ?)")
-        parameters += [query.now, query.limit]
+            conditions.append(f"({lead}.create_time, {lead}.uid) {comparison} (?, ?)")
+            values += query.after
         rows = self._execute(
-            f"SELECT {_SESSION} FROM {tables} CROSS JOIN contents c ON c.key = s.key WHERE {' AND '.join(conditions)}"
-            f" ORDER BY {age[0]} {order}, {age[1]} {order} LIMIT ?",
-            parameters,
+            f"SELECT {_SESSION} FROM {tables} CROSS JOIN contents c ON c.key = s.key"
+            f" WHERE {' AND '.join(conditions)} AND (s.end_time IS NULL OR s.end_time > ?)"
+            f" ORDER BY {lead}.create_time {order}, {lead}.uid {order} LIMIT ?",
+            [*values, query.now, query.limit],
         )
         return [_session(row, _EMPTY) for row in rows]
+
+    def _rarest_first(self, tenant: str, labels: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+        if len(labels) < 2:
+            return list(labels.items())
+
+        def count(label: tuple[str, str]) -> int:
+            row = self._execute(
+                "SELECT count(*) FROM (SELECT 1 FROM labels WHERE tenant = ? AND name = ? AND value = ? LIMIT ?)",
+                (tenant, *label, _COUNTED_LABELS),
+            ).fetchone()
+            number: int = row[0]
+            return number
+
+        return sorted(labels.items(), key=count)
 
     def messages(self, tenant: str, uid: str, start: int, stop: int) -> Sequence[Message]:
         """A range of a history."""
@@ -243,7 +256,8 @@ class WritableTables(Tables):
     def _update(self, known: Known, new: MCPSession) -> None:
         key, old = known.key, known.session
         self._execute(
-            "UPDATE sessions SET update_time = ?, etag = ?, expire_time = ?, end_time = ?, message_count = ?, fence = ?,"
+            "UPDATE sessions SET"
+            " update_time = ?, etag = ?, expire_time = ?, end_time = ?, message_count = ?, fence = ?,"
             " claim_turn = ?, claim_owner = ?, claim_fence = ?, claim_expire_time = ? WHERE key = ?",
             (*_hot(new), key),
         )
@@ -311,15 +325,23 @@ class WritableTables(Tables):
             (before, limit),
         ).rowcount
 
-    def begun(self) -> None:
-        """A transaction has begun: what is remembered holds unless another program has written meanwhile."""
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._execute("BEGIN IMMEDIATE")
+        # What is remembered holds unless another program has written meanwhile.
         version: int = self._execute("PRAGMA data_version").fetchone()[0]
         if version != self._data_version:
             self._data_version = version
             self._recent.clear()
 
-    def undone(self) -> None:
-        """What was written since the last commit has been rolled back."""
+    def commit(self) -> None:
+        """Make what was written last."""
+        self._execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """Undo what was written since :meth:`begin`."""
+        if self.connection.in_transaction:  # SQLite may have done it already
+            self._execute("ROLLBACK")
         self._recent.clear()
         self.littered = False
 
@@ -330,17 +352,16 @@ class WritableTables(Tables):
             self.littered = False
             return
         key = row[0]
-        stop, size = 0, 0
-        for stop, length in self._execute(  # noqa: B007  # where it breaks off is what is wanted
+        first, size = key << _INDEX_BITS, 0
+        rows = self._execute(
             "SELECT key, length(body) FROM messages WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
-            (key << _INDEX_BITS, (key + 1) << _INDEX_BITS, _PIECE_ROWS),
-        ):
+            (first, first + _MAX_MESSAGES, _PIECE_ROWS),
+        ).fetchall()
+        for last, length in rows:
             size += length
-            if size >= _PIECE_BYTES:
-                break
-        if size:
-            self._execute("DELETE FROM messages WHERE key >= ? AND key <= ?", (key << _INDEX_BITS, stop))
-            return
+            if size >= _PIECE_BYTES or last == rows[-1][0]:
+                self._execute("DELETE FROM messages WHERE key >= ? AND key <= ?", (first, last))
+                return
         turns = self._execute(
             "DELETE FROM turns WHERE rowid IN (SELECT rowid FROM turns WHERE session = ? LIMIT ?)", (key, _PIECE_ROWS)
         ).rowcount

@@ -69,8 +69,12 @@ class Jobs:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._fresh: dict[asyncio.AbstractEventLoop, list[Job]] = {}
-        self._closed = False
+        self._closed = True
         self._gate = threading.Lock()
+
+    def open(self) -> None:
+        """Let jobs in."""
+        self._closed = False
 
     async def do(self, run: Callable[[Any], T]) -> T:
         """Have it run, and wait for what it gives or raises."""
@@ -100,6 +104,8 @@ class Jobs:
 
     def close(self, *, takers: int) -> None:
         """Let nothing more in, and end each of the threads that take from the queue."""
+        if self._closed:
+            return
         self._hand_over(asyncio.get_running_loop())
         with self._gate:
             self._closed = True
@@ -134,78 +140,110 @@ def _settle(jobs: Sequence[Job]) -> None:
         job.settle()
 
 
-def write(file: DatabaseFile, tables: WritableTables, jobs: Jobs) -> None:
-    """The life of the thread that writes: take all that waits, commit it together, tell everybody."""
-    running = True
-    while running:
-        batch = jobs.take_waiting(MAX_BATCH)
-        if not batch and not tables.littered:
-            batch = [jobs.take(), *jobs.take_waiting(MAX_BATCH - 1)]
-        running = None not in batch
-        work = [job for job in batch if job is not None and not job.future.cancelled()]
-        if file.lost():
-            tables.littered = False
-            for job in work:
-                job.error = StoreUnavailable("the file of the store was deleted, moved or replaced")
-        elif work or running:
-            _commit(tables, work)
-        settle(work)
+class Writer:
+    """The thread that writes. What waits is committed together.
 
+    Args:
+        file: the file, to see that it is still there.
+        tables: over the one connection that may write.
+        jobs: what to do; each is given the tables.
+    """
 
-def _commit(tables: WritableTables, work: Sequence[Job]) -> None:
-    execute = tables.connection.execute
-    try:
-        execute("BEGIN IMMEDIATE")
-        tables.begun()
-        for job in work:
-            _run_writer(job, tables)
-        if tables.littered:
-            tables.clear()
-        execute("COMMIT")
-    except BaseException as error:
-        if tables.connection.in_transaction:
-            execute("ROLLBACK")
-        tables.undone()
-        if len(work) > 1:
-            # One of them may be the cause, or too large for the room that is left: each alone.
+    def __init__(self, file: DatabaseFile, tables: WritableTables, jobs: Jobs) -> None:
+        self._file = file
+        self._tables = tables
+        self._jobs = jobs
+        self._failing = False
+
+    def run(self) -> None:
+        """Take all that waits, commit it, tell everybody; until the queue is closed and empty."""
+        jobs, tables, running = self._jobs, self._tables, True
+        while running:
+            batch = jobs.take_waiting(MAX_BATCH)
+            if not batch and not tables.littered:
+                batch = [jobs.take(), *jobs.take_waiting(MAX_BATCH - 1)]
+            running = None not in batch
+            # Nobody waits any more for what was cancelled.
+            work = [job for job in batch if job is not None and not job.future.cancelled()]
+            if work or running:
+                self._commit(work)
+            settle(work)
+
+    def _commit(self, work: Sequence[Job]) -> None:
+        """Do it all in one transaction; or, if that fails, each in one of its own."""
+        tables, begun = self._tables, False
+        try:
+            if self._file.lost():
+                raise StoreUnavailable("the file of the store was deleted, moved or replaced")
+            tables.begin()
+            begun = True
             for job in work:
-                job.result = job.error = None
-                _commit(tables, [job])
-            return
+                self._do(job)
+            if tables.littered:
+                tables.clear()
+            tables.commit()
+        except BaseException as error:  # noqa: BLE001  # it is told to those who wait
+            tables.roll_back()
+            if begun and len(work) > 1:
+                # One of them may be the cause, or too large for the room that is left.
+                for job in work:
+                    job.result = job.error = None
+                    self._commit([job])
+                return
+            self._failed(work, error)
+        else:
+            if self._failing:
+                self._failing = False
+                log.info("store writes again")
+
+    def _do(self, job: Job) -> None:
+        written = self._tables.connection.total_changes
+        try:
+            job.result = job.run(self._tables)
+        except sqlite3.Error:
+            raise
+        except BaseException as error:  # whatever the caller's own code raises is that caller's
+            if self._tables.connection.total_changes != written:
+                raise
+            job.error = error
+
+    def _failed(self, work: Sequence[Job], error: BaseException) -> None:
         told = unavailable(error)
-        if told is not error or not work:
-            log.warning("store write failed", exc_info=error)
         for job in work:
             job.error = told
+        if not self._failing and (isinstance(told, StoreUnavailable) or not work):
+            # Once, and not for every caller until it is over.
+            self._failing = True
+            log.error("store cannot write", exc_info=error)
 
 
-def _run_writer(job: Job, tables: WritableTables) -> None:
-    written = tables.connection.total_changes
-    try:
-        job.result = job.run(tables)
-    except sqlite3.Error:
-        raise
-    except BaseException as error:  # whatever the caller's own code raises is that caller's
-        if tables.connection.total_changes != written:
-            raise
-        job.error = error
+class Reader:
+    """A thread that reads, over a connection of its own.
 
+    Args:
+        file: the file.
+        jobs: what to do; each is given the tables.
+    """
 
-def read(file: DatabaseFile, jobs: Jobs) -> None:
-    """The life of a thread that reads."""
-    tables: Tables | None = None
-    while (job := jobs.take()) is not None:
-        try:
-            if tables is None:
-                tables = Tables(file.connect(read_only=True))
-            job.result = job.run(tables)
-        except BaseException as error:
-            job.error = unavailable(error)
-            if job.error is not error:
-                log.warning("store read failed", exc_info=error)
-        settle([job])
-    if tables is not None:
-        tables.connection.close()
+    def __init__(self, file: DatabaseFile, jobs: Jobs) -> None:
+        self._file = file
+        self._jobs = jobs
+
+    def run(self) -> None:
+        """Take one after the other, until the queue is closed and empty."""
+        tables: Tables | None = None
+        while (job := self._jobs.take()) is not None:
+            try:
+                if tables is None:
+                    tables = Tables(self._file.connect(read_only=True))
+                job.result = job.run(tables)
+            except BaseException as error:  # it is told to the one who waits
+                job.error = unavailable(error)
+                if isinstance(job.error, StoreUnavailable):
+                    log.error("store cannot read", exc_info=error)
+            settle([job])
+        if tables is not None:
+            tables.connection.close()
 
 
 def unavailable(error: BaseException) -> BaseException:

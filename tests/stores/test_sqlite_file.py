@@ -1,0 +1,327 @@
+"""What the SQLite store makes of the file that it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from mcp_server.errors import ConfigError, StoreUnavailable
+from mcp_server.stores.sqlite import SQLiteStore
+from mcp_server.stores.sqlite.schema import VERSION
+from tests.contracts.stores.values import append, delete, listed, put, session, texts
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SQLiteStore]:
+    """A store over that file, closed in the end."""
+    store = SQLiteStore(path)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def refused(path: Path) -> str:
+    """Why the store does not open that file; it must say so, name the file, and leave it as it was."""
+    before = path.read_bytes() if path.is_file() else None
+    store = SQLiteStore(path)
+    with pytest.raises(ConfigError) as raised:
+        await store.open()
+    await store.close()
+    assert (path.read_bytes() if path.is_file() else None) == before
+    assert str(path) in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.fixture
+async def filled(tmp_path: Path) -> Path:
+    """The file of a store that was closed: 200 sessions, and a history of some length."""
+    path = tmp_path / "sessions.db"
+    async with opened(path) as store:
+        await asyncio.gather(*[put(store, session(f"s{n}", create_time=n)) for n in range(200)])
+        for _ in range(5):
+            await append(store, "s7", *["x" * 5000] * 10)
+    return path
+
+
+# -- a file that is good ----------------------------------------------------------------------------------------------
+
+
+async def test_what_was_stored_is_there_the_next_time(filled: Path) -> None:
+    """A store that is opened again goes on."""
+    async with opened(filled) as store:
+        assert await listed(store, limit=1000) == [f"s{n}" for n in range(200)]
+        assert len(await texts(store, "uid-s7")) == 50
+        await append(store, "s7", "more")
+        assert (await texts(store, "uid-s7"))[-1] == "more"
+
+
+async def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+    """A first start needs no preparation, and nobody else may read what is kept."""
+    path = tmp_path / "a b" / "100% ünï?#" / "sessions.db"
+    async with opened(path) as store:
+        await put(store, session())
+    assert path.is_file()
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+async def test_what_a_broken_first_start_left_is_replaced(tmp_path: Path) -> None:
+    """A file that was being made when the process died was not in place yet, and hinders nobody."""
+    path = tmp_path / "sessions.db"
+    path.with_name("sessions.db.new").write_bytes(b"half")
+    async with opened(path) as store:
+        await put(store, session())
+        assert await listed(store) == ["s"]
+
+
+async def test_one_file_serves_stores_in_turn(tmp_path: Path) -> None:
+    """Closing gives the file back at once, also after a refusal."""
+    path = tmp_path / "sessions.db"
+    for n in range(3):
+        async with opened(path) as store:
+            await put(store, session(f"s{n}", create_time=n))
+            assert "another process uses it" in await refused(path)
+    async with opened(path) as store:
+        assert await listed(store) == ["s0", "s1", "s2"]
+
+
+async def test_a_link_leads_to_the_same_file(tmp_path: Path) -> None:
+    """Under another name it is still in use."""
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "sessions.db")
+    async with opened(tmp_path / "sessions.db"):
+        store = SQLiteStore(link)
+        with pytest.raises(ConfigError, match="another process uses it"):
+            await store.open()
+    async with opened(link):
+        pass
+
+
+async def test_a_copy_made_while_it_runs_can_be_opened(filled: Path, tmp_path: Path) -> None:
+    """The usual online backup works beside the server, and gives a file that a server can use."""
+    copy = tmp_path / "copy.db"
+    async with opened(filled) as store:
+        await append(store, "s7", "the last word")
+        with closing(sqlite3.connect(filled)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    async with opened(copy) as store:
+        assert (await texts(store, "uid-s7"))[-1] == "the last word"
+
+
+# -- a file that is not -----------------------------------------------------------------------------------------------
+
+
+def empty(path: Path) -> None:
+    """Everything is gone but the name."""
+    path.write_bytes(b"")
+
+
+def random_bytes(path: Path) -> None:
+    """Never was a database."""
+    path.write_bytes(os.urandom(8192))
+
+
+def text(path: Path) -> None:
+    """A note of somebody's, shorter than a header."""
+    path.write_text("shopping: milk, eggs")
+
+
+def cut_in_the_header(path: Path) -> None:
+    """Only the first bytes are left."""
+    os.truncate(path, 50)
+
+
+def cut_in_half(path: Path) -> None:
+    """The second half is missing."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def overwritten(path: Path) -> None:
+    """All but the header is noise."""
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(os.urandom(path.stat().st_size - 100))
+
+
+def overwritten_in_the_middle(path: Path) -> None:
+    """A few pages are noise."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // 4096 * 4096)
+        file.write(os.urandom(16384))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (empty, "it is empty"),
+        (random_bytes, "it is no SQLite file"),
+        (text, "it is no SQLite file"),
+        (cut_in_the_header, "it is no SQLite file"),
+        (cut_in_half, "it is damaged"),
+        (overwritten, "it is damaged"),
+        (overwritten_in_the_middle, "it is damaged"),
+    ],
+)
+async def test_a_damaged_file_is_refused(filled: Path, damage: Callable[[Path], None], told: str) -> None:
+    """The error says what was found and what to do, and no new file takes its place."""
+    damage(filled)
+    message = await refused(filled)
+    assert told in message
+    assert "put back a copy of it, or move it away" in message
+
+
+async def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    """A good SQLite file, but not ours, stays untouched."""
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE sessions (key INTEGER PRIMARY KEY)")
+        connection.commit()
+    assert "of another program: name another file" in await refused(path)
+
+
+async def test_the_file_of_a_later_release_is_refused(filled: Path) -> None:
+    """Rather than misread."""
+    with closing(sqlite3.connect(filled)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+        connection.commit()
+    assert f"later release (version {VERSION + 1} of the tables; this one knows {VERSION})" in await refused(filled)
+
+
+async def test_a_folder_is_refused(tmp_path: Path) -> None:
+    """A path that names a folder needs a file name."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    assert "it is a folder: name a file" in await refused(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_a_file_in_the_way_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """What should be a folder is a file."""
+    (tmp_path / "file").write_text("")
+    assert "name another file" in await refused(tmp_path / "file" / "sessions.db")
+
+
+async def test_a_missing_file_whose_log_is_there_is_refused(filled: Path, tmp_path: Path) -> None:
+    """What was written last is still in the log: no empty store may take its place."""
+    log = Path(f"{filled}-wal")
+    async with opened(filled) as store:
+        await put(store, session("late"))
+        saved = log.read_bytes()
+        kept = shutil.copy(filled, tmp_path / "kept.db")
+    filled.unlink()
+    log.write_bytes(saved)
+    assert f"it is missing, but {log} is there" in await refused(filled)
+    assert not filled.exists()
+    shutil.copy(kept, filled)
+    async with opened(filled) as store:
+        assert await store.session("t", "late") is not None
+
+
+@contextmanager
+def immutable(path: Path) -> Iterator[None]:
+    """Nobody may write to it: by its mode, and for the superuser, whom modes do not bind, by an attribute."""
+    mode = path.stat().st_mode
+    path.chmod(mode & ~0o222)
+    attribute = os.geteuid() == 0
+    if attribute and subprocess.run(["chattr", "+i", path], check=False, capture_output=True).returncode:
+        path.chmod(mode)
+        pytest.skip("needs an ordinary user, or a file system that knows the attribute i")
+    try:
+        yield
+    finally:
+        if attribute:
+            subprocess.run(["chattr", "-i", path], check=True)
+        path.chmod(mode)
+
+
+async def test_a_file_that_may_only_be_read_is_refused(filled: Path) -> None:
+    """At the start and not at the first write."""
+    with immutable(filled):
+        assert "give this user the right to write there" in await refused(filled)
+    async with opened(filled) as store:
+        assert await store.session("t", "s7") is not None
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_folder_that_may_only_be_read_is_refused(filled: Path, *, exists: bool) -> None:
+    """With the file in it or without."""
+    folder = filled.parent / "closed"
+    folder.mkdir()
+    if exists:
+        shutil.copy(filled, folder / "sessions.db")
+    with immutable(folder):
+        assert "give this user the right to write there" in await refused(folder / "sessions.db")
+
+
+# -- a second process -------------------------------------------------------------------------------------------------
+
+HOLDER = """
+import asyncio, sys, pathlib
+from mcp_server.stores.sqlite import SQLiteStore
+
+async def main():
+    store = SQLiteStore(pathlib.Path(sys.argv[1]))
+    await store.open()
+    print("open", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_second_process_is_refused_until_the_first_is_gone(filled: Path) -> None:
+    """The lock dies with its process, however that dies."""
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDER, str(filled), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"open\n"
+    assert "another process uses it, and holds" in await refused(filled)
+    holder.kill()
+    await holder.communicate()
+    async with opened(filled) as store:
+        await put(store, session("mine"))
+
+
+# -- while it runs ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_file_that_goes_away_takes_no_write_with_it(filled: Path) -> None:
+    """A write to a file that was deleted or replaced would be lost at the end: it fails, and works once that is undone."""
+    async with opened(filled) as store:
+        elsewhere = filled.with_name("elsewhere.db")
+        filled.rename(elsewhere)
+        with pytest.raises(StoreUnavailable, match="deleted, moved or replaced"):
+            await put(store, session("late"))
+        filled.write_bytes(b"")
+        with pytest.raises(StoreUnavailable, match="deleted, moved or replaced"):
+            await delete(store, "s1")
+        elsewhere.replace(filled)
+        await put(store, session("late"))
+        assert await store.session("t", "s1") is not None
+        assert await store.session("t", "late") is not None
+
+
+async def test_damage_that_shows_later_is_told_and_the_rest_works(filled: Path) -> None:
+    """A page that turns bad while the store runs makes what needs it unavailable, and nothing else."""
+    async with opened(filled) as store:
+        await append(store, "s8", "fine")
+        with closing(sqlite3.connect(filled)) as connection:
+            connection.execute("UPDATE messages SET body = x'00ff'  WHERE key = (SELECT key << 32 FROM sessions WHERE id = 's7')")
+            connection.commit()
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            await texts(store, "uid-s7")
+        assert await texts(store, "uid-s8") == ["fine"]
+        await put(store, session("s9"))
