@@ -1,5 +1,7 @@
 """What the SQLite store makes of the file that it is given."""
 
+# ruff: noqa: ASYNC240  # nothing else runs in these event loops while they wait for the disk
+
 from __future__ import annotations
 
 import asyncio
@@ -299,7 +301,7 @@ async def test_a_second_process_is_refused_until_the_first_is_gone(filled: Path)
 
 
 async def test_a_file_that_goes_away_takes_no_write_with_it(filled: Path) -> None:
-    """A write to a file that was deleted or replaced would be lost at the end: it fails, and works once that is undone."""
+    """What is written to a deleted file would be lost: it is refused until the file is back."""
     async with opened(filled) as store:
         elsewhere = filled.with_name("elsewhere.db")
         filled.rename(elsewhere)
@@ -319,7 +321,9 @@ async def test_damage_that_shows_later_is_told_and_the_rest_works(filled: Path) 
     async with opened(filled) as store:
         await append(store, "s8", "fine")
         with closing(sqlite3.connect(filled)) as connection:
-            connection.execute("UPDATE messages SET body = x'00ff'  WHERE key = (SELECT key << 32 FROM sessions WHERE id = 's7')")
+            connection.execute(
+                "UPDATE messages SET body = x'00ff'  WHERE key = (SELECT key << 32 FROM sessions WHERE id = 's7')"
+            )
             connection.commit()
         with pytest.raises(StoreUnavailable, match="damaged"):
             await texts(store, "uid-s7")

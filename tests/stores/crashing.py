@@ -1,0 +1,50 @@
+"""A program that writes to a store as fast as it can and says on standard output what was acknowledged, until it is
+killed. Its arguments are the path of the store's file and the number of the round."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from mcp_server.messages import TurnState
+from mcp_server.stores.sqlite import SQLiteStore
+from tests.contracts.stores.values import append, delete, put, session, turn
+
+SESSIONS = 6
+WRITERS = 24
+
+
+async def main(path: str, round_: str) -> None:
+    """Start all writers; none of them ends."""
+    store = SQLiteStore(path)
+    await store.open()
+    for n in range(SESSIONS):
+        if await store.session("t", f"s{n}") is None:
+            await put(store, session(f"s{n}"))
+    await asyncio.gather(*[write(store, f"{round_}-{n}", f"s{n % SESSIONS}") for n in range(WRITERS)])
+
+
+async def write(store: SQLiteStore, writer: str, name: str) -> None:
+    """Exchanges on a shared session, and a session of its own that comes and goes."""
+    number = 0
+    while True:
+        exchange = f"{writer}-{number}"
+        ended = turn(exchange, state=TurnState.SUCCEEDED, end_time=1, session=name, session_uid=f"uid-{name}")
+        await append(store, name, f"{exchange} asks", f"{exchange} answers", turn=ended)
+        acknowledge("exchange", exchange)
+        if number % 5 == 0:
+            await put(store, session(exchange, labels={"own": ""}))
+            await append(store, exchange, "x")
+            await delete(store, exchange)
+            acknowledge("gone", exchange)
+        number += 1
+
+
+def acknowledge(what: str, name: str) -> None:
+    """Tell the test."""
+    sys.stdout.write(f"{what} {name}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""Nothing that was acknowledged is lost when the process dies."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from mcp_server.stores.sqlite import SQLiteStore
+from tests.contracts.stores.values import texts
+from tests.stores.crashing import SESSIONS
+
+KILLS = 20
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(120)
+async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    """Killed again and again while it writes to one file: every acknowledged step is there, whole and once."""
+    path = tmp_path / "sessions.db"
+    generator = random.Random(11)  # noqa: S311  # no secret
+    acknowledged: set[str] = set()
+    for number in range(KILLS):
+        lines = await killed(path, number, after=generator.randint(1, 200))
+        acknowledged |= {name for what, name in lines if what == "exchange"}
+        await check(path, number, acknowledged, gone={name for what, name in lines if what == "gone"})
+    assert len(acknowledged) > 20 * KILLS
+
+
+async def killed(path: Path, number: int, *, after: int) -> list[list[str]]:
+    """Let the program write until it has acknowledged so much, kill it, and return all that it had said by then."""
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.stores.crashing", str(path), str(number), stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    assert program.stdout is not None
+    said = [await program.stdout.readline() for _ in range(after)]
+    program.kill()
+    said += (await program.stdout.read()).splitlines(keepends=True)
+    assert await program.wait() == -signal.SIGKILL
+    return [line.decode().split() for line in said if line.endswith(b"\n")]
+
+
+async def check(path: Path, number: int, acknowledged: set[str], *, gone: set[str]) -> None:
+    """Every acknowledged exchange is there once, and every exchange that is there is whole, with its turn."""
+    store = SQLiteStore(path)
+    await store.open()
+    found: list[str] = []
+    for n in range(SESSIONS):
+        history = [text.split() for text in await texts(store, f"uid-s{n}")]
+        exchanges = [exchange for exchange, _ in history[::2]]
+        assert history == [[exchange, word] for exchange in exchanges for word in ("asks", "answers")]
+        stored = await store.session("t", f"s{n}")
+        assert stored is not None
+        assert stored.message_count == len(history)
+        found += exchanges
+    assert len(found) == len(set(found))
+    assert acknowledged <= set(found)
+    new = [exchange for exchange in found if exchange.startswith(f"{number}-")]
+    assert None not in await asyncio.gather(*[store.turn("t", exchange) for exchange in new])
+    sessions = await asyncio.gather(*[store.session("t", name) for name in gone])
+    assert sessions == [None] * len(gone)
+    await store.close()

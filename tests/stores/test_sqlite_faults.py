@@ -1,0 +1,150 @@
+"""How the SQLite store bears a disk that takes no more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from mcp_server.errors import ConfigError, StoreUnavailable
+from mcp_server.interfaces import Store
+from mcp_server.stores.sqlite import SQLiteStore
+from tests.contracts.stores.values import append, listed, put, session, texts
+
+LARGE = "x" * 3_000_000
+
+
+Full = Callable[[int], AbstractContextManager[None]]
+"""While it is entered, the disk has room for about so many more bytes."""
+
+
+@contextlib.contextmanager
+def limited(folder: Path) -> Iterator[Full]:
+    """Files cannot grow beyond a size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    @contextlib.contextmanager
+    def full(room: int) -> Iterator[None]:
+        size = max(path.stat().st_size for path in folder.iterdir())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    yield full
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Full]:
+    """A file system of 16 MiB, and another file that fills it."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+
+    @contextlib.contextmanager
+    def full(room: int) -> Iterator[None]:
+        filler = folder / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"x" * 4096)
+        os.truncate(filler, filler.stat().st_size - room)
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+    try:
+        yield full
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(params=[limited, small_disk])
+def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Full]:
+    """Fills the disk of the folder of the test."""
+    disk: Callable[[Path], AbstractContextManager[Full]] = request.param
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with disk(folder) as full:
+        yield full
+
+
+async def fill(store: Store) -> list[BaseException]:
+    """Write until the disk takes no more, from many tasks at once; return what they were told in the end."""
+
+    async def writer(n: int) -> BaseException:
+        for m in range(1000):
+            try:
+                await append(store, f"s{n}", f"{n}/{m} " + "x" * 3000)
+            except StoreUnavailable as error:
+                return error
+        raise AssertionError("the disk never was full")
+
+    return list(await asyncio.gather(*[writer(n) for n in range(16)]))
+
+
+async def test_a_full_disk_is_told_and_over_when_there_is_room(full: Full, tmp_path: Path) -> None:
+    """Every caller gets STORE_UNAVAILABLE; what was acknowledged can be read, then and later; and it works again."""
+    store = SQLiteStore(tmp_path / "disk" / "sessions.db")
+    await store.open()
+    for n in range(16):
+        await put(store, session(f"s{n}", create_time=n))
+    with full(0):
+        errors = await fill(store)
+        assert len(errors) == 16
+        assert {error.reason for error in errors if isinstance(error, StoreUnavailable)} == {"STORE_UNAVAILABLE"}
+        with pytest.raises(StoreUnavailable):
+            await append(store, "s3", LARGE)
+        assert await listed(store) == [f"s{n}" for n in range(16)]
+        before = {n: await texts(store, f"uid-s{n}") for n in range(16)}
+    for n in range(16):
+        await append(store, f"s{n}", "after")
+        assert await texts(store, f"uid-s{n}") == [*before[n], "after"]
+        stored = await store.session("t", f"s{n}")
+        assert stored is not None
+        assert stored.message_count == len(before[n]) + 1
+    await store.close()
+    again = SQLiteStore(tmp_path / "disk" / "sessions.db")
+    await again.open()
+    assert {n: await texts(again, f"uid-s{n}") for n in range(16)} == {n: [*before[n], "after"] for n in range(16)}
+    await again.close()
+
+
+async def test_a_large_step_without_room_takes_no_small_one_with_it(full: Full, tmp_path: Path) -> None:
+    """Steps that are committed together fail alone."""
+    store = SQLiteStore(tmp_path / "disk" / "sessions.db")
+    await store.open()
+    for name in ("large", "small"):
+        await put(store, session(name))
+    with full(1_000_000):
+        ended = await asyncio.gather(
+            *[append(store, "small", f"{n}") for n in range(10)],
+            append(store, "large", LARGE),
+            *[append(store, "small", f"{n}") for n in range(10, 20)],
+            return_exceptions=True,
+        )
+    assert [n for n, end in enumerate(ended) if isinstance(end, StoreUnavailable)] == [10]
+    assert await texts(store, "uid-small") == [f"{n}" for n in range(20)]
+    assert await texts(store, "uid-large") == []
+    await store.close()
+
+
+async def test_a_store_on_a_full_disk_cannot_begin(full: Full, tmp_path: Path) -> None:
+    """The start says so, leaves nothing behind that hinders the next, and that one works."""
+    path = tmp_path / "disk" / "sessions.db"
+    (path.parent / "something").write_bytes(b"x")
+    with full(0), pytest.raises(ConfigError) as raised:
+        await SQLiteStore(path).open()
+    assert str(path) in str(raised.value)
+    store = SQLiteStore(path)
+    await store.open()
+    await put(store, session())
+    await store.close()
