@@ -1,9 +1,10 @@
-"""The client, asynchronous."""
+"""The client, asynchronous: each method makes a request, calls, and reads the answer."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -12,8 +13,8 @@ from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import model_pb2, session_pb2
 from mcp_client import _requests, _responses
-from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, Settings, path_of, response_class
-from mcp_client._errors import DeadlineExceeded, Details, InternalError, ServerUnavailable, error_of
+from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, WATCH_PAUSE, Answer, Settings, health, seconds
+from mcp_client._errors import DeadlineExceeded, Details, ServerUnavailable
 from mcp_client._messages import (
     Delta,
     Embeddings,
@@ -24,17 +25,10 @@ from mcp_client._messages import (
     Model,
     Reply,
     Session,
-    TurnCompleted,
-    TurnQueued,
-    TurnStarted,
     Usage,
 )
 from mcp_client._requests import UNSET, Context, Input, Seconds, TurnOptions, Unset
-
-_HEALTH = {
-    health_pb2.HealthCheckResponse.SERVING: HealthStatus.SERVING,
-    health_pb2.HealthCheckResponse.NOT_SERVING: HealthStatus.NOT_SERVING,
-}
+from mcp_client._transport import AsyncResponses, AsyncTransport
 
 
 class MCPClient:
@@ -66,14 +60,12 @@ class MCPClient:
         address: str = DEFAULT_ADDRESS,
         *,
         metadata: Mapping[str, str] | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: Seconds = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
-        keepalive: float = 30.0,
+        keepalive: Seconds = 30.0,
     ) -> None:
         self._settings = Settings(address=address, metadata=metadata or {}, timeout=timeout, keepalive=keepalive)
-        self._credentials = credentials
-        self._channel: grpc.aio.Channel | None = None
-        self._calls: dict[str, Any] = {}
+        self._transport = AsyncTransport(self._settings, credentials)
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,11 +76,8 @@ class MCPClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls that run end."""
-        channel, self._channel = self._channel, None
-        self._calls.clear()
-        if channel is not None:
-            await channel.close()
+        """Close the connection; calls that run end. A closed client stays closed."""
+        await self._transport.close()
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -102,7 +91,7 @@ class MCPClient:
         default_model: str = "",
         context: Context | None = None,
         ttl: Seconds | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Session:
         """Begin a session.
 
@@ -130,7 +119,7 @@ class MCPClient:
         )
         return _responses.session(await self._call("SessionService.CreateSession", request, timeout))
 
-    async def get_session(self, session: str | Session, *, timeout: float | None = None) -> Session:
+    async def get_session(self, session: str | Session, *, timeout: Seconds | None = None) -> Session:
         """The session as it is now. Reading does not renew its ttl.
 
         Raises:
@@ -145,15 +134,13 @@ class MCPClient:
         labels: Mapping[str, str] | None = None,
         newest_first: bool = False,
         page_size: int = 0,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> AsyncIterator[Session]:
         """All sessions that carry all of ``labels``, in the order of their creation, without context and metadata.
 
         Pages are fetched as they are needed; ``timeout`` holds for each.
         """
-        request = session_pb2.ListSessionsRequest(newest_first=newest_first, page_size=page_size)
-        with _requests.argument("labels"):
-            request.labels.update(labels or {})
+        request = _requests.list_sessions(labels or {}, newest_first=newest_first, page_size=page_size)
         while True:
             page = await self._call("SessionService.ListSessions", request, timeout)
             for session in page.sessions:
@@ -175,7 +162,7 @@ class MCPClient:
         set_context: Context | None = None,
         remove_context: Sequence[str] = (),
         etag: str = "",
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Session:
         """Change what is given, all of it in one step, and leave the rest.
 
@@ -209,18 +196,17 @@ class MCPClient:
         )
         return _responses.session(await self._call("SessionService.UpdateSession", request, timeout))
 
-    async def delete_session(self, session: str | Session, *, etag: str = "", timeout: float | None = None) -> None:
+    async def delete_session(self, session: str | Session, *, etag: str = "", timeout: Seconds | None = None) -> None:
         """Delete a session and all that belongs to it.
 
         Raises:
             SessionNotFound: there is none.
             EtagMismatch: ``etag`` is given, and the session has changed.
         """
-        request = session_pb2.DeleteSessionRequest(name=_requests.session_name(session), etag=etag)
-        await self._call("SessionService.DeleteSession", request, timeout)
+        await self._call("SessionService.DeleteSession", _requests.delete_session(session, etag), timeout)
 
     async def append_messages(
-        self, session: str | Session, messages: Input, *, etag: str = "", timeout: float | None = None
+        self, session: str | Session, messages: Input, *, etag: str = "", timeout: Seconds | None = None
     ) -> Session:
         """Add messages to the end of the history without asking a model: all or none.
 
@@ -230,9 +216,7 @@ class MCPClient:
             SessionBusy: a turn runs on it.
             EtagMismatch: ``etag`` is given, and the session has changed.
         """
-        request = session_pb2.AppendMessagesRequest(
-            parent=_requests.session_name(session), messages=_requests.messages(messages), etag=etag
-        )
+        request = _requests.append_messages(session, messages, etag)
         response = await self._call("SessionService.AppendMessages", request, timeout)
         return _responses.session(response.session)
 
@@ -242,12 +226,10 @@ class MCPClient:
         *,
         newest_first: bool = False,
         page_size: int = 0,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> AsyncIterator[Message]:
         """The whole history, from either end. Pages are fetched as they are needed; ``timeout`` holds for each."""
-        request = session_pb2.ListMessagesRequest(
-            parent=_requests.session_name(session), newest_first=newest_first, page_size=page_size
-        )
+        request = _requests.list_messages(session, newest_first=newest_first, page_size=page_size)
         while True:
             page = await self._call("SessionService.ListMessages", request, timeout)
             for message in page.messages:
@@ -263,8 +245,8 @@ class MCPClient:
         messages: Input,
         *,
         session: str | Session | None = None,
-        truncate: bool = True,
-        timeout: float | None = None,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
         **options: Unpack[TurnOptions],
     ) -> Reply:
         """Say something and wait for the whole answer.
@@ -272,7 +254,8 @@ class MCPClient:
         Args:
             messages: the new input; without a session, the whole conversation.
             session: supplies history and context, and keeps the exchange.
-            truncate: whether old exchanges may be left out if the conversation is too long for the model.
+            truncation: what happens if the conversation is longer than the model can read: ``"auto"`` leaves out the
+                oldest exchanges, ``"disabled"`` raises :class:`ContextTooLong`.
             timeout: seconds that this call may take; ``None``: as long as the turn.
             **options: the knobs, :class:`TurnOptions`.
 
@@ -280,7 +263,7 @@ class MCPClient:
             SessionNotFound, SessionBusy, EtagMismatch, ModelNotFound, UnsupportedByModel, ContextTooLong,
             ProviderError, TurnTimeout …
         """
-        request = _requests.chat(messages, session=session, truncate=truncate, options=options)
+        request = _requests.chat(messages, session=session, truncation=truncation, options=options)
         return _responses.unary_reply(await self._call("ChatService.Chat", request, timeout, asks_model=True))
 
     def stream_chat(
@@ -288,13 +271,13 @@ class MCPClient:
         messages: Input,
         *,
         session: str | Session | None = None,
-        truncate: bool = True,
-        timeout: float | None = None,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
         **options: Unpack[TurnOptions],
     ) -> TurnStream:
         """Say something and get the answer as it comes. The arguments are those of :meth:`chat`."""
-        request = _requests.chat(messages, session=session, truncate=truncate, options=options)
-        return TurnStream(self, "ChatService.StreamChat", request, timeout)
+        request = _requests.chat(messages, session=session, truncation=truncation, options=options)
+        return self._stream("ChatService.StreamChat", request, timeout)
 
     async def complete(
         self,
@@ -304,7 +287,7 @@ class MCPClient:
         session: str | Session | None = None,
         include_context: bool = False,
         save_as: str = "",
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         **options: Unpack[TurnOptions],
     ) -> Reply:
         """Go on from a raw prompt and wait for the whole answer.
@@ -336,7 +319,7 @@ class MCPClient:
         session: str | Session | None = None,
         include_context: bool = False,
         save_as: str = "",
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         **options: Unpack[TurnOptions],
     ) -> TurnStream:
         """Go on from a raw prompt and get the answer as it comes. The arguments are those of :meth:`complete`."""
@@ -348,7 +331,7 @@ class MCPClient:
             save_as=save_as,
             options=options,
         )
-        return TurnStream(self, "CompletionService.StreamComplete", request, timeout)
+        return self._stream("CompletionService.StreamComplete", request, timeout)
 
     # -- embeddings, models, health -----------------------------------------------------------------------------------
 
@@ -360,7 +343,7 @@ class MCPClient:
         session: str | Session | None = None,
         dimensions: int | None = None,
         provider_options: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Embeddings:
         """Turn texts into vectors, in order.
 
@@ -377,7 +360,7 @@ class MCPClient:
         )
         return _responses.embeddings(await self._call("EmbeddingService.Embed", request, timeout, asks_model=True))
 
-    async def list_models(self, *, timeout: float | None = None) -> Sequence[Model]:
+    async def list_models(self, *, timeout: Seconds | None = None) -> Sequence[Model]:
         """What the server can answer with, by name."""
         request = model_pb2.ListModelsRequest()
         models: list[Model] = []
@@ -388,17 +371,15 @@ class MCPClient:
             if not request.page_token:
                 return models
 
-    async def get_model(self, model: str, *, timeout: float | None = None) -> Model:
+    async def get_model(self, model: str, *, timeout: Seconds | None = None) -> Model:
         """One model, by an alias or ``provider/model``.
 
         Raises:
             ModelNotFound: there is none.
         """
-        with _requests.argument("model"):
-            request = model_pb2.GetModelRequest(name=f"models/{model}")
-        return _responses.model(await self._call("ModelService.GetModel", request, timeout))
+        return _responses.model(await self._call("ModelService.GetModel", _requests.get_model(model), timeout))
 
-    async def health(self, service: str = "", *, timeout: float | None = None) -> HealthStatus:
+    async def health(self, service: str = "", *, timeout: Seconds | None = None) -> HealthStatus:
         """Whether the server (``""``), a service by its full name, or ``providers/NAME`` answers.
 
         Raises:
@@ -408,79 +389,56 @@ class MCPClient:
         with _requests.argument("service"):
             request = health_pb2.HealthCheckRequest(service=service)
         response = await self._call("Health.Check", request, timeout)
-        return _HEALTH.get(response.status, HealthStatus.UNKNOWN)
+        return health(response)
 
-    async def list_health(self, *, timeout: float | None = None) -> Mapping[str, HealthStatus]:
+    async def list_health(self, *, timeout: Seconds | None = None) -> Mapping[str, HealthStatus]:
         """The same of everything that the server knows, by name."""
         response = await self._call("Health.List", health_pb2.HealthListRequest(), timeout)
-        return {name: _HEALTH.get(item.status, HealthStatus.UNKNOWN) for name, item in response.statuses.items()}
+        return {name: health(item) for name, item in response.statuses.items()}
 
-    async def wait_until_ready(self, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Return when the server serves.
+    async def wait_until_ready(self, timeout: Seconds = DEFAULT_TIMEOUT) -> None:
+        """Return when the server serves, however often it cannot be reached until then.
 
         Raises:
             DeadlineExceeded: it did not within ``timeout`` seconds.
         """
-        deadline = time.monotonic() + timeout
-        watch = self._callable("Health.Watch")
+        limit = seconds("timeout", timeout)
+        deadline = time.monotonic() + limit
         while (left := deadline - time.monotonic()) > 0:
-            call = watch(
-                health_pb2.HealthCheckRequest(), timeout=left, metadata=self._settings.metadata, wait_for_ready=True
+            watch = self._transport.stream(
+                METHODS["Health.Watch"], health_pb2.HealthCheckRequest(), left, wait_for_ready=True
             )
             try:
-                async for response in call:
-                    if response.status == health_pb2.HealthCheckResponse.SERVING:
+                async for response in watch:
+                    if health(response) is HealthStatus.SERVING:
                         return
-            except grpc.RpcError as error:
-                raised = error_of(error, self._settings.address)
-                if not isinstance(raised, DeadlineExceeded | ServerUnavailable):
-                    raise raised from error
+            except ServerUnavailable as error:
+                if error.code == "CANCELLED":  # this client was closed
+                    raise
+            except DeadlineExceeded:
+                break
             finally:
-                call.cancel()
+                watch.cancel()
+            await asyncio.sleep(WATCH_PAUSE)
         raise DeadlineExceeded(
-            f"the server at {self._settings.address} was not ready within {timeout:g} s",
+            f"the server at {self._settings.address} was not ready within {limit:g} s",
             Details(code="DEADLINE_EXCEEDED"),
         )
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
-    def _callable(self, name: str) -> Any:
-        """The call of a method. The connection is made inside the running event loop, when it is first needed."""
-        if name not in self._calls:
-            if self._channel is None:
-                settings = self._settings
-                if self._credentials is None:
-                    self._channel = grpc.aio.insecure_channel(settings.address, options=settings.options)
-                else:
-                    self._channel = grpc.aio.secure_channel(
-                        settings.address, self._credentials, options=settings.options
-                    )
-            method = METHODS[name]
-            make: Any = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
-            self._calls[name] = make(
-                path_of(method),
-                request_serializer=_serialized,
-                response_deserializer=response_class(method).FromString,
-            )
-        return self._calls[name]
+    async def _call(self, name: str, request: Any, timeout: Seconds | None, *, asks_model: bool = False) -> Any:
+        default = None if asks_model else self._settings.timeout
+        limit = default if timeout is None else seconds("timeout", timeout)
+        return await self._transport.unary(METHODS[name], request, limit)
 
-    async def _call(self, name: str, request: Any, timeout: float | None, *, asks_model: bool = False) -> Any:
-        if timeout is None and not asks_model:
-            timeout = self._settings.timeout
-        try:
-            return await self._callable(name)(request, timeout=timeout, metadata=self._settings.metadata)
-        except grpc.RpcError as error:
-            raise error_of(error, self._settings.address) from error
-
-    def _start(self, name: str, request: Any, timeout: float | None) -> Any:
-        return self._callable(name)(request, timeout=timeout, metadata=self._settings.metadata)
-
-    def _mapped(self, error: grpc.RpcError) -> Exception:
-        return error_of(error, self._settings.address)
+    def _stream(self, name: str, request: Any, timeout: Seconds | None) -> TurnStream:
+        limit = None if timeout is None else seconds("timeout", timeout)
+        return TurnStream(lambda: self._transport.stream(METHODS[name], request, limit))
 
 
 class TurnStream:
-    """An answer as it comes: a context manager that cancels the call on exit, and an async iterator of its text.
+    """An answer as it comes: a context manager that cancels the call on exit, and an iterator of the answer's text.
 
     ::
 
@@ -490,64 +448,47 @@ class TurnStream:
         print(stream.finish_reason, stream.usage)
     """
 
-    def __init__(self, client: MCPClient, method: str, request: Any, timeout: float | None) -> None:
-        self._client = client
-        self._method = method
-        self._request = request
-        self._timeout = timeout
-        self._call: Any = None
-        self._reply: Reply | None = None
-        self.turn = ""
-        """The turn's full name, once it has begun."""
-        self.model = ""
-        """The ``provider/model`` that answers, once it has begun."""
+    def __init__(self, start: Callable[[], AsyncResponses]) -> None:
+        self._start = start
+        self._responses: AsyncResponses | None = None
+        self._left = False
+        self._answer = Answer()
 
     async def __aenter__(self) -> Self:
-        self._call = self._client._start(self._method, self._request, self._timeout)
+        if self._responses is not None:
+            raise RuntimeError("a stream can be entered once")
+        self._responses = self._start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._call.cancel()
+        self._left = True
+        if self._responses is not None:
+            self._responses.cancel()
 
-    @property
-    def usage(self) -> Usage | None:
-        """What the answer took, once it is whole."""
-        return self._reply.usage if self._reply is not None else None
+    def __aiter__(self) -> Self:
+        return self
 
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the model stopped, once it has."""
-        return self._reply.finish_reason if self._reply is not None else None
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        async for event in self.events():
-            if type(event) is Delta and event.text:
-                yield event.text
-
-    async def events(self) -> AsyncIterator[Event]:
-        """Everything that happens, in order. It can be read once, by this or as text.
+    async def __anext__(self) -> str:
+        """The next piece of the text. What follows a switch to another model begins anew; ``text`` is always right.
 
         Raises:
             MCPError: the turn did not succeed.
         """
-        if self._call is None:
-            raise RuntimeError("a stream is read inside of `async with`")
-        try:
-            async for received in self._call:
-                event = _responses.event(received, self.turn)
-                if event is None:
-                    continue
-                if isinstance(event, TurnQueued | TurnStarted):
-                    self.turn = event.turn
-                if isinstance(event, TurnStarted):
-                    self.model = event.model
-                elif isinstance(event, TurnCompleted):
-                    self._reply = event.reply
-                yield event
-        except grpc.RpcError as error:
-            raise self._client._mapped(error) from error
+        while (event := await self._next()) is not None:
+            if isinstance(event, Delta) and event.text:
+                return event.text
+        raise StopAsyncIteration
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Everything that happens, in order. What has been read, as events or as text, does not come again.
+
+        Raises:
+            MCPError: the turn did not succeed.
+        """
+        while (event := await self._next()) is not None:
+            yield event
 
     async def reply(self) -> Reply:
         """The whole answer; waits for it if it has not been read to its end.
@@ -555,16 +496,42 @@ class TurnStream:
         Raises:
             MCPError: the turn did not succeed.
         """
-        if self._reply is None:
-            async for _ in self.events():
-                pass
-        if self._reply is None:
-            raise InternalError(
-                "the server ended the stream as a success without saying how it ended", Details(code="INTERNAL")
-            )
-        return self._reply
+        while self._answer.reply is None and await self._next() is not None:
+            pass
+        return self._answer.whole()
 
+    @property
+    def turn(self) -> str:
+        """The turn's full name, once it has begun."""
+        return self._answer.turn
 
-def _serialized(message: Any) -> bytes:
-    data: bytes = message.SerializeToString()
-    return data
+    @property
+    def model(self) -> str:
+        """The ``provider/model`` that answers, once it has begun."""
+        return self._answer.model
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._answer.text
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the answer took, once it is whole."""
+        return self._answer.reply.usage if self._answer.reply is not None else None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model stopped, once it has."""
+        return self._answer.reply.finish_reason if self._answer.reply is not None else None
+
+    async def _next(self) -> Event | None:
+        """The next event that this client knows; ``None`` at the end."""
+        if self._responses is None:
+            raise RuntimeError("a stream is read inside of its `async with` block")
+        if self._left:
+            raise RuntimeError("the stream was left before its end, which stopped the answer")
+        async for received in self._responses:
+            if (event := self._answer.take(received)) is not None:
+                return event
+        return None

@@ -73,11 +73,14 @@ class MCPError(Exception):
     """The root: whatever can go wrong with a call."""
 
     def __init__(self, message: str, details: Details) -> None:
-        super().__init__(message)
+        super().__init__(message, details)  # both, so that an error can be pickled
         self.message = message
         """What was wrong, where, and what to do."""
         self.details = details
         """The rest that is known."""
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def code(self) -> str:
@@ -307,7 +310,7 @@ def error_of(error: Any, address: str) -> MCPError:
     details = _details(code, dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b""))
     kind = BY_REASON.get(details.reason) or _BY_CODE.get(code, InternalError)
     if kind is ServerUnavailable:
-        message = f"no server answers at {address}: {message}"
+        message = f"no answer from {address}: {message}"
     elif kind is DeadlineExceeded:
         message = f"the deadline of the call to {address} passed before it was answered"
     return kind(message, details)

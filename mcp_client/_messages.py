@@ -16,6 +16,8 @@ class Role(enum.StrEnum):
     USER = "user"
     ASSISTANT = "assistant"
     TOOL = "tool"
+    UNKNOWN = "unknown"
+    """A role that is newer than this client."""
 
 
 class FinishReason(enum.StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,7 @@ from contextprotocol.v1 import (
     embedding_pb2,
     generation_pb2,
     message_pb2,
+    model_pb2,
     session_pb2,
 )
 from mcp_client._messages import (
@@ -42,7 +44,7 @@ Seconds = float | timedelta
 class TurnOptions(TypedDict, total=False):
     """What every call that asks a model takes. What is left out is left to the model's or the server's default."""
 
-    model: str
+    model: str | None
     """An alias or ``provider/model``; by default the session's, then the server's."""
     temperature: float | None
     """0 to 2; 0 is greedy."""
@@ -50,7 +52,7 @@ class TurnOptions(TypedDict, total=False):
     """Sample only from the likeliest tokens that make up this share: above 0, to 1."""
     max_output_tokens: int | None
     """The longest answer."""
-    stop: str | Sequence[str]
+    stop: str | Sequence[str] | None
     """The answer ends before the first of these."""
     seed: int | None
     """Makes sampling repeatable where the provider can."""
@@ -62,9 +64,9 @@ class TurnOptions(TypedDict, total=False):
     """How many likely tokens to report at each position; they come with the events of a stream."""
     json: bool
     """The answer is a JSON object."""
-    json_schema: str | None
-    """The answer fits this JSON Schema, given as JSON text."""
-    etag: str
+    json_schema: str | Mapping[str, Any] | None
+    """The answer fits this JSON Schema; given as JSON text, it stays as it is written."""
+    etag: str | None
     """The session must still have this etag."""
     turn_timeout: Seconds | None
     """Seconds that the turn may take at the server."""
@@ -81,6 +83,12 @@ _KNOBS: Final = (
     "presence_penalty",
     "logprobs",
 )
+
+
+_TRUNCATIONS: Final = {
+    "auto": generation_pb2.TRUNCATION_AUTO,
+    "disabled": generation_pb2.TRUNCATION_DISABLED,
+}
 
 
 class Unset:
@@ -135,8 +143,13 @@ def messages(given: Input) -> list[message_pb2.Message]:
 
 
 def _message(message: Message) -> message_pb2.Message:
+    if not isinstance(message, Message):
+        raise TypeError(f"expected a text or a Message, not {type(message).__name__}")
+    role = _ROLES.get(message.role)
+    if role is None:
+        raise ValueError(f"{message.role!r} is no role; {', '.join(_ROLES)} are")
     parts = [_part(part) for part in message.parts]
-    return message_pb2.Message(role=_ROLES[message.role], parts=parts, name=message.name)
+    return message_pb2.Message(role=role, parts=parts, name=message.name)
 
 
 def _part(part: Part) -> message_pb2.Part:
@@ -282,6 +295,44 @@ def update_session(
     return request
 
 
+def delete_session(session: str | Session, etag: str) -> session_pb2.DeleteSessionRequest:
+    """A session to delete."""
+    with argument("etag"):
+        return session_pb2.DeleteSessionRequest(name=session_name(session), etag=etag)
+
+
+def list_sessions(labels: Mapping[str, str], *, newest_first: bool, page_size: int) -> session_pb2.ListSessionsRequest:
+    """The first page of sessions."""
+    request = session_pb2.ListSessionsRequest(newest_first=newest_first)
+    with argument("labels"):
+        request.labels.update(labels)
+    with argument("page_size"):
+        request.page_size = page_size
+    return request
+
+
+def list_messages(session: str | Session, *, newest_first: bool, page_size: int) -> session_pb2.ListMessagesRequest:
+    """The first page of messages."""
+    request = session_pb2.ListMessagesRequest(parent=session_name(session), newest_first=newest_first)
+    with argument("page_size"):
+        request.page_size = page_size
+    return request
+
+
+def append_messages(session: str | Session, given: Input, etag: str) -> session_pb2.AppendMessagesRequest:
+    """Messages to add."""
+    request = session_pb2.AppendMessagesRequest(parent=session_name(session), messages=messages(given))
+    with argument("etag"):
+        request.etag = etag
+    return request
+
+
+def get_model(model: str) -> model_pb2.GetModelRequest:
+    """A model to look up."""
+    with argument("model"):
+        return model_pb2.GetModelRequest(name=f"models/{model.removeprefix('models/')}")
+
+
 def _config(options: TurnOptions) -> generation_pb2.GenerationConfig | None:
     """The knobs; ``None`` if none is set."""
     result = generation_pb2.GenerationConfig()
@@ -294,18 +345,21 @@ def _config(options: TurnOptions) -> generation_pb2.GenerationConfig | None:
             result.stop.extend([stop] if isinstance(stop, str) else stop)
     if (schema := options.get("json_schema")) is not None:
         with argument("json_schema"):
-            result.response_format.json_schema.schema_json = schema
+            text = schema if isinstance(schema, str) else jsonlib.dumps(dict(schema), allow_nan=False)
+            result.response_format.json_schema.schema_json = text
     elif options.get("json"):
         result.response_format.json.SetInParent()
     return result if result.ByteSize() else None
 
 
-def chat(given: Input, *, session: str | Session | None, truncate: bool, options: TurnOptions) -> chat_pb2.ChatRequest:
+def chat(given: Input, *, session: str | Session | None, truncation: str, options: TurnOptions) -> chat_pb2.ChatRequest:
     """A chat."""
     request = chat_pb2.ChatRequest(messages=messages(given), config=_config(options))
     _turn_fields(request, session, options)
-    if not truncate:
-        request.truncation = generation_pb2.TRUNCATION_DISABLED
+    with argument("truncation"):
+        if truncation not in _TRUNCATIONS:
+            raise ValueError(f"expected {' or '.join(map(repr, _TRUNCATIONS))}, not {truncation!r}")
+        request.truncation = _TRUNCATIONS[truncation]
     return request
 
 
@@ -339,9 +393,9 @@ def _turn_fields(
     if session is not None:
         request.session = session_name(session)
     with argument("model"):
-        request.model = options.get("model", "")
+        request.model = options.get("model") or ""
     with argument("etag"):
-        request.etag = options.get("etag", "")
+        request.etag = options.get("etag") or ""
     if (turn_timeout := options.get("turn_timeout")) is not None:
         request.timeout.CopyFrom(duration("turn_timeout", turn_timeout))
     if provider_options := options.get("provider_options"):

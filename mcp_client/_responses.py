@@ -104,7 +104,7 @@ def _json(value: struct_pb2.Value) -> Any:
 def message(value: message_pb2.Message) -> Message:
     """A message; parts that are newer than this client are left out."""
     return Message(
-        role=_ROLES.get(value.role, Role.USER),
+        role=_ROLES.get(value.role, Role.UNKNOWN),
         parts=tuple([part for part in map(_part, value.parts) if part is not None]),
         name=value.name,
         index=value.index,
