@@ -1,0 +1,34 @@
+"""What the client's tests share: a real server with the providers that a test asks for, and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from mcp_client import MCPClient
+from mcp_server.interfaces import Provider
+from mcp_server.testing import running
+
+Connect = Callable[..., Awaitable[MCPClient]]
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Start a server with one provider, by default ``echo``, and return a client of it."""
+    async with AsyncExitStack() as stack:
+
+        async def start(provider: Provider | None = None, **options: Any) -> MCPClient:
+            providers = {"scripted": provider} if provider is not None else None
+            server = await stack.enter_async_context(running(providers=providers))
+            return await stack.enter_async_context(MCPClient(server.address, **options))
+
+        yield start
+
+
+@pytest.fixture
+async def client(connect: Connect) -> MCPClient:
+    """A client of a server with the provider ``echo``."""
+    return await connect()
