@@ -21,6 +21,10 @@ _BUSY_TIMEOUT: Final = 5.0
 """Seconds to wait for another program that writes to the file, such as a backup or an inspection by hand."""
 
 
+class FileLost(Exception):
+    """The file is no longer where it was opened."""
+
+
 class DatabaseFile:
     """One file and the lock that keeps other processes from it.
 
@@ -73,15 +77,21 @@ class DatabaseFile:
         )
         # In this mode nothing that was committed is lost even when the machine goes down.
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # on macOS, where a plain fsync stops at the drive's cache
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         if read_only:
             connection.execute("PRAGMA query_only = ON")
         return connection
 
-    def lost(self) -> bool:
-        """Whether the file was deleted, moved or replaced since it was opened: what is written now would go with it."""
-        return self._inode() != self._identity
+    def check_present(self) -> None:
+        """Make sure that what is written now would not go with a file that nobody finds again.
+
+        Raises:
+            FileLost: the file was deleted, moved or replaced since it was opened.
+        """
+        if self._inode() != self._identity:
+            raise FileLost(self.path)
 
     def _inode(self) -> tuple[int, int] | None:
         try:
@@ -153,7 +163,9 @@ class DatabaseFile:
             found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise self._unusable(f"it is damaged ({found}): {_RESTORE}")
-        # A file that may only be read is found out here, and not by the first caller.
+        # A missing table and a file that may only be read are found out here, and not by the first caller.
+        for table in ("sessions", "contents", "labels", "messages", "turns", "removed"):
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("UPDATE removed SET session = session WHERE session < 0")
         connection.execute("ROLLBACK")

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from mcp_server.errors import StoreUnavailable
-from mcp_server.stores.sqlite.file import DatabaseFile
+from mcp_server.stores.sqlite.file import DatabaseFile, FileLost
 from mcp_server.stores.sqlite.tables import DAMAGED, Tables, WritableTables
 
 T = TypeVar("T")
@@ -131,7 +131,8 @@ def settle(jobs: Sequence[Job]) -> None:
     for job in jobs:
         by_loop[job.loop].append(job)
     for loop, waiting in by_loop.items():
-        if not loop.is_closed():
+        # A loop that is closed refuses: then nobody waits.
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, waiting)
 
 
@@ -173,8 +174,7 @@ class Writer:
         """Do it all in one transaction; or, if that fails, each in one of its own."""
         tables, begun = self._tables, False
         try:
-            if self._file.lost():
-                raise StoreUnavailable("the file of the store was deleted, moved or replaced")
+            self._file.check_present()
             tables.begin()
             begun = True
             for job in work:
@@ -208,10 +208,9 @@ class Writer:
             job.error = error
 
     def _failed(self, work: Sequence[Job], error: BaseException) -> None:
-        told = unavailable(error)
         for job in work:
-            job.error = told
-        if not self._failing and (isinstance(told, StoreUnavailable) or not work):
+            job.error = unavailable(error)
+        if not self._failing and isinstance(unavailable(error), StoreUnavailable):
             # Once, and not for every caller until it is over.
             self._failing = True
             log.error("store cannot write", exc_info=error)
@@ -247,10 +246,14 @@ class Reader:
 
 
 def unavailable(error: BaseException) -> BaseException:
-    """The error as a caller is told of it; one that is no fault of disk or file stays what it is."""
-    if not isinstance(error, sqlite3.OperationalError) and type(error) is not sqlite3.DatabaseError:
+    """The error as one caller is told of it; one that is no fault of disk or file stays what it is."""
+    if isinstance(error, FileLost):
+        message = "the file of the store was deleted, moved or replaced"
+    elif isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+        message = _FAILURES.get(code & 0xFF, "the store could not be read or written")
+    else:
         return error
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    told = StoreUnavailable(_FAILURES.get(code & 0xFF, "the store could not be read or written"), retry_after=1)
+    told = StoreUnavailable(message, retry_after=1)
     told.__cause__ = error
     return told

@@ -1,0 +1,77 @@
+"""The SQLite store finds what it needs by an index, so that its cost does not grow with what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mcp_server.interfaces import Change
+from mcp_server.messages import TurnState
+from mcp_server.stores.sqlite.file import DatabaseFile
+from mcp_server.stores.sqlite.tables import WritableTables
+from tests.contracts.stores.values import NOW, claim, messages, query, session, turn
+
+
+@pytest.fixture
+def statements(tmp_path: Path) -> Iterator[list[str]]:
+    """Every statement of a session's life and of every way to read, with how SQLite goes about it."""
+    file = DatabaseFile(tmp_path / "sessions.db")
+    with closing(file.open()) as connection:
+        tables = WritableTables(connection)
+        made: list[str] = []
+        connection.set_trace_callback(made.append)
+        tables.begin()
+        new = session(labels={"a": "b"}, expire_time=NOW)
+        running = turn(session="s", session_uid="uid-s")
+        tables.change("t", "s", lambda _: Change(session=new))
+        tables.change("t", "s", lambda _: Change(session=session(claim=claim()), turn=running, read_last=5))
+        tables.roll_back()
+        tables.begin()
+        tables.change(
+            "t", "s", lambda _: Change(session=session(message_count=1), append=messages(0, "a"), turn=running)
+        )
+        tables.commit()
+        tables.roll_back()
+        tables.begin()
+        tables.change("t", "s", lambda old: Change(session=old, read_last=5))
+        tables.session("t", "s")
+        tables.turn("t", "turn")
+        tables.messages("t", "uid-s", 0, 9)
+        tables.expired(NOW, 5)
+        tables.interrupted("me", 5)
+        for newest_first in (False, True):
+            for labels in ({}, {"a": "b"}, {"a": "b", "c": "d"}):
+                for after in (None, (NOW, "uid")):
+                    tables.sessions(query(labels=labels, newest_first=newest_first, after=after))
+        ended = turn(state=TurnState.SUCCEEDED, end_time=NOW)
+        tables.change("t", "", lambda _: Change(turn=ended))
+        tables.forget_turns(NOW + 1, 5)
+        tables.change("t", "s", lambda _: Change(delete=True))
+        for _ in range(3):
+            tables.clear()
+        tables.commit()
+        connection.set_trace_callback(None)
+        plans = [
+            f"{statement}: {row[3]}"
+            for statement in dict.fromkeys(made)
+            if statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
+        ]
+        yield plans
+    file.close()
+
+
+def test_no_statement_looks_through_a_table(statements: list[str]) -> None:
+    """Nothing is scanned but what is left to clear away, a label's first rows, and the index of unfinished turns."""
+    scans = [plan for plan in statements if ": SCAN" in plan]
+    allowed = ("SCAN removed", "SCAN (subquery", "USING INDEX turns_by_owner")
+    assert len(statements) > 20
+    assert [plan for plan in scans if not any(scan in plan for scan in allowed)] == []
+
+
+def test_no_list_is_sorted(statements: list[str]) -> None:
+    """Rows come out of an index in the order that is wanted: the first page costs no more than its rows."""
+    assert [plan for plan in statements if "TEMP B-TREE" in plan] == []
