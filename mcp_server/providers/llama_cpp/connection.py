@@ -1,13 +1,15 @@
 """One HTTP request to llama.cpp over a Unix socket, its answer read as it comes.
 
-Each request has a connection of its own: closing that is how llama.cpp is told to stop.
+Each request has a connection of its own. Closing the sending half of it is how llama.cpp is told to stop; it closes the
+other half when it has.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Self
 
 READ_BYTES = 1 << 16
 
@@ -16,26 +18,68 @@ class BrokenConnection(Exception):
     """The other side is gone, or ended before its answer did."""
 
 
-class Response:
-    """The answer to one request."""
+class Connection:
+    """One request and its answer. Made by :meth:`open`."""
 
-    def __init__(self, status: int, headers: dict[bytes, bytes], reader: asyncio.StreamReader) -> None:
-        self.status = status
-        """The HTTP status."""
-        self._chunked = headers.get(b"transfer-encoding") == b"chunked"
-        self._length = int(headers.get(b"content-length", 0))
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.status = 0
+        """The HTTP status of the answer; 0 while there is none."""
+        self.ended = False
+        """Whether the answer was read to its end, or will not come."""
+        self._headers: dict[bytes, bytes] = {}
         self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, socket: str) -> Self:
+        """Connect.
+
+        Raises:
+            BrokenConnection: nobody listens.
+        """
+        try:
+            return cls(*await asyncio.open_unix_connection(socket))
+        except OSError as error:
+            raise BrokenConnection(str(error)) from error
+
+    async def ask(self, path: str, body: bytes) -> None:
+        """Send a request with a JSON body, and wait for the status.
+
+        Raises:
+            BrokenConnection: no answer came.
+        """
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        )
+        try:
+            self._writer.write(head.encode() + b"\r\nConnection: close\r\n\r\n" + body)
+            await self._writer.drain()
+            lines = (await self._reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.ended = True
+            raise BrokenConnection(str(error)) from error
+        pairs = [line.partition(b":") for line in lines[1:] if line]
+        self._headers = {name.strip().lower(): value.strip().lower() for name, _, value in pairs}
+        self.status = int(lines[0].split()[1])
 
     async def read(self) -> bytes:
         """The whole body."""
         return b"".join([piece async for piece in self.pieces()])
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes; what has come together is one piece."""
-        left = self._length
-        raw = _chunks(self._reader) if self._chunked else _plain(self._reader, left)
-        async for piece in raw:
-            yield piece
+        """The body as it comes; what has come together is one piece.
+
+        Raises:
+            BrokenConnection: it ended in the middle.
+        """
+        chunked = self._headers.get(b"transfer-encoding") == b"chunked"
+        try:
+            async for piece in self._chunks() if chunked else self._plain(int(self._headers.get(b"content-length", 0))):
+                yield piece
+        except OSError as error:
+            self.ended = True
+            raise BrokenConnection(str(error)) from error
+        self.ended = True
 
     async def events(self) -> AsyncIterator[list[bytes]]:
         """The data of the server-sent events; those that have come together are one list, never an empty one."""
@@ -45,64 +89,47 @@ class Response:
             if events := [line[6:] for line in lines if line.startswith(b"data: ")]:
                 yield events
 
+    async def leave(self) -> None:
+        """Have the other side stop, and return when it has."""
+        with contextlib.suppress(OSError):
+            self._writer.write_eof()
+            while await self._reader.read(READ_BYTES):
+                pass
+        self.close()
 
-@asynccontextmanager
-async def post(socket: str, path: str, body: bytes) -> AsyncIterator[Response]:
-    """Send ``body``, which is JSON, and give the answer. Leaving the context early ends the work at the other side.
+    def close(self) -> None:
+        """Drop the connection."""
+        self._writer.transport.abort()
 
-    Raises:
-        BrokenConnection: also while the answer is read.
-    """
-    writer: asyncio.StreamWriter | None = None
-    try:
-        reader, writer = await asyncio.open_unix_connection(socket)
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-        )
-        writer.write(head.encode() + b"\r\nConnection: close\r\n\r\n" + body)
-        await writer.drain()
-        lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
-        pairs = [line.partition(b":") for line in lines[1:] if line]
-        headers = {name.strip().lower(): value.strip().lower() for name, _, value in pairs}
-        yield Response(int(lines[0].split()[1]), headers, reader)
-    except (OSError, asyncio.IncompleteReadError) as error:
-        raise BrokenConnection(str(error)) from error
-    finally:
-        if writer is not None:
-            # Not `close`, which would first wait until all is sent.
-            writer.transport.abort()
+    async def _plain(self, length: int) -> AsyncIterator[bytes]:
+        while length > 0:
+            piece = await self._some()
+            length -= len(piece)
+            yield piece
 
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        """Take the framing of chunked transfer off; frames that have come together are one piece."""
+        raw = bytearray()
+        while True:
+            ready: list[bytes] = []
+            position = 0
+            while (line_end := raw.find(b"\r\n", position)) >= 0:
+                size = int(raw[position:line_end], 16)
+                end = line_end + 2 + size
+                if not size or len(raw) < end + 2:
+                    break
+                ready.append(bytes(raw[line_end + 2 : end]))
+                position = end + 2
+            if ready:
+                yield b"".join(ready)
+            if line_end >= 0 and not size:
+                return
+            del raw[:position]
+            raw += await self._some()
 
-async def _plain(reader: asyncio.StreamReader, length: int) -> AsyncIterator[bytes]:
-    while length > 0:
-        piece = await _some(reader)
-        length -= len(piece)
-        yield piece
-
-
-async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Take the framing of chunked transfer off; frames that have come together are one piece."""
-    raw = bytearray()
-    while True:
-        ready: list[bytes] = []
-        position = 0
-        while (line_end := raw.find(b"\r\n", position)) >= 0:
-            size = int(raw[position:line_end], 16)
-            end = line_end + 2 + size
-            if not size or len(raw) < end + 2:
-                break
-            ready.append(bytes(raw[line_end + 2 : end]))
-            position = end + 2
-        if ready:
-            yield b"".join(ready)
-        if line_end >= 0 and not size:
-            return
-        del raw[:position]
-        raw += await _some(reader)
-
-
-async def _some(reader: asyncio.StreamReader) -> bytes:
-    piece = await reader.read(READ_BYTES)
-    if not piece:
-        raise BrokenConnection("the connection ended before the answer did")
-    return piece
+    async def _some(self) -> bytes:
+        piece = await self._reader.read(READ_BYTES)
+        if not piece:
+            self.ended = True
+            raise BrokenConnection("the connection ended before the answer did")
+        return piece

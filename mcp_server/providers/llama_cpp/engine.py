@@ -9,12 +9,12 @@ import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 
-from mcp_server.providers.llama_cpp.connection import Response, post
+from mcp_server.providers.llama_cpp.connection import Connection
 
 WORKER = Path(__file__).with_name("worker.py")
 READY = b"ready\n"
@@ -51,9 +51,9 @@ class Engine:
     """A model that is loaded. Made by :meth:`start`."""
 
     def __init__(self, process: Process, folder: Path, settings: Settings) -> None:
-        self.slots = asyncio.Semaphore(settings.parallel)
-        """To be held while an answer is made. Who waits for it can still be cancelled at once."""
         self.settings = settings
+        self._slots = asyncio.Semaphore(settings.parallel)
+        self._leaving: set[asyncio.Task[None]] = set()
         self._process = process
         self._folder = folder
         self._said: deque[str] = deque(maxlen=KEPT_LINES)
@@ -94,9 +94,32 @@ class Engine:
         """Whether its process runs."""
         return self._process.returncode is None
 
-    def post(self, path: str, body: bytes) -> AbstractAsyncContextManager[Response]:
-        """Send a request; see :func:`~mcp_server.providers.llama_cpp.connection.post`."""
-        return post(str(self._folder / "llama.sock"), path, body)
+    @contextlib.asynccontextmanager
+    async def post(self, path: str, body: bytes, *, slot: bool = True) -> AsyncIterator[Connection]:
+        """Send a request, and give the connection on which its answer comes. Leaving the context early stops the work.
+
+        Args:
+            path: what is asked.
+            body: the question, as JSON.
+            slot: whether it computes: then it waits for a place, and holds that until its work has really ended.
+
+        Raises:
+            BrokenConnection: the process is gone. Also raised while the answer is read.
+        """
+        if slot:
+            await self._slots.acquire()
+        connection: Connection | None = None
+        try:
+            connection = await Connection.open(str(self._folder / "llama.sock"))
+            await connection.ask(path, body)
+            yield connection
+        finally:
+            if connection is None or connection.ended:
+                self._left(connection, slot=slot)
+            else:
+                leaving = asyncio.create_task(self._leave(connection, slot=slot))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """End its process, whatever that does, and wait for it."""
@@ -110,7 +133,19 @@ class Engine:
                 self._process.kill()
             await self._process.wait()
         await self._listening
+        # The connections end with the process.
+        await asyncio.gather(*self._leaving)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _leave(self, connection: Connection, *, slot: bool) -> None:
+        await connection.leave()
+        self._left(connection, slot=slot)
+
+    def _left(self, connection: Connection | None, *, slot: bool) -> None:
+        if connection is not None:
+            connection.close()
+        if slot:
+            self._slots.release()
 
     async def _loaded(self) -> None:
         assert self._process.stdout is not None

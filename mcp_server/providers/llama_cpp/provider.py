@@ -67,7 +67,7 @@ class LlamaCppProvider:
         usage: Usage | None = None
         begun = False
         try:
-            async with engine.slots, engine.post(translate.generate_path(request), body) as response:
+            async with engine.post(translate.generate_path(request), body) as response:
                 if response.status != 200:
                     raise translate.error_of(response.status, await response.read(), model=request.model)
                 async for events in response.events():
@@ -118,8 +118,7 @@ class LlamaCppProvider:
             batch = request.inputs[start : start + EMBEDDING_BATCH]
             await local.check_lengths(engine, batch)
             body = msgspec.json.encode({"input": batch})
-            async with engine.slots:
-                answer = await local.ask(local.embedding, engine, "/v1/embeddings", body)
+            answer = await local.ask(local.embedding, engine, "/v1/embeddings", body, slot=True)
             made = msgspec.json.decode(answer, type=translate.Vectors)
             vectors += [vector.embedding for vector in sorted(made.data, key=lambda vector: vector.index)]
             tokens += made.usage.prompt_tokens
@@ -225,10 +224,10 @@ class _Local:
             if len(text.encode()) + 2 > limit and (tokens := await self.tokens(self.embedding, engine, text)) > limit:
                 raise translate.context_too_long(tokens, limit, model=self.settings.name)
 
-    async def ask(self, lazy: LazyEngine, engine: Engine, path: str, body: bytes) -> bytes:
-        """The whole answer to a request."""
+    async def ask(self, lazy: LazyEngine, engine: Engine, path: str, body: bytes, *, slot: bool = False) -> bytes:
+        """The whole answer to a request; ``slot`` says whether it computes."""
         try:
-            async with engine.post(path, body) as response:
+            async with engine.post(path, body, slot=slot) as response:
                 answer = await response.read()
         except BrokenConnection as error:
             raise await lazy.lost(engine, begun=False) from error

@@ -245,7 +245,8 @@ def generate_body(request: GenerateRequest, model: LocalModel) -> bytes:
     """
     if request.tools:
         raise UnsupportedByModel(f"the model {model.name} cannot call tools", metadata={"model": model.name})
-    body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "cache_prompt": True}
+    # Telling of its progress is also when llama.cpp looks whether to stop.
+    body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
     body |= _options(request.provider_options, model.name)
     body |= _knobs(request.config, model)
     shape = _shape(request.config, model.name)
