@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 MODULES = (
-    # "mcp_client",
+    "mcp_client",
     "mcp_server",
     "mcp_server.config",
     "mcp_server.interfaces",
