@@ -173,7 +173,8 @@ class Change(Struct):
     turn: Turn | None = None
     """A turn to create or replace."""
     read_last: int = 0
-    """How many messages from the end of the history, as it was before this step, to return with it."""
+    """How many messages from the end of the history, as it was before this step, to return with it. A store may return
+    fewer of them, the last ones, if they have more than 32 MiB."""
 
 
 class Changed(Struct):

@@ -351,7 +351,7 @@ class MCPSessionManager:
     # -- what time does -----------------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """After a start: mark the turns that another process left running INTERRUPTED, free their sessions, and count."""
+        """After a start: mark turns that another process left running INTERRUPTED, free their sessions, and count."""
         error = TurnError(reason="TURN_INTERRUPTED", message="the process that ran the turn died")
         count, full = 0, True
         while full:
@@ -464,8 +464,23 @@ def _check_context(context: Mapping[str, ContextEntry], field: str) -> None:
                 )
             ]
         )
-    size = len(msgspec.msgpack.encode(context)) if context else 0
+    size = sum([len(name.encode()) + _entry_bytes(entry) for name, entry in context.items()])
     if size > MAX_CONTEXT_BYTES:
         raise InvalidArgument(
             [Violation(field=field, description=f"{size} bytes in all; at most {MAX_CONTEXT_BYTES} are kept")]
         )
+
+
+def _entry_bytes(entry: ContextEntry) -> int:
+    """About the size of an entry on the wire, where JSON takes more room than in a store."""
+    return len(entry.text.encode()) + len(entry.data) + (_json_bytes(entry.json) if entry.kind == "json" else 0)
+
+
+def _json_bytes(value: Any) -> int:
+    if isinstance(value, str):
+        return 8 + len(value.encode())
+    if isinstance(value, Mapping):
+        return 8 + sum([16 + len(key.encode()) + _json_bytes(item) for key, item in value.items()])
+    if isinstance(value, list):
+        return 8 + sum([_json_bytes(item) for item in value])
+    return 12

@@ -167,8 +167,8 @@ async def select(
             low = middle + 1
     if best is None:
         raise ContextTooLong(
-            f"the prompt has about {tokens} tokens; the model reads {context_window}, and {reserve} of them are for "
-            f"the answer: send less{'' if truncate else ', allow truncation'}, or use a model with a larger context window",
+            f"the prompt has about {tokens} tokens; the model reads {context_window}, {reserve} of which are for the "
+            f"answer: send less{'' if truncate else ', allow truncation'}, or use a model with a larger context window",
             metadata={"tokens": str(tokens), "limit": str(budget)},
         )
     return selection(*best)

@@ -209,6 +209,25 @@ async def test_the_context_has_limits_as_a_whole(wire: Wire) -> None:
     assert "session.context" in refused.violations
 
 
+async def test_a_context_of_json_still_fits_a_response(wire: Wire) -> None:
+    """The limit goes by the size on the wire, where a small number takes a dozen bytes."""
+    await wire.create()
+    numbers = struct_pb2.Value(list_value=struct_pb2.ListValue(values=[struct_pb2.Value(number_value=1)] * 60_000))
+    for index in range(4):
+        request = session_pb2.UpdateSessionRequest(
+            session=session_pb2.Session(name="sessions/tour"),
+            set_context={f"n{index}": context_pb2.ContextEntry(type="json", json=numbers)},
+        )
+        if index == 0:
+            await wire.sessions.UpdateSession(request)
+            continue
+        with Refused() as refused:
+            await wire.sessions.UpdateSession(request)
+        assert "set_context" in refused.violations
+    got = await wire.sessions.GetSession(session_pb2.GetSessionRequest(name="sessions/tour"))
+    assert got.ByteSize() < 3_500_000
+
+
 async def test_a_deleted_session_is_gone(wire: Wire) -> None:
     """Its history goes with it, and its name is free."""
     await wire.create()

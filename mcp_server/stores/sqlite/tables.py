@@ -21,6 +21,8 @@ DAMAGED: Final = "the file of the store is damaged: its operator has to put back
 _INDEX_BITS: Final = 32
 _MAX_MESSAGES: Final = 1 << _INDEX_BITS
 _UNFINISHED: Final = frozenset((TurnState.QUEUED, TurnState.RUNNING))
+MAX_TAIL_BYTES: Final = 32 * 1024 * 1024
+"""The most that is read of a history for one turn. No model reads as much, and more would fill the memory."""
 _PIECE_BYTES: Final = 1024 * 1024
 _PIECE_ROWS: Final = 500
 """How much of a removed session is cleared away at once: some milliseconds of work."""
@@ -228,10 +230,26 @@ class WritableTables(Tables):
         known.wanted = max(known.wanted, length)
         length = min(length, count)
         if len(known.tail) < length:
-            bodies = self._bodies(known.key, count - length, count)
+            bodies = self._last_bodies(known.key, count - length, count)
             known.tail = _messages(bodies)
             known.tail_sizes = tuple(map(len, bodies))
         return known.tail[-length:] if length else ()
+
+    def _last_bodies(self, key: int, start: int, stop: int) -> Sequence[bytes]:
+        """As many from the end of a range as MAX_TAIL_BYTES allows, and one in any case; in order."""
+        first = key << _INDEX_BITS
+        rows = self._execute(
+            "SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key DESC", (first + start, first + stop)
+        )
+        bodies: list[bytes] = []
+        room = MAX_TAIL_BYTES
+        for (body,) in rows:
+            room -= len(body)
+            if room < 0 and bodies:
+                break
+            bodies.append(body)
+        rows.close()
+        return bodies[::-1]
 
     def _append(self, known: Known, messages: Sequence[Message]) -> None:
         first = known.key << _INDEX_BITS
