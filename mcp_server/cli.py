@@ -6,6 +6,7 @@ Every command imports what it needs when it runs: ``--help`` is quick, and the s
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import sys
 import time
@@ -111,6 +112,8 @@ async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
             if not file.is_file():
                 remedy = "mcp-server models pull, or put the file there"
                 log.warning("a model cannot answer: its file is missing", model=model, file=str(file), remedy=remedy)
+        # What was made for the start stays to the end: the collector of garbage need not look at it again and again.
+        gc.freeze()
         await signalled
         log.info("stopping when running turns have ended", drain_timeout=loaded.config.server.drain_timeout)
     log.info("stopped")

@@ -150,13 +150,14 @@ class TurnReader:
     It ends when the turn has succeeded, and raises the turn's error when it has not.
     """
 
-    __slots__ = ("_beat", "_log", "_position", "_waiter")
+    __slots__ = ("_beat", "_end_only", "_log", "_position", "_waiter")
 
     def __init__(self, log: TurnLog, after_sequence: int) -> None:
         self._log = log
         self._position = after_sequence
         self._waiter: asyncio.Future[None] | None = None
         self._beat = False
+        self._end_only = False
 
     def __enter__(self) -> TurnReader:
         return self
@@ -172,10 +173,31 @@ class TurnReader:
             if not log._readers and not log._ended:
                 log._on_idle()
 
+    async def last(self) -> Event:
+        """The last event of a turn that succeeds, without reading those before it.
+
+        Raises:
+            MCPError: the turn did not succeed.
+        """
+        log = self._log
+        self._end_only = True
+        while not log._ended:
+            await self._wait()
+        if log._error is not None:
+            raise log._error
+        return log._events[-1]
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
     def wake(self) -> None:
         """There is something to read."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if waiter is not None and not waiter.done() and (self._log._ended or not self._end_only):
             waiter.set_result(None)
 
     def beat(self) -> None:
@@ -203,11 +225,7 @@ class TurnReader:
                     raise log._error
                 return
             else:
-                self._waiter = asyncio.get_running_loop().create_future()
-                try:
-                    await self._waiter
-                finally:
-                    self._waiter = None
+                await self._wait()
                 if self._beat and self._position == len(events) and not log._ended:
                     self._beat = False
                     yield self._position, _HEARTBEAT

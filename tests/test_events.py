@@ -145,3 +145,21 @@ async def test_the_last_reader_to_leave_is_noticed_once() -> None:
     log.end()
     third.close()
     assert idle.times == 1
+
+
+async def test_who_waits_for_the_end_is_not_woken_before() -> None:
+    """The last event is all that it sees; an error is raised to it all the same."""
+    log = TurnLog(Idle())
+    with log.reader() as reader:
+        waiting = asyncio.create_task(reader.last())
+        await asyncio.sleep(0)
+        log.append(delta("a"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        log.append(delta("b"))
+        log.end()
+        assert await waiting == delta("b")
+    log = TurnLog(Idle())
+    log.end(ProviderStreamCut("cut"))
+    with log.reader() as reader, pytest.raises(ProviderStreamCut):
+        await reader.last()

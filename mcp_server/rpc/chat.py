@@ -6,6 +6,7 @@ from contextprotocol.v1 import chat_pb2, completion_pb2, turn_pb2
 from mcp_server.events import Completed, Started, TurnReader
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
+from mcp_server.messages import turn_name
 from mcp_server.rpc import decode, encode
 from mcp_server.rpc.edge import Send
 
@@ -54,9 +55,7 @@ async def stream(call: Call, reader: TurnReader, session: str, send: Send) -> No
 async def fold(call: Call, reader: TurnReader, session: str) -> turn_pb2.TurnCompleted:
     """Wait for a turn's end."""
     with reader:
-        async for _, event in reader:
-            if type(event) is Started:
-                call.turn = event.turn
-            elif type(event) is Completed:
-                return encode.turn_completed(event, session)
-    raise AssertionError("a turn that ends well ends with Completed")
+        completed = await reader.last()
+    assert type(completed) is Completed
+    call.turn = turn_name(session, completed.message.turn)
+    return encode.turn_completed(completed, session)

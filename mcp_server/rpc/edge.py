@@ -121,6 +121,7 @@ async def _settled(call: Call, inner: _Inner) -> Any:
         result = await inner(call)
     except MCPError as error:
         call.reason, call.code = error.reason, code_of(error).name
+        call.turn = call.turn or error.metadata.get("turn", "")
         raise
     except PlainStatus as status:
         call.reason = call.code = status.code.name
