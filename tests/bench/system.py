@@ -27,6 +27,7 @@ async def main(upstream: int, path: str) -> None:
     )
     configure(level=config.log.level, format=config.log.format)
     async with UnifiedMCPServer(config, providers={"upstream": UpstreamProvider(upstream)}) as server:
+        gc.freeze()  # as the command line does
         print(server.port, flush=True)  # noqa: T201  # this is how the benchmark learns it
         await asyncio.to_thread(sys.stdin.read)
 
