@@ -132,8 +132,13 @@ async def test_a_large_step_without_room_takes_no_small_one_with_it(full: Full, 
             return_exceptions=True,
         )
     assert [n for n, end in enumerate(ended) if isinstance(end, StoreUnavailable)] == [10]
-    assert await texts(store, "uid-small") == [f"{n}" for n in range(20)]
+    small = await store.messages("t", "uid-small", 0, 100)
+    assert [(message.index, message.text) for message in small] == [(n, f"{n}") for n in range(20)]
     assert await texts(store, "uid-large") == []
+    for name, count in (("small", 20), ("large", 0)):
+        stored = await store.session("t", name)
+        assert stored is not None
+        assert stored.message_count == count
     await store.close()
 
 
