@@ -95,7 +95,7 @@ def chat(
         with _told():
             converse(server, session=session, system=system, options=options)
         return
-    text = prompt if prompt is not None else sys.stdin.read()
+    text = prompt if prompt is not None else _standard_input()
 
     async def answer(client: MCPClient) -> None:
         opened = await open_session(client, session, system)
@@ -122,7 +122,7 @@ def complete(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Go on from a raw prompt: no roles, no template, no memory."""
-    text = prompt if prompt is not None else sys.stdin.read()
+    text = prompt if prompt is not None else _standard_input()
     _run(
         server,
         lambda client: _print_stream(
@@ -143,7 +143,7 @@ def embed(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Turn texts into vectors: one JSON array a line."""
-    inputs = texts or [line for line in sys.stdin.read().splitlines() if line]
+    inputs = texts or [line for line in _standard_input().splitlines() if line]
 
     async def answer(client: MCPClient) -> None:
         for vector in (await client.embed(inputs, model=model)).vectors:
@@ -344,11 +344,16 @@ async def open_session(client: MCPClient, name: str | None, system: str) -> Sess
 
 
 async def _print_stream(stream: Any) -> None:
-    async with stream:
-        async for token in stream:
-            sys.stdout.write(token)
-            sys.stdout.flush()
-    print()
+    begun = False
+    try:
+        async with stream:
+            async for token in stream:
+                begun = True
+                sys.stdout.write(token)
+                sys.stdout.flush()
+    finally:
+        if begun:  # what goes wrong is told on a line of its own
+            print()
 
 
 def _run(server: str, answer: Callable[[MCPClient], Coroutine[Any, Any, None]]) -> None:
@@ -361,20 +366,19 @@ def _run(server: str, answer: Callable[[MCPClient], Coroutine[Any, Any, None]]) 
 
     with _told():
         asyncio.run(run())
+        sys.stdout.flush()  # here a reader that is gone can still be told of
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    from mcp_client import MCPError, ServerUnavailable
+    from mcp_client import InvalidArgument, MCPError, ServerUnavailable
 
     try:
         yield
     except ServerUnavailable as error:
-        if error.reason:
-            _fail(error.message, FAILED)
-        _fail(
-            f"{error.message}\nIs it running? Start one with `mcp-server serve`, or name another with --server.", FAILED
-        )
+        _fail(f"{error.message}. Start a server with `mcp-server serve`, or name another with --server.", FAILED)
+    except InvalidArgument as error:
+        _fail(error.message, MISUSED)
     except MCPError as error:
         _fail(error.message, FAILED)
     except (ValueError, TypeError) as error:
@@ -382,13 +386,29 @@ def _told() -> Iterator[None]:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
-        # Whoever read standard output has had enough. Python must not find that out again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_standard_output()
         raise SystemExit(FAILED) from None
 
 
+def _give_up_standard_output() -> None:
+    """Whoever read it has had enough. Python must not find that out again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _standard_input() -> str:
+    """All of it, without the end of its last line, which belongs to the pipe and not to the text."""
+    with _told():
+        try:
+            return sys.stdin.buffer.read().decode().removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"standard input is not UTF-8 text: byte {error.start} is bad") from error
+
+
 def _fail(message: str, status: int) -> NoReturn:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_standard_output()
     print(f"mcp-client: {message}", file=sys.stderr)
     raise SystemExit(status)
 

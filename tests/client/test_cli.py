@@ -1,0 +1,308 @@
+"""The command line ``mcp-client``, as a program against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from typer.testing import CliRunner
+
+from mcp_client.cli import app
+from mcp_server.app import UnifiedMCPServer
+from mcp_server.errors import ProviderUnavailable
+from mcp_server.interfaces import Finish
+from mcp_server.messages import Model, ModelState
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+
+COMMANDS = (
+    [],
+    ["chat"],
+    ["complete"],
+    ["embed"],
+    ["models"],
+    ["health"],
+    ["sessions"],
+    *[["sessions", name] for name in ("list", "create", "show", "messages", "delete")],
+)
+PROGRAM = (sys.executable, "-m", "mcp_client.cli")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a program left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+def environment(address: str = "127.0.0.1:1") -> dict[str, str]:
+    """As in a plain shell: no variable that makes a pipe look like a terminal, or sets its width."""
+    unset = {"FORCE_COLOR", "COLUMNS", "LINES", "GITHUB_ACTIONS", "PY_COLORS", "TERMINAL_WIDTH"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    return {**kept, "CONTEXTPROTOCOL_ADDRESS": address, "PYTHONUTF8": "1"}
+
+
+async def mcp_client(server: UnifiedMCPServer | None, *arguments: str | bytes, stdin: bytes = b"") -> Ran:
+    """Run the program to its end against a server; ``None``: against none."""
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(server.address) if server is not None else environment(),
+    )
+    out, err = await process.communicate(stdin)
+    assert process.returncode is not None
+    ran = Ran(status=process.returncode, out=out.decode(), err=err.decode())
+    assert "Traceback" not in ran.err, ran.err
+    assert "\x1b" not in ran.out + ran.err, "colours in a pipe"
+    return ran
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[UnifiedMCPServer]:
+    """A server with the provider ``echo``."""
+    async with running() as server:
+        yield server
+
+
+async def test_chat_prints_the_answer_and_nothing_else(server: UnifiedMCPServer) -> None:
+    """The name of the new session goes to standard error, and leads back to it."""
+    ran = await mcp_client(server, "chat", "**Hello**,  wörld")
+    assert (ran.status, ran.out) == (0, "**Hello**,  wörld\n")
+    (name,) = re.findall(r"\Asession (\S+)\n\Z", ran.err)
+    shown = await mcp_client(server, "sessions", "messages", name)
+    assert shown.out == "user: **Hello**,  wörld\nassistant: **Hello**,  wörld\n"
+
+
+async def test_chat_begins_a_session_and_goes_on_with_it() -> None:
+    """The model is asked with what was said in the run before."""
+    provider = ScriptedProvider.saying("Noted.", "Banana.")
+    async with running(providers={"scripted": provider}) as server:
+        first = await mcp_client(server, "chat", "--session", "tour", "--system", "Be brief.", "It is banana.")
+        assert (first.status, first.out, first.err) == (0, "Noted.\n", "")
+        second = await mcp_client(server, "chat", "--session", "tour", "What is it?")
+        assert (second.status, second.out, second.err) == (0, "Banana.\n", "")
+    asked = [message.text for message in provider.requests[1].messages]
+    assert asked == ["Be brief.", "It is banana.", "Noted.", "What is it?"]
+
+
+async def test_the_knobs_of_a_chat_reach_the_model() -> None:
+    """Each under its name."""
+    provider = ScriptedProvider.saying("ok")
+    async with running(providers={"scripted": provider}) as server:
+        knobs = ["--temperature", "0", "--max-tokens", "7", "--model", "scripted/scripted"]
+        assert (await mcp_client(server, "chat", *knobs, "Hi")).status == 0
+        assert (await mcp_client(server, "complete", *knobs, "--stop", "a", "--stop", "b", "Hi")).status == 0
+    for request in provider.requests:
+        assert (request.config.temperature, request.config.max_output_tokens) == (0, 7)
+    assert provider.requests[1].config.stop == ("a", "b")
+    assert provider.requests[1].prompt == "Hi"
+
+
+async def test_a_prompt_comes_from_a_pipe(server: UnifiedMCPServer) -> None:
+    """With all its lines; the end of the last belongs to the pipe."""
+    text = "one\n\ntwo €\n"
+    assert (await mcp_client(server, "chat", stdin=text.encode())).out == text
+    assert (await mcp_client(server, "complete", stdin=text.encode())).out == text
+    ran = await mcp_client(server, "embed", stdin=b"ab\n\nb\n")
+    assert [json.loads(line)[:2] for line in ran.out.splitlines()] == [[1, 1], [0, 1]]
+
+
+async def test_input_that_is_no_text_is_refused(server: UnifiedMCPServer) -> None:
+    """From a pipe and as an argument, before anything is sent."""
+    for ran in (
+        await mcp_client(server, "chat", stdin=b"caf\xe9"),
+        await mcp_client(server, "complete", b"caf\xe9"),
+        await mcp_client(server, "embed", b"caf\xe9"),
+    ):
+        assert (ran.status, ran.out) == (2, "")
+        assert re.fullmatch(r"mcp-client: .+\n", ran.err)
+
+
+async def test_tokens_are_printed_as_they_come() -> None:
+    """Each before the next is made; Ctrl-C then stops the model and the program."""
+    provider = ScriptedProvider(["Hel", Gate(), "lo", Finish()])
+    async with running(providers={"scripted": provider}) as server:
+        process = await asyncio.create_subprocess_exec(
+            *PROGRAM,
+            *("chat", "Hi"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(server.address),
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readexactly(3) == b"Hel"
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+        await asyncio.wait_for(provider.stopped.wait(), 10)
+    assert (process.returncode, out) == (130, b"\n")
+    assert b"Traceback" not in err
+
+
+async def test_embeddings_are_arrays_of_numbers(server: UnifiedMCPServer) -> None:
+    """One line for each text, in order."""
+    ran = await mcp_client(server, "embed", "ab", "bb")
+    assert ran.status == 0
+    assert [json.loads(line)[:2] for line in ran.out.splitlines()] == [[1, 1], [0, 2]]
+
+
+async def test_sessions_from_their_beginning_to_their_end(server: UnifiedMCPServer) -> None:
+    """Created, listed, shown, read and deleted, for people and for programs."""
+    options = ["--label", "team=blue", "--system", "Be brief.", "--model", "echo", "--ttl", "60"]
+    assert (await mcp_client(server, "sessions", "create", "tour", *options)).out == "tour\n"
+    created = (await mcp_client(server, "sessions", "create")).out.strip()
+    assert re.fullmatch(r"[a-z0-9-]+", created)
+    assert (await mcp_client(server, "chat", "--session", "tour", "Hi")).status == 0
+
+    listed = (await mcp_client(server, "sessions", "list")).out.splitlines()
+    assert listed[0].split("\t") == ["SESSION", "MESSAGES", "CREATED", "EXPIRES", "LABELS"]
+    assert [line.split("\t")[0] for line in listed[1:]] == [created, "tour"]
+    assert listed[2].split("\t")[1] == "2"
+    assert listed[2].split("\t")[4] == "team=blue"
+    assert (await mcp_client(server, "sessions", "list", "--limit", "1")).out.splitlines() == listed[:2]
+    blue = json.loads((await mcp_client(server, "sessions", "list", "--json", "--label", "team=blue")).out)
+    assert [session["name"] for session in blue] == ["sessions/tour"]
+
+    shown = json.loads((await mcp_client(server, "sessions", "show", "tour")).out)
+    assert (shown["name"], shown["ttl"], shown["labels"]) == ("sessions/tour", 60.0, {"team": "blue"})
+    assert shown["system_instruction"] == "Be brief."
+    messages = json.loads((await mcp_client(server, "sessions", "messages", "tour", "--json")).out)
+    assert [(m["role"], m["parts"]) for m in messages] == [("user", [{"text": "Hi"}]), ("assistant", [{"text": "Hi"}])]
+    last = await mcp_client(server, "sessions", "messages", "tour", "--limit", "1")
+    assert last.out == "assistant: Hi\n"
+
+    deleted = await mcp_client(server, "sessions", "delete", "tour", created)
+    assert (deleted.status, deleted.out) == (0, "")
+    assert json.loads((await mcp_client(server, "sessions", "list", "--json")).out) == []
+    gone = await mcp_client(server, "sessions", "show", "tour")
+    assert (gone.status, gone.out) == (1, "")
+    assert re.fullmatch(r"mcp-client: .*tour.*\n", gone.err)
+
+
+async def test_models_are_listed(server: UnifiedMCPServer) -> None:
+    """For people and for programs."""
+    header, line = (await mcp_client(server, "models")).out.splitlines()
+    assert header.split("\t") == ["MODEL", "STATE", "CAN", "CONTEXT", "DEFAULT"]
+    assert line.split("\t") == ["echo/echo", "ready", "chat, completion, embedding", "100000", "yes"]
+    (model,) = json.loads((await mcp_client(server, "models", "--json")).out)
+    assert (model["name"], model["capabilities"]) == ("echo/echo", ["chat", "completion", "embedding"])
+
+
+class Broken(EchoProvider):
+    """A provider whose one model cannot answer."""
+
+    async def models(self) -> list[Model]:
+        (model,) = await super().models()
+        return [Model(name="echo", capabilities=model.capabilities, state=ModelState.UNAVAILABLE)]
+
+
+async def test_health_is_told_by_the_exit_status() -> None:
+    """0 if it serves, 3 if it does not, 1 if nothing answers or there is nothing of that name."""
+    async with running(providers={"echo": EchoProvider(), "broken": Broken()}) as server:
+        ran = await mcp_client(server, "health")
+        assert (ran.status, ran.out, ran.err) == (0, "serving\n", "")
+        ran = await mcp_client(server, "health", "--wait", "10")
+        assert (ran.status, ran.out) == (0, "serving\n")
+        ran = await mcp_client(server, "health", "providers/broken")
+        assert (ran.status, ran.out) == (3, "not_serving\n")
+        assert (await mcp_client(server, "health", "no.such.Service")).status == 1
+        every = dict(line.split("\t") for line in (await mcp_client(server, "health", "--all")).out.splitlines())
+        assert every["(server)"] == every["contextprotocol.v1.ChatService"] == every["providers/echo"] == "serving"
+        assert every["providers/broken"] == "not_serving"
+    assert (await mcp_client(None, "health")).status == 1
+    ran = await mcp_client(None, "health", "--wait", "0.2")
+    assert (ran.status, ran.out) == (1, "")
+    assert "not ready within 0.2 s" in ran.err
+
+
+@pytest.mark.parametrize("command", [["chat", "Hi"], ["models"], ["health"]])
+async def test_no_server_is_one_line(command: list[str]) -> None:
+    """It says where none was found and what to do."""
+    ran = await mcp_client(None, *command)
+    assert (ran.status, ran.out) == (1, "")
+    assert re.fullmatch(r"mcp-client: .*127\.0\.0\.1:1.*mcp-server serve.*\n", ran.err)
+
+
+async def test_an_error_in_the_middle_comes_after_what_there_was() -> None:
+    """The tokens stay on standard output, the reason is a line on standard error."""
+    provider = ScriptedProvider(["Hel", ProviderUnavailable("the model fell over")])
+    async with running(providers={"scripted": provider}) as server:
+        ran = await mcp_client(server, "chat", "--session", "tour", "Hi")
+    assert (ran.status, ran.out) == (1, "Hel\n")
+    assert re.fullmatch(r"mcp-client: .*the model fell over.*\n", ran.err)
+
+
+async def test_bad_values_are_a_status_of_their_own(server: UnifiedMCPServer) -> None:
+    """Whether the client sees it or the server, 2; what is wrong is named."""
+    for arguments, named in {
+        ("chat", "Hi", "--temperature", "9"): "temperature",
+        ("chat", "Hi", "--session", "No Such Name"): "name",
+        ("chat", ""): "messages",
+        ("sessions", "list", "--label", "blue"): "--label",
+        ("sessions", "create", "--ttl", "nan"): "ttl",
+        ("models", "--server", ""): "address",
+    }.items():
+        ran = await mcp_client(server, *arguments)
+        assert (ran.status, ran.out) == (2, ""), arguments
+        assert re.fullmatch(rf"(session \S+\n)?mcp-client: .*{named}.*\n", ran.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("chat Hi --temperature warm", "--temperature"),
+        ("chat Hi --no-such-option", "--no-such-option"),
+        ("chat Hi there", "there"),
+        ("sessions list --limit 0", "--limit"),
+        ("sessions show", "NAME"),
+        ("sessions nosuch", "nosuch"),
+        ("nosuch", "nosuch"),
+    ],
+)
+def test_bad_usage_is_told_before_anything_is_done(arguments: str, named: str) -> None:
+    """By its name, with the status 2."""
+    result = CliRunner().invoke(app, arguments.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert named in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["chat", "Hi"], ["models"]])
+async def test_a_reader_that_leaves_is_no_fault(server: UnifiedMCPServer, arguments: list[str]) -> None:
+    """As with ``| head``: the program ends, and says nothing."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *PROGRAM, *arguments, stdout=write, stderr=subprocess.PIPE, env=environment(server.address)
+        )
+    finally:
+        os.close(write)
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert re.fullmatch(rb"(session \S+\n)?", err), err
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    """Without a server, on standard output."""
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Usage:" in result.stdout
+
+
+async def test_the_program_explains_itself() -> None:
+    """To a pipe too."""
+    ran = await mcp_client(None, "--help")
+    assert (ran.status, ran.err) == (0, "")
+    assert "sessions" in ran.out
