@@ -175,7 +175,7 @@ class LlamaCppSettings(Settings, tag_field="type", tag="llama_cpp"):
     parallel: Annotated[int, Meta(ge=1, le=64)] = 4
     """How many turns each model works on at once; others wait."""
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
-    """How many threads each model computes with; unset: one for each core."""
+    """How many threads each model computes with; unset: one for each core but one."""
 
 
 class CustomSettings(Settings, tag_field="type", tag="custom"):

@@ -159,10 +159,11 @@ async def test_a_process_that_dies_is_replaced(make: Make, workers: Workers) -> 
     assert "Paris" in await text(provider)
 
 
-def test_no_process_outlives_a_server_that_was_killed(model_file: Path) -> None:
-    """Killed without a warning, the server takes its models with it."""
+def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path: Path) -> None:
+    """Killed without a warning, the server takes its models with it, and their folders."""
     program = f"""
-        import asyncio, os, pathlib, signal
+        import asyncio, os, pathlib, signal, tempfile
+        tempfile.tempdir = {str(tmp_path)!r}
         from mcp_server.interfaces import GenerateRequest
         from mcp_server.providers.llama_cpp import LlamaCppProvider, LocalModel
         async def main():
@@ -180,6 +181,7 @@ def test_no_process_outlives_a_server_that_was_killed(model_file: Path) -> None:
     (pid,) = map(int, killed.stdout.split())
     with suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(5)
+    assert not list(tmp_path.iterdir())
 
 
 async def test_it_writes_nothing_on_the_servers_own_output(make: Make, capfd: pytest.CaptureFixture[str]) -> None:

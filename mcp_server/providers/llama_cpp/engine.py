@@ -39,8 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many answers are worked on at once; each takes memory for a whole context window."""
     batch: int
     """How many tokens of a prompt are read in one go: the others wait for so long, and so does a stop."""
-    threads: int | None = None
-    """How many threads compute; ``None``: llama.cpp's choice."""
+    threads: int
+    """How many threads compute."""
     embedding: bool = False
     """Whether it makes embeddings; then it writes no text."""
     pool: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 import msgspec
@@ -44,7 +45,8 @@ class LlamaCppProvider:
     Args:
         models: the models.
         parallel: how many answers each model works on at once; more wait in the order of their arrival.
-        threads: how many threads each model computes with; ``None``: one for each core.
+        threads: how many threads each model computes with; ``None``: one a core but one. They wait for each other
+            at every step, so that one core which is busy with something else makes all of them slow.
     """
 
     def __init__(self, models: Iterable[LocalModel], *, parallel: int = 4, threads: int | None = None) -> None:
@@ -153,7 +155,7 @@ class _Local:
         self.generating = LazyEngine(settings.name, self._generating)
         self.embedding = LazyEngine(settings.name, self._embedding)
         self._parallel = parallel
-        self._threads = threads
+        self._threads = threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
         self._read: tuple[tuple[int, int], gguf.ModelFile] | None = None
 
     async def model(self) -> Model:

@@ -36,8 +36,7 @@ def main() -> None:
     parameters.n_ctx = settings["context_window"] * settings["parallel"]
     parameters.n_threads_http = settings["connections"]
     parameters.n_batch = parameters.n_ubatch = settings["batch"]
-    if settings["threads"] is not None:
-        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = settings["threads"]
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = settings["threads"]
     if settings["embedding"]:
         parameters.embedding = True
         if settings["pool"]:
@@ -51,6 +50,10 @@ def main() -> None:
     _server = xllamacpp.Server(parameters)  # it serves for as long as it is there
     print("ready", flush=True)  # noqa: T201  # the one word of its protocol
     sys.stdin.buffer.read()
+    with contextlib.suppress(OSError):
+        # Who would otherwise do it may have been killed.
+        Path(settings["socket"]).unlink()
+        Path(settings["socket"]).parent.rmdir()
     # Nothing is to be saved, and llama.cpp would first let its clients finish.
     os._exit(0)
 
