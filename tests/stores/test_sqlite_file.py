@@ -252,6 +252,7 @@ async def test_a_file_that_may_only_be_read_is_refused(filled: Path) -> None:
     """At the start and not at the first write."""
     with immutable(filled):
         assert "give this user the right to write there" in await refused(filled)
+    assert {path.name for path in filled.parent.iterdir()} == {"sessions.db", "sessions.db.lock"}
     async with opened(filled) as store:
         assert await store.session("t", "s7") is not None
 

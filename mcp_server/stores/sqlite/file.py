@@ -136,7 +136,8 @@ class DatabaseFile:
 
     def _check_header(self) -> None:
         """Look at the first bytes before SQLite does, which would take an empty file for a new one."""
-        with self.path.open("rb") as file:
+        # Opened for writing as well: SQLite would go on with a file that it may only read, and leave a useless log.
+        with self.path.open("r+b") as file:
             header = file.read(_HEADER_SIZE)
         if not header:
             raise self._unusable(f"it is empty: {_RESTORE}")
@@ -163,7 +164,7 @@ class DatabaseFile:
             found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise self._unusable(f"it is damaged ({found}): {_RESTORE}")
-        # A missing table and a file that may only be read are found out here, and not by the first caller.
+        # What is missing or cannot be written is found out here, and not by the first caller.
         for table in ("sessions", "contents", "labels", "messages", "turns", "removed"):
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
         connection.execute("BEGIN IMMEDIATE")
