@@ -330,7 +330,9 @@ def _details(code: str, packed: str | bytes) -> Details:
         if detail.Unpack(info) and info.domain == DOMAIN:
             reason, metadata = info.reason, dict(info.metadata)
         elif detail.Unpack(bad):
-            violations = {violation.field: violation.description for violation in bad.field_violations}
+            for violation in bad.field_violations:
+                others = violations.get(violation.field)
+                violations[violation.field] = f"{others}; {violation.description}" if others else violation.description
         elif detail.Unpack(retry):
             retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     return Details(code=code, reason=reason, metadata=metadata, violations=violations, retry_after=retry_after)

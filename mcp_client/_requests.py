@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json as jsonlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, TypedDict
 
-from google.protobuf import duration_pb2, json_format, struct_pb2
+from google.protobuf import duration_pb2, struct_pb2
 
 from contextprotocol.v1 import (
     chat_pb2,
@@ -39,6 +40,11 @@ Input = str | Message | Sequence[str | Message]
 Context = Mapping[str, "ContextEntry | str"]
 """Context entries by name; a text is one of the type ``text``."""
 Seconds = float | timedelta
+
+MAX_JSON_DEPTH: Final = 30
+"""Of lists and objects in one another. Protocol buffers end at a hundred messages, and each level is three of them."""
+MAX_JSON_INTEGER: Final = 2**53
+"""Numbers in JSON are doubles; above this they lose their last digits."""
 
 
 class TurnOptions(TypedDict, total=False):
@@ -118,7 +124,7 @@ def argument(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UnicodeError, ValueError, json_format.ParseError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{name}: {error}") from error
     except (TypeError, AttributeError) as error:
         raise TypeError(f"{name}: {error}") from error
@@ -186,8 +192,40 @@ def duration(name: str, value: Seconds) -> duration_pb2.Duration:
 
 def struct(name: str, value: Mapping[str, Any]) -> struct_pb2.Struct:
     """A JSON object."""
+    result = struct_pb2.Value()
     with argument(name):
-        return json_format.ParseDict(dict(value), struct_pb2.Struct())
+        _fill(result, dict(value), 1)
+    return result.struct_value
+
+
+def _fill(target: struct_pb2.Value, value: Any, depth: int) -> None:
+    """Put what JSON can say into ``target``, and nothing that would come back as something else."""
+    if depth > MAX_JSON_DEPTH:
+        raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} deep")
+    if value is None:
+        target.null_value = struct_pb2.NULL_VALUE
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, str):
+        target.string_value = value
+    elif isinstance(value, int | float):
+        if not math.isfinite(value):
+            raise ValueError(f"JSON has no number {value}")
+        if isinstance(value, int) and abs(value) > MAX_JSON_INTEGER:
+            raise ValueError(f"{value} has more digits than are kept of a number; send it as a text")
+        target.number_value = value
+    elif isinstance(value, Mapping):
+        target.struct_value.SetInParent()
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"JSON has no key {key!r}, only texts")
+            _fill(target.struct_value.fields[key], item, depth + 1)
+    elif isinstance(value, list | tuple):
+        target.list_value.SetInParent()
+        for item in value:
+            _fill(target.list_value.values.add(), item, depth + 1)
+    else:
+        raise TypeError(f"JSON cannot say {type(value).__name__}")
 
 
 def _context_entry(entry: ContextEntry | str) -> context_pb2.ContextEntry:
@@ -202,7 +240,7 @@ def _context_entry(entry: ContextEntry | str) -> context_pb2.ContextEntry:
         result.data.mime_type = entry.mime_type
         result.data.content = entry.data
     else:
-        json_format.ParseDict(entry.json, result.json)
+        _fill(result.json, entry.json, 1)
     return result
 
 

@@ -34,7 +34,7 @@ async def collected(items: AsyncIterator[Any]) -> list[Any]:
 
 async def test_a_new_session_has_what_it_was_given(client: MCPClient) -> None:
     """Every setting comes back as the value that was sent."""
-    context = {
+    context: dict[str, ContextEntry | str] = {
         "note": "remember",
         "order": ContextEntry(type="json", json={"id": 7, "items": ["tea", None, 1.5, True]}),
         "page": ContextEntry(type="document", data=b"# Title", mime_type="text/markdown", stored_only=True),
