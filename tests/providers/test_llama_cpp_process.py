@@ -247,6 +247,7 @@ async def test_a_bad_file_is_a_clear_error_and_can_be_mended(
         path.rmdir()
     path.unlink(missing_ok=True)
     path.symlink_to(model_file)
+    assert await state(provider) is ModelState.READY
     assert "Paris" in await text(provider)
     assert await state(provider) is ModelState.READY
 

@@ -203,8 +203,12 @@ class _Local:
             status = path.stat()
             version = (status.st_mtime_ns, status.st_size)
             if self._read is None or self._read[0] != version:
+                self._read = None
                 self._read = version, await asyncio.to_thread(gguf.read, path)
+                # What another file failed at says nothing of this one.
+                self.generating.failure = self.embedding.failure = ""
         except FileNotFoundError as error:
+            self._read = None
             raise LoadFailed(f"there is no model file {path}{self._hint()}") from error
         except OSError as error:
             raise LoadFailed(f"the model file {path} cannot be read: {error.strerror}") from error
