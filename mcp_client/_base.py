@@ -141,9 +141,9 @@ class Settings:
             # While an answer is awaited nothing is sent but pings; all of them count.
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
-            # A server that comes back is found again within a second or two, and not after gRPC's two minutes.
+            # A server that comes back is found again within a second or two, and not after gRPC's two minutes. (The
+            # option for the least is left alone: it is the time that one attempt may take.)
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2_000),
         )
 

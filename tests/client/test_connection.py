@@ -1,0 +1,225 @@
+"""Reaching a server, waiting for one, losing one, and leaving it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import grpc
+import msgspec
+import pytest
+
+from mcp_client import DeadlineExceeded, HealthStatus, MCPClient, RequestError, ServerUnavailable
+from mcp_server import config as settings
+from mcp_server.app import UnifiedMCPServer
+from mcp_server.interfaces import Finish
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from tests.client.conftest import Connect
+from tests.client.stand_in import StandIn
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address at which nobody listens, and nobody else can while the test runs."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+def server_at(address: str) -> UnifiedMCPServer:
+    """A server with the provider ``echo``."""
+    config = settings.testing_config(default_model="echo/echo")
+    config = msgspec.structs.replace(config, server=settings.ServerSettings(address=address, drain_timeout=5))
+    return UnifiedMCPServer(config, providers={"echo": EchoProvider()})
+
+
+async def test_nobody_there_is_said_at_once(nobody: str) -> None:
+    """With the address, and not at the deadline."""
+    begun = time.monotonic()
+    async with MCPClient(nobody) as client:
+        with pytest.raises(ServerUnavailable) as caught:
+            await client.list_models()
+        assert nobody in str(caught.value)
+        assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "")
+        with pytest.raises(ServerUnavailable):
+            async with client.stream_chat("Hi") as stream:
+                await stream.reply()
+    assert time.monotonic() - begun < 10
+
+
+async def test_a_server_that_never_answers_meets_the_deadline() -> None:
+    """The call's own, or the client's."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with MCPClient(address, timeout=0.2) as client:
+            begun = time.monotonic()
+            for act in (lambda: client.get_session("tour"), lambda: client.chat("Hi", timeout=0.2)):
+                with pytest.raises(DeadlineExceeded):
+                    await act()
+            assert time.monotonic() - begun < 10
+
+
+async def test_waiting_ends_when_a_server_serves(nobody: str) -> None:
+    """Also if it is started after the waiting began."""
+    async with MCPClient(nobody) as client:
+        waiting = asyncio.create_task(client.wait_until_ready(30))
+        done, _ = await asyncio.wait([waiting], timeout=0.5)
+        assert not done
+    with pytest.raises(ServerUnavailable):  # the client was closed meanwhile
+        await waiting
+
+    async with running() as first:
+        address = first.address
+    async with MCPClient(address) as client:
+        waiting = asyncio.create_task(client.wait_until_ready(30))
+        server = server_at(address)
+        await server.start()
+        try:
+            await waiting
+            assert await client.health() is HealthStatus.SERVING
+        finally:
+            await server.stop(grace=0)
+
+
+async def test_waiting_has_an_end(nobody: str) -> None:
+    """With nobody there, and with somebody who does not serve."""
+    async with MCPClient(nobody) as client:
+        with pytest.raises(DeadlineExceeded, match=nobody):
+            await client.wait_until_ready(0.3)
+    async with StandIn() as server:
+        server.serving = False
+        async with MCPClient(server.address) as client:
+            with pytest.raises(DeadlineExceeded):
+                await client.wait_until_ready(0.5)
+            assert 2 <= server.watches <= 8  # not in a hot loop
+
+            server.serving = True
+            await client.wait_until_ready(5)
+
+
+async def test_health_is_known_by_service_and_provider(client: MCPClient) -> None:
+    """And a name that is not known is the caller's error."""
+    assert await client.health() is HealthStatus.SERVING
+    assert await client.health("contextprotocol.v1.ChatService") is HealthStatus.SERVING
+    assert await client.health("providers/echo") is HealthStatus.SERVING
+    every = await client.list_health()
+    assert every["providers/echo"] is HealthStatus.SERVING
+    assert every.keys() >= {"", "contextprotocol.v1.SessionService"}
+    with pytest.raises(RequestError):
+        await client.health("no.such.Service")
+
+
+async def test_a_server_that_came_back_is_found_again() -> None:
+    """By the same client, without a word."""
+    async with running() as first, MCPClient(first.address) as client:
+        await client.list_models()
+        address = first.address
+        await first.stop(grace=0)
+        with pytest.raises(ServerUnavailable):
+            await client.list_models()
+        second = server_at(address)
+        await second.start()
+        try:
+            await client.wait_until_ready(10)
+            assert (await client.chat("Hello")).text == "Hello"
+        finally:
+            await second.stop(grace=0)
+
+
+async def test_closing_a_client_ends_its_calls(connect: Connect) -> None:
+    """Those who wait are told so, and are not mistaken for cancelled tasks."""
+    gate = Gate()
+    provider = ScriptedProvider([gate, Finish()])
+    client = await connect(provider)
+
+    async def read() -> None:
+        async with client.stream_chat("Hi") as stream:
+            await stream.reply()
+
+    tasks = [asyncio.create_task(client.chat("Hi")), asyncio.create_task(read())]
+    await gate.reached.wait()
+    while len(provider.requests) < 2:  # noqa: ASYNC110  # the provider tells of one
+        await asyncio.sleep(0.01)
+    await client.close()
+    for task in tasks:
+        with pytest.raises(ServerUnavailable, match="closed by this client"):
+            await task
+
+
+async def test_a_cancelled_call_is_cancelled(connect: Connect) -> None:
+    """Its task ends as asyncio has it, at once, and the model stops."""
+    gate = Gate()
+    provider = ScriptedProvider([gate, Finish()])
+    client = await connect(provider)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await client.chat("Hi")
+    task = asyncio.create_task(client.chat("Hi"))
+    await gate.reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(10):
+        await provider.stopped.wait()
+
+
+async def test_a_closed_client_stays_closed(client: MCPClient) -> None:
+    """Closing it again is no error; using it is."""
+    await client.close()
+    await client.close()
+    for call in (client.list_models(), client.chat("Hi"), client.wait_until_ready(1)):
+        with pytest.raises(RuntimeError, match="closed"):
+            await call
+    with pytest.raises(RuntimeError, match="closed"):
+        async with client.stream_chat("Hi"):
+            pass
+
+
+def test_a_client_can_be_made_outside_of_any_loop_and_stays_in_its_first() -> None:
+    """Another loop is said to be another, where gRPC would only hang."""
+    with StandIn.in_a_thread() as address:
+        client = MCPClient(address)
+        with asyncio.Runner() as first, asyncio.Runner() as second:
+            first.run(client.wait_until_ready(10))
+            with pytest.raises(RuntimeError, match="event loop"):
+                second.run(client.health())
+            first.run(client.close())
+
+
+async def test_metadata_goes_with_each_call() -> None:
+    """Streams, watches and retries of pages included."""
+    async with StandIn() as server:
+        async with MCPClient(server.address, metadata={"Authorization": "Bearer x", "x-team": "blue"}) as client:
+            await client.wait_until_ready(10)
+            await client.health()
+            async with client.stream_chat("Hi") as stream:
+                await stream.reply()
+        assert len(server.metadata) == 3
+        for sent in server.metadata:
+            assert (sent["authorization"], sent["x-team"]) == ("Bearer x", "blue")
+            assert sent["user-agent"].startswith("contextprotocol-python/")
+
+
+async def test_credentials_secure_the_connection() -> None:
+    """A server that takes no other is reached with them, and not without."""
+    async with StandIn(grpc.local_server_credentials()) as server:
+        client = MCPClient(server.address, credentials=grpc.local_channel_credentials())
+        async with client:
+            await client.wait_until_ready(10)
+            assert await client.health() is HealthStatus.SERVING
+
+
+def test_importing_the_client_loads_no_more_than_it_needs() -> None:
+    """Neither the server's libraries nor those of the command line."""
+    program = (
+        "import sys, mcp_client\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names))"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    unneeded = {"typer", "rich", "click", "msgspec", "mcp_server", "uvloop", "structlog", "prometheus_client"}
+    assert not unneeded & set(printed.split())
+    assert {"mcp_client", "grpc", "google"} <= set(printed.split())
