@@ -29,12 +29,16 @@ class StandIn:
     Args:
         credentials: of a secure port; ``None``: the port is not secure.
         events: of each chat; bytes are sent as they are.
+
+    Attributes:
+        failure: what each chat ends with after its events: a code, a message and the packed details, or ``None``.
     """
 
     def __init__(
         self, credentials: grpc.ServerCredentials | None = None, events: Sequence[turn_pb2.TurnEvent | bytes] = (OK,)
     ) -> None:
         self.events = events
+        self.failure: tuple[grpc.StatusCode, str, bytes] | None = None
         self.serving = True
         self.watches = 0
         self.metadata: list[dict[str, Any]] = []
@@ -115,6 +119,9 @@ class StandIn:
         self._note(context)
         for event in self.events:
             await context.write(event)
+        if self.failure is not None:
+            code, message, details = self.failure
+            await context.abort(code, message, (("grpc-status-details-bin", details),) if details else ())
 
 
 def _serialized(message: Any) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 
+import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 
 import mcp_client
 from contextprotocol.v1 import errors_pb2
@@ -16,12 +18,15 @@ from mcp_client import (
     MCPClient,
     MCPError,
     NotSupported,
+    RequestError,
     ServerUnavailable,
+    TryLater,
 )
 from mcp_client._errors import BY_REASON
 from mcp_server import errors as server_errors
 from mcp_server.testing import ScriptedProvider
 from tests.client.conftest import Connect
+from tests.client.stand_in import StandIn
 
 REASONS = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.DESCRIPTOR.values_by_name} - {
     "UNSPECIFIED"
@@ -127,7 +132,54 @@ async def test_an_error_survives_copying_and_pickling(client: MCPClient) -> None
         assert "config.temperature" in twin.violations
 
 
+def packed(reason: str, domain: str) -> bytes:
+    """Details with a reason."""
+    status = status_pb2.Status()
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata={"fact": "1"}))
+    return status.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, RequestError),
+        (grpc.StatusCode.NOT_FOUND, RequestError),
+        (grpc.StatusCode.FAILED_PRECONDITION, RequestError),
+        (grpc.StatusCode.UNIMPLEMENTED, NotSupported),
+        (grpc.StatusCode.UNAUTHENTICATED, mcp_client.BadCredentials),
+        (grpc.StatusCode.PERMISSION_DENIED, mcp_client.NotAllowed),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, TryLater),
+        (grpc.StatusCode.UNAVAILABLE, ServerUnavailable),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded),
+        (grpc.StatusCode.CANCELLED, TryLater),
+        (grpc.StatusCode.DATA_LOSS, InternalError),
+        (grpc.StatusCode.UNKNOWN, InternalError),
+    ],
+)
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        pytest.param(b"", "", id="none"),
+        pytest.param(b"\xff\xff", "", id="unreadable"),
+        pytest.param(packed("SESSION_NOT_FOUND", "example.com"), "", id="foreign"),
+        pytest.param(packed("NEWER_THAN_US", "contextprotocol"), "NEWER_THAN_US", id="newer"),
+    ],
+)
+async def test_a_reason_that_is_not_known_goes_by_the_code(
+    code: grpc.StatusCode, kind: type[MCPError], details: bytes, reason: str
+) -> None:
+    """As from a proxy, or from a newer server."""
+    async with StandIn(events=()) as server, MCPClient(server.address) as client:
+        server.failure = (code, "from afar", details)
+        with pytest.raises(MCPError) as caught:
+            async with client.stream_chat("Hi") as stream:
+                await stream.reply()
+    assert type(caught.value) is kind
+    assert (caught.value.code, caught.value.reason) == (code.name, reason)
+    assert caught.value.metadata == ({"fact": "1"} if reason else {})
+
+
 def test_errors_of_the_connection_are_worth_another_try() -> None:
     """They belong to the branch that says so."""
-    assert issubclass(ServerUnavailable, mcp_client.TryLater)
-    assert issubclass(DeadlineExceeded, mcp_client.TryLater)
+    assert issubclass(ServerUnavailable, TryLater)
+    assert issubclass(DeadlineExceeded, TryLater)
