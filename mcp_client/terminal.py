@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from typing import Any
+import sys
+from collections.abc import Iterator
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
+from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
-from mcp_client import MCPClient, MCPError, Session, TurnOptions
+from mcp_client import FinishReason, MCPClient, MCPError, Session, TurnOptions
 from mcp_client.cli import open_session
 
 HELP = """\
@@ -34,9 +36,14 @@ def converse(server: str, *, session: str | None, system: str, options: TurnOpti
         conversation = Conversation(MCPClient(server), Console(highlight=False), options)
         try:
             runner.run(conversation.open(session, system))
-            while (line := conversation.ask()) is not None:
-                with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                try:
+                    line = conversation.ask()
+                    if line is None:
+                        break
                     runner.run(conversation.take(line))
+                except KeyboardInterrupt:
+                    continue
         finally:
             runner.run(conversation.close())
 
@@ -55,9 +62,9 @@ class Conversation:
         """Begin, or go on with a session, and say which."""
         self._system = system
         self._session = await open_session(self._client, session, system)
-        model = self._options.get("model") or self._session.default_model or "the server's default model"
-        remembered = f", {self._session.message_count} messages so far" if self._session.message_count else ""
-        self._say(f"session [b]{self._session.id}[/b]{remembered} · {model} · /help")
+        count = self._session.message_count
+        remembered = f" ({count} message{'s' * (count != 1)} so far)" if count else ""
+        self._say(f"session {self._session.id}{remembered} · {await self._model()} · /help\n")
 
     def ask(self) -> str | None:
         """The next line of the person; ``None`` when they leave. Ctrl-C clears a line, and a second one leaves."""
@@ -98,7 +105,7 @@ class Conversation:
             else:
                 await self._answer(line)
         except (MCPError, ValueError) as error:
-            self._console.print(Text(str(error), style="red"))
+            self._console.print(Text(str(error), style="red"), end="\n\n")
 
     async def close(self) -> None:
         """Leave the server."""
@@ -109,44 +116,83 @@ class Conversation:
         assert self._session is not None
         return self._session.id
 
+    async def _model(self) -> str:
+        """What the next answer comes from."""
+        assert self._session is not None
+        chosen = self._options.get("model") or self._session.default_model
+        if chosen:
+            return (await self._client.get_model(chosen)).name
+        return next((model.name for model in await self._client.list_models() if model.is_default), "no default model")
+
     async def _choose_model(self, name: str) -> None:
         if name:
             model = await self._client.get_model(name)
             self._options["model"] = model.name
             self._say(f"{model.name} answers from now on")
             return
+        current = await self._model()
         for model in await self._client.list_models():
-            mark = "→" if self._options.get("model") == model.name else " "
+            mark = "→" if model.name == current else " "
             self._say(f"{mark} {model.name} ({model.state})")
 
     async def _answer(self, text: str) -> None:
         """Stream the answer as it comes; at its end it stands there whole, and can be scrolled back to."""
-        answer: list[str] = []
-        note: Any = None
+        stream = self._client.stream_chat(text, session=self._session_id, **self._options)
+        waiting = Spinner("dots", Text("…", style="dim"))
         live = Live(
-            Spinner("dots", Text("…", style="dim")),
+            get_renderable=lambda: _Tail(stream.text) if stream.text else waiting,
             console=self._console,
             refresh_per_second=REFRESH_PER_SECOND,
             transient=True,
-            vertical_overflow="ellipsis",
+            vertical_overflow="visible",
         )
+        note = None
         try:
-            with live:
-                async with self._client.stream_chat(text, session=self._session_id, **self._options) as stream:
-                    async for token in stream:
-                        answer.append(token)
-                        live.update(Markdown("".join(answer)))
+            with _keys_kept(), live:
+                async with stream:
                     reply = await stream.reply()
-                    seconds = f"{reply.duration:.1f} s"
-                    note = Text(f"{stream.model} · {reply.usage.output_tokens} tokens · {seconds}", style="dim")
+            took = f"{reply.usage.output_tokens} tokens · {reply.duration:.1f} s"
+            cut = " · cut off at its limit" if reply.finish_reason is FinishReason.LENGTH else ""
+            note = Text(f"{stream.model} · {took}{cut}", style="dim")
         except asyncio.CancelledError:
             note = Text("stopped", style="yellow")
             raise
         finally:
-            self._console.print(Markdown("".join(answer)))
+            if stream.text:
+                self._console.print(Markdown(stream.text))
             if note is not None:
-                self._console.print(note)
-                self._console.print()
+                self._console.print(note, end="\n\n")
 
     def _say(self, text: str, *, style: str = "dim") -> None:
-        self._console.print(text, style=style)
+        self._console.print(Text(text, style=style))
+
+
+class _Tail:
+    """The end of an answer that grows: as many of its last lines as the screen has."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = console.render_lines(Markdown(self._text), options, pad=False)
+        for line in lines[1 - console.height :]:
+            yield from line
+            yield Segment.line()
+
+
+@contextlib.contextmanager
+def _keys_kept() -> Iterator[None]:
+    """Keys that are pressed meanwhile wait for the next prompt; shown at once, they would tear the picture."""
+    try:
+        import termios
+    except ImportError:  # not a POSIX terminal
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    silent = before.copy()
+    silent[3] &= ~termios.ECHO
+    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

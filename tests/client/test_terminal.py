@@ -1,0 +1,220 @@
+"""A conversation in a terminal, as a person sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from rich.console import Console
+
+from mcp_client import MCPClient, TurnOptions
+from mcp_client.terminal import Conversation
+from mcp_server.interfaces import Finish
+from mcp_server.testing import Gate, ScriptedProvider, running
+
+pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+
+CONTROL_C, CONTROL_D = "\x03", "\x04"
+CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|[\001\002\r]")
+"""What moves and colours."""
+START = """
+import fcntl, termios
+from mcp_client.cli import main
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+main()
+"""
+"""The program, on a terminal that is made its own, so that Ctrl-C reaches it."""
+
+
+class Screen:
+    """The terminal of a person: what is typed into it, and what has come out of it."""
+
+    def __init__(self, terminal: int, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self._terminal = terminal
+        self._shown = ""
+        self._more = asyncio.Event()
+        asyncio.get_running_loop().add_reader(terminal, self._read)
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._terminal, keys.encode())
+
+    async def shows(self, text: str) -> str:
+        """Wait for a text to come after all that was waited for before; return what came, to its end."""
+        async with asyncio.timeout(30):
+            while text not in (plain := CODES.sub("", self._shown)):
+                self._more.clear()
+                await self._more.wait()
+        before, _, after = plain.partition(text)
+        self._shown = after
+        return before + text
+
+    async def ends(self) -> int:
+        """The exit status of the program, once it has ended."""
+        async with asyncio.timeout(30):
+            return await self.process.wait()
+
+    def close(self) -> None:
+        """Switch it off."""
+        asyncio.get_running_loop().remove_reader(self._terminal)
+        os.close(self._terminal)
+
+    def _read(self) -> None:
+        try:
+            self._shown += os.read(self._terminal, 65_536).decode(errors="replace")
+        except OSError:  # the program has ended: this is how Linux says so
+            asyncio.get_running_loop().remove_reader(self._terminal)
+        self._more.set()
+
+
+@asynccontextmanager
+async def talking(address: str, *arguments: str) -> AsyncIterator[Screen]:
+    """``mcp-client chat`` on a terminal of its own, which is also what Ctrl-C is for."""
+    terminal, end = pty.openpty()
+    variables = {"CONTEXTPROTOCOL_ADDRESS": address, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", "PYTHONUTF8": "1"}
+    process = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-c",
+            START,
+        ),
+        *("chat", *arguments),
+        stdin=end,
+        stdout=end,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **variables},
+        start_new_session=True,
+    )
+    os.close(end)
+    screen = Screen(terminal, process)
+    try:
+        yield screen
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        screen.close()
+
+
+async def test_a_conversation_of_two_turns() -> None:
+    """The second is asked with the first; /quit leaves in peace."""
+    provider = ScriptedProvider.saying("Noted, **Ada**.", "You are Ada.")
+    async with (
+        running(providers={"scripted": provider}) as server,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        assert "session tour · scripted/scripted" in await screen.shows("> ")
+        screen.type("I am Ada.\n")
+        assert "Noted, Ada." in await screen.shows("tokens")
+        await screen.shows("> ")
+        screen.type("Who am I?\n")
+        await screen.shows("You are Ada.")
+        await screen.shows("> ")
+        screen.type("/quit\n")
+        assert await screen.ends() == 0
+    assert [message.text for message in provider.requests[1].messages] == ["I am Ada.", "Noted, **Ada**.", "Who am I?"]
+
+
+async def test_control_c_stops_the_answer_and_not_the_program() -> None:
+    """What was there of it stays on the screen, and the conversation goes on without it."""
+    provider = ScriptedProvider(["It was a dark and", Gate(), " stormy night", Finish()], ["Hello.", Finish()])
+    async with (
+        running(providers={"scripted": provider}) as server,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        await screen.shows("> ")
+        screen.type("Tell me a story.\n")
+        await screen.shows("It was a dark and")
+        screen.type(CONTROL_C)
+        await screen.shows("stopped")
+        await asyncio.wait_for(provider.stopped.wait(), 10)
+        await screen.shows("> ")
+        screen.type("Hi\n")
+        await screen.shows("Hello.")
+        await screen.shows("> ")
+        screen.type(CONTROL_D)
+        assert await screen.ends() == 0
+    assert [message.text for message in provider.requests[1].messages] == ["Hi"]
+
+
+async def test_commands_and_what_goes_wrong_leave_the_conversation_as_it_is() -> None:
+    """What is typed is never taken for markup, and an error is a line."""
+    async with (
+        running(providers={"scripted": ScriptedProvider.saying("Hello.")}) as server,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        await screen.shows("> ")
+        for typed, answered in {
+            "/help": "/quit",
+            "/[b]nosuch[/i]": "there is no /[b]nosuch[/i]",
+            "/model": "→ scripted/scripted (ready)",
+            "/model nosuch/model": "nosuch/model",
+            "/model scripted/scripted": "answers from now on",
+            "/session Bad Name": "is no name of a session",
+            "/session other": "session other · scripted/scripted",
+            "/new": "session s",
+            "/session tour": "session tour",
+            "Hi": "Hello.",
+        }.items():
+            screen.type(f"{typed}\n")
+            await screen.shows(typed)
+            await screen.shows(answered)
+            await screen.shows("> ")
+        screen.type("/session\n")
+        await screen.shows("session tour (2 messages so far)")
+        await screen.shows("> ")
+        screen.type("/quit\n")
+        assert await screen.ends() == 0
+
+
+def test_a_second_control_c_at_the_prompt_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first clears the line and says how to leave; what is said in between starts anew."""
+    pressed: list[str | type[BaseException]] = [KeyboardInterrupt, "  ", " Hi ", KeyboardInterrupt, KeyboardInterrupt]
+
+    def read(prompt: str) -> str:
+        key = pressed.pop(0)
+        if isinstance(key, str):
+            return key
+        raise key
+
+    monkeypatch.setattr("builtins.input", read)
+    console = Console(file=io.StringIO())
+    conversation = Conversation(MCPClient(), console, TurnOptions())
+    with console.capture() as said:
+        assert conversation.ask() == "Hi"
+        assert conversation.ask() is None
+    assert pressed == []
+    assert said.get().count("once more, or Ctrl-D, to leave") == 2
+
+
+async def test_an_answer_longer_than_the_screen_is_followed_and_kept() -> None:
+    """Its end is seen while it comes, and all of it stands there at the end."""
+    gate = Gate()
+    lines = [f"line {number}\n\n" for number in range(40)]
+    provider = ScriptedProvider([*lines[:30], gate, *lines[30:], Finish()])
+    async with (
+        running(providers={"scripted": provider}) as server,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        await screen.shows("> ")
+        screen.type("Count.\n")
+        await screen.shows("line 29")
+        gate.open()
+        whole = await screen.shows("tokens")
+        *_, last = re.split(r"line 0\b", whole)
+        assert [int(number) for number in re.findall(r"line (\d+)", last)] == list(range(1, 40))
+
+
+async def test_no_server_is_one_line_in_a_terminal_too() -> None:
+    """And no conversation with nobody."""
+    async with talking("127.0.0.1:1") as screen:
+        assert "mcp-client: " in await screen.shows("mcp-server serve")
+        assert await screen.ends() == 1
