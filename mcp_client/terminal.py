@@ -159,12 +159,22 @@ class Conversation:
             raise
         finally:
             if stream.text:
-                self._console.print(Markdown(stream.text))
+                self._console.print(_formatted(stream.text))
             if note is not None:
                 self._console.print(note, end="\n\n")
 
     def _say(self, text: str, *, style: str = "dim") -> None:
         self._console.print(Text(text, style=style))
+
+
+def _formatted(answer: str) -> Markdown:
+    """Markdown, with the lines as the model broke them: of a poem, an address, code without a fence."""
+    formatted = Markdown(answer)
+    for token in formatted.parsed:
+        for child in token.children or ():
+            if child.type == "softbreak":
+                child.type = "hardbreak"
+    return formatted
 
 
 class _Tail:
@@ -174,7 +184,7 @@ class _Tail:
         self._text = text
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(Markdown(self._text), options, pad=False)
+        lines = console.render_lines(_formatted(self._text), options, pad=False)
         for line in lines[1 - console.height :]:
             yield from line
             yield Segment.line()

@@ -213,6 +213,23 @@ async def test_an_answer_longer_than_the_screen_is_followed_and_kept() -> None:
         assert [int(number) for number in re.findall(r"line (\d+)", last)] == list(range(1, 40))
 
 
+async def test_an_answer_is_shown_as_markdown_with_its_lines_kept() -> None:
+    """Marks become what they mean, and a poem stays a poem."""
+    provider = ScriptedProvider.saying("# Roses\n\n**red**\nviolets\n\n- one\n- two\n")
+    async with (
+        running(providers={"scripted": provider}) as server,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        await screen.shows("> ")
+        screen.type("A poem, please.\n")
+        await screen.shows("A poem, please.\n")
+        shown = await screen.shows("tokens")
+        assert re.search(r"Roses.*\n\s*red *\nviolets *\n\s*• one *\n\s*• two *\n", shown), shown
+        assert not {"#", "*", "-"} & set(shown)
+        screen.type("/quit\n")
+        assert await screen.ends() == 0
+
+
 async def test_no_server_is_one_line_in_a_terminal_too() -> None:
     """And no conversation with nobody."""
     async with talking("127.0.0.1:1") as screen:
