@@ -255,13 +255,13 @@ def _progress(source: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(source, total=None, start=False)
+        task = bar.add_task(source, total=None, start=False, visible=False)  # what is there already shows no bar
 
         def show(what: str, done: int, total: int) -> None:
             description = f"{source}: {what}"
             if bar.tasks[0].description != description:
                 bar.reset(task, description=description)
-            bar.update(task, completed=done, total=total or None)
+            bar.update(task, completed=done, total=total or None, visible=True)
 
         yield show
 
