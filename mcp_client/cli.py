@@ -96,6 +96,8 @@ def chat(
             converse(server, session=session, system=system, options=options)
         return
     text = prompt if prompt is not None else _standard_input()
+    if not text.strip():
+        _fail("the prompt is empty: say something", MISUSED)  # and no session is begun in vain
 
     async def answer(client: MCPClient) -> None:
         opened = await open_session(client, session, system)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-PACKAGES = ROOT / "requirements" / "lock.txt"
-GENERATOR = ROOT / "requirements" / "generator.txt"
+PACKAGES = ROOT / "scripts" / "requirements" / "lock.txt"
+GENERATOR = ROOT / "scripts" / "requirements" / "generator.txt"
 BASE = f"{sys.version} {sys.base_prefix} {ROOT}\n"
 """What a virtual environment cannot outlive: its Python, and the place where it was made."""
 

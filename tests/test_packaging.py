@@ -69,7 +69,7 @@ def test_the_wheel_works_alone_and_beside_mcp(wheel: Path, tmp_path: Path) -> No
     run(sys.executable, "-m", "venv", tmp_path / "venv", folder=tmp_path)
     programs = tmp_path / "venv" / "bin"
     pip = (programs / "pip", "--disable-pip-version-check", "install", "--only-binary", ":all:")
-    pins = ROOT / "requirements" / "packaging.txt"
+    pins = ROOT / "scripts" / "requirements" / "packaging.txt"
 
     run(*pip, "--constraint", pins, wheel, "mcp", folder=tmp_path)
     run(programs / "python", "-c", CONTRACT_AND_CLIENT, folder=tmp_path)

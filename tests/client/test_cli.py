@@ -119,6 +119,13 @@ async def test_a_prompt_comes_from_a_pipe(server: UnifiedMCPServer) -> None:
     assert [json.loads(line)[:2] for line in ran.out.splitlines()] == [[1, 1], [0, 1]]
 
 
+async def test_an_empty_prompt_begins_nothing(server: UnifiedMCPServer) -> None:
+    """No session is left behind, whether the prompt was typed or came from a pipe."""
+    for ran in (await mcp_client(server, "chat", " "), await mcp_client(server, "chat", stdin=b"\n")):
+        assert (ran.status, ran.out, ran.err) == (2, "", "mcp-client: the prompt is empty: say something\n")
+    assert (await mcp_client(server, "sessions", "list", "--json")).out == "[]\n"
+
+
 async def test_input_that_is_no_text_is_refused(server: UnifiedMCPServer) -> None:
     """From a pipe and as an argument, before anything is sent."""
     for ran in (
