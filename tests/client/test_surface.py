@@ -1,0 +1,46 @@
+"""What ``import mcp_client`` promises."""
+
+from __future__ import annotations
+
+import inspect
+
+import mcp_client
+from contextprotocol.v1 import errors_pb2
+from mcp_server.rpc.status import CODES
+
+
+def test_every_public_name_is_there_once_and_in_order() -> None:
+    """So that what a user may rely on is seen at a glance."""
+    assert mcp_client.__all__ == sorted(set(mcp_client.__all__))
+    imported = {
+        name for name, value in vars(mcp_client).items() if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert imported == set(mcp_client.__all__)
+
+
+def test_every_public_name_says_what_it_is() -> None:
+    """Classes and their public methods, in words of their own."""
+    for name in mcp_client.__all__:
+        value = getattr(mcp_client, name)
+        if not inspect.isclass(value):
+            continue
+        assert inspect.cleandoc(value.__doc__ or "").strip(), name
+        assert not (value.__doc__ or "").startswith(f"{name}("), f"{name} has only what dataclass wrote"
+        for method, function in vars(value).items():
+            if inspect.isfunction(function) and not method.startswith("_"):
+                assert function.__doc__, f"{name}.{method}"
+
+
+def test_no_protobuf_shows_in_a_signature() -> None:
+    """Arguments and results are plain Python."""
+    for name, function in inspect.getmembers(mcp_client.MCPClient, inspect.isfunction):
+        if not name.startswith("_"):
+            assert "pb2" not in str(inspect.signature(function)), name
+
+
+def test_client_and_server_know_every_reason_of_the_contract() -> None:
+    """One status for each at the server, which is the one that the contract names."""
+    reasons = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.DESCRIPTOR.values_by_name} - {
+        "UNSPECIFIED"
+    }
+    assert CODES.keys() == reasons
