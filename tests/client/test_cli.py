@@ -255,7 +255,8 @@ async def test_bad_values_are_a_status_of_their_own(server: UnifiedMCPServer) ->
     for arguments, named in {
         ("chat", "Hi", "--temperature", "9"): "temperature",
         ("chat", "Hi", "--session", "No Such Name"): "name",
-        ("chat", ""): "messages",
+        ("chat", " "): "prompt is empty",
+        ("complete", ""): "prompt",
         ("sessions", "list", "--label", "blue"): "--label",
         ("sessions", "create", "--ttl", "nan"): "ttl",
         ("models", "--server", ""): "address",
