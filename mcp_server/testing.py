@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from mcp_server.errors import MCPError
+from mcp_server.errors import MCPError, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Provider, ProviderEvent
 from mcp_server.messages import (
     Capabilities,
@@ -71,7 +71,13 @@ class EchoProvider:
         return sum(len(message.text.split()) for message in request.messages)
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
-        """How often each letter occurs in each text."""
+        """How often each letter occurs in each text.
+
+        Raises:
+            UnsupportedByModel: other ``dimensions`` are asked for than it has.
+        """
+        if request.dimensions not in (None, 26):
+            raise UnsupportedByModel("the model echo makes vectors of 26 numbers, and cannot shorten them")
         vectors = [[float(text.lower().count(chr(97 + index))) for index in range(26)] for text in request.inputs]
         tokens = sum(len(text.split()) for text in request.inputs)
         return Embeddings(vectors=tuple(vectors), usage=Usage(input_tokens=tokens, source=UsageSource.REPORTED))

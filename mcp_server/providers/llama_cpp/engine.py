@@ -13,8 +13,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from mcp_server.providers.llama_cpp.connection import Connection
+
+log = structlog.get_logger("contextprotocol.providers")
 
 WORKER = Path(__file__).with_name("worker.py")
 READY = b"ready\n"
@@ -155,7 +158,9 @@ class Engine:
         code = await self._process.wait()
         await self._listening
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-        raise LoadFailed("; ".join([f"llama.cpp {ended}", *self._said]))
+        # What it wrote is for the operator: it can name files and lines of code, which are no business of a caller's.
+        log.error("model process ended while loading", file=str(self.settings.path), said=list(self._said))
+        raise LoadFailed(f"llama.cpp {ended}; the server's log says more")
 
     async def _listen(self) -> None:
         """Keep what it writes off the server's own output, and the end of it to look at."""
