@@ -18,8 +18,11 @@ SECOND = 1_000_000_000
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The base of every value: frozen, keyword-only, and stored without its defaults."""
+class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The base of every value: frozen, keyword-only, and stored without its defaults.
+
+    A value never refers back to what holds it, so the collector of garbage need not look at any.
+    """
 
 
 # -- what a message is made of ----------------------------------------------------------------------------------------
