@@ -20,6 +20,8 @@ from contextprotocol.v1 import (
     model_pb2,
     session_pb2,
 )
+from mcp_server.testing import Gate, ScriptedProvider
+from tests.conftest import Serve
 from tests.wire import Refused, Wire, text_of, user
 
 Message = message_pb2.Message
@@ -244,11 +246,15 @@ async def test_fields_of_a_newer_contract_are_passed_over(wire: Wire) -> None:
     assert text_of(response.completed.message) == "hi"
 
 
-async def test_a_deadline_of_the_caller_ends_the_call(wire: Wire) -> None:
-    """An answer that is asked for too soon does not come, and the server goes on."""
+async def test_a_deadline_of_the_caller_ends_the_call(serve: Serve) -> None:
+    """Its turn is stopped with it, and the server goes on."""
+    provider = ScriptedProvider([Gate()])
+    wire = await serve(providers={"scripted": provider})
     with Refused() as refused:
-        await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("hi")]), timeout=0)
+        await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("hi")]), timeout=0.05)
     assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    await wire.server.idle()
+    assert provider.active == 0
     await wire.create()
 
 
