@@ -1,7 +1,6 @@
 """Make `.venv` hold the pinned packages and this project; do nothing if it does already.
 
-With the argument `generator` also make `.venv/generator` hold what generates code. Runs on the Python that the virtual
-environment is made of, with nothing but the standard library.
+Runs on the Python that the virtual environment is made of, with nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -13,25 +12,18 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PACKAGES = ROOT / "scripts" / "requirements" / "lock.txt"
-GENERATOR = ROOT / "scripts" / "requirements" / "generator.txt"
 BASE = f"{sys.version} {sys.base_prefix} {ROOT}\n"
 """What a virtual environment cannot outlive: its Python, and the place where it was made."""
 
 
 def main() -> None:
-    _ready(VENV / "stamp", BASE + _digest(PACKAGES, ROOT / "pyproject.toml"), _install)
-    if "generator" in sys.argv[1:]:
-        _ready(VENV / "generator" / "stamp", _digest(GENERATOR), _install_generator)
-
-
-def _ready(stamp: Path, wanted: str, install: Callable[[], None]) -> None:
-    """Install, unless the stamp says that it is done; one process at a time."""
+    stamp = VENV / "stamp"
+    wanted = BASE + hashlib.sha256(PACKAGES.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
     if _read(stamp) == wanted:
         return
     with (ROOT / ".venv.lock").open("w") as lock:  # held until this process ends, however it ends
@@ -41,24 +33,18 @@ def _ready(stamp: Path, wanted: str, install: Callable[[], None]) -> None:
             _say("Waiting for another script that is setting up ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         if _read(stamp) != wanted:
-            install()
+            _install(stamp)
             stamp.write_text(wanted)
 
 
-def _install() -> None:
-    if not _read(VENV / "stamp").startswith(BASE):
+def _install(stamp: Path) -> None:
+    if not _read(stamp).startswith(BASE):
         _create()
     # Interrupted from here on, it has no stamp, and is made anew: pip does not notice a package that is there by half.
-    (VENV / "stamp").unlink(missing_ok=True)
+    stamp.unlink(missing_ok=True)
     _say("Installing the pinned packages ...")
     _pip_install("--require-hashes", "-r", str(PACKAGES))
     _pip_install("--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT))
-
-
-def _install_generator() -> None:
-    _say("Installing the code generator ...")
-    target = ("--upgrade", "--target", str(VENV / "generator"))
-    _pip_install("--require-hashes", "--no-deps", *target, "-r", str(GENERATOR))
 
 
 def _create() -> None:
@@ -108,10 +94,6 @@ def _say(text: str) -> None:
 
 def _read(stamp: Path) -> str:
     return stamp.read_text() if stamp.is_file() else ""
-
-
-def _digest(*files: Path) -> str:
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 if __name__ == "__main__":

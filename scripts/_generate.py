@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from google.protobuf import descriptor_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-GENERATOR = ROOT / ".venv" / "generator"
 
 OUTPUTS = ("protos/gen", "docs/api_reference.md", "docs/config.md")
 """What this program owns, relative to the checkout: a file, or a folder with all that is in it."""
@@ -54,10 +52,7 @@ def _descriptors(sources: list[str]) -> descriptor_pb2.FileDescriptorSet:
 
 
 def _protoc(*arguments: str) -> None:
-    # The generator is older than the libraries beside it, on purpose: its output runs on every protobuf from its own
-    # version on. So it lives in a folder of its own.
-    environment = os.environ | {"PYTHONPATH": str(GENERATOR)}
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *arguments], check=True, env=environment)
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *arguments], check=True)
 
 
 def differences(target: Path) -> Iterator[str]:

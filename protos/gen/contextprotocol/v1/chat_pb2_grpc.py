@@ -6,7 +6,7 @@ import warnings
 from contextprotocol.v1 import chat_pb2 as contextprotocol_dot_v1_dot_chat__pb2
 from contextprotocol.v1 import turn_pb2 as contextprotocol_dot_v1_dot_turn__pb2
 
-GRPC_GENERATED_VERSION = '1.80.1'
+GRPC_GENERATED_VERSION = '1.85.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class ChatServiceStub(object):
+class ChatServiceStub:
     """Talks to a model, with a session's memory or without.
 
     Both methods can end with: INVALID_ARGUMENT (INVALID_ARGUMENT, CONTEXT_TOO_LONG, UNSUPPORTED_BY_MODEL,
@@ -55,7 +55,7 @@ class ChatServiceStub(object):
                 _registered_method=True)
 
 
-class ChatServiceServicer(object):
+class ChatServiceServicer:
     """Talks to a model, with a session's memory or without.
 
     Both methods can end with: INVALID_ARGUMENT (INVALID_ARGUMENT, CONTEXT_TOO_LONG, UNSUPPORTED_BY_MODEL,
@@ -101,7 +101,7 @@ def add_ChatServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ChatService(object):
+class ChatService:
     """Talks to a model, with a session's memory or without.
 
     Both methods can end with: INVALID_ARGUMENT (INVALID_ARGUMENT, CONTEXT_TOO_LONG, UNSUPPORTED_BY_MODEL,

@@ -41,7 +41,7 @@ class CompleteRequest(_message.Message):
     on_disconnect: _generation_pb2.OnDisconnect
     timeout: _duration_pb2.Duration
     provider_options: _struct_pb2.Struct
-    def __init__(self, session: _Optional[str] = ..., prompt: _Optional[str] = ..., suffix: _Optional[str] = ..., model: _Optional[str] = ..., config: _Optional[_Union[_generation_pb2.GenerationConfig, _Mapping]] = ..., include_context: bool = ..., save_as: _Optional[str] = ..., request_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., etag: _Optional[str] = ..., if_busy: _Optional[_Union[_generation_pb2.IfBusy, str]] = ..., on_disconnect: _Optional[_Union[_generation_pb2.OnDisconnect, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., provider_options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    def __init__(self, session: _Optional[str] = ..., prompt: _Optional[str] = ..., suffix: _Optional[str] = ..., model: _Optional[str] = ..., config: _Optional[_Union[_generation_pb2.GenerationConfig, _Mapping]] = ..., include_context: _Optional[bool] = ..., save_as: _Optional[str] = ..., request_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., etag: _Optional[str] = ..., if_busy: _Optional[_Union[_generation_pb2.IfBusy, str]] = ..., on_disconnect: _Optional[_Union[_generation_pb2.OnDisconnect, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., provider_options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class CompleteResponse(_message.Message):
     __slots__ = ("turn", "completed")

@@ -6,7 +6,7 @@ import warnings
 from contextprotocol.v1 import completion_pb2 as contextprotocol_dot_v1_dot_completion__pb2
 from contextprotocol.v1 import turn_pb2 as contextprotocol_dot_v1_dot_turn__pb2
 
-GRPC_GENERATED_VERSION = '1.80.1'
+GRPC_GENERATED_VERSION = '1.85.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class CompletionServiceStub(object):
+class CompletionServiceStub:
     """Goes on from a raw prompt: no roles, no template, no history. The errors are those of ChatService.
     """
 
@@ -48,7 +48,7 @@ class CompletionServiceStub(object):
                 _registered_method=True)
 
 
-class CompletionServiceServicer(object):
+class CompletionServiceServicer:
     """Goes on from a raw prompt: no roles, no template, no history. The errors are those of ChatService.
     """
 
@@ -87,7 +87,7 @@ def add_CompletionServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class CompletionService(object):
+class CompletionService:
     """Goes on from a raw prompt: no roles, no template, no history. The errors are those of ChatService.
     """
 

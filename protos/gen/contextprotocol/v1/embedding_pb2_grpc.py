@@ -5,7 +5,7 @@ import warnings
 
 from contextprotocol.v1 import embedding_pb2 as contextprotocol_dot_v1_dot_embedding__pb2
 
-GRPC_GENERATED_VERSION = '1.80.1'
+GRPC_GENERATED_VERSION = '1.85.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class EmbeddingServiceStub(object):
+class EmbeddingServiceStub:
     """Turns texts into vectors.
     """
 
@@ -42,7 +42,7 @@ class EmbeddingServiceStub(object):
                 _registered_method=True)
 
 
-class EmbeddingServiceServicer(object):
+class EmbeddingServiceServicer:
     """Turns texts into vectors.
     """
 
@@ -72,7 +72,7 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class EmbeddingService(object):
+class EmbeddingService:
     """Turns texts into vectors.
     """
 

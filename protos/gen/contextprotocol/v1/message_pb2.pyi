@@ -104,7 +104,7 @@ class ToolResult(_message.Message):
     tool_call_id: str
     parts: _containers.RepeatedCompositeFieldContainer[Part]
     is_error: bool
-    def __init__(self, tool_call_id: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., is_error: bool = ...) -> None: ...
+    def __init__(self, tool_call_id: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., is_error: _Optional[bool] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "source")

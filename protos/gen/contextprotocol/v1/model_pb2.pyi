@@ -39,7 +39,7 @@ class Model(_message.Message):
     state: Model.State
     state_reason: str
     is_default: bool
-    def __init__(self, name: _Optional[str] = ..., provider: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., capabilities: _Optional[_Union[ModelCapabilities, _Mapping]] = ..., context_window: _Optional[int] = ..., max_batch: _Optional[int] = ..., embedding_dimensions: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_reason: _Optional[str] = ..., is_default: bool = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., provider: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., capabilities: _Optional[_Union[ModelCapabilities, _Mapping]] = ..., context_window: _Optional[int] = ..., max_batch: _Optional[int] = ..., embedding_dimensions: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., state_reason: _Optional[str] = ..., is_default: _Optional[bool] = ...) -> None: ...
 
 class ModelCapabilities(_message.Message):
     __slots__ = ("chat", "completion", "embedding", "tools", "images", "json_schema", "prefill")
@@ -57,7 +57,7 @@ class ModelCapabilities(_message.Message):
     images: bool
     json_schema: bool
     prefill: bool
-    def __init__(self, chat: bool = ..., completion: bool = ..., embedding: bool = ..., tools: bool = ..., images: bool = ..., json_schema: bool = ..., prefill: bool = ...) -> None: ...
+    def __init__(self, chat: _Optional[bool] = ..., completion: _Optional[bool] = ..., embedding: _Optional[bool] = ..., tools: _Optional[bool] = ..., images: _Optional[bool] = ..., json_schema: _Optional[bool] = ..., prefill: _Optional[bool] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

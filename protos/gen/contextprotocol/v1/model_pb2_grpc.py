@@ -5,7 +5,7 @@ import warnings
 
 from contextprotocol.v1 import model_pb2 as contextprotocol_dot_v1_dot_model__pb2
 
-GRPC_GENERATED_VERSION = '1.80.1'
+GRPC_GENERATED_VERSION = '1.85.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ModelServiceStub(object):
+class ModelServiceStub:
     """Says what this server can answer with.
     """
 
@@ -47,7 +47,7 @@ class ModelServiceStub(object):
                 _registered_method=True)
 
 
-class ModelServiceServicer(object):
+class ModelServiceServicer:
     """Says what this server can answer with.
     """
 
@@ -88,7 +88,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ModelService(object):
+class ModelService:
     """Says what this server can answer with.
     """
 

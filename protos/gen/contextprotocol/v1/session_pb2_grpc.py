@@ -6,7 +6,7 @@ import warnings
 from contextprotocol.v1 import session_pb2 as contextprotocol_dot_v1_dot_session__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
-GRPC_GENERATED_VERSION = '1.80.1'
+GRPC_GENERATED_VERSION = '1.85.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class SessionServiceStub(object):
+class SessionServiceStub:
     """Keeps conversations. A session that has expired, or that belongs to somebody else, is NOT_FOUND, SESSION_NOT_FOUND.
     Every method can end INVALID_ARGUMENT with all bad fields at once.
     """
@@ -79,7 +79,7 @@ class SessionServiceStub(object):
                 _registered_method=True)
 
 
-class SessionServiceServicer(object):
+class SessionServiceServicer:
     """Keeps conversations. A session that has expired, or that belongs to somebody else, is NOT_FOUND, SESSION_NOT_FOUND.
     Every method can end INVALID_ARGUMENT with all bad fields at once.
     """
@@ -203,7 +203,7 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class SessionService(object):
+class SessionService:
     """Keeps conversations. A session that has expired, or that belongs to somebody else, is NOT_FOUND, SESSION_NOT_FOUND.
     Every method can end INVALID_ARGUMENT with all bad fields at once.
     """

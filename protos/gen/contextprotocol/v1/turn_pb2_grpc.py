@@ -5,7 +5,7 @@ import warnings
 
 from contextprotocol.v1 import turn_pb2 as contextprotocol_dot_v1_dot_turn__pb2
 
-GRPC_GENERATED_VERSION = '1.80.1'
+GRPC_GENERATED_VERSION = '1.85.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class TurnServiceStub(object):
+class TurnServiceStub:
     """Watches, replays and stops turns. A turn is one request to a model and its answer. The server owns it, not the
     connection that asked for it.
     """
@@ -58,7 +58,7 @@ class TurnServiceStub(object):
                 _registered_method=True)
 
 
-class TurnServiceServicer(object):
+class TurnServiceServicer:
     """Watches, replays and stops turns. A turn is one request to a model and its answer. The server owns it, not the
     connection that asked for it.
     """
@@ -131,7 +131,7 @@ def add_TurnServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class TurnService(object):
+class TurnService:
     """Watches, replays and stops turns. A turn is one request to a model and its answer. The server owns it, not the
     connection that asked for it.
     """
