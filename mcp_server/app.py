@@ -19,7 +19,7 @@ import structlog
 
 from mcp_server.config import Config, CustomSettings, LlamaCppSettings
 from mcp_server.context_types import load_context_types
-from mcp_server.errors import ConfigError, MCPError
+from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Provider, Store
 from mcp_server.messages import SECOND
@@ -184,8 +184,8 @@ class UnifiedMCPServer:
                 if deleted := await sessions.sweep(int(self.config.turns.retention * SECOND)):
                     log.info("expired sessions deleted", sessions=deleted)
                 metrics.count_sessions((await store.counts(self._clock()))["sessions"])
-            except MCPError as error:
-                log.warning("sweep failed", error=error.message)
+            except Exception as error:  # told to the log, and tried again: it must not end for good
+                log.error("sweep failed", exc_info=error)
             await asyncio.sleep(self.config.sessions.sweep_interval)
 
 

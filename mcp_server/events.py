@@ -132,11 +132,6 @@ class TurnLog:
         for reader in self._readers:
             reader.beat()
 
-    @property
-    def ended(self) -> bool:
-        """Whether no more events come."""
-        return self._ended
-
     def reader(self, after_sequence: int = 0) -> TurnReader:
         """A reader of the events behind ``after_sequence``. It counts as reading from now on until it is closed."""
         reader = TurnReader(self, after_sequence)

@@ -153,13 +153,13 @@ class Gateway:
 
     async def chat(self, request: ChatInput) -> TurnReader:
         """Begin a chat and return the reader of its turn. What refuses it is raised by the reader."""
-        self._check_draining()
-        return self._start("chat", request.options, _Chat(self, request, await self.router.catalogue()))
+        catalogue = await self.router.catalogue()
+        return self._start("chat", request.options, _Chat(self, request, catalogue))
 
     async def complete(self, request: CompletionInput) -> TurnReader:
         """Begin a completion and return the reader of its turn. What refuses it is raised by the reader."""
-        self._check_draining()
-        return self._start("completion", request.options, _Completion(self, request, await self.router.catalogue()))
+        catalogue = await self.router.catalogue()
+        return self._start("completion", request.options, _Completion(self, request, catalogue))
 
     async def embed(self, request: EmbedInput) -> Embedded:
         """Turn texts into vectors.
@@ -208,6 +208,8 @@ class Gateway:
             self.turns.cancel(session.claim.turn, gone)
 
     def _start(self, service: str, options: TurnOptions, work: _Chat | _Completion) -> TurnReader:
+        # Nothing is awaited between this and the start: who drains has either been seen here, or waits for the turn.
+        self._check_draining()
         now = self.clock()
         turn = Turn(
             tenant=options.tenant,

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
+from mcp_server.errors import MCPError
 from mcp_server.interfaces import Call
 from mcp_server.messages import ModelState
 from mcp_server.routing import Router
@@ -92,6 +93,9 @@ class Health:
         provider = name.removeprefix(PROVIDERS)
         if not name.startswith(PROVIDERS) or provider not in self._router.providers:
             return _UNKNOWN
-        models = await self._router.models_of(provider)
+        try:
+            models = await self._router.models_of(provider)
+        except MCPError:
+            return _NOT_SERVING
         ready = any(model.state is ModelState.READY for model in models)
         return _SERVING if self._serving and ready else _NOT_SERVING

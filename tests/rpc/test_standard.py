@@ -12,6 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from mcp_server.errors import ProviderUnavailable
 from mcp_server.messages import Capabilities, Model, ModelState
 from mcp_server.testing import EchoProvider, ScriptedProvider
 from tests.conftest import Serve
@@ -86,6 +87,20 @@ async def test_a_provider_serves_when_a_model_of_it_is_ready(serve: Serve, monke
     provider.state = ModelState.READY
     assert (await watch.read()).status == SERVING
     watch.cancel()
+
+
+class Listless(EchoProvider):
+    """A provider that cannot say what it has."""
+
+    async def models(self) -> Sequence[Model]:
+        raise ProviderUnavailable("no list")
+
+
+async def test_a_provider_that_cannot_say_what_it_has_does_not_serve(serve: Serve) -> None:
+    """The rest of the list stands."""
+    wire = await serve(providers={"echo": EchoProvider(), "listless": Listless()})
+    statuses = (await wire.health.List(health_pb2.HealthListRequest())).statuses
+    assert (statuses["providers/listless"].status, statuses["providers/echo"].status) == (NOT_SERVING, SERVING)
 
 
 class GenericClient:
