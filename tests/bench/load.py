@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Final, Self
 
 import grpc
 import msgspec
 
-from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2, session_pb2, session_pb2_grpc, turn_pb2
+from contextprotocol.v1 import (
+    chat_pb2,
+    chat_pb2_grpc,
+    generation_pb2,
+    message_pb2,
+    session_pb2,
+    session_pb2_grpc,
+    turn_pb2,
+    turn_pb2_grpc,
+)
 
 STALL: Final = 0.2
 """A gap between two deltas of a paced stream that counts as a stall, in seconds."""
+TEXT: Final = "The quick brown fox jumps over the lazy dog. " * 2
 
 
 class Streamed(msgspec.Struct):
@@ -26,48 +39,62 @@ class Streamed(msgspec.Struct):
 
 
 class Load:
-    """Calls one server.
+    """Calls one server. As clients do unasked, it gives each turn a ``request_id`` of its own.
 
     Args:
         port: the server's, on 127.0.0.1.
     """
 
     def __init__(self, port: int) -> None:
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        address = f"127.0.0.1:{port}"
+        self._channel = grpc.aio.insecure_channel(address)
+        # Those who only watch have a connection of their own, as other callers would.
+        self._watching = grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         self._chat: Any = chat_pb2_grpc.ChatServiceStub(self._channel)
         self._sessions: Any = session_pb2_grpc.SessionServiceStub(self._channel)
+        self._turns: Any = turn_pb2_grpc.TurnServiceStub(self._watching)
         self._merged = self._channel.unary_stream(
             "/contextprotocol.v1.ChatService/StreamMerged",
             request_serializer=chat_pb2.ChatRequest.SerializeToString,
             response_deserializer=turn_pb2.TurnEvent.FromString,
         )
 
-    async def session(self, name: str, messages: int) -> str:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+        await self._watching.close()
+
+    # -- one call -----------------------------------------------------------------------------------------------------
+
+    async def create(self, _: object = None) -> str:
+        """Begin a session, and return its name."""
+        session = await self._sessions.CreateSession(session_pb2.CreateSessionRequest())
+        return str(session.name)
+
+    async def read(self, session: str) -> None:
+        """Read a session."""
+        await self._sessions.GetSession(session_pb2.GetSessionRequest(name=session))
+
+    async def session(self, messages: int) -> str:
         """Begin a session with a history."""
-        session = await self._sessions.CreateSession(session_pb2.CreateSessionRequest(session_id=name))
+        name = await self.create()
         history = [_message(number % 2) for number in range(messages)]
         for begin in range(0, messages, 500):
             batch = history[begin : begin + 500]
-            await self._sessions.AppendMessages(session_pb2.AppendMessagesRequest(parent=session.name, messages=batch))
-        return str(session.name)
+            await self._sessions.AppendMessages(session_pb2.AppendMessagesRequest(parent=name, messages=batch))
+        return name
 
-    async def unary(self, calls: int, sessions: list[str], *, history: int = 0) -> float:
-        """``calls`` chats, one after the other on each session at once; seconds that one took. Without sessions, on as
-        many connections as ``sessions`` has empty names; ``history`` messages go with each request."""
-        before = [_message(number % 2) for number in range(history)]
-
-        async def caller(session: str) -> None:
-            request = chat_pb2.ChatRequest(session=session, model="upstream/unary", messages=[*before, _message(0)])
-            for _ in range(calls // len(sessions)):
-                await self._chat.Chat(request)
-
-        begin = time.perf_counter()
-        await asyncio.gather(*[caller(session) for session in sessions])
-        return (time.perf_counter() - begin) / (calls // len(sessions))
+    async def turn(self, session: str, before: Iterable[message_pb2.Message] = ()) -> None:
+        """A unary chat in a session, or in none; ``before`` goes first."""
+        await self._chat.Chat(_request("unary", session, before))
 
     async def stream(self, model: str, *, merged: bool = False, session: str = "") -> Streamed:
         """One stream to its end."""
-        request = chat_pb2.ChatRequest(session=session, model=f"upstream/{model}", messages=[_message(0)])
+        request = _request(model, session)
         result = Streamed(tokens=0, first=0.0, longest_gap=0.0)
         begin = last = time.perf_counter()
         async for event in (self._merged if merged else self._chat.StreamChat)(request):
@@ -82,6 +109,56 @@ class Load:
             result.tokens += event.delta.text.count(" token")
         return result
 
+    async def cancelled(self, session: str) -> None:
+        """A stream that is left at its first token, which stops its turn."""
+        request = _request("paced", session)
+        request.on_disconnect = generation_pb2.ON_DISCONNECT_CANCEL
+        request.if_busy = generation_pb2.IF_BUSY_QUEUE  # the turn of the call before may be about to end
+        call = self._chat.StreamChat(request)
+        async for event in call:
+            if event.delta.text:
+                break
+        call.cancel()
+
+    async def watched(self, model: str, others: int) -> float:
+        """One stream to its end, with ``others`` more readers of its turn; seconds to its first delta."""
+        watchers: list[asyncio.Task[None]] = []
+        begin, first = time.perf_counter(), 0.0
+        async for event in self._chat.StreamChat(_request(model)):
+            if event.WhichOneof("event") == "started":
+                watchers = [asyncio.create_task(self._watch(event.started.turn)) for _ in range(others)]
+            elif event.delta.text and not first:
+                first = time.perf_counter() - begin
+        await asyncio.gather(*watchers)
+        return first
+
+    async def _watch(self, turn: str) -> None:
+        async for _ in self._turns.StreamTurn(turn_pb2.StreamTurnRequest(name=turn)):
+            pass
+
+    # -- many calls ---------------------------------------------------------------------------------------------------
+
+    async def each(self, call: Callable[[str], Awaitable[object]], arguments: Iterable[str], *, at_once: int) -> None:
+        """``call`` with each of the arguments, ``at_once`` side by side."""
+        left = iter(arguments)
+
+        async def caller() -> None:
+            for argument in left:
+                await call(argument)
+
+        await asyncio.gather(*[caller() for _ in range(at_once)])
+
+    async def unary(self, calls: int, sessions: list[str], *, history: int = 0) -> None:
+        """``calls`` chats, one after the other on each session at once. Without sessions, side by side as many as
+        ``sessions`` has empty names; ``history`` messages go with each request."""
+        before = [_message(number % 2) for number in range(history)]
+
+        async def caller(session: str) -> None:
+            for _ in range(calls // len(sessions)):
+                await self.turn(session, before)
+
+        await asyncio.gather(*[caller(session) for session in sessions])
+
     async def streams(
         self, model: str, *, at_once: int, rounds: int, merged: bool = False, spread: float = 0.0
     ) -> list[Streamed]:
@@ -94,13 +171,13 @@ class Load:
         callers = await asyncio.gather(*[caller(number) for number in range(at_once)])
         return [streamed for streams in callers for streamed in streams]
 
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close()
+
+def _request(model: str, session: str = "", before: Iterable[message_pb2.Message] = ()) -> chat_pb2.ChatRequest:
+    return chat_pb2.ChatRequest(
+        session=session, model=f"upstream/{model}", messages=[*before, _message(0)], request_id=uuid.uuid4().hex
+    )
 
 
 def _message(turn: int) -> message_pb2.Message:
     role = message_pb2.ROLE_ASSISTANT if turn else message_pb2.ROLE_USER
-    return message_pb2.Message(
-        role=role, parts=[message_pb2.Part(text="The quick brown fox jumps over the lazy dog. " * 2)]
-    )
+    return message_pb2.Message(role=role, parts=[message_pb2.Part(text=TEXT)])

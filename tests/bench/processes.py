@@ -7,12 +7,8 @@ import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator
-from typing import Final
 
 import psutil
-
-CLOCK_TICK: Final = 0.01
-"""How finely the CPU time of a process is counted, in seconds: measure long enough."""
 
 
 class Measured:
@@ -29,7 +25,7 @@ class Measured:
         self._process = process
 
     def cpu(self) -> float:
-        """User and system time so far, in seconds."""
+        """User and system time so far, in seconds; systems count it in steps of 10 ms or so, so measure long enough."""
         times = self._process.cpu_times()
         return float(times.user + times.system)
 

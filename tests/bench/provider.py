@@ -11,7 +11,7 @@ import msgspec
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.messages import Capabilities, Message, Model, Usage, UsageSource
 
-NAMES: Final = ("unary", "burst", "paced")
+NAMES: Final = ("unary", "burst", "paced", "late")
 
 
 class _Said(msgspec.Struct):

@@ -1,6 +1,7 @@
 """A model provider that costs next to nothing: an HTTP server with OpenAI's shape and no delay.
 
-``POST /unary`` answers at once; ``POST /burst`` streams 200 tokens as fast as they go; ``POST /paced`` one every 20 ms.
+``POST /unary`` answers at once; ``POST /burst`` streams 200 tokens as fast as they go, ``POST /late`` the same after a
+time to think, ``POST /paced`` one every 20 ms.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from aiohttp import web
 TOKENS: Final = 200
 PACED_TOKENS: Final = 64
 PACE: Final = 0.02
+LATE: Final = 0.2
+"""Seconds before the first token of ``/late``: enough for many readers to come."""
 TOKEN: Final = b'data: {"choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}\n\n'
 END: Final = (
     b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],'
@@ -51,6 +54,12 @@ async def burst(request: web.Request) -> web.StreamResponse:
     return await stream(request, tokens=TOKENS, at_once=BURST, pause=0)
 
 
+async def late(request: web.Request) -> web.StreamResponse:
+    """The same after a while."""
+    await asyncio.sleep(LATE)
+    return await burst(request)
+
+
 async def paced(request: web.Request) -> web.StreamResponse:
     """One every 20 ms."""
     return await stream(request, tokens=PACED_TOKENS, at_once=1, pause=PACE)
@@ -59,7 +68,8 @@ async def paced(request: web.Request) -> web.StreamResponse:
 async def main() -> None:
     """Serve until standard input ends."""
     application = web.Application()
-    application.add_routes([web.post("/unary", unary), web.post("/burst", burst), web.post("/paced", paced)])
+    for answer in (unary, burst, late, paced):
+        application.router.add_post(f"/{answer.__name__}", answer)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

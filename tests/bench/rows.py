@@ -1,0 +1,73 @@
+"""The table: what was measured, each beside its budget."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+
+import grpc
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the table."""
+
+    what: str
+    floor: str
+    system: str
+    ratio: str
+    budget: str
+    met: bool
+
+
+def compared(what: str, floor: float, system: float, budget: float, unit: str = "µs CPU") -> Row:
+    """A row whose budget is a multiple of the floor's figure, or of the system's own at the small end of a scale."""
+    ratio = system / floor
+    return Row(
+        what=what,
+        floor=f"{floor:,.1f} {unit}",
+        system=f"{system:,.1f} {unit}",
+        ratio=f"{ratio:.2f} ×",
+        budget=f"≤ {budget:g} ×",
+        met=ratio <= budget,
+    )
+
+
+def limited(what: str, value: float, budget: float, unit: str, *, floor: float | None = None) -> Row:
+    """A row whose budget is a figure of its own."""
+    return Row(
+        what=what,
+        floor="" if floor is None else f"{floor:,.2f} {unit}",
+        system=f"{value:,.2f} {unit}",
+        ratio="",
+        budget=f"≤ {budget:g} {unit}",
+        met=value <= budget,
+    )
+
+
+def machine() -> str:
+    """Where the figures come from."""
+    return (
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, grpcio {grpc.__version__}, {platform.machine()}"
+    )
+
+
+def show(rows: Sequence[Row], console: Console) -> None:
+    """Print the table for a terminal."""
+    table = Table("what", "floor", "system", "ratio", "budget", "", title=f"contextprotocol on {machine()}")
+    for row in rows:
+        mark = "[green]met[/]" if row.met else "[red]missed[/]"
+        table.add_row(row.what, row.floor, row.system, row.ratio, row.budget, mark)
+    console.print(table)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table for ``docs/benchmark.md``."""
+    lines = [f"On {machine()}:", "", "| what | floor | system | ratio | budget |", "|---|---|---|---|---|"]
+    for row in rows:
+        budget = row.budget if row.met else f"**{row.budget}, missed**"
+        lines.append(f"| {row.what} | {row.floor} | {row.system} | {row.ratio} | {budget} |")
+    return "\n".join(lines)
