@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
 
@@ -65,7 +65,7 @@ def _elements(curves: Curves) -> Iterator[str]:
 
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(curves.title)}">'
+        f"aria-label={quoteattr(curves.title)}>"
     )
     yield f"<style>{STYLE}</style>"
     yield f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import platform
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -25,7 +26,10 @@ class Measured:
         self._process = process
 
     def cpu(self) -> float:
-        """User and system time so far, in seconds; systems count it in steps of 10 ms or so, so measure long enough."""
+        """User and system time so far, in seconds."""
+        if platform.system() == "Linux":
+            # What clock_getcpuclockid(3) gives, which Python lacks: exact, where psutil's figure has steps of 10 ms.
+            return time.clock_gettime(~self._process.pid << 3 | 2)
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
