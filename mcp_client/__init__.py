@@ -16,7 +16,7 @@
 Not the JSON-RPC protocol of the same initials: this speaks gRPC to a server that keeps conversations.
 """
 
-from mcp_client._async import MCPClient, TurnStream
+from mcp_client._async import MCPClient
 from mcp_client._errors import (
     AccessError,
     BadCredentials,
@@ -80,13 +80,18 @@ from mcp_client._messages import (
     Text,
     ToolCall,
     ToolResult,
+    Turn,
     TurnCompleted,
+    TurnFailure,
     TurnQueued,
     TurnStarted,
+    TurnState,
     Usage,
     Window,
 )
 from mcp_client._requests import TurnOptions
+from mcp_client._retry import Retry, RetryNotice
+from mcp_client._stream import TurnStream
 
 __all__ = [
     "AccessError",
@@ -132,6 +137,8 @@ __all__ = [
     "Reply",
     "RequestError",
     "RequestIdReused",
+    "Retry",
+    "RetryNotice",
     "Role",
     "SequenceUnknown",
     "ServerUnavailable",
@@ -145,13 +152,16 @@ __all__ = [
     "ToolResult",
     "ToolResultsMissing",
     "TryLater",
+    "Turn",
     "TurnCancelled",
     "TurnCompleted",
+    "TurnFailure",
     "TurnInterrupted",
     "TurnNotFound",
     "TurnOptions",
     "TurnQueued",
     "TurnStarted",
+    "TurnState",
     "TurnStream",
     "TurnTimeout",
     "UnsupportedByModel",

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-from contextprotocol.v1 import model_pb2, session_pb2
+from contextprotocol.v1 import model_pb2, session_pb2, turn_pb2
 from mcp_client import _requests, _responses
-from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, WATCH_PAUSE, Answer, Settings, health, seconds
+from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, WATCH_PAUSE, Settings, health, seconds
+from mcp_client._calls import AsyncCalls
 from mcp_client._errors import DeadlineExceeded, Details, ServerUnavailable
-from mcp_client._messages import (
-    Delta,
-    Embeddings,
-    Event,
-    FinishReason,
-    HealthStatus,
-    Message,
-    Model,
-    Reply,
-    Session,
-    Usage,
-)
+from mcp_client._messages import Embeddings, HealthStatus, Message, Model, Reply, Session, Turn
 from mcp_client._requests import UNSET, Context, Input, Seconds, TurnOptions, Unset
-from mcp_client._transport import AsyncResponses, AsyncTransport
+from mcp_client._retry import DEFAULT_RETRY, OnRetry, Retries, Retry
+from mcp_client._stream import TurnStream
+from mcp_client._transport import AsyncTransport
 
 
 class MCPClient:
@@ -53,6 +45,9 @@ class MCPClient:
             they are given a ``timeout`` of their own.
         credentials: for a connection by TLS; ``None``: without.
         keepalive: seconds without traffic after which the connection is tried, at least 10.
+        retry: how long calls are sent again that lost their connection, or that a server could not take just then;
+            ``None``: not at all.
+        on_retry: told of each time that a call is about to be sent again.
     """
 
     def __init__(
@@ -63,9 +58,13 @@ class MCPClient:
         timeout: Seconds = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
         keepalive: Seconds = 30.0,
+        retry: Retry | None = DEFAULT_RETRY,
+        on_retry: OnRetry | None = None,
     ) -> None:
         self._settings = Settings(address=address, metadata=metadata or {}, timeout=timeout, keepalive=keepalive)
         self._transport = AsyncTransport(self._settings, credentials)
+        self._retries = Retries(retry, on_retry)
+        self._calls = AsyncCalls(self._settings, self._transport, self._retries)
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,6 +90,7 @@ class MCPClient:
         default_model: str = "",
         context: Context | None = None,
         ttl: Seconds | None = None,
+        request_id: str = "",
         timeout: Seconds | None = None,
     ) -> Session:
         """Begin a session.
@@ -103,6 +103,7 @@ class MCPClient:
             default_model: the model of calls that name none.
             context: what the model is told besides, by name.
             ttl: seconds that it lives unused; ``None``: as the server has it.
+            request_id: a key of your own that makes the call free to retry; empty: the client makes one.
             timeout: seconds that the call may take.
 
         Raises:
@@ -116,8 +117,9 @@ class MCPClient:
             default_model=default_model,
             context_entries=context or {},
             ttl=ttl,
+            request_id=request_id,
         )
-        return _responses.session(await self._call("SessionService.CreateSession", request, timeout))
+        return _responses.session(await self._calls.unary("SessionService.CreateSession", request, timeout))
 
     async def get_session(self, session: str | Session, *, timeout: Seconds | None = None) -> Session:
         """The session as it is now. Reading does not renew its ttl.
@@ -126,7 +128,7 @@ class MCPClient:
             SessionNotFound: there is none.
         """
         request = session_pb2.GetSessionRequest(name=_requests.session_name(session))
-        return _responses.session(await self._call("SessionService.GetSession", request, timeout))
+        return _responses.session(await self._calls.unary("SessionService.GetSession", request, timeout))
 
     async def list_sessions(
         self,
@@ -142,7 +144,7 @@ class MCPClient:
         """
         request = _requests.list_sessions(labels or {}, newest_first=newest_first, page_size=page_size)
         while True:
-            page = await self._call("SessionService.ListSessions", request, timeout)
+            page = await self._calls.unary("SessionService.ListSessions", request, timeout)
             for session in page.sessions:
                 yield _responses.session(session)
             request.page_token = page.next_page_token
@@ -194,7 +196,7 @@ class MCPClient:
             remove_context=remove_context,
             etag=etag,
         )
-        return _responses.session(await self._call("SessionService.UpdateSession", request, timeout))
+        return _responses.session(await self._calls.unary("SessionService.UpdateSession", request, timeout))
 
     async def delete_session(self, session: str | Session, *, etag: str = "", timeout: Seconds | None = None) -> None:
         """Delete a session and all that belongs to it.
@@ -203,10 +205,45 @@ class MCPClient:
             SessionNotFound: there is none.
             EtagMismatch: ``etag`` is given, and the session has changed.
         """
-        await self._call("SessionService.DeleteSession", _requests.delete_session(session, etag), timeout)
+        await self._calls.unary("SessionService.DeleteSession", _requests.delete_session(session, etag), timeout)
+
+    async def fork_session(
+        self,
+        session: str | Session,
+        session_id: str = "",
+        *,
+        message_count: int | None = None,
+        request_id: str = "",
+        timeout: Seconds | None = None,
+    ) -> Session:
+        """Begin a session with the history of another, which then goes its own way.
+
+        Instruction, model, context, labels, metadata and ttl are copied; turns are not.
+
+        Args:
+            session: the one to branch off from.
+            session_id: the last part of the new one's name; empty: the server chooses.
+            message_count: how many messages to keep, from the first; ``None``: all.
+            request_id: a key of your own that makes the call free to retry; empty: the client makes one.
+            timeout: seconds that the call may take.
+
+        Raises:
+            SessionNotFound: there is none.
+            SessionExists: the id is taken.
+        """
+        request = _requests.fork_session(
+            session, session_id=session_id, message_count=message_count, request_id=request_id
+        )
+        return _responses.session(await self._calls.unary("SessionService.ForkSession", request, timeout))
 
     async def append_messages(
-        self, session: str | Session, messages: Input, *, etag: str = "", timeout: Seconds | None = None
+        self,
+        session: str | Session,
+        messages: Input,
+        *,
+        etag: str = "",
+        request_id: str = "",
+        timeout: Seconds | None = None,
     ) -> Session:
         """Add messages to the end of the history without asking a model: all or none.
 
@@ -216,8 +253,8 @@ class MCPClient:
             SessionBusy: a turn runs on it.
             EtagMismatch: ``etag`` is given, and the session has changed.
         """
-        request = _requests.append_messages(session, messages, etag)
-        response = await self._call("SessionService.AppendMessages", request, timeout)
+        request = _requests.append_messages(session, messages, etag=etag, request_id=request_id)
+        response = await self._calls.unary("SessionService.AppendMessages", request, timeout)
         return _responses.session(response.session)
 
     async def list_messages(
@@ -231,7 +268,7 @@ class MCPClient:
         """The whole history, from either end. Pages are fetched as they are needed; ``timeout`` holds for each."""
         request = _requests.list_messages(session, newest_first=newest_first, page_size=page_size)
         while True:
-            page = await self._call("SessionService.ListMessages", request, timeout)
+            page = await self._calls.unary("SessionService.ListMessages", request, timeout)
             for message in page.messages:
                 yield _responses.message(message)
             request.page_token = page.next_page_token
@@ -256,7 +293,9 @@ class MCPClient:
             session: supplies history and context, and keeps the exchange.
             truncation: what happens if the conversation is longer than the model can read: ``"auto"`` leaves out the
                 oldest exchanges, ``"disabled"`` raises :class:`ContextTooLong`.
-            timeout: seconds that this call may take; ``None``: as long as the turn.
+            timeout: seconds that this call may take, all of its attempts together; ``None``: as long as the turn. When
+                the caller waits no longer, for this reason or because its task is cancelled, the turn is stopped; not
+                with ``on_disconnect="continue"``.
             **options: the knobs, :class:`TurnOptions`.
 
         Raises:
@@ -264,7 +303,7 @@ class MCPClient:
             ProviderError, TurnTimeout …
         """
         request = _requests.chat(messages, session=session, truncation=truncation, options=options)
-        return _responses.unary_reply(await self._call("ChatService.Chat", request, timeout, asks_model=True))
+        return _responses.unary_reply(await self._calls.turn("ChatService.Chat", request, timeout))
 
     def stream_chat(
         self,
@@ -272,12 +311,23 @@ class MCPClient:
         *,
         session: str | Session | None = None,
         truncation: str = "auto",
+        after_sequence: int | None = None,
         timeout: Seconds | None = None,
         **options: Unpack[TurnOptions],
     ) -> TurnStream:
-        """Say something and get the answer as it comes. The arguments are those of :meth:`chat`."""
-        request = _requests.chat(messages, session=session, truncation=truncation, options=options)
-        return self._stream("ChatService.StreamChat", request, timeout)
+        """Say something and get the answer as it comes. The arguments are those of :meth:`chat`.
+
+        Args:
+            after_sequence: go on behind this event of the turn that began with the same arguments and the same
+                ``request_id``; nothing begins. If its process has died meanwhile, it runs again.
+
+        Raises:
+            TurnNotFound: ``after_sequence`` is given, and there is no such turn.
+        """
+        request = _requests.chat(
+            messages, session=session, truncation=truncation, options=options, after_sequence=after_sequence
+        )
+        return TurnStream(self._calls, "ChatService.StreamChat", request, timeout)
 
     async def complete(
         self,
@@ -298,7 +348,7 @@ class MCPClient:
             session: supplies the model and the context; its history is left alone.
             include_context: put the session's context before the prompt.
             save_as: keep the answer as the session's context entry of this name.
-            timeout: seconds that this call may take; ``None``: as long as the turn.
+            timeout: seconds that this call may take, as in :meth:`chat`.
             **options: the knobs, :class:`TurnOptions`.
         """
         request = _requests.complete(
@@ -309,7 +359,7 @@ class MCPClient:
             save_as=save_as,
             options=options,
         )
-        return _responses.unary_reply(await self._call("CompletionService.Complete", request, timeout, asks_model=True))
+        return _responses.unary_reply(await self._calls.turn("CompletionService.Complete", request, timeout))
 
     def stream_complete(
         self,
@@ -319,10 +369,15 @@ class MCPClient:
         session: str | Session | None = None,
         include_context: bool = False,
         save_as: str = "",
+        after_sequence: int | None = None,
         timeout: Seconds | None = None,
         **options: Unpack[TurnOptions],
     ) -> TurnStream:
-        """Go on from a raw prompt and get the answer as it comes. The arguments are those of :meth:`complete`."""
+        """Go on from a raw prompt and get the answer as it comes. The arguments are those of :meth:`complete`.
+
+        Args:
+            after_sequence: as in :meth:`stream_chat`.
+        """
         request = _requests.complete(
             prompt,
             suffix=suffix,
@@ -330,8 +385,66 @@ class MCPClient:
             include_context=include_context,
             save_as=save_as,
             options=options,
+            after_sequence=after_sequence,
         )
-        return self._stream("CompletionService.StreamComplete", request, timeout)
+        return TurnStream(self._calls, "CompletionService.StreamComplete", request, timeout)
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
+    async def get_turn(self, turn: str | Turn, *, timeout: Seconds | None = None) -> Turn:
+        """A turn as it is now, with what has been said so far.
+
+        Raises:
+            TurnNotFound: there is none, or it is kept no longer.
+        """
+        request = turn_pb2.GetTurnRequest(name=_requests.turn_name(turn))
+        return _responses.turn(await self._calls.unary("TurnService.GetTurn", request, timeout))
+
+    async def list_turns(
+        self, session: str | Session, *, page_size: int = 0, timeout: Seconds | None = None
+    ) -> AsyncIterator[Turn]:
+        """The turns of a session that are still kept, the newest first, without their messages.
+
+        Pages are fetched as they are needed; ``timeout`` holds for each.
+
+        Raises:
+            SessionNotFound: there is none.
+        """
+        request = _requests.list_turns(session, page_size=page_size)
+        while True:
+            page = await self._calls.unary("TurnService.ListTurns", request, timeout)
+            for turn in page.turns:
+                yield _responses.turn(turn)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def stream_turn(self, turn: str | Turn, *, after_sequence: int = 0, timeout: Seconds | None = None) -> TurnStream:
+        """Watch a turn, live or from the record. Any number of readers may; each gets all of it.
+
+        Args:
+            turn: its full name.
+            after_sequence: begin behind this event; 0: at the first.
+            timeout: seconds that this call may take; ``None``: as long as the turn.
+
+        Raises:
+            TurnNotFound: there is none, or it is kept no longer.
+            SequenceUnknown: there was no such event.
+            TurnInterrupted: its process died, and nobody has sent its request again.
+        """
+        request = _requests.stream_turn(turn, after_sequence)
+        return TurnStream(
+            self._calls, "TurnService.StreamTurn", request, timeout, turn=_requests.turn_name(turn), watches=True
+        )
+
+    async def cancel_turn(self, turn: str | Turn, *, timeout: Seconds | None = None) -> Turn:
+        """Stop a turn, and return it as it ended: cancelled, or otherwise if that came first.
+
+        Raises:
+            TurnNotFound: there is none, or it is kept no longer.
+        """
+        request = turn_pb2.CancelTurnRequest(name=_requests.turn_name(turn))
+        return _responses.turn(await self._calls.unary("TurnService.CancelTurn", request, timeout))
 
     # -- embeddings, models, health -----------------------------------------------------------------------------------
 
@@ -358,14 +471,14 @@ class MCPClient:
         request = _requests.embed(
             inputs, model=model, session=session, dimensions=dimensions, provider_options=provider_options or {}
         )
-        return _responses.embeddings(await self._call("EmbeddingService.Embed", request, timeout, asks_model=True))
+        return _responses.embeddings(await self._calls.embed(request, timeout))
 
     async def list_models(self, *, timeout: Seconds | None = None) -> Sequence[Model]:
         """What the server can answer with, by name."""
         request = model_pb2.ListModelsRequest()
         models: list[Model] = []
         while True:
-            page = await self._call("ModelService.ListModels", request, timeout)
+            page = await self._calls.unary("ModelService.ListModels", request, timeout)
             models += [_responses.model(model) for model in page.models]
             request.page_token = page.next_page_token
             if not request.page_token:
@@ -377,7 +490,7 @@ class MCPClient:
         Raises:
             ModelNotFound: there is none.
         """
-        return _responses.model(await self._call("ModelService.GetModel", _requests.get_model(model), timeout))
+        return _responses.model(await self._calls.unary("ModelService.GetModel", _requests.get_model(model), timeout))
 
     async def health(self, service: str = "", *, timeout: Seconds | None = None) -> HealthStatus:
         """Whether the server (``""``), a service by its full name, or ``providers/NAME`` answers.
@@ -388,12 +501,12 @@ class MCPClient:
         """
         with _requests.argument("service"):
             request = health_pb2.HealthCheckRequest(service=service)
-        response = await self._call("Health.Check", request, timeout)
+        response = await self._calls.unary("Health.Check", request, timeout)
         return health(response)
 
     async def list_health(self, *, timeout: Seconds | None = None) -> Mapping[str, HealthStatus]:
         """The same of everything that the server knows, by name."""
-        response = await self._call("Health.List", health_pb2.HealthListRequest(), timeout)
+        response = await self._calls.unary("Health.List", health_pb2.HealthListRequest(), timeout)
         return {name: health(item) for name, item in response.statuses.items()}
 
     async def wait_until_ready(self, timeout: Seconds = DEFAULT_TIMEOUT) -> None:
@@ -411,6 +524,7 @@ class MCPClient:
             try:
                 async for response in watch:
                     if health(response) is HealthStatus.SERVING:
+                        self._retries.reached = True
                         return
             except ServerUnavailable as error:
                 if error.code == "CANCELLED":  # this client was closed
@@ -424,114 +538,3 @@ class MCPClient:
             f"the server at {self._settings.address} was not ready within {limit:g} s",
             Details(code="DEADLINE_EXCEEDED"),
         )
-
-    # -- calls --------------------------------------------------------------------------------------------------------
-
-    async def _call(self, name: str, request: Any, timeout: Seconds | None, *, asks_model: bool = False) -> Any:
-        default = None if asks_model else self._settings.timeout
-        limit = default if timeout is None else seconds("timeout", timeout)
-        return await self._transport.unary(METHODS[name], request, limit)
-
-    def _stream(self, name: str, request: Any, timeout: Seconds | None) -> TurnStream:
-        limit = None if timeout is None else seconds("timeout", timeout)
-        return TurnStream(lambda: self._transport.stream(METHODS[name], request, limit))
-
-
-class TurnStream:
-    """An answer as it comes: a context manager that cancels the call on exit, and an iterator of the answer's text.
-
-    ::
-
-        async with client.stream_chat("Hello!") as stream:
-            async for token in stream:
-                print(token, end="", flush=True)
-        print(stream.finish_reason, stream.usage)
-    """
-
-    def __init__(self, start: Callable[[], AsyncResponses]) -> None:
-        self._start = start
-        self._responses: AsyncResponses | None = None
-        self._left = False
-        self._answer = Answer()
-
-    async def __aenter__(self) -> Self:
-        if self._responses is not None:
-            raise RuntimeError("a stream can be entered once")
-        self._responses = self._start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._left = True
-        if self._responses is not None:
-            self._responses.cancel()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> str:
-        """The next piece of the text. What follows a switch to another model begins anew; ``text`` is always right.
-
-        Raises:
-            MCPError: the turn did not succeed.
-        """
-        while (event := await self._next()) is not None:
-            if isinstance(event, Delta) and event.text:
-                return event.text
-        raise StopAsyncIteration
-
-    async def events(self) -> AsyncIterator[Event]:
-        """Everything that happens, in order. What has been read, as events or as text, does not come again.
-
-        Raises:
-            MCPError: the turn did not succeed.
-        """
-        while (event := await self._next()) is not None:
-            yield event
-
-    async def reply(self) -> Reply:
-        """The whole answer; waits for it if it has not been read to its end.
-
-        Raises:
-            MCPError: the turn did not succeed.
-        """
-        while self._answer.reply is None and await self._next() is not None:
-            pass
-        return self._answer.whole()
-
-    @property
-    def turn(self) -> str:
-        """The turn's full name, once it has begun."""
-        return self._answer.turn
-
-    @property
-    def model(self) -> str:
-        """The ``provider/model`` that answers, once it has begun."""
-        return self._answer.model
-
-    @property
-    def text(self) -> str:
-        """The text so far."""
-        return self._answer.text
-
-    @property
-    def usage(self) -> Usage | None:
-        """What the answer took, once it is whole."""
-        return self._answer.reply.usage if self._answer.reply is not None else None
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the model stopped, once it has."""
-        return self._answer.reply.finish_reason if self._answer.reply is not None else None
-
-    async def _next(self) -> Event | None:
-        """The next event that this client knows; ``None`` at the end."""
-        if self._responses is None:
-            raise RuntimeError("a stream is read inside of its `async with` block")
-        if self._left:
-            raise RuntimeError("the stream was left before its end, which stopped the answer")
-        async for received in self._responses:
-            if (event := self._answer.take(received)) is not None:
-                return event
-        return None

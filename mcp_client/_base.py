@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 
-from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2
+from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2
 from mcp_client import _responses
 from mcp_client._errors import Details, InternalError
 from mcp_client._messages import (
@@ -19,6 +19,7 @@ from mcp_client._messages import (
     Delta,
     Event,
     HealthStatus,
+    Heartbeat,
     PartStarted,
     Reply,
     TurnCompleted,
@@ -38,17 +39,34 @@ MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 """What a server takes."""
 
 
+_ONCE: Final = frozenset(
+    {
+        # A second one would not find what the first has deleted, or not the etag that it has changed.
+        "SessionService.DeleteSession",
+        "SessionService.UpdateSession",
+        # It is asked how things are now.
+        "Health.Check",
+        "Health.List",
+        "Health.Watch",
+    }
+)
+
+
 class Method:
     """A method of the contract, as a call needs it.
 
     Attributes:
+        name: ``Service.Method``.
         path: what gRPC calls it.
         streams: whether it answers with a stream.
+        repeatable: whether sending a request twice does no more than sending it once.
     """
 
     def __init__(self, descriptor: Any) -> None:
+        self.name = f"{descriptor.containing_service.name}.{descriptor.name}"
         self.path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
         self.streams: bool = descriptor.server_streaming
+        self.repeatable = self.name not in _ONCE
         self._response: Any = GetMessageClass(descriptor.output_type)
 
     def read(self, data: bytes) -> Any:
@@ -64,10 +82,10 @@ class Method:
 
 
 METHODS: Final[Mapping[str, Method]] = {
-    f"{method.containing_service.name}.{method.name}": Method(method)
-    for file in (chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, health_pb2)
+    method.name: method
+    for file in (chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2, health_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
+    for method in map(Method, service.methods)
 }
 """The methods that a client calls, by ``Service.Method``."""
 
@@ -151,14 +169,20 @@ class Settings:
 class Answer:
     """An answer that grows: the events of a turn fold into it.
 
+    Args:
+        turn: the turn's full name, if it is known.
+        sequence: the last event that was seen before.
+
     Attributes:
         turn: the turn's full name, once it is known.
+        sequence: the last event that was seen.
         model: the ``provider/model`` that answers, once it is known.
         reply: the whole answer, once it is.
     """
 
-    def __init__(self) -> None:
-        self.turn = ""
+    def __init__(self, turn: str = "", sequence: int = 0) -> None:
+        self.turn = turn
+        self.sequence = sequence
         self.model = ""
         self.reply: Reply | None = None
         self._texts: list[str] = []
@@ -173,9 +197,14 @@ class Answer:
         """Fold one more event in, and return it; ``None`` if it is newer than this client."""
         event = _responses.event(received, self.turn)
         if isinstance(event, Delta):
+            self.sequence = event.sequence
             if event.text and event.part not in self._refusals:
                 self._texts.append(event.text)
-        elif isinstance(event, PartStarted):
+            return event
+        if event is None or isinstance(event, Heartbeat):  # which has no number of its own
+            return event
+        self.sequence = event.sequence
+        if isinstance(event, PartStarted):
             if event.kind == "refusal":
                 self._refusals.add(event.part)
         elif isinstance(event, TurnQueued):
@@ -189,6 +218,7 @@ class Answer:
                 self._refusals.clear()
         elif isinstance(event, TurnCompleted):
             self.reply = event.reply
+            self.turn = event.reply.turn
         return event
 
     def whole(self) -> Reply:

@@ -67,6 +67,8 @@ class Details:
     """The bad fields and what is wrong with each."""
     retry_after: float | None = None
     """Seconds after which the same request may succeed."""
+    final: bool = False
+    """The same request would end the same again: its turn has ended so. What helps then needs a new ``request_id``."""
 
 
 class MCPError(Exception):
@@ -307,7 +309,8 @@ def error_of(error: Any, address: str) -> MCPError:
     """
     code = error.code().name
     message = error.details() or code
-    details = _details(code, dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b""))
+    trailers = dict(error.trailing_metadata() or ())
+    details = _details(code, trailers.get("grpc-status-details-bin", b""), trailers.get("grpc-retry-pushback-ms"))
     kind = BY_REASON.get(details.reason) or _BY_CODE.get(code, InternalError)
     if kind is ServerUnavailable:
         message = f"no answer from {address}: {message}"
@@ -316,14 +319,18 @@ def error_of(error: Any, address: str) -> MCPError:
     return kind(message, details)
 
 
-def _details(code: str, packed: str | bytes) -> Details:
+def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> Details:
     metadata: dict[str, str] = {}
     violations: dict[str, str] = {}
-    reason, retry_after = "", None
+    reason, retry_after, final = "", None, False
+    if pushback is not None:
+        # As gRPC has it: a time to wait, or, by whatever is none, that there is no use.
+        final = not pushback.isdigit()
+        retry_after = None if final else int(pushback) / 1000
     try:
         status = status_pb2.Status.FromString(packed if isinstance(packed, bytes) else b"")
     except DecodeError:
-        return Details(code=code)
+        return Details(code=code, retry_after=retry_after, final=final)
     for detail in status.details:
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         retry = error_details_pb2.RetryInfo()
@@ -335,4 +342,6 @@ def _details(code: str, packed: str | bytes) -> Details:
                 violations[violation.field] = f"{others}; {violation.description}" if others else violation.description
         elif detail.Unpack(retry):
             retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    return Details(code=code, reason=reason, metadata=metadata, violations=violations, retry_after=retry_after)
+    return Details(
+        code=code, reason=reason, metadata=metadata, violations=violations, retry_after=retry_after, final=final
+    )

@@ -35,6 +35,25 @@ class FinishReason(enum.StrEnum):
     """A reason that is newer than this client."""
 
 
+class TurnState(enum.StrEnum):
+    """Where in its life a turn is."""
+
+    QUEUED = "queued"
+    """It waits for its session."""
+    RUNNING = "running"
+    """A provider works on it."""
+    SUCCEEDED = "succeeded"
+    """It ended well, and its exchange is in the session's history. Final."""
+    FAILED = "failed"
+    """It ended with an error, and left the history as it was. Final."""
+    CANCELLED = "cancelled"
+    """It was stopped, and left the history as it was. Final."""
+    INTERRUPTED = "interrupted"
+    """Its process died. The same request with the same ``request_id`` runs it again."""
+    UNKNOWN = "unknown"
+    """A state that is newer than this client."""
+
+
 class HealthStatus(enum.StrEnum):
     """Whether a service answers."""
 
@@ -232,8 +251,8 @@ class Attempt:
     duration: float
     """Seconds."""
     usage: Usage
-    outcome: str
-    """``succeeded``, ``failed``, ``cancelled`` or ``interrupted``."""
+    outcome: TurnState
+    """``succeeded``, ``failed``, ``cancelled`` or ``interrupted``; ``running`` while it runs."""
     reason: str
     """Why it did not succeed, or empty."""
 
@@ -263,6 +282,46 @@ class Reply:
 
     def __str__(self) -> str:
         return self.message.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnFailure:
+    """Why a turn did not succeed."""
+
+    code: str
+    """The status code by gRPC's name, for example ``UNAVAILABLE``."""
+    reason: str
+    """The server's reason, for example ``PROVIDER_UNAVAILABLE``."""
+    message: str
+    """What was wrong, where, and what to do."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Facts for programs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One request to a model and its answer, as the server keeps it."""
+
+    name: str
+    """``sessions/{session}/turns/{turn}``, or ``turns/{turn}`` of a call without a session."""
+    state: TurnState
+    request_id: str
+    """The caller's key for retries."""
+    create_time: datetime
+    start_time: datetime | None
+    """When its first attempt began; ``None``: it has not."""
+    end_time: datetime | None
+    message: Message | None
+    """The answer so far, if there is any. Left out of lists."""
+    finish_reason: FinishReason | None
+    """Why the model stopped, if the turn succeeded."""
+    usage: Usage
+    """What all attempts took together."""
+    window: Window
+    error: TurnFailure | None
+    """Why it did not succeed, if it did not."""
+    attempts: Sequence[Attempt]
+    """Every call to a provider, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeVar
 
 from google.protobuf import duration_pb2, struct_pb2
 
@@ -20,6 +21,7 @@ from contextprotocol.v1 import (
     message_pb2,
     model_pb2,
     session_pb2,
+    turn_pb2,
 )
 from mcp_client._messages import (
     Blob,
@@ -33,6 +35,7 @@ from mcp_client._messages import (
     Text,
     ToolCall,
     ToolResult,
+    Turn,
 )
 
 Input = str | Message | Sequence[str | Message]
@@ -75,7 +78,16 @@ class TurnOptions(TypedDict, total=False):
     etag: str | None
     """The session must still have this etag."""
     turn_timeout: Seconds | None
-    """Seconds that the turn may take at the server."""
+    """Seconds that the turn may take at the server, waiting included."""
+    request_id: str | None
+    """A key of your own that makes the turn free to retry, also from another process: 1 to 128 printable ASCII
+    characters. By default the client makes a random one for each call."""
+    if_busy: str | None
+    """What happens if a turn runs on the session: ``"reject"``, the default, raises :class:`SessionBusy`; ``"queue"``
+    waits; ``"cancel_running"`` stops that turn and goes ahead."""
+    on_disconnect: str | None
+    """What happens to the turn when its last reader is gone: ``"cancel_after_grace"``, the default, ``"cancel"``, or
+    ``"continue"``."""
     provider_options: Mapping[str, Any] | None
     """Passed on to the provider as they are."""
 
@@ -94,6 +106,16 @@ _KNOBS: Final = (
 _TRUNCATIONS: Final = {
     "auto": generation_pb2.TRUNCATION_AUTO,
     "disabled": generation_pb2.TRUNCATION_DISABLED,
+}
+_IF_BUSY: Final = {
+    "reject": generation_pb2.IF_BUSY_REJECT,
+    "queue": generation_pb2.IF_BUSY_QUEUE,
+    "cancel_running": generation_pb2.IF_BUSY_CANCEL_RUNNING,
+}
+_ON_DISCONNECT: Final = {
+    "cancel_after_grace": generation_pb2.ON_DISCONNECT_CANCEL_AFTER_GRACE,
+    "cancel": generation_pb2.ON_DISCONNECT_CANCEL,
+    "continue": generation_pb2.ON_DISCONNECT_CONTINUE,
 }
 
 
@@ -130,6 +152,22 @@ def argument(name: str) -> Iterator[None]:
         raise TypeError(f"{name}: {error}") from error
 
 
+_Value = TypeVar("_Value")
+
+
+def _chosen(name: str, value: str, choices: Mapping[str, _Value]) -> _Value:
+    with argument(name):
+        if value not in choices:
+            raise ValueError(f"expected {' or '.join(map(repr, choices))}, not {value!r}")
+        return choices[value]
+
+
+def _set_request_id(request: Any, request_id: str | None) -> None:
+    """Give a request the key that makes it free to retry: the caller's, or a random one."""
+    with argument("request_id"):
+        request.request_id = request_id or secrets.token_hex(16)
+
+
 def session_name(session: str | Session) -> str:
     """``sessions/{id}`` of an id, a full name or a session."""
     if isinstance(session, Session):
@@ -139,6 +177,17 @@ def session_name(session: str | Session) -> str:
             raise TypeError(f"expected the id of a session, its name or a Session, not {type(session).__name__}")
         session.encode()
     return session if session.startswith("sessions/") else f"sessions/{session}"
+
+
+def turn_name(turn: str | Turn) -> str:
+    """The full name of a turn."""
+    if isinstance(turn, Turn):
+        return turn.name
+    with argument("turn"):
+        if not isinstance(turn, str):
+            raise TypeError(f"expected the full name of a turn or a Turn, not {type(turn).__name__}")
+        turn.encode()
+    return turn
 
 
 def messages(given: Input) -> list[message_pb2.Message]:
@@ -263,9 +312,11 @@ def create_session(
     default_model: str,
     context_entries: Context,
     ttl: Seconds | None,
+    request_id: str,
 ) -> session_pb2.CreateSessionRequest:
     """A new session."""
     request = session_pb2.CreateSessionRequest()
+    _set_request_id(request, request_id)
     with argument("session_id"):
         request.session_id = session_id
     session = request.session
@@ -339,6 +390,20 @@ def delete_session(session: str | Session, etag: str) -> session_pb2.DeleteSessi
         return session_pb2.DeleteSessionRequest(name=session_name(session), etag=etag)
 
 
+def fork_session(
+    session: str | Session, *, session_id: str, message_count: int | None, request_id: str
+) -> session_pb2.ForkSessionRequest:
+    """A session to branch off."""
+    request = session_pb2.ForkSessionRequest(name=session_name(session))
+    with argument("session_id"):
+        request.session_id = session_id
+    if message_count is not None:
+        with argument("message_count"):
+            request.message_count = message_count
+    _set_request_id(request, request_id)
+    return request
+
+
 def list_sessions(labels: Mapping[str, str], *, newest_first: bool, page_size: int) -> session_pb2.ListSessionsRequest:
     """The first page of sessions."""
     request = session_pb2.ListSessionsRequest(newest_first=newest_first)
@@ -357,11 +422,30 @@ def list_messages(session: str | Session, *, newest_first: bool, page_size: int)
     return request
 
 
-def append_messages(session: str | Session, given: Input, etag: str) -> session_pb2.AppendMessagesRequest:
+def append_messages(
+    session: str | Session, given: Input, *, etag: str, request_id: str
+) -> session_pb2.AppendMessagesRequest:
     """Messages to add."""
     request = session_pb2.AppendMessagesRequest(parent=session_name(session), messages=messages(given))
     with argument("etag"):
         request.etag = etag
+    _set_request_id(request, request_id)
+    return request
+
+
+def list_turns(session: str | Session, *, page_size: int) -> turn_pb2.ListTurnsRequest:
+    """The first page of turns."""
+    request = turn_pb2.ListTurnsRequest(parent=session_name(session))
+    with argument("page_size"):
+        request.page_size = page_size
+    return request
+
+
+def stream_turn(turn: str | Turn, after_sequence: int) -> turn_pb2.StreamTurnRequest:
+    """A turn to watch."""
+    request = turn_pb2.StreamTurnRequest(name=turn_name(turn))
+    with argument("after_sequence"):
+        request.after_sequence = after_sequence
     return request
 
 
@@ -390,14 +474,18 @@ def _config(options: TurnOptions) -> generation_pb2.GenerationConfig | None:
     return result if result.ByteSize() else None
 
 
-def chat(given: Input, *, session: str | Session | None, truncation: str, options: TurnOptions) -> chat_pb2.ChatRequest:
+def chat(
+    given: Input,
+    *,
+    session: str | Session | None,
+    truncation: str,
+    options: TurnOptions,
+    after_sequence: int | None = None,
+) -> chat_pb2.ChatRequest:
     """A chat."""
     request = chat_pb2.ChatRequest(messages=messages(given), config=_config(options))
-    _turn_fields(request, session, options)
-    with argument("truncation"):
-        if truncation not in _TRUNCATIONS:
-            raise ValueError(f"expected {' or '.join(map(repr, _TRUNCATIONS))}, not {truncation!r}")
-        request.truncation = _TRUNCATIONS[truncation]
+    _turn_fields(request, session, options, after_sequence)
+    request.truncation = _chosen("truncation", truncation, _TRUNCATIONS)
     return request
 
 
@@ -409,13 +497,14 @@ def complete(
     include_context: bool,
     save_as: str,
     options: TurnOptions,
+    after_sequence: int | None = None,
 ) -> completion_pb2.CompleteRequest:
     """A completion."""
     request = completion_pb2.CompleteRequest(config=_config(options), include_context=include_context)
     for name, value in (("prompt", prompt), ("suffix", suffix), ("save_as", save_as)):
         with argument(name):
             setattr(request, name, value)
-    _turn_fields(request, session, options)
+    _turn_fields(request, session, options, after_sequence)
     return request
 
 
@@ -423,6 +512,7 @@ def _turn_fields(
     request: chat_pb2.ChatRequest | completion_pb2.CompleteRequest,
     session: str | Session | None,
     options: TurnOptions,
+    after_sequence: int | None,
 ) -> None:
     if unknown := options.keys() - TurnOptions.__annotations__.keys():
         raise TypeError(
@@ -438,6 +528,16 @@ def _turn_fields(
         request.timeout.CopyFrom(duration("turn_timeout", turn_timeout))
     if provider_options := options.get("provider_options"):
         request.provider_options.CopyFrom(struct("provider_options", provider_options))
+    _set_request_id(request, options.get("request_id"))
+    if after_sequence is not None:
+        with argument("after_sequence"):
+            if not options.get("request_id"):
+                raise ValueError("it goes on with the turn of a request_id: give that one too")
+            request.after_sequence = after_sequence
+    if if_busy := options.get("if_busy"):
+        request.if_busy = _chosen("if_busy", if_busy, _IF_BUSY)
+    if on_disconnect := options.get("on_disconnect"):
+        request.on_disconnect = _chosen("on_disconnect", on_disconnect, _ON_DISCONNECT)
 
 
 def embed(

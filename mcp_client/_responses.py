@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
+from google.rpc import code_pb2
 
 from contextprotocol.v1 import (
     chat_pb2,
@@ -44,9 +45,12 @@ from mcp_client._messages import (
     Text,
     ToolCall,
     ToolResult,
+    Turn,
     TurnCompleted,
+    TurnFailure,
     TurnQueued,
     TurnStarted,
+    TurnState,
     Usage,
     Window,
 )
@@ -69,6 +73,14 @@ _PART_KINDS: Final = {
     turn_pb2.PartStarted.KIND_REFUSAL: "refusal",
     turn_pb2.PartStarted.KIND_TOOL_CALL: "tool_call",
     turn_pb2.PartStarted.KIND_BLOB: "blob",
+}
+_TURN_STATES: Final = {
+    turn_pb2.TURN_STATE_QUEUED: TurnState.QUEUED,
+    turn_pb2.TURN_STATE_RUNNING: TurnState.RUNNING,
+    turn_pb2.TURN_STATE_SUCCEEDED: TurnState.SUCCEEDED,
+    turn_pb2.TURN_STATE_FAILED: TurnState.FAILED,
+    turn_pb2.TURN_STATE_CANCELLED: TurnState.CANCELLED,
+    turn_pb2.TURN_STATE_INTERRUPTED: TurnState.INTERRUPTED,
 }
 _MODEL_STATES: Final = {
     model_pb2.Model.STATE_READY: ModelState.READY,
@@ -163,7 +175,6 @@ def _window(value: turn_pb2.Window) -> Window:
 
 def _attempt(value: turn_pb2.Attempt) -> Attempt:
     first = value.time_to_first_token if value.HasField("time_to_first_token") else None
-    error = value.error.reason
     return Attempt(
         provider=value.provider,
         model=value.model,
@@ -171,20 +182,54 @@ def _attempt(value: turn_pb2.Attempt) -> Attempt:
         time_to_first_token=_seconds(first) if first is not None else None,
         duration=_seconds(value.duration),
         usage=_usage(value.usage),
-        outcome=turn_pb2.TurnState.Name(value.outcome).removeprefix("TURN_STATE_").lower(),
-        reason=errors_pb2.ErrorReason.Name(error).removeprefix("ERROR_REASON_") if error else "",
+        outcome=_TURN_STATES.get(value.outcome, TurnState.UNKNOWN),
+        reason=_reason(value.error.reason),
+    )
+
+
+def _reason(value: int) -> str:
+    """The reason's name; empty if there is none, or if it is newer than this client."""
+    known = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(value) if value else None
+    return known.name.removeprefix("ERROR_REASON_") if known is not None else ""
+
+
+def turn(value: turn_pb2.Turn) -> Turn:
+    """A turn."""
+    return Turn(
+        name=value.name,
+        state=_TURN_STATES.get(value.state, TurnState.UNKNOWN),
+        request_id=value.request_id,
+        create_time=_time(value.create_time),
+        start_time=_time(value.start_time) if value.HasField("start_time") else None,
+        end_time=_time(value.end_time) if value.HasField("end_time") else None,
+        message=message(value.message) if value.HasField("message") else None,
+        finish_reason=_finish_reason(value.finish_reason) if value.finish_reason else None,
+        usage=_usage(value.usage),
+        window=_window(value.window),
+        error=_failure(value.error) if value.HasField("error") else None,
+        attempts=tuple([_attempt(attempt) for attempt in value.attempts]),
+    )
+
+
+def _failure(value: turn_pb2.TurnError) -> TurnFailure:
+    code = code_pb2.Code.DESCRIPTOR.values_by_number.get(value.code)
+    return TurnFailure(
+        code=code.name if code is not None else "UNKNOWN",
+        reason=_reason(value.reason),
+        message=value.message,
+        metadata=dict(value.metadata),
     )
 
 
 def reply(turn: str, value: turn_pb2.TurnCompleted) -> Reply:
-    """The answer of a turn that succeeded."""
+    """The answer of a turn that succeeded; who joined late knows no name of it but the one in the message."""
     first = value.time_to_first_token if value.HasField("time_to_first_token") else None
     return Reply(
         message=message(value.message),
         finish_reason=_finish_reason(value.finish_reason),
         usage=_usage(value.usage),
         attempts=tuple([_attempt(attempt) for attempt in value.attempts]),
-        turn=turn,
+        turn=turn or value.message.turn,
         session_etag=value.session_etag,
         time_to_first_token=_seconds(first) if first is not None else None,
         duration=_seconds(value.duration),

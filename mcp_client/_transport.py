@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Self
 
 import grpc
@@ -26,8 +26,9 @@ class AsyncTransport:
         self._credentials = credentials
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
+        self._closed = asyncio.Event()
         self._calls: dict[Method, Any] = {}
+        self._finishing: set[asyncio.Task[None]] = set()
 
     async def unary(self, method: Method, request: Any, timeout: float | None) -> Any:
         """Call a method that answers once; ``timeout`` in seconds."""
@@ -35,10 +36,11 @@ class AsyncTransport:
         try:
             data = await call
         except grpc.RpcError as error:
-            raise error_of(error, self._settings.address) from error
+            raise self.error_of(error) from error
         except asyncio.CancelledError as error:
-            _raise_if_closed(error, self._settings.address)
-            raise
+            if _is_cancelled():
+                raise
+            raise self.cancelled() from error
         return method.read(data)
 
     def stream(
@@ -46,20 +48,59 @@ class AsyncTransport:
     ) -> AsyncResponses:
         """Call a method that answers with a stream; ``timeout`` in seconds."""
         call = self._start(method, request, timeout=timeout, wait_for_ready=wait_for_ready)
-        return AsyncResponses(call, method, self._settings.address)
+        return AsyncResponses(self, call, method)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait between two attempts.
+
+        Raises:
+            ServerUnavailable: the client was closed meanwhile.
+        """
+        try:
+            await asyncio.wait_for(self._closed.wait(), seconds)
+        except TimeoutError:
+            return
+        raise self.cancelled()
+
+    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the last of a call, also if its task is cancelled (again) meanwhile."""
+        task = asyncio.create_task(work)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+        await asyncio.shield(task)
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed.is_set()
 
     async def close(self) -> None:
         """Close the connection; calls that run end."""
-        self._closed = True
+        if self._finishing:
+            await asyncio.wait(self._finishing)
+        self._closed.set()
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
+
+    def error_of(self, error: grpc.RpcError) -> MCPError:
+        """The error to raise for a call that gRPC ended."""
+        return error_of(error, self._settings.address)
+
+    def cancelled(self) -> MCPError:
+        """The error to raise for a call that this side ended, though nobody cancelled the task that waits for it."""
+        address = self._settings.address
+        if self.closed:
+            message = f"the call to {address} was closed by this client before it was answered"
+            return ServerUnavailable(message, Details(code="CANCELLED"))
+        # A read that is cancelled, by a timeout around it for example, takes its call with it.
+        return ServerUnavailable(f"the call to {address} was cancelled while it was read", Details(code="UNAVAILABLE"))
 
     def _start(self, method: Method, request: Any, **options: Any) -> Any:
         return self._callable(method)(written(request), metadata=self._settings.metadata, **options)
 
     def _callable(self, method: Method) -> Any:
-        if self._closed:
+        if self.closed:
             raise RuntimeError("the client is closed")
         if self._loop is not asyncio.get_running_loop():
             self._connect()
@@ -83,11 +124,11 @@ class AsyncTransport:
 class AsyncResponses:
     """The answers of one call, as they come."""
 
-    def __init__(self, call: Any, method: Method, address: str) -> None:
+    def __init__(self, transport: AsyncTransport, call: Any, method: Method) -> None:
+        self._transport = transport
         self._call = call
         self._messages: AsyncIterator[bytes] = call.__aiter__()
         self._method = method
-        self._address = address
         self._error: MCPError | None = None
 
     def __aiter__(self) -> Self:
@@ -99,11 +140,14 @@ class AsyncResponses:
         try:
             data = await anext(self._messages)
         except grpc.RpcError as error:
-            self._error = error_of(error, self._address)
+            self._error = self._transport.error_of(error)
             raise self._error from error
         except asyncio.CancelledError as error:
-            _raise_if_closed(error, self._address)
-            raise
+            # gRPC ends a call whose read is cancelled, and looks from then on as if it had ended well.
+            self._error = self._transport.cancelled()
+            if _is_cancelled():
+                raise
+            raise self._error from error
         return self._method.read(data)
 
     def cancel(self) -> None:
@@ -111,9 +155,7 @@ class AsyncResponses:
         self._call.cancel()
 
 
-def _raise_if_closed(error: asyncio.CancelledError, address: str) -> None:
+def _is_cancelled() -> bool:
     """gRPC cancels whoever waits for a call that was ended elsewhere: only a task that is cancelled may see that."""
     task = asyncio.current_task()
-    if task is None or not task.cancelling():
-        message = f"the call to {address} was closed by this client before it was answered"
-        raise ServerUnavailable(message, Details(code="CANCELLED")) from error
+    return task is not None and task.cancelling() > 0

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Self
 
 import grpc
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
-from contextprotocol.v1 import chat_pb2, message_pb2, turn_pb2
+from contextprotocol.v1 import chat_pb2, message_pb2, session_pb2, turn_pb2
 
 OK = turn_pb2.TurnEvent(
     sequence=9,
@@ -23,22 +26,58 @@ OK = turn_pb2.TurnEvent(
 """The end of an answer."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """How a call ends that does not end well."""
+
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+    message: str = "from afar"
+    details: bytes = b""
+    """Packed."""
+    pushback: str = ""
+    """What gRPC's own retries are told, if anything."""
+
+    @classmethod
+    def of(cls, code: grpc.StatusCode, reason: str, *, retry_after: float | None = None, pushback: str = "") -> Failure:
+        """A failure of a server of the contract."""
+        status = status_pb2.Status()
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="contextprotocol"))
+        if retry_after is not None:
+            delay = duration_pb2.Duration(nanos=round(retry_after * 1e9))
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        return cls(code, reason, status.SerializeToString(), pushback)
+
+    @property
+    def trailers(self) -> tuple[tuple[str, str | bytes], ...]:
+        """What is sent with it."""
+        sent = (("grpc-status-details-bin", self.details), ("grpc-retry-pushback-ms", self.pushback))
+        return tuple((key, value) for key, value in sent if value)
+
+
+Step = turn_pb2.TurnEvent | bytes | Failure | asyncio.Event
+"""What a chat is made of: an event to send, bytes to send as they are, a failure to end with, a moment to wait for."""
+
+
 class StandIn:
-    """Answers health checks, and chats with the events that it was given.
+    """Answers health checks, and whatever makes a turn with the steps that it was given.
 
     Args:
         credentials: of a secure port; ``None``: the port is not secure.
-        events: of each chat; bytes are sent as they are.
+        scripts: the steps of each call; the last one is for all that follow.
 
     Attributes:
-        failure: what each chat ends with after its events: a code, a message and the packed details, or ``None``.
+        requests: what was asked, in order.
+        cancelled: the turns that were to be stopped.
     """
 
     def __init__(
-        self, credentials: grpc.ServerCredentials | None = None, events: Sequence[turn_pb2.TurnEvent | bytes] = (OK,)
+        self,
+        *scripts: Sequence[Step],
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
-        self.events = events
-        self.failure: tuple[grpc.StatusCode, str, bytes] | None = None
+        self.scripts: Sequence[Sequence[Step]] = scripts or ((OK,),)
+        self.requests: list[Any] = []
+        self.cancelled: list[str] = []
         self.serving = True
         self.watches = 0
         self.metadata: list[dict[str, Any]] = []
@@ -49,6 +88,8 @@ class StandIn:
     async def __aenter__(self) -> Self:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         check, read = health_pb2.HealthCheckRequest.FromString, chat_pb2.ChatRequest.FromString
+        watch, cancel = turn_pb2.StreamTurnRequest.FromString, turn_pb2.CancelTurnRequest.FromString
+        delete = session_pb2.DeleteSessionRequest.FromString
         self._server.add_generic_rpc_handlers(
             [
                 grpc.method_handlers_generic_handler(
@@ -60,7 +101,21 @@ class StandIn:
                 ),
                 grpc.method_handlers_generic_handler(
                     "contextprotocol.v1.ChatService",
-                    {"StreamChat": grpc.unary_stream_rpc_method_handler(self._chat, read, _serialized)},
+                    {
+                        "Chat": grpc.unary_unary_rpc_method_handler(self._chat, read, _serialized),
+                        "StreamChat": grpc.unary_stream_rpc_method_handler(self._stream, read, _serialized),
+                    },
+                ),
+                grpc.method_handlers_generic_handler(
+                    "contextprotocol.v1.TurnService",
+                    {
+                        "StreamTurn": grpc.unary_stream_rpc_method_handler(self._stream, watch, _serialized),
+                        "CancelTurn": grpc.unary_unary_rpc_method_handler(self._cancel, cancel, _serialized),
+                    },
+                ),
+                grpc.method_handlers_generic_handler(
+                    "contextprotocol.v1.SessionService",
+                    {"DeleteSession": grpc.unary_unary_rpc_method_handler(self._refuse, delete, _serialized)},
                 ),
             ]
         )
@@ -115,13 +170,33 @@ class StandIn:
         self.watches += 1
         await context.write(self._status())
 
-    async def _chat(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        self._note(context)
-        for event in self.events:
+    async def _stream(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        async for event in self._play(request, context):
             await context.write(event)
-        if self.failure is not None:
-            code, message, details = self.failure
-            await context.abort(code, message, (("grpc-status-details-bin", details),) if details else ())
+
+    async def _chat(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        *_, last = [event async for event in self._play(request, context)]
+        return chat_pb2.ChatResponse(turn="turns/t", completed=last.completed)
+
+    async def _refuse(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        async for _ in self._play(request, context):
+            pass
+
+    async def _play(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        self._note(context)
+        script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
+        self.requests.append(request)
+        for step in script:
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            elif isinstance(step, Failure):
+                await context.abort(step.code, step.message, step.trailers)
+            else:
+                yield step
+
+    async def _cancel(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        self.cancelled.append(request.name)
+        return turn_pb2.Turn(name=request.name, state=turn_pb2.TURN_STATE_CANCELLED)
 
 
 def _serialized(message: Any) -> bytes:

@@ -206,7 +206,7 @@ async def test_metadata_goes_with_each_call() -> None:
 
 async def test_credentials_secure_the_connection() -> None:
     """A server that takes no other is reached with them, and not without."""
-    async with StandIn(grpc.local_server_credentials()) as server:
+    async with StandIn(credentials=grpc.local_server_credentials()) as server:
         client = MCPClient(server.address, credentials=grpc.local_channel_credentials())
         async with client:
             await client.wait_until_ready(10)

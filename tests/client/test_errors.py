@@ -26,7 +26,7 @@ from mcp_client._errors import BY_REASON
 from mcp_server import errors as server_errors
 from mcp_server.testing import ScriptedProvider
 from tests.client.conftest import Connect
-from tests.client.stand_in import StandIn
+from tests.client.stand_in import Failure, StandIn
 
 REASONS = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.DESCRIPTOR.values_by_name} - {
     "UNSPECIFIED"
@@ -169,8 +169,7 @@ async def test_a_reason_that_is_not_known_goes_by_the_code(
     code: grpc.StatusCode, kind: type[MCPError], details: bytes, reason: str
 ) -> None:
     """As from a proxy, or from a newer server."""
-    async with StandIn(events=()) as server, MCPClient(server.address) as client:
-        server.failure = (code, "from afar", details)
+    async with StandIn([Failure(code, details=details)]) as server, MCPClient(server.address, retry=None) as client:
         with pytest.raises(MCPError) as caught:
             async with client.stream_chat("Hi") as stream:
                 await stream.reply()

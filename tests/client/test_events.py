@@ -29,7 +29,7 @@ Event = turn_pb2.TurnEvent
 @asynccontextmanager
 async def streamed(*events: Event | bytes) -> AsyncIterator[TurnStream]:
     """An answer of these events."""
-    server = StandIn(events=events)
+    server = StandIn(events)
     async with server, MCPClient(server.address) as client, client.stream_chat("Hi") as stream:
         yield stream
 

@@ -1,0 +1,118 @@
+"""How a client calls: again where that helps, and a turn that nobody waits for any more is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any, Final
+
+from contextprotocol.v1 import generation_pb2, turn_pb2
+from mcp_client._base import METHODS, Answer, Settings, seconds
+from mcp_client._errors import DeadlineExceeded, MCPError
+from mcp_client._requests import Seconds
+from mcp_client._retry import Attempts, Retries
+from mcp_client._transport import AsyncResponses, AsyncTransport
+
+STOP_TIMEOUT: Final = 1.0
+"""Seconds that the stop of a turn may take which nobody waits for any more."""
+
+
+class AsyncCalls:
+    """The calls of one client.
+
+    Args:
+        settings: how the server is reached.
+        transport: reaches it.
+        retries: what is sent again.
+    """
+
+    def __init__(self, settings: Settings, transport: AsyncTransport, retries: Retries) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._retries = retries
+
+    async def unary(self, name: str, request: Any, timeout: Seconds | None) -> Any:
+        """Call a method that asks no model."""
+        limit = self._settings.timeout if timeout is None else seconds("timeout", timeout)
+        return await self._unary(name, request, limit)
+
+    async def embed(self, request: Any, timeout: Seconds | None) -> Any:
+        """Ask a model for vectors."""
+        limit = None if timeout is None else seconds("timeout", timeout)
+        return await self._unary("EmbeddingService.Embed", request, limit)
+
+    async def turn(self, name: str, request: Any, timeout: Seconds | None) -> Any:
+        """Begin a turn and wait for its end. If the caller will not wait so long, it is stopped."""
+        limit = None if timeout is None else seconds("timeout", timeout)
+        try:
+            return await self._unary(name, request, limit)
+        except (asyncio.CancelledError, DeadlineExceeded):
+            service, _, method = name.partition(".")
+            await self.leave(f"{service}.Stream{method}", request)
+            raise
+
+    def attempts(self, name: str, timeout: float | None, sequence: int) -> Attempts:
+        """The attempts of a stream that begins now."""
+        return Attempts(self._retries, name, timeout=timeout, sequence=sequence)
+
+    def stream(self, name: str, request: Any, attempts: Attempts) -> AsyncResponses:
+        """One attempt of a stream."""
+        return self._transport.stream(METHODS[name], request, attempts.begin())
+
+    async def pause(self, delay: float) -> None:
+        """Wait between two attempts."""
+        await self._transport.pause(delay)
+
+    async def cancel(self, name: str, request: Any, turn: str, timeout: Seconds | None) -> turn_pb2.Turn:
+        """Stop the turn of a stream, and return it; ``turn``: its full name, if it is known."""
+        limit = self._settings.timeout if timeout is None else seconds("timeout", timeout)
+        cancel = turn_pb2.CancelTurnRequest(name=turn or await self._name_of_turn(name, request, limit))
+        stopped: turn_pb2.Turn = await self._unary("TurnService.CancelTurn", cancel, limit)
+        return stopped
+
+    async def leave(self, name: str, request: Any, turn: str = "") -> None:
+        """Stop the turn of a stream that its caller has left, so that its session is free; unless it is to go on."""
+        goes_on = request.on_disconnect == generation_pb2.ON_DISCONNECT_CONTINUE
+        if not goes_on and not self._transport.closed:
+            await self._transport.finish(self._leave(name, request, turn))
+
+    async def _leave(self, name: str, request: Any, turn: str) -> None:
+        # A courtesy of which nobody hears: without it, the server stops the turn when its grace is over.
+        with contextlib.suppress(MCPError):
+            deadline = time.monotonic() + STOP_TIMEOUT
+            cancel = turn_pb2.CancelTurnRequest(name=turn or await self._name_of_turn(name, request, STOP_TIMEOUT))
+            await self._transport.unary(METHODS["TurnService.CancelTurn"], cancel, deadline - time.monotonic())
+
+    async def _name_of_turn(self, name: str, request: Any, limit: float) -> str:
+        """The name of a turn whose first event was not seen.
+
+        Raises:
+            TurnNotFound: it has never begun. Asking with ``after_sequence`` does not begin it.
+        """
+        again = type(request)()
+        again.CopyFrom(request)
+        again.after_sequence = 0
+        answer = Answer()
+        responses = self._transport.stream(METHODS[name], again, limit)
+        try:
+            async for received in responses:
+                answer.take(received)
+                if answer.turn:
+                    break
+        finally:
+            responses.cancel()
+        return answer.turn
+
+    async def _unary(self, name: str, request: Any, limit: float | None) -> Any:
+        method = METHODS[name]
+        attempts = Attempts(self._retries, name, timeout=limit, repeatable=method.repeatable)
+        while True:
+            try:
+                response = await self._transport.unary(method, request, attempts.begin())
+            except MCPError as error:
+                delay = attempts.again(error)
+            else:
+                attempts.succeeded()
+                return response
+            await self._transport.pause(delay)
