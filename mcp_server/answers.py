@@ -16,7 +16,8 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.messages import FinishReason, Logprob, Message, Part, Reasoning, Refusal, Role, Text, ToolCall
+from mcp_server.messages import FinishReason, Logprob, Message, Part, Role
+from mcp_server.records import part_of
 
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
 """The longest answer. One that reaches it ends there, with LENGTH."""
@@ -34,12 +35,7 @@ class _OpenPart:
         self.pieces: list[str] = []
 
     def part(self) -> Part:
-        text = "".join(self.pieces)
-        if self.kind == "tool_call":
-            return ToolCall(id=self.id, name=self.name, arguments_json=text)
-        if self.kind == "reasoning":
-            return Reasoning(text=text)
-        return Refusal(text=text) if self.kind == "refusal" else Text(text=text)
+        return part_of(self.kind, "".join(self.pieces), id=self.id, name=self.name)
 
 
 class Answer:
@@ -79,6 +75,11 @@ class Answer:
         elif type(event) is RefusalDelta:
             self._extend("refusal", event.text)
         elif type(event) is ToolCallStart:
+            # Their names count too: so there is an end to how many events a turn can have.
+            self.bytes += 1 + len(event.id) + len(event.name)
+            if self.bytes > MAX_OUTPUT_BYTES:
+                self.finish = Finish(reason=FinishReason.LENGTH)
+                return
             self._calls[event.id] = self._open("tool_call", event.id, event.name)
         elif type(event) is ToolArgumentsDelta:
             index = self._calls.get(event.id)
@@ -88,10 +89,13 @@ class Answer:
         else:
             raise TypeError(f"a provider yielded {type(event).__name__}, which is no ProviderEvent")
 
-    def message(self, *, model: str) -> Message:
+    def parts(self) -> tuple[Part, ...]:
         """What has been said so far."""
-        parts = tuple([part.part() for part in self._parts])
-        return Message(role=Role.ASSISTANT, parts=parts, model=model)
+        return tuple([part.part() for part in self._parts])
+
+    def head(self, *, model: str) -> Message:
+        """The message without its parts."""
+        return Message(role=Role.ASSISTANT, model=model)
 
     def _extend(self, kind: str, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
         if not text:
@@ -114,7 +118,7 @@ class Answer:
             encoded = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
             text, size = encoded.decode(), len(encoded)
         if self.bytes + size > MAX_OUTPUT_BYTES:
-            text = text.encode()[: MAX_OUTPUT_BYTES - self.bytes].decode(errors="ignore")
+            text = text.encode()[: max(MAX_OUTPUT_BYTES - self.bytes, 0)].decode(errors="ignore")
             size = len(text.encode())
             self.finish = Finish(reason=FinishReason.LENGTH)
             if not text:

@@ -108,6 +108,9 @@ class UnifiedMCPServer:
             clock=self._clock,
             observers=(metrics, access),
             heartbeat_interval=config.turns.heartbeat_interval,
+            journal_interval=config.turns.journal_interval,
+            disconnect_grace=config.turns.disconnect_grace,
+            max_waiting=config.turns.max_queued,
         )
         router = Router(providers, config.models.aliases)
         gateway = Gateway(
@@ -122,21 +125,22 @@ class UnifiedMCPServer:
             max_window_messages=config.window.max_messages,
         )
 
+        self._sessions, self._turns = sessions, turns
         if interrupted := await sessions.recover():
             log.warning("turns interrupted by the last stop", turns=interrupted)
         if config.metrics.address:
             self.metrics_port = metrics.serve(config.metrics.address)
             stack.callback(metrics.close)
-        housekeeping = asyncio.create_task(self._keep_house(sessions, store, metrics), name="housekeeping")
+        housekeeping = asyncio.create_task(self._keep_house(store, metrics), name="housekeeping")
         stack.push_async_callback(_cancelled, housekeeping)
-        heartbeat = asyncio.create_task(turns.beat(), name="heartbeat")
-        stack.push_async_callback(_cancelled, heartbeat)
+        for repeated in (turns.beat, turns.journal):
+            stack.push_async_callback(_cancelled, asyncio.create_task(repeated(), name=repeated.__name__))
 
         server = GRPCServer(gateway, [access, metrics])
         port = await server.start(config.server.address)
         self.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
-        self._gateway, self._server, self._turns = gateway, server, turns
+        self._server = server
 
     async def stop(self, grace: float | None = None) -> None:
         """Turn NOT_SERVING, refuse new work, let turns end for ``grace`` seconds, interrupt the rest, and close.
@@ -149,7 +153,6 @@ class UnifiedMCPServer:
         self._stopped = True
         async with self._running:
             self._server.health.set_serving(False)
-            self._gateway.draining = True
             await self._turns.drain(self.config.server.drain_timeout if grace is None else grace)
             # Every turn has ended: what is left is to let the last messages out.
             await self._server.stop(1)
@@ -177,12 +180,16 @@ class UnifiedMCPServer:
             loop.add_signal_handler(number, on_signal)
         await first.wait()
 
-    async def _keep_house(self, sessions: MCPSessionManager, store: Store, metrics: Metrics) -> None:
-        """For ever: delete what has expired and is no longer kept."""
+    async def sweep(self) -> None:
+        """Delete what has expired and what is kept no longer. The server does it by itself from time to time."""
+        if deleted := await self._sessions.sweep(int(self.config.turns.retention * SECOND)):
+            log.info("expired sessions deleted", sessions=deleted)
+
+    async def _keep_house(self, store: Store, metrics: Metrics) -> None:
+        """For ever: sweep, and count what is left."""
         while True:
             try:
-                if deleted := await sessions.sweep(int(self.config.turns.retention * SECOND)):
-                    log.info("expired sessions deleted", sessions=deleted)
+                await self.sweep()
                 metrics.count_sessions((await store.counts(self._clock()))["sessions"])
             except Exception as error:  # told to the log, and tried again: it must not end for good
                 log.error("sweep failed", exc_info=error)

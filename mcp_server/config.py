@@ -127,7 +127,13 @@ class TurnSettings(Settings):
     heartbeat_interval: Annotated[float, Meta(ge=0.1, le=3600)] = 15.0
     """Seconds of silence after which the readers of a turn get a sign of life."""
     retention: Annotated[float, Meta(ge=0, le=3650 * DAY)] = DAY
-    """Seconds that a turn is kept after its end. A session's messages stay."""
+    """Seconds that a turn is kept after its end, with its events and its ``request_id``. A session's messages stay."""
+    journal_interval: Annotated[float, Meta(ge=0.05, le=3600)] = 1.0
+    """Seconds between two times that what turns have generated is written down, and a crash can lose."""
+    disconnect_grace: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    """Seconds that a turn goes on when its last reader has left, unless its call said otherwise."""
+    max_queued: Annotated[int, Meta(ge=0, le=10_000)] = 16
+    """How many turns of one session may wait for it."""
 
 
 class WindowSettings(Settings):

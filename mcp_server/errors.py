@@ -77,6 +77,8 @@ class MCPError(Exception):
         self.message = message
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
+        self.final = False
+        """Whether it is how a turn ended for good: the same request would get it again."""
 
 
 class RequestError(MCPError):
@@ -88,9 +90,9 @@ class InvalidArgument(RequestError):
 
     reason = "INVALID_ARGUMENT"
 
-    def __init__(self, violations: Sequence[Violation]) -> None:
+    def __init__(self, violations: Sequence[Violation], message: str = "") -> None:
         self.violations = tuple(violations)
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
+        super().__init__(message or "; ".join(f"{v.field}: {v.description}" for v in self.violations))
 
 
 class ContextTooLong(RequestError):
@@ -265,6 +267,18 @@ class InternalError(MCPError):
     """A fault of the server; the message holds an id to look up in its log, no more."""
 
     reason = "INTERNAL"
+
+
+def recorded(reason: str, message: str, metadata: Mapping[str, str]) -> MCPError:
+    """The error that was recorded by its reason; a reason that is not known any more is an :class:`InternalError`."""
+    kinds: list[type[MCPError]] = [MCPError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    # The leaves come last; the root has the reason of one of them.
+    kind = next((kind for kind in reversed(kinds) if kind.reason == reason), InternalError)
+    error = InvalidArgument((), message) if kind is InvalidArgument else kind(message)
+    error.metadata.update(metadata)
+    return error
 
 
 class ConfigError(Exception):

@@ -1,18 +1,20 @@
 """What happens in a turn, and the log that keeps it.
 
-A turn writes its events to an append-only :class:`TurnLog`. Whoever wants them, the call that started the turn first of
-all, is a reader of that log. A reader takes all that is there, with neighbouring deltas merged, and writes it; while
-that write waits, more gathers. So an idle reader gets each token at once and alone, a loaded one gets fewer and larger
-messages, and no timer is needed for either.
+A turn writes its events to an append-only :class:`TurnLog`. Whoever wants them is a reader of that log: the call that
+started the turn, the same call sent again, a resume after a lost connection, a second viewer. A reader takes all that
+is there, with neighbouring deltas merged, and writes it; while that write waits, more gathers. So an idle reader gets
+each token at once and alone, a loaded one gets fewer and larger messages, and no timer is needed for either. A reader
+keeps nothing but its place in the log.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import enum
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
-from mcp_server.errors import MCPError
+from mcp_server.errors import MCPError, SequenceUnknown
 from mcp_server.messages import Attempt, FinishReason, Logprob, Message, Struct, Usage, Window
 
 MAX_DELTA_CHARACTERS: Final = 16 * 1024
@@ -22,8 +24,17 @@ MAX_DELTA_CHARACTERS: Final = 16 * 1024
 # -- events -----------------------------------------------------------------------------------------------------------
 
 
-class Started(Struct):
-    """The turn begins: always the first event of one that did not wait."""
+class Queued(Struct, tag="queued"):
+    """The turn waits for its session: the first event of one that does."""
+
+    turn: str
+    """The turn's full name."""
+    position: int
+    """How many turns go before it, the running one included."""
+
+
+class Started(Struct, tag="started"):
+    """The turn begins: the first event of one that did not wait."""
 
     turn: str
     """The turn's full name."""
@@ -37,7 +48,7 @@ class Started(Struct):
     """The session's etag when the turn began; empty without a session."""
 
 
-class PartStarted(Struct):
+class PartStarted(Struct, tag="part_started"):
     """A new part of the answer begins."""
 
     part: int
@@ -63,6 +74,30 @@ class Delta(Struct):
     """One a token of the piece, if asked for."""
 
 
+class SwitchMode(enum.StrEnum):
+    """What becomes of the answer when another attempt takes over."""
+
+    RESTARTED = "restarted"
+    """All parts so far are dropped, and indexes begin at 0 again."""
+    CONTINUED = "continued"
+    """The new attempt goes on where the old one stopped."""
+
+
+class Switched(Struct, tag="switched"):
+    """Another attempt takes over."""
+
+    from_model: str
+    """The ``provider/model`` that answered so far."""
+    to_model: str
+    """The ``provider/model`` that answers now."""
+    reason: str
+    """Why: the reason of an error."""
+    window: Window
+    """What of the history the new model sees."""
+    mode: SwitchMode
+    """What becomes of the answer so far."""
+
+
 class Heartbeat(Struct):
     """Nothing else has happened for a while. It is sent and not recorded."""
 
@@ -86,7 +121,9 @@ class Completed(Struct):
     """Nanoseconds from the acceptance of the call."""
 
 
-Event = Started | PartStarted | Delta | Heartbeat | Completed
+Event = Queued | Started | PartStarted | Delta | Switched | Heartbeat | Completed
+Numbered = tuple[int, Event]
+"""An event and its sequence."""
 
 _HEARTBEAT: Final = Heartbeat()
 
@@ -95,22 +132,46 @@ _HEARTBEAT: Final = Heartbeat()
 
 
 class TurnLog:
-    """The events of one turn, in order, each with its number: the first is 1.
+    """The events of one turn, in order, each with its number.
 
     Only the turn appends; any number of readers read, each at its own pace. It belongs to one event loop.
+
+    Args:
+        on_idle: called when the last reader has left and the log has not ended.
+        base: the number that the first event that is appended follows.
     """
 
-    __slots__ = ("_ended", "_error", "_events", "_on_idle", "_readers")
+    __slots__ = ("_ended", "_error", "_events", "_instead", "_on_idle", "_readers", "base", "earlier")
 
-    def __init__(self, on_idle: Callable[[], None]) -> None:
-        """Args:
-        on_idle: called when the last reader has left and the log has not ended.
-        """
+    def __init__(self, on_idle: Callable[[], None], *, base: int = 0) -> None:
+        self.base = base
+        self.earlier: Callable[[int], Iterable[Numbered]] | None = None
+        """Gives the events up to ``base`` that follow a sequence, if there are any: what another process wrote."""
         self._events: list[Event] = []
         self._ended = False
         self._error: MCPError | None = None
         self._readers: set[TurnReader] = set()
         self._on_idle = on_idle
+        self._instead: TurnLog | None = None
+
+    @property
+    def last_sequence(self) -> int:
+        """The greatest number that may have been given to an event."""
+        return self.base + len(self._events)
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether anybody reads it."""
+        return bool(self._readers)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more events come."""
+        return self._ended
+
+    def since(self, sequence: int) -> list[Event]:
+        """The events that were appended behind ``sequence``, which is not below the base."""
+        return self._events[sequence - self.base :]
 
     def append(self, event: Event) -> None:
         """Add an event."""
@@ -126,6 +187,11 @@ class TurnLog:
         self._error = error
         for reader in self._readers:
             reader.wake()
+
+    def refer(self, log: TurnLog) -> None:
+        """This turn never was, because its request belongs to another: all readers read the log of that one."""
+        self._instead = log
+        self.end()
 
     def beat(self) -> None:
         """Let the readers that have been waiting for a whole interval yield a heartbeat."""
@@ -145,11 +211,11 @@ class TurnReader:
     It ends when the turn has succeeded, and raises the turn's error when it has not.
     """
 
-    __slots__ = ("_beat", "_end_only", "_log", "_position", "_waiter")
+    __slots__ = ("_after", "_beat", "_end_only", "_log", "_waiter")
 
     def __init__(self, log: TurnLog, after_sequence: int) -> None:
         self._log = log
-        self._position = after_sequence
+        self._after = after_sequence
         self._waiter: asyncio.Future[None] | None = None
         self._beat = False
         self._end_only = False
@@ -178,6 +244,8 @@ class TurnReader:
         self._end_only = True
         while not log._ended:
             await self._wait()
+        if log._instead is not None:
+            return await TurnReader(log._instead, 0).last()
         if log._error is not None:
             raise log._error
         return log._events[-1]
@@ -204,26 +272,49 @@ class TurnReader:
         else:
             self._beat = True
 
-    async def __aiter__(self) -> AsyncIterator[tuple[int, Event]]:
-        log = self._log
+    async def __aiter__(self) -> AsyncIterator[Numbered]:
+        log, sent = self._log, self._after
         events = log._events
-        while True:
-            if self._position < len(events):
+        while not events and not log._ended:
+            await self._wait()
+            if self._beat and not events and not log._ended:
                 self._beat = False
-                position = self._position
+                yield sent, _HEARTBEAT
+        if log._instead is not None:
+            async for numbered in TurnReader(log._instead, self._after):
+                yield numbered
+            return
+        base = log.base
+        if sent > base + len(events):
+            raise SequenceUnknown(
+                f"after_sequence {sent} lies beyond {base + len(events)}, the last event of the turn: send a number "
+                "that was received",
+                metadata={"last_sequence": str(base + len(events))},
+            )
+        if sent < base:
+            if log.earlier is not None:
+                for numbered in log.earlier(sent):
+                    sent = numbered[0]
+                    yield numbered
+            position = 0
+        else:
+            position = sent - base
+        while True:
+            if position < len(events):
+                self._beat = False
                 while position < len(events):
                     event, position = _merged(events, position)
-                    self._position = position
-                    yield position, event
+                    sent = base + position
+                    yield sent, event
             elif log._ended:
                 if log._error is not None:
                     raise log._error
                 return
             else:
                 await self._wait()
-                if self._beat and self._position == len(events) and not log._ended:
+                if self._beat and position == len(events) and not log._ended:
                     self._beat = False
-                    yield self._position, _HEARTBEAT
+                    yield sent, _HEARTBEAT
 
 
 def _merged(events: list[Event], position: int) -> tuple[Event, int]:

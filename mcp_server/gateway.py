@@ -8,16 +8,10 @@ from typing import Any
 
 import msgspec
 
-from mcp_server.errors import (
-    Draining,
-    InvalidArgument,
-    NotSupported,
-    SessionNotFound,
-    ToolResultsMissing,
-    Violation,
-)
+from mcp_server.errors import InvalidArgument, NotSupported, ToolResultsMissing, Violation
 from mcp_server.events import TurnReader
 from mcp_server.interfaces import ContextType, Embedder, EmbedRequest, GenerateRequest
+from mcp_server.live import Plan, Terms
 from mcp_server.messages import (
     SECOND,
     Attempt,
@@ -25,8 +19,10 @@ from mcp_server.messages import (
     ContextEntry,
     Embeddings,
     GenerationConfig,
+    IfBusy,
     MCPSession,
     Message,
+    OnDisconnect,
     ResponseFormat,
     Role,
     Struct,
@@ -38,8 +34,8 @@ from mcp_server.messages import (
     Window,
 )
 from mcp_server.routing import Catalogue, Route, Router
-from mcp_server.sessions import Claimed, Clock, MCPSessionManager, new_id
-from mcp_server.turns import Plan, Turns
+from mcp_server.sessions import Claimed, Clock, Entry, MCPSessionManager, digest_of, new_name
+from mcp_server.turns import Turns
 from mcp_server.window import context_text, estimate_tokens, select, system_messages
 
 replace = msgspec.structs.replace
@@ -59,8 +55,16 @@ class TurnOptions(Struct):
     """An alias or ``provider/model``; empty: the session's, then the server's default."""
     config: GenerationConfig = GenerationConfig()
     """The knobs."""
+    request_id: str = ""
+    """The caller's key for retries, or empty."""
+    after_sequence: int | None = None
+    """Begin behind this event of the turn that ``request_id`` names."""
     etag: str = ""
     """If set, the etag that the session must have."""
+    if_busy: IfBusy = IfBusy.REJECT
+    """What happens if the session has a turn already."""
+    on_disconnect: OnDisconnect = OnDisconnect.CANCEL_AFTER_GRACE
+    """What happens to the turn when its last reader has left."""
     timeout: int | None = None
     """Nanoseconds after which the turn fails; ``None``: the server's default."""
     provider_options: Mapping[str, Any] = {}
@@ -148,18 +152,16 @@ class Gateway:
         self.default_embedding_model = default_embedding_model
         self.turn_timeout = turn_timeout
         self.max_window_messages = max_window_messages
-        self.draining = False
-        """Set when no new work is taken on."""
 
     async def chat(self, request: ChatInput) -> TurnReader:
-        """Begin a chat and return the reader of its turn. What refuses it is raised by the reader."""
+        """Begin a chat, or find it if it was begun before, and return a reader of its turn, as :meth:`Turns.open`."""
         catalogue = await self.router.catalogue()
-        return self._start("chat", request.options, _Chat(self, request, catalogue))
+        return await self._open("chat", request, _Chat(self, request, catalogue))
 
     async def complete(self, request: CompletionInput) -> TurnReader:
-        """Begin a completion and return the reader of its turn. What refuses it is raised by the reader."""
+        """The same for a completion."""
         catalogue = await self.router.catalogue()
-        return self._start("completion", request.options, _Completion(self, request, catalogue))
+        return await self._open("completion", request, _Completion(self, request, catalogue))
 
     async def embed(self, request: EmbedInput) -> Embedded:
         """Turn texts into vectors.
@@ -167,7 +169,7 @@ class Gateway:
         Raises:
             ModelNotFound, SessionNotFound, UnsupportedByModel, ContextTooLong, ProviderError.
         """
-        self._check_draining()
+        self.turns.check_draining()
         catalogue = await self.router.catalogue()
         session_model = ""
         if request.session:
@@ -202,30 +204,33 @@ class Gateway:
 
     async def delete_session(self, tenant: str, session_id: str, *, etag: str) -> None:
         """Delete a session and stop its turn, whose readers then end with SessionNotFound."""
-        session = await self.sessions.delete(tenant, session_id, etag=etag)
-        if session.claim is not None:
-            gone = SessionNotFound(f"{session.name} was deleted while the turn ran", metadata={"session": session.name})
-            self.turns.cancel(session.claim.turn, gone)
+        self.turns.cancel_session(await self.sessions.delete(tenant, session_id, etag=etag))
 
-    def _start(self, service: str, options: TurnOptions, work: _Chat | _Completion) -> TurnReader:
-        # Nothing is awaited between this and the start: who drains has either been seen here, or waits for the turn.
-        self._check_draining()
-        now = self.clock()
+    async def _open(self, service: str, request: ChatInput | CompletionInput, work: _Chat | _Completion) -> TurnReader:
+        options, now = request.options, self.clock()
         turn = Turn(
             tenant=options.tenant,
-            id=new_id("t"),
+            id=new_name("t"),
             service=service,
             state=TurnState.RUNNING,
             create_time=now,
             session=options.session,
+            request_id=options.request_id,
+            digest=_digest(request) if options.request_id else b"",
+            on_disconnect=options.on_disconnect,
         )
         timeout = options.timeout if options.timeout is not None else self.turn_timeout
         work.deadline = now + timeout
-        return self.turns.start(turn, work, timeout=timeout)
+        terms = Terms(timeout=timeout, if_busy=options.if_busy, after_sequence=options.after_sequence)
+        return await self.turns.open(turn, work, terms)
 
-    def _check_draining(self) -> None:
-        if self.draining:
-            raise Draining("the server is about to stop: send the same request again", retry_after=1)
+
+def _digest(request: ChatInput | CompletionInput) -> bytes:
+    """Tells the request from others, whatever the call does that carries it."""
+    options = replace(
+        request.options, request_id="", after_sequence=None, on_disconnect=OnDisconnect.CANCEL_AFTER_GRACE
+    )
+    return digest_of(replace(request, options=options))
 
 
 def max_batch(route: Route) -> int:
@@ -255,14 +260,19 @@ class _TurnWork:
             route.require("json_schema")
         return route
 
-    async def _claim(self, turn: Turn, read_last: int) -> Claimed:
-        sessions = self.gateway.sessions
-        if not turn.session:
-            self.route(None)
-            return await sessions.begin(turn)
-        return await sessions.claim(
-            turn, deadline=self.deadline, etag=self.options.etag, read_last=read_last, admit=self.route
+    async def _claim(self, turn: Turn, entry: Entry, read_last: int) -> Claimed:
+        return await self.gateway.sessions.claim(
+            turn,
+            entry,
+            deadline=self.deadline,
+            etag=self.options.etag,
+            read_last=read_last,
+            admit=self._attempt,
         )
+
+    def _attempt(self, session: MCPSession | None) -> Attempt:
+        route = self.route(session)
+        return Attempt(provider=route.provider_name, model=route.model.name, start_time=self.gateway.clock())
 
 
 class _Chat(_TurnWork):
@@ -276,8 +286,8 @@ class _Chat(_TurnWork):
         _require_for(route, self.request.messages)
         return route
 
-    async def claim(self, turn: Turn) -> Claimed:
-        return await self._claim(turn, self.gateway.max_window_messages)
+    async def claim(self, turn: Turn, entry: Entry) -> Claimed:
+        return await self._claim(turn, entry, self.gateway.max_window_messages)
 
     async def plan(self, claimed: Claimed) -> Plan:
         session, gateway = claimed.session, self.gateway
@@ -310,12 +320,13 @@ class _Chat(_TurnWork):
             window=selection.window,
         )
 
-    async def commit(self, turn: Turn, message: Message) -> tuple[MCPSession | None, Message]:
+    async def commit(self, turn: Turn, message: Message, events: bytes) -> tuple[Turn, Message]:
+        sessions = self.gateway.sessions
         if not turn.session:
-            await self.gateway.sessions.release(turn)
-            return None, message
-        session, stored = await self.gateway.sessions.commit(turn, (*self.request.messages, message))
-        return session, stored[-1]
+            await sessions.release(turn, events)
+            return turn, message
+        turn, stored = await sessions.commit(turn, (*self.request.messages, message), events=events)
+        return turn, stored[-1]
 
 
 class _Completion(_TurnWork):
@@ -328,8 +339,8 @@ class _Completion(_TurnWork):
         route.require("completion")
         return route
 
-    async def claim(self, turn: Turn) -> Claimed:
-        return await self._claim(turn, 0)
+    async def claim(self, turn: Turn, entry: Entry) -> Claimed:
+        return await self._claim(turn, entry, 0)
 
     async def plan(self, claimed: Claimed) -> Plan:
         request = self.request
@@ -348,15 +359,16 @@ class _Completion(_TurnWork):
         window = Window(input_tokens=estimate_tokens(prompt))
         return Plan(provider_name=route.provider_name, provider=route.provider, request=generate, window=window)
 
-    async def commit(self, turn: Turn, message: Message) -> tuple[MCPSession | None, Message]:
+    async def commit(self, turn: Turn, message: Message, events: bytes) -> tuple[Turn, Message]:
+        sessions = self.gateway.sessions
         if not turn.session:
-            await self.gateway.sessions.release(turn)
-            return None, message
+            await sessions.release(turn, events)
+            return turn, message
         save_as = {}
         if self.request.save_as:
             save_as[self.request.save_as] = ContextEntry(type="text", kind="text", text=message.text)
-        session, _ = await self.gateway.sessions.commit(turn, (), save_as=save_as)
-        return session, message
+        turn, _ = await sessions.commit(turn, (), events=events, save_as=save_as)
+        return turn, message
 
 
 def _require_for(route: Route, messages: tuple[Message, ...]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from mcp_server.messages import (
     ContextEntry,
@@ -19,6 +19,7 @@ from mcp_server.messages import (
     MCPSession,
     Message,
     Model,
+    Receipt,
     Struct,
     Tool,
     ToolChoice,
@@ -161,6 +162,47 @@ class TokenCounter(Protocol):
 # -- stores -----------------------------------------------------------------------------------------------------------
 
 
+class RequestKey(Struct):
+    """What a ``request_id`` names: it is unique within a tenant, a session or none, and a service."""
+
+    service: str
+    """The service: ``chat``, ``completion`` or ``session``."""
+    request_id: str
+    """The caller's key."""
+    in_session: bool = False
+    """Whether it belongs to the session that the change is about; else to none."""
+
+
+class LookUp(Struct):
+    """What to read beside the session itself before a change is decided."""
+
+    turn: str = ""
+    """The id of a turn."""
+    request: RequestKey | None = None
+    """The key of a turn; not together with ``turn``."""
+    receipt: RequestKey | None = None
+    """The key of a receipt."""
+    other: str = ""
+    """The id of another session of the tenant."""
+
+
+NO_LOOK_UP: Final = LookUp()
+"""Nothing but the session itself."""
+
+
+class Stored(Struct):
+    """What is stored when a change is decided. What has expired is given as it is stored."""
+
+    session: MCPSession | None = None
+    """The session that the change is about."""
+    turn: Turn | None = None
+    """The turn that was looked up."""
+    receipt: Receipt | None = None
+    """The receipt that was looked up."""
+    other: MCPSession | None = None
+    """The other session that was looked up."""
+
+
 class Change(Struct):
     """What one atomic step writes; whatever is unset stays as it is."""
 
@@ -170,8 +212,15 @@ class Change(Struct):
     """Remove the session, its messages and its turns."""
     append: tuple[Message, ...] = ()
     """Messages for the end of the session's history, their ``index`` set."""
+    fork_of: str = ""
+    """The uid of the session whose first messages a new session begins with: as many as ``message_count``, less those in
+    ``append``. They are shared and not copied, and stay when the older session goes."""
     turn: Turn | None = None
     """A turn to create or replace."""
+    events: bytes = b""
+    """A further piece of the log of ``turn``."""
+    receipt: Receipt | None = None
+    """A receipt to keep."""
     read_last: int = 0
     """How many messages from the end of the history, as it was before this step, to return with it. A store may return
     fewer of them, the last ones, if they have more than 32 MiB."""
@@ -182,8 +231,15 @@ class Changed(Struct):
 
     change: Change
     """What was written."""
+    stored: Stored
+    """What the decision was made on."""
     messages: tuple[Message, ...] = ()
     """What ``read_last`` asked for, oldest first."""
+
+
+Decide = Callable[[Stored], Change]
+"""Says what to write. A quick function without side effects, since it may run on another thread and more than once.
+What it raises is raised to the caller of the change, and then nothing was written."""
 
 
 class SessionQuery(Struct):
@@ -219,12 +275,11 @@ class Store(Protocol):
         """Finish what was begun and give back what is held."""
         ...
 
-    async def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change], /) -> Changed:
+    async def change(self, tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:
         """Read the session with id ``session``, let ``decide`` say what to write, and write it: nothing comes between.
 
-        ``decide`` is a quick function without side effects, since it may run on another thread and more than once. What
-        it raises is raised here, and then nothing was written. It is given ``None`` where there is no such session
-        (also for ``session=""``: a turn without a session), and what has expired as it is stored.
+        ``Stored.session`` is ``None`` where there is no such session, also for ``session=""``, which stands for none: a
+        turn without a session, for example.
         """
         ...
 
@@ -244,6 +299,15 @@ class Store(Protocol):
         """The turn with that id."""
         ...
 
+    async def turns(self, tenant: str, uid: str, limit: int, before: str, /) -> Sequence[Turn]:
+        """Up to ``limit`` turns of the session with that ``uid``, by id, the greatest first; if ``before`` is not empty,
+        only those whose id is less."""
+        ...
+
+    async def events(self, tenant: str, turn: str, /) -> Sequence[bytes]:
+        """The pieces of the log of the turn with that id, in the order in which they were written."""
+        ...
+
     async def expired(self, now: int, limit: int, /) -> Sequence[tuple[str, str]]:
         """Up to ``limit`` sessions whose ``expire_time`` has passed, as ``(tenant, id)``, the oldest first."""
         ...
@@ -252,8 +316,9 @@ class Store(Protocol):
         """Up to ``limit`` turns, queued or running, that another process than ``owner`` left behind."""
         ...
 
-    async def forget_turns(self, before: int, limit: int, /) -> int:
-        """Remove up to ``limit`` turns that ended before that time, and say how many went."""
+    async def forget(self, before: int, limit: int, /) -> int:
+        """Remove up to ``limit`` turns that ended before that time, with their logs, and as many receipts that are
+        older, and say how many of both went."""
         ...
 
     async def counts(self, now: int, /) -> Mapping[str, int]:

@@ -396,6 +396,32 @@ class TurnState(enum.StrEnum):
     INTERRUPTED = "interrupted"
 
 
+FINAL = frozenset((TurnState.SUCCEEDED, TurnState.FAILED, TurnState.CANCELLED))
+"""The states that never change again."""
+
+
+class IfBusy(enum.StrEnum):
+    """What happens to a call whose session has a turn already."""
+
+    REJECT = "reject"
+    """It is refused."""
+    QUEUE = "queue"
+    """It waits, in the order of arrival."""
+    CANCEL_RUNNING = "cancel_running"
+    """The turn that runs is cancelled, and this one goes ahead of those that wait."""
+
+
+class OnDisconnect(enum.StrEnum):
+    """What happens to a turn when its last reader has left."""
+
+    CANCEL_AFTER_GRACE = "cancel_after_grace"
+    """It is cancelled unless a reader comes within the configured grace."""
+    CANCEL = "cancel"
+    """It is cancelled at once."""
+    CONTINUE = "continue"
+    """It runs to its end."""
+
+
 class Window(Struct):
     """What of a session's history a model saw."""
 
@@ -482,11 +508,46 @@ class Turn(Struct):
     """Why it did not succeed."""
     owner: str = ""
     """The process that runs it."""
+    request_id: str = ""
+    """The caller's key for retries, or empty."""
+    digest: bytes = b""
+    """Tells the request that ``request_id`` stands for from any other."""
+    on_disconnect: OnDisconnect = OnDisconnect.CANCEL_AFTER_GRACE
+    """What happens when nobody reads it any more."""
+    sequence_limit: int = 0
+    """Its events may be numbered up to here: what lies beyond was never issued."""
+    last_sequence: int = 0
+    """The number of its last event, once it has ended."""
+    session_etag: str = ""
+    """The session's etag after the exchange, once it has succeeded."""
 
     @property
     def name(self) -> str:
         """The full resource name."""
         return turn_name(self.session, self.id)
+
+
+class Receipt(Struct):
+    """What a call with a ``request_id`` did that is no turn, so that sending it again changes nothing."""
+
+    tenant: str
+    """Whose it is."""
+    service: str
+    """The service that was called."""
+    request_id: str
+    """The caller's key."""
+    create_time: int
+    """When it was carried out."""
+    session: str
+    """The id of the session that was created or changed."""
+    session_uid: str
+    """Its uid."""
+    scope: str = ""
+    """The uid of the session that the key belongs to, or empty."""
+    digest: bytes = b""
+    """Tells the request from any other."""
+    first_index: int = 0
+    """The index of the first message that was appended."""
 
 
 def turn_name(session: str, turn: str) -> str:

@@ -7,6 +7,7 @@ that must hold with nothing in between (a claim, an etag, a limit) is decided in
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,19 +19,25 @@ import structlog
 from mcp_server.errors import (
     EtagMismatch,
     InvalidArgument,
+    Overloaded,
+    RequestIdReused,
     SessionBusy,
     SessionExists,
     SessionNotFound,
     TurnCancelled,
+    TurnNotFound,
     Violation,
 )
-from mcp_server.interfaces import Change, SessionQuery, Store
+from mcp_server.interfaces import Change, Changed, Decide, LookUp, RequestKey, SessionQuery, Store, Stored
 from mcp_server.messages import (
+    FINAL,
     SECOND,
+    Attempt,
     Claim,
     ContextEntry,
     MCPSession,
     Message,
+    Receipt,
     Struct,
     Turn,
     TurnError,
@@ -52,7 +59,7 @@ replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.sessions")
 
 
-def new_id(prefix: str) -> str:
+def new_name(prefix: str) -> str:
     """A fresh id that sorts by time, so that what is created together is stored together."""
     return f"{prefix}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
 
@@ -82,14 +89,31 @@ class SessionUpdate(Struct):
 
 
 class Claimed(Struct):
-    """A session on which a turn may run."""
+    """What became of a turn that asked to begin."""
 
-    session: MCPSession | None
-    """The session as claimed; ``None`` for a turn without one."""
     turn: Turn
-    """The turn as stored."""
+    """The turn as it is stored: RUNNING, or QUEUED if it has to wait; or ``earlier``."""
+    session: MCPSession | None = None
+    """The session as claimed; ``None`` for a turn without one, and for one that waits."""
     messages: tuple[Message, ...] = ()
     """The end of its history, oldest first."""
+    earlier: bool = False
+    """Whether the request has been seen before. ``turn`` is what it became then, and nothing was written."""
+
+
+class Entry(Struct):
+    """On which terms a turn may try to get its session."""
+
+    wait: bool = False
+    """Whether it is written down as QUEUED if it cannot have the session now; else it is refused then."""
+    behind: str = ""
+    """The full name of a turn that waits for the session and goes first, or empty."""
+    full: bool = False
+    """Whether as many turns wait as may."""
+
+
+Admit = Callable[[MCPSession | None], Attempt]
+"""Says which attempt a turn on that session will make, or raises what refuses the turn. Free of side effects."""
 
 
 class MCPSessionManager:
@@ -115,11 +139,15 @@ class MCPSessionManager:
 
     # -- what callers do ----------------------------------------------------------------------------------------------
 
-    async def create(self, tenant: str, session_id: str, draft: SessionDraft) -> MCPSession:
-        """Begin a session; an empty ``session_id`` lets the server choose.
+    async def create(
+        self, tenant: str, session_id: str, draft: SessionDraft, *, request: RequestKey | None = None
+    ) -> MCPSession:
+        """Begin a session; an empty ``session_id`` lets the server choose. With a ``request`` that was carried out
+        before, return the session that it began.
 
         Raises:
             SessionExists: the id is taken.
+            RequestIdReused: the ``request`` was another one.
             InvalidArgument: the context is over its limits.
         """
         now = self._clock()
@@ -127,8 +155,8 @@ class MCPSessionManager:
         ttl = draft.ttl if draft.ttl is not None else self._default_ttl
         session = MCPSession(
             tenant=tenant,
-            id=session_id or new_id("s"),
-            uid=new_id("u"),
+            id=session_id or new_name("s"),
+            uid=new_name("u"),
             create_time=now,
             update_time=now,
             etag=_new_etag(),
@@ -141,15 +169,94 @@ class MCPSessionManager:
             context=draft.context,
         )
 
-        def decide(old: MCPSession | None) -> Change:
+        digest = digest_of("create", session_id, draft) if request is not None else b""
+        return await self._begin(session, request, digest, lambda _: Change(session=session))
+
+    async def fork(
+        self,
+        tenant: str,
+        session_id: str,
+        *,
+        new_id: str,
+        message_count: int | None,
+        request: RequestKey | None = None,
+    ) -> MCPSession:
+        """Begin a session with the first messages of another, and all that its caller decided about that.
+
+        Args:
+            tenant: whose they are.
+            session_id: the session to fork.
+            new_id: the id of the new one; empty: the server chooses.
+            message_count: how many messages to keep; ``None``: all.
+            request: as in :meth:`create`.
+
+        Raises:
+            SessionNotFound: there is no session to fork.
+            SessionExists: the new id is taken.
+            RequestIdReused: the ``request`` was another one.
+            InvalidArgument: the history is shorter.
+        """
+        now = self._clock()
+        draft = MCPSession(
+            tenant=tenant,
+            id=new_id or new_name("s"),
+            uid=new_name("u"),
+            create_time=now,
+            update_time=now,
+            etag=_new_etag(),
+            parent=session_id,
+        )
+
+        def decide(stored: Stored) -> Change:
+            parent = self._live(stored.other, session_id)
+            count = parent.message_count if message_count is None else message_count
+            if count > parent.message_count:
+                problem = f"{count}, but {parent.name} has {parent.message_count} messages"
+                raise InvalidArgument([Violation(field="message_count", description=problem)])
+            session = replace(
+                draft,
+                ttl=parent.ttl,
+                expire_time=_expire_time(parent.ttl, now),
+                labels=parent.labels,
+                metadata=parent.metadata,
+                system_instruction=parent.system_instruction,
+                default_model=parent.default_model,
+                context=parent.context,
+                message_count=count,
+            )
+            return Change(session=session, fork_of=parent.uid if count else "")
+
+        digest = digest_of("fork", session_id, new_id, message_count) if request is not None else b""
+        return await self._begin(draft, request, digest, decide, other=session_id)
+
+    async def _begin(
+        self, draft: MCPSession, request: RequestKey | None, digest: bytes, decide: Decide, *, other: str = ""
+    ) -> MCPSession:
+        """Write a new session, unless the request has done that before."""
+        tenant, now = draft.tenant, self._clock()
+
+        def begin(stored: Stored) -> Change:
+            if stored.receipt is not None:
+                _check_digest(stored.receipt, digest)
+                return Change()
+            old = stored.session
             if old is not None and not old.expired(now):
                 raise SessionExists(
                     f"the session {old.name} exists: choose another session_id, or go on with that session",
                     metadata={"session": old.name},
                 )
-            return Change(session=session)
+            change = decide(stored)
+            if request is None:
+                return change
+            return replace(change, receipt=_receipt(_new(change), request, digest, now))
 
-        await self._store.change(tenant, session.id, decide)
+        changed = await self._store.change(tenant, draft.id, begin, LookUp(receipt=request, other=other))
+        receipt = changed.stored.receipt
+        if receipt is None:
+            return _session(changed)
+        session = await self.get(tenant, receipt.session)
+        if session.uid != receipt.session_uid:
+            raise _not_found(receipt.session)
         return session
 
     async def get(self, tenant: str, session_id: str) -> MCPSession:
@@ -184,8 +291,8 @@ class MCPSessionManager:
             InvalidArgument: the context would exceed its limits.
         """
 
-        def decide(old: MCPSession | None) -> Change:
-            session = self._live(old, session_id)
+        def decide(stored: Stored) -> Change:
+            session = self._live(stored.session, session_id)
             _check_etag(session, update.etag)
             fields = dict(update.fields)
             if "ttl" in fields and fields["ttl"] is None:
@@ -207,34 +314,57 @@ class MCPSessionManager:
             SessionNotFound: there is none.
             EtagMismatch: it has changed since the caller read it.
         """
-        found: list[MCPSession] = []
 
-        def decide(old: MCPSession | None) -> Change:
-            session = self._live(old, session_id)
-            _check_etag(session, etag)
-            found[:] = [session]
+        def decide(stored: Stored) -> Change:
+            _check_etag(self._live(stored.session, session_id), etag)
             return Change(delete=True)
 
-        await self._store.change(tenant, session_id, decide)
-        return found[0]
+        changed = await self._store.change(tenant, session_id, decide)
+        assert changed.stored.session is not None
+        return changed.stored.session
 
-    async def append(self, tenant: str, session_id: str, messages: Sequence[Message], *, etag: str = "") -> MCPSession:
-        """Add messages to the end of the history: all or none. The last ones of the returned session are these.
+    async def append(
+        self,
+        tenant: str,
+        session_id: str,
+        messages: Sequence[Message],
+        *,
+        etag: str = "",
+        request: RequestKey | None = None,
+    ) -> tuple[MCPSession, int]:
+        """Add messages to the end of the history, all or none; return the session and the index of the first of them.
+
+        With a ``request`` that was carried out before, nothing is added again.
 
         Raises:
             SessionNotFound: there is none.
             SessionBusy: a turn runs on it.
             EtagMismatch: it has changed since the caller read it.
+            RequestIdReused: the ``request`` was another one.
         """
+        digest = digest_of("append", messages, etag) if request is not None else b""
 
-        def decide(old: MCPSession | None) -> Change:
-            session = self._live(old, session_id)
+        def decide(stored: Stored) -> Change:
+            session = self._live(stored.session, session_id)
+            if stored.receipt is not None:
+                _check_digest(stored.receipt, digest)
+                return Change()
             _check_etag(session, etag)
             self._check_free(session)
+            first = session.message_count
             session, appended = self._appended(session, messages)
-            return Change(session=self._touched(session, content=True), append=appended)
+            receipt = None
+            if request is not None:
+                receipt = _receipt(session, request, digest, self._clock(), first_index=first)
+            return Change(session=self._touched(session, content=True), append=appended, receipt=receipt)
 
-        return _session(await self._store.change(tenant, session_id, decide))
+        changed = await self._store.change(tenant, session_id, decide, LookUp(receipt=request))
+        receipt = changed.stored.receipt
+        if receipt is not None:
+            assert changed.stored.session is not None
+            return changed.stored.session, receipt.first_index
+        session = _session(changed)
+        return session, session.message_count - len(messages)
 
     async def messages(self, session: MCPSession, start: int, stop: int) -> Sequence[Message]:
         """The messages of ``session`` with ``start <= index < stop``, in order; none if it is gone by now."""
@@ -248,65 +378,129 @@ class MCPSessionManager:
         """
         return _session(
             await self._store.change(
-                tenant, session_id, lambda old: Change(session=self._touched(self._live(old, session_id)))
+                tenant,
+                session_id,
+                lambda stored: Change(session=self._touched(self._live(stored.session, session_id))),
             )
         )
 
     # -- what turns do ------------------------------------------------------------------------------------------------
 
-    async def begin(self, turn: Turn) -> Claimed:
-        """Write down a turn that belongs to no session."""
-        turn = replace(turn, owner=self._owner)
-        await self._store.change(turn.tenant, "", lambda _: Change(turn=turn))
-        return Claimed(session=None, turn=turn)
+    async def find(self, turn: Turn) -> Turn | None:
+        """The turn that the request of ``turn`` became before, if it did.
+
+        Raises:
+            SessionNotFound: there is no such session.
+        """
+
+        def decide(stored: Stored) -> Change:
+            if turn.session:
+                self._live(stored.session, turn.session)
+            return Change()
+
+        changed = await self._store.change(turn.tenant, turn.session, decide, LookUp(request=_request_of(turn)))
+        return changed.stored.turn
 
     async def claim(
-        self, turn: Turn, *, deadline: int, etag: str, read_last: int, admit: Callable[[MCPSession], object]
+        self, turn: Turn, entry: Entry, *, deadline: int, etag: str, read_last: int, admit: Admit
     ) -> Claimed:
-        """Reserve the turn's session for it, write the turn down, and read the end of the history: one durable step.
+        """Write the turn down, reserve its session for it if it has one, and read the end of the history: one durable
+        step. A turn that was interrupted, or has waited, begins in the same way.
 
         Args:
             turn: the turn, whose ``session`` names the session.
+            entry: on which terms.
             deadline: when the turn ends at the latest.
-            etag: if set, the etag that the session must have.
+            etag: if set, the etag that the session must have, unless the turn was interrupted.
             read_last: how many messages of the history to read.
-            admit: raises if the session does not allow this turn; must be free of side effects.
+            admit: asked with the session.
 
         Raises:
             SessionNotFound: there is none.
             SessionBusy: another turn runs on it.
             EtagMismatch: it has changed since the caller read it.
+            Overloaded: too many turns wait for it.
         """
+        turn = replace(turn, owner=self._owner)
 
-        def decide(old: MCPSession | None) -> Change:
-            session = self._live(old, turn.session)
-            _check_etag(session, etag)
-            self._check_free(session)
-            admit(session)
+        def decide(stored: Stored) -> Change:
+            session = self._live(stored.session, turn.session) if turn.session else None
+            earlier = stored.turn
+            if earlier is not None and (earlier.id != turn.id or earlier.state in FINAL):
+                return Change()
+            if session is None:
+                return Change(turn=_running(turn, admit(None)))
+            if turn.state is not TurnState.INTERRUPTED:
+                _check_etag(session, etag)
+            holder = self._holder(session) or entry.behind
+            if holder and not entry.wait:
+                raise SessionBusy(
+                    f"{session.name} is busy with the turn {holder}: wait until it has ended, then send the call again",
+                    metadata={"session": session.name, "turn": holder},
+                )
+            attempt = admit(session)
+            if holder:
+                if entry.full:
+                    raise Overloaded(
+                        f"too many turns wait for {session.name}: send the call again later",
+                        metadata={"session": session.name},
+                        retry_after=1,
+                    )
+                queued = replace(turn, session_uid=session.uid, state=TurnState.QUEUED)
+                return Change(session=self._touched(session), turn=queued)
             fence = session.fence + 1
             claim = Claim(turn=turn.id, owner=self._owner, fence=fence, expire_time=deadline + LEASE_MARGIN)
             return Change(
                 session=replace(self._touched(session), claim=claim, fence=fence),
-                turn=replace(turn, session_uid=session.uid, owner=self._owner),
+                turn=_running(replace(turn, session_uid=session.uid), attempt),
                 read_last=read_last,
             )
 
         self._claiming.add(turn.id)
+        claimed = False
         try:
-            changed = await self._store.change(turn.tenant, turn.session, decide)
-        except BaseException:
-            # Cancelled or refused. If the claim was written all the same, it now counts as a leftover.
-            self._claiming.discard(turn.id)
-            raise
-        assert changed.change.turn is not None
-        return Claimed(session=_session(changed), turn=changed.change.turn, messages=changed.messages)
+            look_up = LookUp(request=_request_of(turn)) if turn.request_id else LookUp()
+            changed = await self._store.change(turn.tenant, turn.session, decide, look_up)
+            written = changed.change.turn
+            if written is None:
+                assert changed.stored.turn is not None
+                return Claimed(turn=changed.stored.turn, earlier=True)
+            claimed = written.state is TurnState.RUNNING
+            session = changed.change.session if claimed else None
+            return Claimed(session=session, turn=written, messages=changed.messages)
+        finally:
+            if not claimed:
+                # Refused, waiting or cancelled. If the claim was written all the same, it now counts as a leftover.
+                self._claiming.discard(turn.id)
+
+    async def journal(self, turn: Turn, events: bytes) -> None:
+        """Write down how far a turn is: the turn as it is now, and a further piece of its log."""
+
+        def decide(stored: Stored) -> Change:
+            if turn.session and (stored.session is None or stored.session.uid != turn.session_uid):
+                return Change()
+            return Change(turn=turn, events=events)
+
+        await self._store.change(turn.tenant, turn.session, decide)
 
     async def commit(
-        self, turn: Turn, messages: Sequence[Message], *, save_as: Mapping[str, ContextEntry] | None = None
-    ) -> tuple[MCPSession, Sequence[Message]]:
+        self,
+        turn: Turn,
+        messages: Sequence[Message],
+        *,
+        events: bytes = b"",
+        save_as: Mapping[str, ContextEntry] | None = None,
+    ) -> tuple[Turn, Sequence[Message]]:
         """End a turn that succeeded: write it and all that it brings, and free its session, in one step.
 
-        Returns the session, and the messages as they are stored.
+        Args:
+            turn: the turn as it ends; the last of ``messages``, if there are any, is its answer.
+            messages: what goes into the history.
+            events: the last piece of its log.
+            save_as: what goes into the context.
+
+        Returns:
+            The turn and the messages as they are stored.
 
         Raises:
             SessionNotFound: the session went while the turn ran.
@@ -314,60 +508,120 @@ class MCPSessionManager:
             InvalidArgument: the context would exceed its limits.
         """
 
-        def decide(old: MCPSession | None) -> Change:
-            session = self._claimed(old, turn)
+        def decide(stored: Stored) -> Change:
+            session = self._claimed(stored.session, turn)
             appended: tuple[Message, ...] = ()
+            ended = turn
             if messages:
                 session, appended = self._appended(session, messages, turn=turn.id)
+                # Its parts are in the log.
+                ended = replace(turn, message=replace(appended[-1], parts=()))
             if save_as:
                 context = {**session.context, **save_as}
                 _check_context(context, "save_as")
                 session = replace(session, context=context)
             session = self._touched(session, content=bool(messages or save_as))
-            return Change(session=replace(session, claim=None), append=appended, turn=turn)
+            ended = replace(ended, session_etag=session.etag)
+            return Change(session=replace(session, claim=None), append=appended, turn=ended, events=events)
 
         changed = await self._store.change(turn.tenant, turn.session, decide)
         self._claiming.discard(turn.id)
-        return _session(changed), changed.change.append
+        assert changed.change.turn is not None
+        return changed.change.turn, changed.change.append
 
-    async def release(self, turn: Turn) -> None:
-        """Write down how a turn ended and give its session, if it has one, free; the history stays as it was."""
+    async def release(self, turn: Turn, events: bytes = b"") -> None:
+        """Write down how a turn ended, with the last piece of its log, and give its session, if it has one, free; the
+        history stays as it was."""
 
-        def decide(old: MCPSession | None) -> Change:
+        def decide(stored: Stored) -> Change:
+            session = stored.session
+            ended = Change(turn=turn, events=events)
             if not turn.session:
-                return Change(turn=turn)
+                return ended
             try:
-                session = self._claimed(old, turn)
+                session = self._claimed(session, turn)
             except (SessionNotFound, TurnCancelled):
                 # The session went, and its turns with it; or another turn has it now, which must not be disturbed.
-                return Change(turn=turn if old is not None and old.uid == turn.session_uid else None)
-            return Change(session=replace(self._touched(session), claim=None), turn=turn)
+                return ended if session is not None and session.uid == turn.session_uid else Change()
+            return replace(ended, session=replace(self._touched(session), claim=None))
 
         try:
             await self._store.change(turn.tenant, turn.session, decide)
         finally:
             self._claiming.discard(turn.id)
 
+    # -- turns that are kept ------------------------------------------------------------------------------------------
+
+    async def turn(self, tenant: str, session_id: str, turn_id: str) -> Turn:
+        """A turn as it is stored, its message without parts.
+
+        Raises:
+            TurnNotFound: there is none, or its session is gone.
+        """
+        turn = await self._store.turn(tenant, turn_id)
+        if turn is not None and turn.session == session_id:
+            if not session_id:
+                return turn
+            session = await self._store.session(tenant, session_id)
+            if session is not None and session.uid == turn.session_uid and not session.expired(self._clock()):
+                return turn
+        raise _turn_not_found(turn_name(session_id, turn_id))
+
+    async def turns(self, session: MCPSession, *, limit: int, before: str) -> Sequence[Turn]:
+        """Up to ``limit`` turns of a session that are older than the one with the id ``before``, the newest first."""
+        return await self._store.turns(session.tenant, session.uid, limit, before)
+
+    async def events(self, turn: Turn) -> Sequence[bytes]:
+        """The pieces of the log of a turn."""
+        return await self._store.events(turn.tenant, turn.id)
+
+    async def give_up(self, turn: Turn, error: TurnError) -> Turn:
+        """Make a turn that no process runs CANCELLED, unless it has ended otherwise; return it as it is then."""
+
+        def decide(stored: Stored) -> Change:
+            found = stored.turn
+            if found is None or (turn.session and (stored.session is None or stored.session.uid != turn.session_uid)):
+                raise _turn_not_found(turn.name)
+            if found.state in FINAL:
+                return Change()
+            cancelled = replace(found, state=TurnState.CANCELLED, error=error, end_time=self._clock())
+            session = stored.session
+            if session is None or session.claim is None or session.claim.turn != turn.id:
+                return Change(turn=cancelled)
+            return Change(session=replace(self._touched(session), claim=None), turn=cancelled)
+
+        changed = await self._store.change(turn.tenant, turn.session, decide, LookUp(turn=turn.id))
+        ended = changed.change.turn or changed.stored.turn
+        assert ended is not None
+        return ended
+
     # -- what time does -----------------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """After a start: mark turns that another process left running INTERRUPTED, free their sessions, and count."""
-        error = TurnError(reason="TURN_INTERRUPTED", message="the process that ran the turn died")
+        """After a start: mark turns that another process left behind INTERRUPTED, free their sessions, and count."""
         count, full = 0, True
         while full:
             left = await self._store.interrupted(self._owner, SWEEP_BATCH)
-            ended = [replace(turn, state=TurnState.INTERRUPTED, end_time=self._clock(), error=error) for turn in left]
-            await asyncio.gather(*[self.release(turn) for turn in ended])
+            await asyncio.gather(*[self._interrupted(turn) for turn in left])
             count += len(left)
             full = len(left) == SWEEP_BATCH
         return count
+
+    async def _interrupted(self, turn: Turn) -> None:
+        error = TurnError(reason="TURN_INTERRUPTED", message="the process that ran the turn died")
+        attempts = turn.attempts
+        if attempts and attempts[-1].outcome is TurnState.RUNNING:
+            attempts = (*attempts[:-1], replace(attempts[-1], outcome=TurnState.INTERRUPTED, error=error))
+        await self.release(
+            replace(turn, state=TurnState.INTERRUPTED, end_time=self._clock(), error=error, attempts=attempts)
+        )
 
     async def sweep(self, turn_retention: int) -> int:
         """Delete the sessions that have expired and the turns that ended ``turn_retention`` ago; count the sessions."""
         now = self._clock()
 
-        def decide(old: MCPSession | None) -> Change:
-            return Change(delete=old is not None and old.expired(now))
+        def decide(stored: Stored) -> Change:
+            return Change(delete=stored.session is not None and stored.session.expired(now))
 
         count = 0
         while expired := await self._store.expired(now, SWEEP_BATCH):
@@ -376,7 +630,7 @@ class MCPSessionManager:
             count += deleted
             if deleted < len(expired):
                 break  # The rest has a turn running.
-        while await self._store.forget_turns(now - turn_retention, SWEEP_BATCH) == SWEEP_BATCH:
+        while await self._store.forget(now - turn_retention, SWEEP_BATCH) >= SWEEP_BATCH:
             continue
         return count
 
@@ -384,23 +638,24 @@ class MCPSessionManager:
 
     def _live(self, session: MCPSession | None, session_id: str) -> MCPSession:
         if session is None or session.expired(self._clock()):
-            raise SessionNotFound(
-                f"there is no session sessions/{session_id}: it was never created, was deleted, or has expired",
-                metadata={"session": f"sessions/{session_id}"},
-            )
+            raise _not_found(session_id)
         return session
 
-    def _check_free(self, session: MCPSession) -> None:
+    def _holder(self, session: MCPSession) -> str:
+        """The full name of the turn that has the session, or nothing."""
         claim = session.claim
         if claim is None or claim.expire_time <= self._clock():
-            return
+            return ""
         if claim.owner == self._owner and claim.turn not in self._claiming:
-            return
-        name = turn_name(session.id, claim.turn)
-        raise SessionBusy(
-            f"{session.name} is busy with the turn {name}: wait until it has ended, then send the call again",
-            metadata={"session": session.name, "turn": name},
-        )
+            return ""
+        return turn_name(session.id, claim.turn)
+
+    def _check_free(self, session: MCPSession) -> None:
+        if holder := self._holder(session):
+            raise SessionBusy(
+                f"{session.name} is busy with the turn {holder}: wait until it has ended, then send the call again",
+                metadata={"session": session.name, "turn": holder},
+            )
 
     def _claimed(self, session: MCPSession | None, turn: Turn) -> MCPSession:
         if session is None or session.uid != turn.session_uid:
@@ -433,10 +688,76 @@ class MCPSessionManager:
         return replace(session, message_count=first + len(appended)), appended
 
 
-def _session(changed: Any) -> MCPSession:
-    session: MCPSession | None = changed.change.session
-    assert session is not None
-    return session
+def digest_of(*request: Any) -> bytes:
+    """Tells a request from every other: equal for equal values, whatever the order of what has none."""
+    return hashlib.blake2b(_encode(request), digest_size=16).digest()
+
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def check_digest(turn: Turn, digest: bytes) -> None:
+    """Refuse a request that has the ``request_id`` of ``turn`` and is another one."""
+    if turn.digest != digest:
+        raise RequestIdReused(
+            f"the request_id {turn.request_id!r} belongs to the turn {turn.name}, whose request was another one: send "
+            "that one again, or choose a new request_id",
+            metadata={"turn": turn.name},
+        )
+
+
+def _check_digest(receipt: Receipt, digest: bytes) -> None:
+    if receipt.digest != digest:
+        raise RequestIdReused(
+            f"the request_id {receipt.request_id!r} was used before, for another request: choose a new one",
+            metadata={"session": f"sessions/{receipt.session}"},
+        )
+
+
+def _receipt(session: MCPSession, request: RequestKey, digest: bytes, now: int, *, first_index: int = 0) -> Receipt:
+    return Receipt(
+        tenant=session.tenant,
+        service=request.service,
+        request_id=request.request_id,
+        scope=session.uid if request.in_session else "",
+        digest=digest,
+        create_time=now,
+        session=session.id,
+        session_uid=session.uid,
+        first_index=first_index,
+    )
+
+
+def _request_of(turn: Turn) -> RequestKey:
+    return RequestKey(service=turn.service, request_id=turn.request_id, in_session=bool(turn.session))
+
+
+def _running(turn: Turn, attempt: Attempt) -> Turn:
+    return replace(
+        turn, state=TurnState.RUNNING, end_time=None, error=None, message=None, attempts=(*turn.attempts, attempt)
+    )
+
+
+def _not_found(session_id: str) -> SessionNotFound:
+    return SessionNotFound(
+        f"there is no session sessions/{session_id}: it was never created, was deleted, or has expired",
+        metadata={"session": f"sessions/{session_id}"},
+    )
+
+
+def _turn_not_found(name: str) -> TurnNotFound:
+    return TurnNotFound(
+        f"there is no turn {name}: it never was, its session is gone, or it is kept no longer", metadata={"turn": name}
+    )
+
+
+def _session(changed: Changed) -> MCPSession:
+    return _new(changed.change)
+
+
+def _new(change: Change) -> MCPSession:
+    assert change.session is not None
+    return change.session
 
 
 def _new_etag() -> str:

@@ -148,6 +148,7 @@ class ScriptedProvider:
         script = self._scripts[min(len(self.requests), len(self._scripts) - 1)]
         self.requests.append(request)
         self.active += 1
+        step: Step = 0.0
         try:
             for step in script:
                 if isinstance(step, Gate):
@@ -159,8 +160,9 @@ class ScriptedProvider:
                 else:
                     yield step
         except (asyncio.CancelledError, GeneratorExit):
-            self.cancelled += 1
-            self.stopped.set()
+            if not isinstance(step, Finish):
+                self.cancelled += 1
+                self.stopped.set()
             raise
         finally:
             self.active -= 1

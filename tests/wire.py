@@ -91,6 +91,14 @@ class Refused:
         return True
 
 
+async def collect(stream: Any) -> list[turn_pb2.TurnEvent]:
+    """All events of a stream."""
+    events = []
+    while (event := await stream.read()) is not grpc.aio.EOF:
+        events.append(event)
+    return events
+
+
 def user(text: str) -> message_pb2.Message:
     """A USER message."""
     return message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text=text)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, turn_pb2
-from mcp_server.events import Completed, Started, TurnReader
+from mcp_server.events import Completed, Queued, Started, TurnReader
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.messages import turn_name
@@ -18,12 +18,12 @@ class ChatService:
         self._gateway = gateway
 
     async def Chat(self, call: Call, request: chat_pb2.ChatRequest) -> chat_pb2.ChatResponse:
-        chat = decode.chat_input(request, call.tenant)
+        chat = decode.chat_input(request, call.tenant, streams=False)
         completed = await fold(call, await self._gateway.chat(chat), chat.options.session)
         return chat_pb2.ChatResponse(turn=call.turn, completed=completed)
 
     async def StreamChat(self, call: Call, request: chat_pb2.ChatRequest, send: Send) -> None:
-        chat = decode.chat_input(request, call.tenant)
+        chat = decode.chat_input(request, call.tenant, streams=True)
         await stream(call, await self._gateway.chat(chat), chat.options.session, send)
 
 
@@ -34,12 +34,12 @@ class CompletionService:
         self._gateway = gateway
 
     async def Complete(self, call: Call, request: completion_pb2.CompleteRequest) -> completion_pb2.CompleteResponse:
-        completion = decode.completion_input(request, call.tenant)
+        completion = decode.completion_input(request, call.tenant, streams=False)
         completed = await fold(call, await self._gateway.complete(completion), completion.options.session)
         return completion_pb2.CompleteResponse(turn=call.turn, completed=completed)
 
     async def StreamComplete(self, call: Call, request: completion_pb2.CompleteRequest, send: Send) -> None:
-        completion = decode.completion_input(request, call.tenant)
+        completion = decode.completion_input(request, call.tenant, streams=True)
         await stream(call, await self._gateway.complete(completion), completion.options.session, send)
 
 
@@ -47,7 +47,7 @@ async def stream(call: Call, reader: TurnReader, session: str, send: Send) -> No
     """Send a turn's events as they come; a write that waits lets the next deltas gather."""
     with reader:
         async for sequence, event in reader:
-            if type(event) is Started:
+            if type(event) is Started or type(event) is Queued:
                 call.turn = event.turn
             await send(encode.turn_event(sequence, event, session))
 

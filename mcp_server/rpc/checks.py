@@ -13,6 +13,7 @@ from mcp_server.errors import InvalidArgument, NotSupported, Violation
 from mcp_server.messages import SECOND
 
 SESSION_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+TURN_NAME = re.compile(rf"(?:sessions/({SESSION_ID.pattern})/)?turns/([a-z0-9]{{1,64}})")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_./-]{0,62}")
 CONTEXT_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -79,6 +80,21 @@ class Checks:
         if session_id and not SESSION_ID.fullmatch(session_id):
             self.fail(field, f"{_shown(session_id)} is no id of a session: it must be {SESSION_ID_RULE}")
         return session_id
+
+    def request_id(self, request_id: str) -> str:
+        """A key for retries; empty is allowed."""
+        if len(request_id) > 128 or not (request_id.isascii() and request_id.isprintable()):
+            self.fail("request_id", f"{_shown(request_id)} is no key: it must be 1 to 128 printable ASCII characters")
+        return request_id
+
+    def turn_name(self, field: str, name: str) -> tuple[str, str]:
+        """The ids in ``sessions/{session}/turns/{turn}``, or in ``turns/{turn}``, where the first is empty."""
+        match = TURN_NAME.fullmatch(name)
+        if match is None:
+            rule = "it must be sessions/SESSION/turns/TURN, or turns/TURN for a turn without a session"
+            self.fail(field, f"{_shown(name)} is no name of a turn: {rule}")
+            return "", ""
+        return match[1] or "", match[2]
 
     def model(self, field: str, model: str) -> str:
         """The name of a model; empty is allowed."""

@@ -22,7 +22,9 @@ from mcp_server.messages import (
     Blob,
     ContextEntry,
     GenerationConfig,
+    IfBusy,
     Message,
+    OnDisconnect,
     Part,
     Reasoning,
     Refusal,
@@ -63,8 +65,18 @@ _VISIBILITIES = {
     context_pb2.ContextEntry.VISIBILITY_STORED: Visibility.STORED,
 }
 _SESSION_FIELDS = ("labels", "metadata", "system_instruction", "default_model", "ttl", "context")
-_IF_BUSY = frozenset(generation_pb2.IfBusy.values())
-_ON_DISCONNECT = frozenset(generation_pb2.OnDisconnect.values())
+_IF_BUSY = {
+    generation_pb2.IF_BUSY_UNSPECIFIED: IfBusy.REJECT,
+    generation_pb2.IF_BUSY_REJECT: IfBusy.REJECT,
+    generation_pb2.IF_BUSY_QUEUE: IfBusy.QUEUE,
+    generation_pb2.IF_BUSY_CANCEL_RUNNING: IfBusy.CANCEL_RUNNING,
+}
+_ON_DISCONNECT = {
+    generation_pb2.ON_DISCONNECT_UNSPECIFIED: OnDisconnect.CANCEL_AFTER_GRACE,
+    generation_pb2.ON_DISCONNECT_CANCEL_AFTER_GRACE: OnDisconnect.CANCEL_AFTER_GRACE,
+    generation_pb2.ON_DISCONNECT_CANCEL: OnDisconnect.CANCEL,
+    generation_pb2.ON_DISCONNECT_CONTINUE: OnDisconnect.CONTINUE,
+}
 _TRUNCATION = frozenset(generation_pb2.Truncation.values())
 _DEFAULT_CONFIG = GenerationConfig()
 
@@ -72,10 +84,10 @@ _DEFAULT_CONFIG = GenerationConfig()
 # -- turns ------------------------------------------------------------------------------------------------------------
 
 
-def chat_input(request: chat_pb2.ChatRequest, tenant: str) -> ChatInput:
+def chat_input(request: chat_pb2.ChatRequest, tenant: str, *, streams: bool) -> ChatInput:
     """A chat. Raises InvalidArgument or NotSupported."""
     with Checks() as checks:
-        options = _turn_options(checks, request, tenant)
+        options = _turn_options(checks, request, tenant, streams=streams)
         if request.tools:
             checks.unsupported("tools")
         if request.HasField("tool_choice"):
@@ -93,10 +105,10 @@ def chat_input(request: chat_pb2.ChatRequest, tenant: str) -> ChatInput:
     )
 
 
-def completion_input(request: completion_pb2.CompleteRequest, tenant: str) -> CompletionInput:
+def completion_input(request: completion_pb2.CompleteRequest, tenant: str, *, streams: bool) -> CompletionInput:
     """A completion. Raises InvalidArgument or NotSupported."""
     with Checks() as checks:
-        options = _turn_options(checks, request, tenant)
+        options = _turn_options(checks, request, tenant, streams=streams)
         checks.text("prompt", request.prompt, required=True, max_bytes=MAX_MESSAGE_BYTES)
         checks.text("suffix", request.suffix, max_bytes=MAX_MESSAGE_BYTES)
         if request.include_context and not request.session:
@@ -115,28 +127,37 @@ def completion_input(request: completion_pb2.CompleteRequest, tenant: str) -> Co
 
 
 def _turn_options(
-    checks: Checks, request: chat_pb2.ChatRequest | completion_pb2.CompleteRequest, tenant: str
+    checks: Checks, request: chat_pb2.ChatRequest | completion_pb2.CompleteRequest, tenant: str, *, streams: bool
 ) -> TurnOptions:
-    if request.request_id:
-        checks.unsupported("request_id")
-    if request.HasField("after_sequence"):
-        checks.unsupported("after_sequence")
-    if request.if_busy not in _IF_BUSY:
+    after_sequence = request.after_sequence if request.HasField("after_sequence") else None
+    if after_sequence is not None:
+        if not streams:
+            checks.fail("after_sequence", "it is for calls that stream; this one answers with the whole turn")
+        elif not request.request_id:
+            checks.fail("after_sequence", "it needs the request_id of the turn to resume")
+    if_busy = _IF_BUSY.get(request.if_busy)
+    if if_busy is None:
         checks.fail("if_busy", f"{request.if_busy} is no value of IfBusy")
-    elif request.if_busy not in (generation_pb2.IF_BUSY_UNSPECIFIED, generation_pb2.IF_BUSY_REJECT):
-        checks.unsupported("if_busy")
-    if request.on_disconnect not in _ON_DISCONNECT:
+        if_busy = IfBusy.REJECT
+    on_disconnect = _ON_DISCONNECT.get(request.on_disconnect)
+    if on_disconnect is None:
         checks.fail("on_disconnect", f"{request.on_disconnect} is no value of OnDisconnect")
-    elif request.on_disconnect != generation_pb2.ON_DISCONNECT_UNSPECIFIED:
-        checks.unsupported("on_disconnect")
-    if request.etag and not request.session:
-        checks.fail("etag", "it needs a session")
+        on_disconnect = OnDisconnect.CANCEL_AFTER_GRACE
+    if request.etag:
+        if not request.session:
+            checks.fail("etag", "it needs a session")
+        if if_busy is IfBusy.QUEUE:
+            checks.fail("etag", "it goes not together with QUEUE: the turns that go first change the session")
     return TurnOptions(
         tenant=tenant,
         session=checks.session_name("session", request.session) if request.session else "",
         model=checks.model("model", request.model),
         config=_config(checks, request.config) if request.HasField("config") else _DEFAULT_CONFIG,
+        request_id=checks.request_id(request.request_id) if request.request_id else "",
+        after_sequence=after_sequence,
         etag=request.etag,
+        if_busy=if_busy,
+        on_disconnect=on_disconnect,
         timeout=(
             checks.duration("timeout", request.timeout, 1_000_000, MAX_TIMEOUT) if request.HasField("timeout") else None
         ),

@@ -15,7 +15,7 @@ from contextprotocol.v1 import (
     session_pb2,
     turn_pb2,
 )
-from mcp_server.events import Completed, Delta, Event, PartStarted, Started
+from mcp_server.events import Completed, Delta, Event, PartStarted, Queued, Started, Switched, SwitchMode
 from mcp_server.gateway import max_batch
 from mcp_server.messages import (
     SECOND,
@@ -34,6 +34,7 @@ from mcp_server.messages import (
     Text,
     ToolCall,
     ToolResult,
+    Turn,
     TurnError,
     TurnState,
     Usage,
@@ -75,6 +76,10 @@ _PART_KINDS = {
     "reasoning": turn_pb2.PartStarted.KIND_REASONING,
     "refusal": turn_pb2.PartStarted.KIND_REFUSAL,
     "tool_call": turn_pb2.PartStarted.KIND_TOOL_CALL,
+}
+_MODES = {
+    SwitchMode.RESTARTED: turn_pb2.AttemptSwitched.MODE_RESTARTED,
+    SwitchMode.CONTINUED: turn_pb2.AttemptSwitched.MODE_CONTINUED,
 }
 _PIECES = {"text": "text", "refusal": "text", "reasoning": "reasoning", "tool_call": "tool_arguments"}
 _MODEL_STATES = {
@@ -196,7 +201,37 @@ def turn_event(sequence: int, event: Event, session: str) -> turn_pb2.TurnEvent:
         )
     if type(event) is Completed:
         return turn_pb2.TurnEvent(sequence=sequence, completed=turn_completed(event, session))
+    if type(event) is Queued:
+        queued = turn_pb2.TurnQueued(turn=event.turn, position=event.position)
+        return turn_pb2.TurnEvent(sequence=sequence, queued=queued)
+    if type(event) is Switched:
+        switched = turn_pb2.AttemptSwitched(
+            from_model=event.from_model,
+            to_model=event.to_model,
+            reason=f"ERROR_REASON_{event.reason}",
+            window=_window(event.window),
+            mode=_MODES[event.mode],
+        )
+        return turn_pb2.TurnEvent(sequence=sequence, switched=switched)
     return turn_pb2.TurnEvent(sequence=sequence, heartbeat=turn_pb2.Heartbeat())
+
+
+def turn(value: Turn, *, brief: bool = False) -> turn_pb2.Turn:
+    """A turn; ``brief`` leaves out its message."""
+    return turn_pb2.Turn(
+        name=value.name,
+        state=_TURN_STATES[value.state],
+        request_id=value.request_id,
+        create_time=timestamp(value.create_time),
+        start_time=timestamp(value.start_time) if value.start_time is not None else None,
+        end_time=timestamp(value.end_time) if value.end_time is not None else None,
+        message=message(value.message, value.session) if value.message is not None and not brief else None,
+        finish_reason=_FINISH_REASONS[value.finish_reason],
+        usage=usage(value.usage),
+        window=_window(value.window),
+        error=_turn_error(value.error) if value.error is not None else None,
+        attempts=[attempt(each) for each in value.attempts],
+    )
 
 
 def turn_completed(event: Completed, session: str) -> turn_pb2.TurnCompleted:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import msgspec
+from google.protobuf.message import Message
 
 from mcp_server.rpc.checks import Checks
 
 _DIGEST_BYTES: Final = 9
 T = TypeVar("T")
+Wire = TypeVar("Wire", bound=Message)
 
 
 def page_token(position: Any, *query: Any) -> str:
@@ -40,3 +43,15 @@ def position_of(checks: Checks, token: str, kind: type[T], *query: Any) -> T | N
 
 def _digest(body: bytes, query: tuple[Any, ...]) -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode((query, body)), digest_size=_DIGEST_BYTES).digest()
+
+
+def fitting(messages: Iterable[Wire], room: int, *, at_least_one: bool = True) -> list[Wire]:
+    """As many of the messages as fit into ``room`` bytes."""
+    result: list[Wire] = []
+    size: Callable[[Wire], int] = lambda message: message.ByteSize() + 8  # noqa: E731  # what a list adds to each
+    for message in messages:
+        room -= size(message)
+        if room < 0 and (result or not at_least_one):
+            break
+        result.append(message)
+    return result

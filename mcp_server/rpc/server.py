@@ -21,6 +21,7 @@ from mcp_server.rpc.health import Health
 from mcp_server.rpc.model import ModelService
 from mcp_server.rpc.reflection import Reflection
 from mcp_server.rpc.session import SessionService
+from mcp_server.rpc.turn import TurnService
 
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
@@ -48,7 +49,7 @@ class GRPCServer:
             chat_pb2.DESCRIPTOR.services_by_name["ChatService"]: ChatService(gateway),
             completion_pb2.DESCRIPTOR.services_by_name["CompletionService"]: CompletionService(gateway),
             embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]: EmbeddingService(gateway),
-            turn_pb2.DESCRIPTOR.services_by_name["TurnService"]: None,
+            turn_pb2.DESCRIPTOR.services_by_name["TurnService"]: TurnService(gateway),
             model_pb2.DESCRIPTOR.services_by_name["ModelService"]: ModelService(gateway),
         }
         self.health = Health([service.full_name for service in services], gateway.router)

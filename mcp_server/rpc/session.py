@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import Final
 
 from google.protobuf import empty_pb2
-from google.protobuf.message import Message
 
 from contextprotocol.v1 import message_pb2, session_pb2
 from mcp_server.gateway import MAX_RESPONSE_BYTES, Gateway
-from mcp_server.interfaces import Call
+from mcp_server.interfaces import Call, RequestKey
 from mcp_server.rpc import decode, encode
 from mcp_server.rpc.checks import Checks
-from mcp_server.rpc.paging import page_token, position_of
+from mcp_server.rpc.paging import fitting, page_token, position_of
 
 READ_CHUNK: Final = 16
 """How many messages are read at once: they may have 3 MiB each, and a page ends at 3.5 MB."""
-
-Wire = TypeVar("Wire", bound=Message)
 
 
 class SessionService:
@@ -32,9 +28,8 @@ class SessionService:
         with Checks() as checks:
             session_id = checks.session_id("session_id", request.session_id)
             draft = decode.session_draft(checks, request.session, self._gateway.context_types)
-            if request.request_id:
-                checks.unsupported("request_id")
-        session = await self._sessions.create(call.tenant, session_id, draft)
+            key = _key(checks, request.request_id)
+        session = await self._sessions.create(call.tenant, session_id, draft, request=key)
         return encode.session(session, self._gateway.clock())
 
     async def GetSession(self, call: Call, request: session_pb2.GetSessionRequest) -> session_pb2.Session:
@@ -54,7 +49,7 @@ class SessionService:
             call.tenant, limit=size + 1, labels=labels, newest_first=request.newest_first, after=after
         )
         now = self._gateway.clock()
-        page = _fitting((encode.session(session, now, brief=True) for session in found[:size]), MAX_RESPONSE_BYTES)
+        page = fitting((encode.session(session, now, brief=True) for session in found[:size]), MAX_RESPONSE_BYTES)
         response = session_pb2.ListSessionsResponse(sessions=page)
         if len(page) < len(found):
             last = found[len(page) - 1]
@@ -71,6 +66,17 @@ class SessionService:
             session_id = checks.session_name("name", request.name)
         await self._gateway.delete_session(call.tenant, session_id, etag=request.etag)
         return empty_pb2.Empty()
+
+    async def ForkSession(self, call: Call, request: session_pb2.ForkSessionRequest) -> session_pb2.Session:
+        with Checks() as checks:
+            session_id = checks.session_name("name", request.name)
+            new_id = checks.session_id("session_id", request.session_id)
+            count = None
+            if request.HasField("message_count"):
+                count = checks.whole("message_count", request.message_count, 0)
+            key = _key(checks, request.request_id)
+        session = await self._sessions.fork(call.tenant, session_id, new_id=new_id, message_count=count, request=key)
+        return encode.session(session, self._gateway.clock())
 
     async def ListMessages(
         self, call: Call, request: session_pb2.ListMessagesRequest
@@ -92,10 +98,10 @@ class SessionService:
             span = (count - end, count - begin) if newest_first else (begin, end)
             chunk = await self._sessions.messages(session, *span)
             wire = [encode.message(message, session_id) for message in chunk]
-            fitting = _fitting(reversed(wire) if newest_first else wire, room, at_least_one=not page)
-            page += fitting
-            room -= sum(message.ByteSize() for message in fitting)
-            if len(fitting) < end - begin:
+            fits = fitting(reversed(wire) if newest_first else wire, room, at_least_one=not page)
+            page += fits
+            room -= sum(message.ByteSize() for message in fits)
+            if len(fits) < end - begin:
                 break
         response = session_pb2.ListMessagesResponse(messages=page)
         if page and first + len(page) < count:
@@ -108,22 +114,15 @@ class SessionService:
         with Checks() as checks:
             session_id = checks.session_name("parent", request.parent)
             messages = decode.messages(checks, "messages", request.messages, system=False)
-            if request.request_id:
-                checks.unsupported("request_id")
-        session = await self._sessions.append(call.tenant, session_id, messages, etag=request.etag)
+            key = _key(checks, request.request_id, in_session=True)
+        session, first = await self._sessions.append(call.tenant, session_id, messages, etag=request.etag, request=key)
         return session_pb2.AppendMessagesResponse(
-            session=encode.session(session, self._gateway.clock(), brief=True),
-            first_index=session.message_count - len(messages),
+            session=encode.session(session, self._gateway.clock(), brief=True), first_index=first
         )
 
 
-def _fitting(messages: Iterable[Wire], room: int, *, at_least_one: bool = True) -> list[Wire]:
-    """As many of the messages as fit into ``room`` bytes."""
-    result: list[Wire] = []
-    size: Callable[[Wire], int] = lambda message: message.ByteSize() + 8  # noqa: E731  # what a list adds to each
-    for message in messages:
-        room -= size(message)
-        if room < 0 and (result or not at_least_one):
-            break
-        result.append(message)
-    return result
+def _key(checks: Checks, request_id: str, *, in_session: bool = False) -> RequestKey | None:
+    """The key of a call that may be sent again, or ``None`` if it has none."""
+    if not request_id:
+        return None
+    return RequestKey(service="session", request_id=checks.request_id(request_id), in_session=in_session)

@@ -85,6 +85,8 @@ def trailers_of(error: MCPError) -> Trailers:
         delay = duration_pb2.Duration(seconds=nanoseconds // SECOND, nanos=nanoseconds % SECOND)
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
         trailers = (("grpc-retry-pushback-ms", str(nanoseconds // 1_000_000)),)
+    if error.final:
+        trailers = (("grpc-retry-pushback-ms", "-1"),)
     return (("grpc-status-details-bin", status.SerializeToString()), *trailers)
 
 

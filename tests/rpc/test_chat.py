@@ -26,14 +26,7 @@ from mcp_server.interfaces import (
 from mcp_server.messages import Capabilities, FinishReason, Logprob, Model, Usage, UsageSource
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.conftest import Serve
-from tests.wire import Refused, Wire, deltas, text_of, user
-
-
-async def collect(stream: Any) -> list[turn_pb2.TurnEvent]:
-    events = []
-    while (event := await stream.read()) is not grpc.aio.EOF:
-        events.append(event)
-    return events
+from tests.wire import Refused, Wire, collect, deltas, text_of, user
 
 
 async def test_a_stream_tells_a_turn_from_start_to_end(wire: Wire) -> None:
@@ -267,21 +260,6 @@ async def test_a_failure_is_a_status_and_changes_nothing(
     got = await wire.sessions.GetSession(session_pb2.GetSessionRequest(name="sessions/tour"))
     assert (got.etag, got.active_turn) == (session.etag, "")
     await wire.say("hello again")
-
-
-async def test_a_caller_who_leaves_stops_the_provider(serve: Serve) -> None:
-    """The generation is cancelled, and the session is free at once."""
-    gate = Gate()
-    provider = ScriptedProvider(["one", gate, "two"], ["fine", Finish()])
-    wire = await serve(providers={"scripted": provider})
-    await wire.create()
-    stream = wire.chat.StreamChat(chat_pb2.ChatRequest(session="sessions/tour", messages=[user("a")]))
-    await gate.reached.wait()
-    stream.cancel()
-    await asyncio.wait_for(provider.stopped.wait(), 5)
-    await wire.server.idle()
-    await wire.say("b")
-    assert [text for _, text in await wire.history()] == ["b", "fine"]
 
 
 async def test_a_turn_ends_at_its_timeout(serve: Serve) -> None:

@@ -145,12 +145,6 @@ async def test_models_are_listed_with_what_they_can_do(serve: Serve) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        {"request_id": "x"},
-        {"request_id": "x", "after_sequence": 0},
-        {"after_sequence": 0},
-        {"if_busy": generation_pb2.IF_BUSY_QUEUE},
-        {"if_busy": generation_pb2.IF_BUSY_CANCEL_RUNNING},
-        {"on_disconnect": generation_pb2.ON_DISCONNECT_CONTINUE},
         {"tools": [generation_pb2.Tool(name="x")]},
         {"tool_choice": generation_pb2.ToolChoice()},
     ],
@@ -162,35 +156,3 @@ async def test_a_field_that_is_not_honoured_yet_is_refused_by_its_name(wire: Wir
         await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("x")], **field))
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
     assert refused.metadata["field"] in field
-
-
-async def test_the_default_of_a_field_that_is_not_honoured_yet_is_no_objection(wire: Wire) -> None:
-    """REJECT is what happens anyway."""
-    await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("x")], if_busy=generation_pb2.IF_BUSY_REJECT))
-
-
-async def test_a_method_that_is_not_there_yet_is_refused_by_its_name(wire: Wire) -> None:
-    """TurnService and ForkSession answer UNIMPLEMENTED, streams included."""
-    calls = {
-        "contextprotocol.v1.TurnService.GetTurn": wire.turns.GetTurn(turn_pb2.GetTurnRequest(name="turns/x")),
-        "contextprotocol.v1.TurnService.StreamTurn": wire.turns.StreamTurn(turn_pb2.StreamTurnRequest()).read(),
-        "contextprotocol.v1.SessionService.ForkSession": wire.sessions.ForkSession(session_pb2.ForkSessionRequest()),
-    }
-    for method, call in calls.items():
-        with Refused() as refused:
-            await call
-        assert (refused.code, refused.metadata["method"]) == (grpc.StatusCode.UNIMPLEMENTED, method)
-
-
-async def test_request_ids_of_sessions_are_refused_too(wire: Wire) -> None:
-    """CreateSession and AppendMessages name the field."""
-    await wire.create()
-    for call in (
-        wire.sessions.CreateSession(session_pb2.CreateSessionRequest(request_id="x")),
-        wire.sessions.AppendMessages(
-            session_pb2.AppendMessagesRequest(parent="sessions/tour", messages=[user("x")], request_id="x")
-        ),
-    ):
-        with Refused() as refused:
-            await call
-        assert refused.metadata["field"] == "request_id"
