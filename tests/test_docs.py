@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import sys
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import grpc
+import msgspec
 import pytest
 
+from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2
 from mcp_client import MCPClient
-from mcp_server.testing import running
+from mcp_server.config import StoreSettings
+from mcp_server.config import testing_config as settings
+from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
+from mcp_server.messages import Capabilities, Model
+from mcp_server.testing import Gate, ScriptedProvider, running
+
+replace = msgspec.structs.replace
 
 ROOT = Path(__file__).parent.parent
 ADDRESS = "127.0.0.1:50051"
@@ -41,16 +53,73 @@ async def test_a_whole_program_runs(page: str) -> None:
         assert printed
 
 
-async def test_the_pieces_of_the_guide_run_in_their_order() -> None:
-    """All of them in one program, as a reader would collect them."""
-    pieces = [block for block in blocks("docs/usage.md") if "asyncio.run(" not in block and "def test_" not in block]
+async def run_pieces(page: str, client: MCPClient) -> None:
+    """The pieces of a page that are no whole programs or functions, in one program, as a reader would collect them."""
+    pieces = [block for block in blocks(page) if "asyncio.run(" not in block and "def " not in block]
     assert len(pieces) > 5
     body = "\n".join(pieces)
     source = "async def guide(client):\n" + "".join(f"    {line}\n" for line in body.splitlines())
     names: dict[str, object] = {}
-    exec(compile(source, "docs/usage.md", "exec"), names)  # noqa: S102  # it is our own page
+    exec(compile(source, page, "exec"), names)  # noqa: S102  # it is our own page
+    await names["guide"](client)  # type: ignore[operator]  # defined a line above
+
+
+async def test_the_pieces_of_the_guide_run_in_their_order() -> None:
+    """Against a server with the echo."""
     async with running() as server, MCPClient(server.address) as client:
-        await names["guide"](client)  # type: ignore[operator]  # defined a line above
+        await run_pieces("docs/usage.md", client)
+
+
+class Storyteller:
+    """A model that takes its time. Asked to count, it does not end."""
+
+    async def models(self) -> Sequence[Model]:
+        """The model ``story``."""
+        return [Model(name="story", capabilities=Capabilities(chat=True))]
+
+    async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
+        """Some words, or words without end."""
+        words = (
+            itertools.repeat("and ")
+            if "Count" in request.messages[-1].text
+            else iter(["Once ", "upon ", "a ", "time."])
+        )
+        for word in words:
+            await asyncio.sleep(0.01)
+            yield word
+        yield Finish()
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+
+async def test_the_pieces_about_streaming_run_in_their_order() -> None:
+    """Against a model that still speaks when they resume, cancel and meet."""
+    async with running(providers={"slow": Storyteller()}) as server, MCPClient(server.address) as client:
+        await run_pieces("docs/streaming.md", client)
+
+
+async def test_the_client_in_plain_stubs_survives_a_restart(tmp_path: Path) -> None:
+    """The server is replaced in the middle of an answer: the text is that of the turn's last attempt."""
+    (block,) = [block for block in blocks("docs/streaming.md") if "def answer" in block]
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/streaming.md", "exec"), names)  # noqa: S102  # it is our own page
+    gate = Gate()
+    provider = ScriptedProvider(["Once ", gate], ["Once ", "upon ", "a time.", Finish()])
+    config = replace(
+        settings(default_model="scripted/scripted"),
+        store=StoreSettings(type="sqlite", path=tmp_path / "sessions.db"),
+    )
+    message = message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text="Tell me a story.")])
+    request = chat_pb2.ChatRequest(messages=[message], request_id="a story")
+    async with running(config, providers={"scripted": provider}) as server:
+        config = replace(config, server=replace(config.server, address=server.address))
+        channel = grpc.aio.insecure_channel(server.address, options=[("grpc.initial_reconnect_backoff_ms", 100)])
+        answer = asyncio.create_task(names["answer"](chat_pb2_grpc.ChatServiceStub(channel), request))
+        await gate.reached.wait()
+    async with running(config, providers={"scripted": provider}), channel:
+        assert await answer == "Once upon a time."
+    assert len(provider.requests) == 2
 
 
 async def test_the_test_of_the_guide_passes() -> None:
