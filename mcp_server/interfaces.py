@@ -213,8 +213,8 @@ class Change(Struct):
     append: tuple[Message, ...] = ()
     """Messages for the end of the session's history, their ``index`` set."""
     fork_of: str = ""
-    """The uid of the session whose first messages a new session begins with: as many as ``message_count``, less those in
-    ``append``. They are shared and not copied, and stay when the older session goes."""
+    """The uid of the session whose first messages a new session begins with: as many as ``message_count``, less those
+    in ``append``. They are shared and not copied, and stay when the older session goes."""
     turn: Turn | None = None
     """A turn to create or replace."""
     events: bytes = b""
@@ -300,8 +300,8 @@ class Store(Protocol):
         ...
 
     async def turns(self, tenant: str, uid: str, limit: int, before: str, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns of the session with that ``uid``, by id, the greatest first; if ``before`` is not empty,
-        only those whose id is less."""
+        """Up to ``limit`` turns of the session with that ``uid``, by id, the greatest first; if ``before`` is not
+        empty, only those whose id is less."""
         ...
 
     async def events(self, tenant: str, turn: str, /) -> Sequence[bytes]:

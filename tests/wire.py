@@ -91,9 +91,9 @@ class Refused:
         return True
 
 
-async def collect(stream: Any) -> list[turn_pb2.TurnEvent]:
-    """All events of a stream."""
-    events = []
+async def collect(stream: Any, *, into: list[turn_pb2.TurnEvent] | None = None) -> list[turn_pb2.TurnEvent]:
+    """All events of a stream; with ``into`` also what came before a failure."""
+    events = [] if into is None else into
     while (event := await stream.read()) is not grpc.aio.EOF:
         events.append(event)
     return events

@@ -27,12 +27,17 @@ def check(tenant: str, session: str, old: MCPSession | None, change: Change) -> 
             raise ValueError("a session is either written or deleted")
         if new.tenant != tenant or new.id != session:
             raise ValueError(f"the change of {session!r} of {tenant!r} holds {new.id!r} of {new.tenant!r}")
-        count = old.message_count if old is not None and old.uid == new.uid else 0
+        begins = old is None or old.uid != new.uid
+        if change.fork_of and not begins:
+            raise ValueError("only a new session can begin as a fork")
+        count = new.message_count - len(append) if change.fork_of else 0 if begins else old.message_count
         if new.message_count != count + len(append):
             raise ValueError(f"{count} messages and {len(append)} more are not {new.message_count}")
         for index, message in enumerate(append, count):
             if message.index != index:
                 raise ValueError(f"the message at {index} says that it is at {message.index}")
+    if change.events and turn is None:
+        raise ValueError("a piece of a log needs its turn")
     if turn is not None:
         if turn.tenant != tenant:
             raise ValueError(f"the turn {turn.id!r} is of {turn.tenant!r}, not of {tenant!r}")

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import bisect
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from mcp_server.errors import StoreUnavailable
-from mcp_server.interfaces import Change, Changed, SessionQuery
-from mcp_server.messages import MCPSession, Message, Turn, TurnState
+from mcp_server.interfaces import (
+    NO_LOOK_UP,
+    Changed,
+    Decide,
+    LookUp,
+    RequestKey,
+    SessionQuery,
+    Stored,
+)
+from mcp_server.messages import MCPSession, Message, Receipt, Turn, TurnState
 from mcp_server.stores.consistency import check
 
 _UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
@@ -21,8 +29,8 @@ class _Kept:
 
     __slots__ = ("messages", "turns")
 
-    def __init__(self) -> None:
-        self.messages: list[Message] = []
+    def __init__(self, messages: list[Message]) -> None:
+        self.messages = messages
         self.turns: set[str] = set()
 
 
@@ -38,6 +46,10 @@ class MemoryStore:
         self._sessions: dict[tuple[str, str], MCPSession] = {}
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._turns: dict[tuple[str, str], Turn] = {}
+        self._events: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
+        # The ids of turns, and the receipts, by tenant, scope, service and request_id.
+        self._requests: dict[tuple[str, str, str, str], str] = {}
+        self._receipts: dict[tuple[str, str, str, str], Receipt] = {}
         # For each tenant its sessions as (create_time, uid, id), in the order in which they are listed.
         self._order: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
 
@@ -48,37 +60,80 @@ class MemoryStore:
     async def close(self) -> None:
         """Forget everything."""
         self._open = False
-        for kept in (self._sessions, self._kept, self._turns, self._order):
+        for kept in (
+            self._sessions,
+            self._kept,
+            self._turns,
+            self._events,
+            self._requests,
+            self._receipts,
+            self._order,
+        ):
             kept.clear()
 
-    async def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change], /) -> Changed:
+    async def change(self, tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:
         """Read, decide and write without giving up control in between."""
         self._check_open()
-        old = self._sessions.get((tenant, session)) if session else None
-        change = decide(old)
+        stored = self._stored(tenant, session, look_up)
+        old = stored.session
+        change = decide(stored)
         check(tenant, session, old, change)
         read = self._kept[tenant, old.uid].messages[-change.read_last :] if old is not None and change.read_last else ()
         new = change.session
+        shared: list[Message] = []
+        if new is not None and change.fork_of:
+            shared = self._kept[tenant, change.fork_of].messages[: new.message_count - len(change.append)]
         if old is not None and (change.delete or (new is not None and new.uid != old.uid)):
             self._remove(old)
             old = None
         if new is not None:
             if old is None:
-                self._kept[tenant, new.uid] = _Kept()
+                self._kept[tenant, new.uid] = _Kept(shared)
                 bisect.insort(self._order[tenant], _position(new))
             self._sessions[tenant, session] = new
             self._kept[tenant, new.uid].messages.extend(change.append)
         if change.turn is not None:
-            self._turns[tenant, change.turn.id] = change.turn
-            if change.turn.session_uid:
-                self._kept[tenant, change.turn.session_uid].turns.add(change.turn.id)
-        return Changed(change=change, messages=tuple(read))
+            self._put_turn(change.turn)
+            if change.events:
+                self._events[tenant, change.turn.id].append(change.events)
+        if change.receipt is not None:
+            receipt = change.receipt
+            self._receipts[tenant, receipt.scope, receipt.service, receipt.request_id] = receipt
+        return Changed(change=change, stored=stored, messages=tuple(read))
+
+    def _stored(self, tenant: str, session: str, look_up: LookUp) -> Stored:
+        old = self._sessions.get((tenant, session)) if session else None
+
+        def key(request: RequestKey) -> tuple[str, str, str, str]:
+            scope = old.uid if request.in_session and old is not None else ""
+            return tenant, scope, request.service, request.request_id
+
+        turn = self._turns.get((tenant, look_up.turn)) if look_up.turn else None
+        if look_up.request is not None:
+            turn = self._turns.get((tenant, self._requests.get(key(look_up.request), "")))
+        receipt = self._receipts.get(key(look_up.receipt)) if look_up.receipt is not None else None
+        other = self._sessions.get((tenant, look_up.other)) if look_up.other else None
+        return Stored(session=old, turn=turn, receipt=receipt, other=other)
+
+    def _put_turn(self, turn: Turn) -> None:
+        self._turns[turn.tenant, turn.id] = turn
+        if turn.request_id:
+            self._requests[turn.tenant, turn.session_uid, turn.service, turn.request_id] = turn.id
+        if turn.session_uid:
+            self._kept[turn.tenant, turn.session_uid].turns.add(turn.id)
+
+    def _forget_turn(self, tenant: str, turn_id: str) -> Turn:
+        turn = self._turns.pop((tenant, turn_id))
+        self._events.pop((tenant, turn_id), None)
+        if turn.request_id:
+            del self._requests[tenant, turn.session_uid, turn.service, turn.request_id]
+        return turn
 
     def _remove(self, session: MCPSession) -> None:
         tenant = session.tenant
         del self._sessions[tenant, session.id]
         for turn in self._kept.pop((tenant, session.uid)).turns:
-            del self._turns[tenant, turn]
+            self._forget_turn(tenant, turn)
         order = self._order[tenant]
         del order[bisect.bisect_left(order, _position(session))]
         if not order:
@@ -124,6 +179,18 @@ class MemoryStore:
         self._check_open()
         return self._turns.get((tenant, turn))
 
+    async def turns(self, tenant: str, uid: str, limit: int, before: str, /) -> Sequence[Turn]:
+        """Turns of a session, the greatest id first."""
+        self._check_open()
+        kept = self._kept.get((tenant, uid))
+        ids = [] if kept is None else sorted([turn for turn in kept.turns if not before or turn < before], reverse=True)
+        return [self._turns[tenant, turn] for turn in ids[:limit]]
+
+    async def events(self, tenant: str, turn: str, /) -> Sequence[bytes]:
+        """The pieces of the log of a turn."""
+        self._check_open()
+        return tuple(self._events.get((tenant, turn), ()))
+
     async def expired(self, now: int, limit: int, /) -> Sequence[tuple[str, str]]:
         """Sessions whose time has passed, the oldest first."""
         self._check_open()
@@ -135,15 +202,18 @@ class MemoryStore:
         self._check_open()
         return [turn for turn in self._turns.values() if turn.state in _UNFINISHED and turn.owner != owner][:limit]
 
-    async def forget_turns(self, before: int, limit: int, /) -> int:
-        """Remove turns that ended long ago."""
+    async def forget(self, before: int, limit: int, /) -> int:
+        """Remove turns that ended, and receipts that were written, long ago."""
         self._check_open()
         old = [turn for turn in self._turns.values() if turn.end_time is not None and turn.end_time < before][:limit]
         for turn in old:
-            del self._turns[turn.tenant, turn.id]
+            self._forget_turn(turn.tenant, turn.id)
             if turn.session_uid:
                 self._kept[turn.tenant, turn.session_uid].turns.discard(turn.id)
-        return len(old)
+        receipts = [key for key, receipt in self._receipts.items() if receipt.create_time < before][:limit]
+        for key in receipts:
+            del self._receipts[key]
+        return len(old) + len(receipts)
 
     async def counts(self, now: int, /) -> Mapping[str, int]:
         """How many sessions there are."""

@@ -124,17 +124,14 @@ async def test_after_the_last_event_a_reader_waits_or_ends(serve: Serve, config:
 async def test_a_failed_turn_is_read_to_its_error(serve: Serve, config: Config, resume: Way) -> None:
     """What had been generated comes again, then the recorded status; at the end at once."""
     wire = await begun(serve, config, "half", ProviderUnavailable("down"))
-    stream = wire.chat.StreamChat(request())
-    events = []
+    events: list[turn_pb2.TurnEvent] = []
     with Refused() as first:
-        async for event in stream:
-            events.append(event)
+        await collect(wire.chat.StreamChat(request()), into=events)
     turn, last = events[0].started.turn, events[-1].sequence
     for after, text in ((0, "half"), (last, "")):
-        again = []
+        again: list[turn_pb2.TurnEvent] = []
         with Refused() as refused:
-            async for event in resume(wire, turn, after):
-                again.append(event)
+            await collect(resume(wire, turn, after), into=again)
         assert deltas(again) == text
         assert (refused.code, refused.reason, refused.details) == (first.code, first.reason, first.details)
 
@@ -207,9 +204,7 @@ async def test_a_turn_is_seen_while_it_runs_and_afterwards(serve: Serve, config:
         completed.usage,
         list(completed.attempts),
     )
-    names = [name]
-    for number in range(3):
-        names.append((await wire.say(str(number))).turn)
+    names = [name, *[(await wire.say(str(number))).turn for number in range(3)]]
     found, token = [], ""
     while True:
         page = await wire.turns.ListTurns(
