@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import dataclasses
 import json
-import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mcp_client.cli_run import (
+    MISUSED,
+    fail,
+    local,
+    pair,
+    print_json,
+    print_stream,
+    print_table,
+    run_client,
+    standard_input,
+    told,
+)
+
 if TYPE_CHECKING:
-    from mcp_client import MCPClient, Session
+    from mcp_client import MCPClient, Session, Turn
 
 ADDRESS_VARIABLE = "CONTEXTPROTOCOL_ADDRESS"
-FAILED = 1
-"""The exit status of a command that could not do its work."""
-MISUSED = 2
-"""The exit status of a command whose arguments are wrong."""
 NOT_SERVING = 3
 """The exit status of ``health`` when the server answers and does not serve."""
-INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
 
 app = typer.Typer(
     name="mcp-client",
@@ -37,6 +40,10 @@ app = typer.Typer(
 )
 sessions = typer.Typer(help="Look at sessions and change them.", no_args_is_help=True)
 app.add_typer(sessions, name="sessions")
+turns = typer.Typer(
+    help="Look at turns, which are requests to a model and their answers, and stop them.", no_args_is_help=True
+)
+app.add_typer(turns, name="turns")
 
 Server = Annotated[
     str,
@@ -52,6 +59,10 @@ ModelOption = Annotated[
 ]
 Temperature = Annotated[float | None, typer.Option(metavar="NUMBER", help="0 (greedy) to 2.", show_default=False)]
 MaxTokens = Annotated[int | None, typer.Option(metavar="TOKENS", help="The longest answer.", show_default=False)]
+TurnName = Annotated[
+    str,
+    typer.Argument(metavar="TURN", help="Its full name: sessions/SESSION/turns/ID, or turns/ID.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DEFAULT_SERVER = "127.0.0.1:50051"
 
@@ -83,29 +94,42 @@ def chat(
     model: ModelOption = "",
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
+    if_busy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="If a turn runs on the session: reject (default), queue, or cancel_running.",
+            show_default=False,
+        ),
+    ] = None,
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Chat: one answer, or a conversation in the terminal."""
     from mcp_client._requests import TurnOptions
 
-    options = TurnOptions(model=model, temperature=temperature, max_output_tokens=max_tokens)
+    options = TurnOptions(model=model, temperature=temperature, max_output_tokens=max_tokens, if_busy=if_busy)
     if prompt is None and sys.stdin.isatty() and sys.stdout.isatty():
         from mcp_client.terminal import converse
 
-        with _told():
+        with told():
             converse(server, session=session, system=system, options=options)
         return
-    text = prompt if prompt is not None else _standard_input()
+    text = prompt if prompt is not None else standard_input()
     if not text.strip():
-        _fail("the prompt is empty: say something", MISUSED)  # and no session is begun in vain
+        fail("the prompt is empty: say something", MISUSED)  # and no session is begun in vain
 
     async def answer(client: MCPClient) -> None:
         opened = await open_session(client, session, system)
+        try:
+            await print_stream(client.stream_chat(text, session=opened, **options))
+        except BaseException:
+            if session is None:
+                await drop_if_empty(client, opened)
+            raise
         if session is None:
             print(f"session {opened.id}", file=sys.stderr)
-        await _print_stream(client.stream_chat(text, session=opened, **options))
 
-    _run(server, answer)
+    run_client(server, answer)
 
 
 @app.command()
@@ -124,10 +148,10 @@ def complete(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Go on from a raw prompt: no roles, no template, no memory."""
-    text = prompt if prompt is not None else _standard_input()
-    _run(
+    text = prompt if prompt is not None else standard_input()
+    run_client(
         server,
-        lambda client: _print_stream(
+        lambda client: print_stream(
             client.stream_complete(
                 text, model=model, temperature=temperature, max_output_tokens=max_tokens, stop=stop or []
             )
@@ -145,13 +169,13 @@ def embed(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Turn texts into vectors: one JSON array a line."""
-    inputs = texts or [line for line in _standard_input().splitlines() if line]
+    inputs = texts or [line for line in standard_input().splitlines() if line]
 
     async def answer(client: MCPClient) -> None:
         for vector in (await client.embed(inputs, model=model)).vectors:
             print(json.dumps(vector))
 
-    _run(server, answer)
+    run_client(server, answer)
 
 
 @app.command()
@@ -161,9 +185,9 @@ def models(as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
     async def answer(client: MCPClient) -> None:
         found = await client.list_models()
         if as_json:
-            _print_json([dataclasses.asdict(model) for model in found])
+            print_json([dataclasses.asdict(model) for model in found])
             return
-        _print_table(
+        print_table(
             ("MODEL", "STATE", "CAN", "CONTEXT", "DEFAULT"),
             [
                 (
@@ -177,7 +201,7 @@ def models(as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
             ],
         )
 
-    _run(server, answer)
+    run_client(server, answer)
 
 
 @app.command()
@@ -201,7 +225,7 @@ def health(
         if wait is not None:
             await client.wait_until_ready(wait)
         if every:
-            _print_table(
+            print_table(
                 ("SERVICE", "STATUS"),
                 sorted((name or "(server)", str(s)) for name, s in (await client.list_health(timeout=5)).items()),
             )
@@ -211,7 +235,7 @@ def health(
         if status is not HealthStatus.SERVING:
             raise typer.Exit(NOT_SERVING)
 
-    _run(server, answer)
+    run_client(server, answer)
 
 
 @sessions.command("list")
@@ -227,7 +251,7 @@ def list_sessions(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """List sessions, the newest first."""
-    labels = dict(_pair(text, "--label") for text in label or [])
+    labels = dict(pair(text, "--label") for text in label or [])
 
     async def answer(client: MCPClient) -> None:
         found: list[Session] = []
@@ -236,23 +260,23 @@ def list_sessions(
             if len(found) == limit:
                 break
         if as_json:
-            _print_json([dataclasses.asdict(session) for session in found])
+            print_json([dataclasses.asdict(session) for session in found])
             return
-        _print_table(
+        print_table(
             ("SESSION", "MESSAGES", "CREATED", "EXPIRES", "LABELS"),
             [
                 (
                     session.id,
                     str(session.message_count),
-                    _local(session.create_time),
-                    _local(session.expire_time),
+                    local(session.create_time),
+                    local(session.expire_time),
                     ", ".join(f"{key}={value}" for key, value in sorted(session.labels.items())),
                 )
                 for session in found
             ],
         )
 
-    _run(server, answer)
+    run_client(server, answer)
 
 
 @sessions.command()
@@ -267,7 +291,7 @@ def create(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Begin a session and print its id."""
-    labels = dict(_pair(text, "--label") for text in label or [])
+    labels = dict(pair(text, "--label") for text in label or [])
 
     async def answer(client: MCPClient) -> None:
         created = await client.create_session(
@@ -275,7 +299,7 @@ def create(
         )
         print(created.id)
 
-    _run(server, answer)
+    run_client(server, answer)
 
 
 @sessions.command()
@@ -286,9 +310,9 @@ def show(
     """Print all that is known of a session, as JSON."""
 
     async def answer(client: MCPClient) -> None:
-        _print_json(dataclasses.asdict(await client.get_session(session)))
+        print_json(dataclasses.asdict(await client.get_session(session)))
 
-    _run(server, answer)
+    run_client(server, answer)
 
 
 @sessions.command()
@@ -308,12 +332,12 @@ def messages(
                 break
         found.reverse()
         if as_json:
-            _print_json([dataclasses.asdict(message) for message in found])
+            print_json([dataclasses.asdict(message) for message in found])
             return
         for message in found:
             print(f"{message.role}: {message.text}")
 
-    _run(server, answer)
+    run_client(server, answer)
 
 
 @sessions.command()
@@ -327,7 +351,87 @@ def delete(
         for name in names:
             await client.delete_session(name)
 
-    _run(server, answer)
+    run_client(server, answer)
+
+
+@sessions.command()
+def fork(
+    session: Annotated[str, typer.Argument(metavar="NAME", help="The session to branch off from.")],
+    new: Annotated[str, typer.Argument(metavar="[NEW]", help="The new one's id. Default: the server chooses.")] = "",
+    at: Annotated[
+        int | None,
+        typer.Option("--at", metavar="N", help="Keep only the first N messages.", show_default=False),
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Begin a session with the history of another, and print its id."""
+
+    async def answer(client: MCPClient) -> None:
+        print((await client.fork_session(session, new, message_count=at)).id)
+
+    run_client(server, answer)
+
+
+@turns.command("list")
+def list_turns(
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="The session.")],
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """List the turns of a session that are still kept, the newest first."""
+
+    async def answer(client: MCPClient) -> None:
+        found: list[Turn] = []
+        async for turn in client.list_turns(session, page_size=min(limit, 1000)):
+            found.append(turn)
+            if len(found) == limit:
+                break
+        if as_json:
+            print_json([dataclasses.asdict(turn) for turn in found])
+            return
+        print_table(
+            ("TURN", "STATE", "CREATED", "MODEL", "ATTEMPTS", "TOKENS"),
+            [
+                (
+                    turn.name,
+                    f"{turn.state}{f': {turn.error.reason}' if turn.error else ''}",
+                    local(turn.create_time),
+                    f"{turn.attempts[-1].provider}/{turn.attempts[-1].model}" if turn.attempts else "",
+                    str(len(turn.attempts)),
+                    str(turn.usage.output_tokens),
+                )
+                for turn in found
+            ],
+        )
+
+    run_client(server, answer)
+
+
+@turns.command("show")
+def show_turn(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
+    """Print all that is known of a turn, as JSON."""
+
+    async def answer(client: MCPClient) -> None:
+        print_json(dataclasses.asdict(await client.get_turn(turn)))
+
+    run_client(server, answer)
+
+
+@turns.command()
+def watch(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
+    """Print the answer of a turn from its beginning, and go on as it comes. Ctrl-C leaves the turn as it is."""
+    run_client(server, lambda client: print_stream(client.stream_turn(turn)))
+
+
+@turns.command()
+def cancel(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
+    """Stop a turn, and print how it ended."""
+
+    async def answer(client: MCPClient) -> None:
+        print((await client.cancel_turn(turn)).state)
+
+    run_client(server, answer)
 
 
 async def open_session(client: MCPClient, name: str | None, system: str) -> Session:
@@ -345,115 +449,15 @@ async def open_session(client: MCPClient, name: str | None, system: str) -> Sess
             return await client.get_session(name)
 
 
-async def _print_stream(stream: Any) -> None:
-    begun = False
-    try:
-        async with stream:
-            async for token in stream:
-                begun = True
-                sys.stdout.write(token)
-                sys.stdout.flush()
-    finally:
-        if begun:  # what goes wrong is told on a line of its own
-            print()
+async def drop_if_empty(client: MCPClient, session: Session) -> None:
+    """Delete a session that was begun for nothing."""
+    from mcp_client import MCPError
 
-
-def _run(server: str, answer: Callable[[MCPClient], Coroutine[Any, Any, None]]) -> None:
-    """Carry out a command with a client; what goes wrong is one line on standard error and an exit status."""
-    from mcp_client import MCPClient
-
-    async def run() -> None:
-        async with MCPClient(server) as client:
-            await answer(client)
-
-    with _told():
-        asyncio.run(run())
-        sys.stdout.flush()  # here a reader that is gone can still be told of
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    from mcp_client import InvalidArgument, MCPError, ServerUnavailable
-
-    try:
-        yield
-    except ServerUnavailable as error:
-        _fail(f"{error.message}. Start a server with `mcp-server serve`, or name another with --server.", FAILED)
-    except InvalidArgument as error:
-        _fail(error.message, MISUSED)
-    except MCPError as error:
-        _fail(error.message, FAILED)
-    except (ValueError, TypeError) as error:
-        _fail(str(error), MISUSED)
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
-    except BrokenPipeError:
-        _give_up_standard_output()
-        raise SystemExit(FAILED) from None
-
-
-def _give_up_standard_output() -> None:
-    """Whoever read it has had enough. Python must not find that out again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _standard_input() -> str:
-    """All of it, without the end of its last line, which belongs to the pipe and not to the text."""
-    with _told():
-        try:
-            return sys.stdin.buffer.read().decode().removesuffix("\n")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"standard input is not UTF-8 text: byte {error.start} is bad") from error
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _give_up_standard_output()
-    print(f"mcp-client: {message}", file=sys.stderr)
-    raise SystemExit(status)
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        _fail(f"{option}: expected KEY=VALUE, not {text!r}", MISUSED)
-    return key, value
-
-
-def _local(time: datetime | None) -> str:
-    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if time is not None else "never"
-
-
-def _print_json(value: Any) -> None:
-    def plain(item: Any) -> Any:
-        if isinstance(item, datetime):
-            return item.isoformat()
-        if isinstance(item, bytes):
-            import base64
-
-            return base64.b64encode(item).decode()
-        return sorted(item)
-
-    print(json.dumps(value, default=plain, indent=2, ensure_ascii=False))
-
-
-def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A table on a terminal; tab-separated lines elsewhere."""
-    if not sys.stdout.isatty():
-        for row in (header, *rows):
-            print("\t".join(row))
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*header, box=SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*[Text(cell) for cell in row])
-    Console().print(table)
+    # It is only tidy: what cannot be deleted now is empty and expires.
+    with contextlib.suppress(MCPError):
+        session = await client.get_session(session, timeout=2)
+        if not session.message_count:
+            await client.delete_session(session, etag=session.etag, timeout=2)
 
 
 if __name__ == "__main__":

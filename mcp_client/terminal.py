@@ -15,8 +15,9 @@ from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
-from mcp_client import FinishReason, MCPClient, MCPError, Session, TurnOptions
-from mcp_client.cli import open_session
+from mcp_client import FinishReason, MCPClient, MCPError, RetryNotice, Session, TurnOptions
+from mcp_client.cli import drop_if_empty, open_session
+from mcp_client.cli_run import retry_line
 
 HELP = """\
 /help            this
@@ -33,7 +34,13 @@ def converse(server: str, *, session: str | None, system: str, options: TurnOpti
     with contextlib.suppress(ImportError):
         importlib.import_module("readline")  # gives input() line editing and history
     with asyncio.Runner() as runner:
-        conversation = Conversation(MCPClient(server), Console(highlight=False), options)
+        console = Console(highlight=False)
+
+        def tell_retry(notice: RetryNotice) -> None:
+            if line := retry_line(notice):
+                console.print(Text(line, style="dim"))
+
+        conversation = Conversation(MCPClient(server, on_retry=tell_retry), console, options)
         try:
             runner.run(conversation.open(session, system))
             while True:
@@ -56,12 +63,15 @@ class Conversation:
         self._console = console
         self._options = options
         self._session: Session | None = None
+        self._begun: Session | None = None
         self._system = ""
 
     async def open(self, session: str | None, system: str) -> None:
         """Begin, or go on with a session, and say which."""
         self._system = system
-        self._session = await open_session(self._client, session, system)
+        opened = await open_session(self._client, session, system)
+        await self._drop_begun()
+        self._session, self._begun = opened, None if session else opened
         count = self._session.message_count
         remembered = f" ({count} message{'s' * (count != 1)} so far)" if count else ""
         self._say(f"session {self._session.id}{remembered} · {await self._model()} · /help\n")
@@ -108,8 +118,13 @@ class Conversation:
             self._console.print(Text(str(error), style="red"), end="\n\n")
 
     async def close(self) -> None:
-        """Leave the server."""
+        """Leave the server. A session that was begun here and in which nothing was said does not stay."""
+        await self._drop_begun()
         await self._client.close()
+
+    async def _drop_begun(self) -> None:
+        if self._begun is not None:
+            await drop_if_empty(self._client, self._begun)
 
     @property
     def _session_id(self) -> str:
