@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tests.bench.load import STALL, Load
-from tests.bench.processes import Measured
+from tests.bench.processes import Measured, Watchers, watching
 from tests.bench.rows import compared, limited
 from tests.bench.run import Run
+from tests.bench.upstream import LATE
 
 CALLERS: Final = 16
 PACED_STREAMS: Final = 64
@@ -84,18 +86,21 @@ async def first_token(run: Run) -> None:
 
 
 async def readers(run: Run) -> None:
-    """What the caller of a turn waits longer for the first token because many others watch the turn."""
+    """What the caller of a turn waits for the first token that many others get as well, beyond the floor, which answers
+    as many callers at once."""
 
-    async def median(load: Load, others: int) -> float:
-        waits = [await load.watched("late", others) for _ in range(run.size.watched)]
-        return statistics.median(waits) * 1000
+    async def median(wait: Callable[[Watchers], Awaitable[float]], port: int) -> float:
+        async with watching(port, READERS) as watchers:
+            await wait(watchers)
+            waits = [await wait(watchers) for _ in range(run.size.watched)]
+        return (statistics.median(waits) - LATE) * 1000
 
-    async with run.system() as (_, load):
-        await load.watched("late", READERS)
-        alone = await median(load, 0)
-        watched = await median(load, READERS)
+    async with run.floor() as (process, load):
+        floor = await median(load.accompanied, process.port)
+    async with run.system() as (process, load):
+        system = await median(load.watched, process.port)
     what = f"added time to first token, {READERS} more readers of the turn"
-    run.rows.append(limited(what, watched - alone, 1.5, "ms"))
+    run.rows.append(limited(what, system - floor, 1.5, "ms", floor=floor))
 
 
 async def held(run: Run) -> None:

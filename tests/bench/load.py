@@ -22,9 +22,12 @@ from contextprotocol.v1 import (
     turn_pb2,
     turn_pb2_grpc,
 )
+from tests.bench.processes import Watchers
 
 STALL: Final = 0.2
 """A gap between two deltas of a paced stream that counts as a stall, in seconds."""
+MERGED: Final = "merged"
+"""Stands for the floor that merges, where the name of a turn is expected."""
 TEXT: Final = "The quick brown fox jumps over the lazy dog. " * 2
 
 
@@ -46,13 +49,10 @@ class Load:
     """
 
     def __init__(self, port: int) -> None:
-        address = f"127.0.0.1:{port}"
-        self._channel = grpc.aio.insecure_channel(address)
-        # Those who only watch have a connection of their own, as other callers would.
-        self._watching = grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         self._chat: Any = chat_pb2_grpc.ChatServiceStub(self._channel)
         self._sessions: Any = session_pb2_grpc.SessionServiceStub(self._channel)
-        self._turns: Any = turn_pb2_grpc.TurnServiceStub(self._watching)
+        self._turns: Any = turn_pb2_grpc.TurnServiceStub(self._channel)
         self._merged = self._channel.unary_stream(
             "/contextprotocol.v1.ChatService/StreamMerged",
             request_serializer=chat_pb2.ChatRequest.SerializeToString,
@@ -66,7 +66,6 @@ class Load:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._channel.close()
-        await self._watching.close()
 
     # -- one call -----------------------------------------------------------------------------------------------------
 
@@ -120,21 +119,28 @@ class Load:
                 break
         call.cancel()
 
-    async def watched(self, model: str, others: int) -> float:
-        """One stream to its end, with ``others`` more readers of its turn; seconds to its first delta."""
-        watchers: list[asyncio.Task[None]] = []
-        begin, first = time.perf_counter(), 0.0
-        async for event in self._chat.StreamChat(_request(model)):
-            if event.WhichOneof("event") == "started":
-                watchers = [asyncio.create_task(self._watch(event.started.turn)) for _ in range(others)]
-            elif event.delta.text and not first:
-                first = time.perf_counter() - begin
-        await asyncio.gather(*watchers)
-        return first
-
-    async def _watch(self, turn: str) -> None:
+    async def read_turn(self, turn: str) -> None:
+        """Read a turn to its end."""
         async for _ in self._turns.StreamTurn(turn_pb2.StreamTurnRequest(name=turn)):
             pass
+
+    async def watched(self, watchers: Watchers) -> float:
+        """One stream whose turn others watch; seconds to its first delta."""
+        begin, first = time.perf_counter(), 0.0
+        async for event in self._chat.StreamChat(_request("late")):
+            if event.WhichOneof("event") == "started":
+                watchers.watch(event.started.turn)
+            elif event.delta.text and not first:
+                first = time.perf_counter() - begin
+        await watchers.done()
+        return first
+
+    async def accompanied(self, watchers: Watchers) -> float:
+        """The same of the floor, which others ask the same at the same time."""
+        watchers.watch(MERGED)
+        stream = await self.stream("late", merged=True)
+        await watchers.done()
+        return stream.first
 
     # -- many calls ---------------------------------------------------------------------------------------------------
 

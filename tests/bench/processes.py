@@ -1,4 +1,4 @@
-"""Processes of the benchmark: each prints the port that it listens on, and ends with its standard input."""
+"""Processes of the benchmark: each ends with its standard input."""
 
 from __future__ import annotations
 
@@ -38,10 +38,46 @@ class Measured:
         return int(self._process.memory_info().rss)
 
 
+class Watchers:
+    """Readers of turns, in another process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._input = process.stdin
+        self._output = process.stdout
+
+    def watch(self, turn: str) -> None:
+        """Read this turn."""
+        self._input.write(f"{turn}\n".encode())
+
+    async def done(self) -> None:
+        """Return when all have read it to its end."""
+        if not await self._output.readline():
+            raise RuntimeError("the readers failed")
+
+
+@contextlib.asynccontextmanager
+async def watching(port: int, readers: int) -> AsyncIterator[Watchers]:
+    """So many readers of each turn of the server on that port."""
+    async with _running("tests.bench.watchers", str(port), str(readers)) as process:
+        yield Watchers(process)
+
+
 @contextlib.asynccontextmanager
 async def started(module: str, *arguments: str) -> AsyncIterator[Measured]:
     """Run ``python -m module`` and wait for its port."""
     begin = time.perf_counter()
+    async with _running(module, *arguments) as process:
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{module} ended before it listened: run `python -m {module} {' '.join(arguments)}`")
+        yield Measured(psutil.Process(process.pid), int(line), time.perf_counter() - begin)
+
+
+@contextlib.asynccontextmanager
+async def _running(module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -52,12 +88,8 @@ async def started(module: str, *arguments: str) -> AsyncIterator[Measured]:
         stderr=asyncio.subprocess.DEVNULL,
     )
     assert process.stdin is not None
-    assert process.stdout is not None
     try:
-        line = await process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{module} ended before it listened: run `python -m {module} {' '.join(arguments)}`")
-        yield Measured(psutil.Process(process.pid), int(line), time.perf_counter() - begin)
+        yield process
     finally:
         process.stdin.close()
         await process.wait()
