@@ -88,9 +88,10 @@ class Lines(Generic[T]):
             line.waiting.remove(turn)
 
     def make_way(self, turn: T) -> None:
-        """Stop what runs, and what waits to do the same as ``turn``, which comes later."""
+        """Stop what runs, and what came before ``turn`` to do the same and waits."""
         line = self._lines[_key(turn)]
-        others = [other for other in line.waiting if other is not turn and other.if_busy is IfBusy.CANCEL_RUNNING]
+        behind = line.waiting[line.waiting.index(turn) + 1 :]
+        others = [other for other in behind if other.if_busy is IfBusy.CANCEL_RUNNING]
         if line.running is not None:
             others.append(line.running)
         for other in others:

@@ -19,9 +19,13 @@ from mcp_server.interfaces import (
     Stored,
 )
 from mcp_server.messages import MCPSession, Message, Receipt, Turn, TurnState
-from mcp_server.stores.consistency import check
+from mcp_server.stores.consistency import check, request_taken
 
 _UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
+
+
+_Request = tuple[str, str, str, str]
+"""The key of a turn or a receipt: tenant, scope, service and request_id."""
 
 
 class _Kept:
@@ -38,7 +42,7 @@ class MemoryStore:
     """A :class:`~mcp_server.interfaces.Store` in plain dictionaries.
 
     A change is made at once, before the event loop gets control again. What looks through all sessions or turns
-    (``expired``, ``interrupted``, ``forget_turns``, ``counts``) takes as long as there are many.
+    (``expired``, ``interrupted``, ``forget``, ``counts``) takes as long as there are many.
     """
 
     def __init__(self) -> None:
@@ -47,9 +51,8 @@ class MemoryStore:
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._turns: dict[tuple[str, str], Turn] = {}
         self._events: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
-        # The ids of turns, and the receipts, by tenant, scope, service and request_id.
-        self._requests: dict[tuple[str, str, str, str], str] = {}
-        self._receipts: dict[tuple[str, str, str, str], Receipt] = {}
+        self._requests: dict[_Request, str] = {}
+        self._receipts: dict[_Request, Receipt] = {}
         # For each tenant its sessions as (create_time, uid, id), in the order in which they are listed.
         self._order: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
 
@@ -77,12 +80,15 @@ class MemoryStore:
         stored = self._stored(tenant, session, look_up)
         old = stored.session
         change = decide(stored)
-        check(tenant, session, old, change)
+        source = self._kept.get((tenant, change.fork_of)) if change.fork_of else None
+        check(tenant, session, old, change, forked=None if source is None else len(source.messages))
+        if change.turn is not None:
+            self._check_request(change.turn)
         read = self._kept[tenant, old.uid].messages[-change.read_last :] if old is not None and change.read_last else ()
         new = change.session
         shared: list[Message] = []
-        if new is not None and change.fork_of:
-            shared = self._kept[tenant, change.fork_of].messages[: new.message_count - len(change.append)]
+        if new is not None and source is not None:
+            shared = source.messages[: new.message_count - len(change.append)]
         if old is not None and (change.delete or (new is not None and new.uid != old.uid)):
             self._remove(old)
             old = None
@@ -104,21 +110,27 @@ class MemoryStore:
     def _stored(self, tenant: str, session: str, look_up: LookUp) -> Stored:
         old = self._sessions.get((tenant, session)) if session else None
 
-        def key(request: RequestKey) -> tuple[str, str, str, str]:
+        def key(request: RequestKey | None) -> _Request | None:
+            if request is None or (request.in_session and old is None):
+                return None
             scope = old.uid if request.in_session and old is not None else ""
             return tenant, scope, request.service, request.request_id
 
-        turn = self._turns.get((tenant, look_up.turn)) if look_up.turn else None
-        if look_up.request is not None:
-            turn = self._turns.get((tenant, self._requests.get(key(look_up.request), "")))
-        receipt = self._receipts.get(key(look_up.receipt)) if look_up.receipt is not None else None
+        request, receipt_key = key(look_up.request), key(look_up.receipt)
+        turn_id = look_up.turn if request is None else self._requests.get(request)
+        turn = self._turns.get((tenant, turn_id)) if turn_id else None
+        receipt = None if receipt_key is None else self._receipts.get(receipt_key)
         other = self._sessions.get((tenant, look_up.other)) if look_up.other else None
         return Stored(session=old, turn=turn, receipt=receipt, other=other)
+
+    def _check_request(self, turn: Turn) -> None:
+        if turn.request_id and self._requests.get(_request(turn), turn.id) != turn.id:
+            raise request_taken(turn)
 
     def _put_turn(self, turn: Turn) -> None:
         self._turns[turn.tenant, turn.id] = turn
         if turn.request_id:
-            self._requests[turn.tenant, turn.session_uid, turn.service, turn.request_id] = turn.id
+            self._requests[_request(turn)] = turn.id
         if turn.session_uid:
             self._kept[turn.tenant, turn.session_uid].turns.add(turn.id)
 
@@ -126,7 +138,7 @@ class MemoryStore:
         turn = self._turns.pop((tenant, turn_id))
         self._events.pop((tenant, turn_id), None)
         if turn.request_id:
-            del self._requests[tenant, turn.session_uid, turn.service, turn.request_id]
+            del self._requests[_request(turn)]
         return turn
 
     def _remove(self, session: MCPSession) -> None:
@@ -223,6 +235,10 @@ class MemoryStore:
     def _check_open(self) -> None:
         if not self._open:
             raise StoreUnavailable("the store is closed")
+
+
+def _request(turn: Turn) -> _Request:
+    return turn.tenant, turn.session_uid, turn.service, turn.request_id
 
 
 def _position(session: MCPSession) -> tuple[int, str, str]:

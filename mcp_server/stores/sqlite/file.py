@@ -11,7 +11,7 @@ from typing import Final
 import filelock
 
 from mcp_server.errors import ConfigError
-from mcp_server.stores.sqlite.schema import APPLICATION_ID, STEPS, VERSION
+from mcp_server.stores.sqlite.schema import APPLICATION_ID, STEPS, TABLES, VERSION
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_SIZE: Final = 100
@@ -165,7 +165,7 @@ class DatabaseFile:
             if found != "ok":
                 raise self._unusable(f"it is damaged ({found}): {_RESTORE}")
         # What is missing or cannot be written is found out here, and not by the first caller.
-        for table in ("sessions", "contents", "labels", "messages", "turns", "removed"):
+        for table in TABLES:
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("UPDATE removed SET session = session WHERE session < 0")

@@ -15,7 +15,11 @@ APPLICATION_ID: Final = 0x6D635073
 # contents   What rarely changes and may be large. Lists read ``summary`` alone.
 # labels     One row a label, ordered as sessions are listed.
 # messages   ``key`` is the session's key times 2**32 plus the message's index: a history lies together, in order.
+# segments   Of a fork: its messages below ``stop``, and not below the ``stop`` before, are those of the session that had
+#            the key ``history``. They stay as long as a segment refers to them.
 # turns      ``session`` is a session's key; ``owner`` is set while a turn is queued or running.
+# events     ``key`` is the turn's key times 2**20 plus the number of the piece of its log.
+# receipts   What calls with a request_id did that are no turns.
 # removed    Keys of sessions that are gone and whose messages and turns are still to be cleared away.
 STEPS: Final = (
     """
@@ -70,7 +74,63 @@ STEPS: Final = (
 
     CREATE TABLE removed (session INTEGER PRIMARY KEY);
     """,
+    """
+    CREATE TABLE new_turns (
+        key INTEGER PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        session INTEGER,
+        service TEXT,
+        request_id TEXT,
+        owner TEXT,
+        end_time INTEGER,
+        body BLOB NOT NULL
+    );
+    INSERT INTO new_turns SELECT rowid, tenant, id, session, NULL, NULL, owner, end_time, body FROM turns;
+    DROP TABLE turns;
+    ALTER TABLE new_turns RENAME TO turns;
+    CREATE UNIQUE INDEX turns_by_id ON turns (tenant, id);
+    CREATE INDEX turns_by_session ON turns (session, id) WHERE session IS NOT NULL;
+    CREATE UNIQUE INDEX turns_by_request ON turns (tenant, coalesce(session, 0), service, request_id)
+        WHERE request_id IS NOT NULL;
+    CREATE INDEX turns_by_owner ON turns (owner) WHERE owner IS NOT NULL;
+    CREATE INDEX turns_by_end ON turns (end_time) WHERE end_time IS NOT NULL;
+
+    CREATE TABLE events (key INTEGER PRIMARY KEY, body BLOB NOT NULL);
+
+    CREATE TABLE receipts (
+        tenant TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        service TEXT NOT NULL,
+        request_id TEXT NOT NULL,
+        create_time INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (tenant, scope, service, request_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX receipts_by_age ON receipts (create_time);
+
+    CREATE TABLE segments (
+        session INTEGER NOT NULL,
+        stop INTEGER NOT NULL,
+        history INTEGER NOT NULL,
+        PRIMARY KEY (session, stop)
+    ) WITHOUT ROWID;
+    CREATE INDEX segments_by_history ON segments (history, stop);
+    """,
 )
 
 VERSION: Final = len(STEPS)
 """The version of the tables that this code reads and writes."""
+
+TABLES: Final = (
+    "sessions",
+    "contents",
+    "labels",
+    "messages",
+    "segments",
+    "turns",
+    "events",
+    "receipts",
+    "removed",
+)
+"""The tables of this version."""

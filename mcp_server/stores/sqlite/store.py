@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mcp_server.interfaces import Change, Changed, SessionQuery
+from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery
 from mcp_server.messages import MCPSession, Message, Turn
 from mcp_server.stores.sqlite.file import DatabaseFile
 from mcp_server.stores.sqlite.tables import WritableTables
@@ -69,9 +69,9 @@ class SQLiteStore:
             self._connection = None
             self._file.close()
 
-    async def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change], /) -> Changed:
+    async def change(self, tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:
         """Read, decide and write on the thread that writes."""
-        return await self._changes.do(lambda tables: tables.change(tenant, session, decide))
+        return await self._changes.do(lambda tables: tables.change(tenant, session, decide, look_up))
 
     async def session(self, tenant: str, session: str, /) -> MCPSession | None:
         """The session with that id."""
@@ -89,6 +89,14 @@ class SQLiteStore:
         """The turn with that id."""
         return await self._reads.do(lambda tables: tables.turn(tenant, turn))
 
+    async def turns(self, tenant: str, uid: str, limit: int, before: str, /) -> Sequence[Turn]:
+        """Turns of a session, the greatest id first."""
+        return await self._reads.do(lambda tables: tables.turns(tenant, uid, limit, before))
+
+    async def events(self, tenant: str, turn: str, /) -> Sequence[bytes]:
+        """The pieces of the log of a turn."""
+        return await self._reads.do(lambda tables: tables.events(tenant, turn))
+
     async def expired(self, now: int, limit: int, /) -> Sequence[tuple[str, str]]:
         """Sessions whose time has passed, the oldest first."""
         return await self._reads.do(lambda tables: tables.expired(now, limit))
@@ -97,9 +105,9 @@ class SQLiteStore:
         """Turns that another process left behind."""
         return await self._reads.do(lambda tables: tables.interrupted(owner, limit))
 
-    async def forget_turns(self, before: int, limit: int, /) -> int:
-        """Remove turns that ended long ago."""
-        return await self._changes.do(lambda tables: tables.forget_turns(before, limit))
+    async def forget(self, before: int, limit: int, /) -> int:
+        """Remove turns that ended, and receipts that were written, long ago."""
+        return await self._changes.do(lambda tables: tables.forget(before, limit))
 
     async def counts(self, now: int, /) -> Mapping[str, int]:
         """How many sessions there are."""

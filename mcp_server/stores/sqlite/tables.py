@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from mcp_server.errors import StoreUnavailable
-from mcp_server.interfaces import Change, Changed, SessionQuery
-from mcp_server.messages import Claim, ContextEntry, MCPSession, Message, Struct, Turn, TurnState
+from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery, Stored
+from mcp_server.messages import Claim, ContextEntry, MCPSession, Message, Receipt, Struct, Turn, TurnState
 from mcp_server.stores.consistency import check
 from mcp_server.stores.sqlite.recent import Known, RecentSessions
 
@@ -20,6 +20,7 @@ DAMAGED: Final = "the file of the store is damaged: its operator has to put back
 
 _INDEX_BITS: Final = 32
 _MAX_MESSAGES: Final = 1 << _INDEX_BITS
+_PIECE_BITS: Final = 20
 _UNFINISHED: Final = frozenset((TurnState.QUEUED, TurnState.RUNNING))
 MAX_TAIL_BYTES: Final = 32 * 1024 * 1024
 """The most that is read of a history for one turn. No model reads as much, and more would fill the memory."""
@@ -68,6 +69,10 @@ _decode_summary: Final = _decoder(_Summary)
 _decode_content: Final = _decoder(_Content)
 _decode_messages: Final = _decoder(tuple[Message, ...])
 _decode_turn: Final = _decoder(Turn)
+_decode_receipt: Final = _decoder(Receipt)
+
+Segment = tuple[int, int]
+"""The key of a history, and the index before which its messages end."""
 
 
 class Tables:
@@ -134,16 +139,22 @@ class Tables:
 
     def messages(self, tenant: str, uid: str, start: int, stop: int) -> Sequence[Message]:
         """A range of a history."""
-        row = self._execute("SELECT key FROM sessions WHERE tenant = ? AND uid = ?", (tenant, uid)).fetchone()
-        return () if row is None else _messages(self._bodies(row[0], start, stop))
+        key = self._key(tenant, uid)
+        if key is None:
+            return ()
+        bodies: list[bytes] = []
+        for first, last in _ranges(key, self._segments(key), max(start, 0), min(max(stop, 0), _MAX_MESSAGES)):
+            rows = self._execute("SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key", (first, last))
+            bodies += [row[0] for row in rows]
+        return _messages(bodies)
 
-    def _bodies(self, key: int, start: int, stop: int) -> Sequence[bytes]:
-        first = key << _INDEX_BITS
-        rows = self._execute(
-            "SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key",
-            (first + max(start, 0), first + min(max(stop, 0), _MAX_MESSAGES)),
-        )
-        return [row[0] for row in rows]
+    def _key(self, tenant: str, uid: str) -> int | None:
+        row = self._execute("SELECT key FROM sessions WHERE tenant = ? AND uid = ?", (tenant, uid)).fetchone()
+        return None if row is None else row[0]
+
+    def _segments(self, key: int) -> Sequence[Segment]:
+        """What a session has of other histories, in order."""
+        return self._execute("SELECT history, stop FROM segments WHERE session = ? ORDER BY stop", (key,)).fetchall()
 
     def turn(self, tenant: str, turn: str) -> Turn | None:
         """The turn with that id, unless its session is gone."""
@@ -153,6 +164,41 @@ class Tables:
             (tenant, turn),
         ).fetchone()
         return None if row is None else _decode_turn(row[0])
+
+    def turns(self, tenant: str, uid: str, limit: int, before: str) -> Sequence[Turn]:
+        """Turns of a session, the greatest id first."""
+        key = self._key(tenant, uid)
+        # Every id is less than the empty blob: it compares so with all text.
+        rows = self._execute(
+            "SELECT body FROM turns WHERE session = ? AND id < ? ORDER BY id DESC LIMIT ?", (key, before or b"", limit)
+        )
+        return [_decode_turn(row[0]) for row in rows]
+
+    def events(self, tenant: str, turn: str) -> Sequence[bytes]:
+        """The pieces of the log of a turn."""
+        row = self._execute(
+            "SELECT key FROM turns t WHERE tenant = ? AND id = ?"
+            " AND (session IS NULL OR EXISTS (SELECT 1 FROM sessions s WHERE s.key = t.session))",
+            (tenant, turn),
+        ).fetchone()
+        if row is None:
+            return ()
+        rows = self._execute("SELECT body FROM events WHERE key >= ? AND key < ? ORDER BY key", _pieces(row[0]))
+        return [row[0] for row in rows]
+
+    def _turn_by_request(self, tenant: str, session: int, service: str, request_id: str) -> Turn | None:
+        row = self._execute(
+            "SELECT body FROM turns WHERE tenant = ? AND coalesce(session, 0) = ? AND service = ? AND request_id = ?",
+            (tenant, session, service, request_id),
+        ).fetchone()
+        return None if row is None else _decode_turn(row[0])
+
+    def _receipt(self, tenant: str, scope: str, service: str, request_id: str) -> Receipt | None:
+        row = self._execute(
+            "SELECT body FROM receipts WHERE tenant = ? AND scope = ? AND service = ? AND request_id = ?",
+            (tenant, scope, service, request_id),
+        ).fetchone()
+        return None if row is None else _decode_receipt(row[0])
 
     def expired(self, now: int, limit: int) -> Sequence[tuple[str, str]]:
         """Sessions whose time has passed."""
@@ -183,7 +229,8 @@ class WritableTables(Tables):
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         row = self._execute(
-            "SELECT max(coalesce((SELECT max(key) FROM sessions), 0), coalesce((SELECT max(session) FROM removed), 0))"
+            "SELECT max(coalesce((SELECT max(key) FROM sessions), 0), coalesce((SELECT max(session) FROM removed), 0),"
+            " coalesce((SELECT max(history) FROM segments), 0))"
         ).fetchone()
         self._last_key: int = row[0]
         self._recent = RecentSessions()
@@ -191,13 +238,14 @@ class WritableTables(Tables):
         self.littered = True
         """Whether anything may be left to clear away."""
 
-    def change(self, tenant: str, session: str, decide: Callable[[MCPSession | None], Change]) -> Changed:
+    def change(self, tenant: str, session: str, decide: Decide, look_up: LookUp) -> Changed:
         """Read, decide and write."""
         known = self._recent.take(tenant, session) or self._known(tenant, session)
         old = None if known is None else known.session
         try:
-            change = decide(old)
-            check(tenant, session, old, change)
+            stored = Stored(session=old) if look_up is NO_LOOK_UP else self._stored(tenant, known, look_up)
+            change = decide(stored)
+            check(tenant, session, old, change, forked=self._message_count(tenant, change.fork_of))
         except BaseException:
             if known is not None:
                 self._recent.put(known)
@@ -210,15 +258,41 @@ class WritableTables(Tables):
         if new is not None:
             if known is None:
                 known = self._insert(new)
+                if change.fork_of:
+                    self._share(change.fork_of, new.message_count - len(change.append), known)
             else:
                 self._update(known, new)
             if change.append:
                 self._append(known, change.append)
         if change.turn is not None:
-            self._put_turn(change.turn, known)
+            self._put_turn(change.turn, change.events, known)
+        if change.receipt is not None:
+            self._put_receipt(change.receipt)
         if known is not None:
             self._recent.put(known)
-        return Changed(change=change, messages=read)
+        return Changed(change=change, stored=stored, messages=read)
+
+    def _message_count(self, tenant: str, uid: str) -> int | None:
+        if not uid:
+            return None
+        row = self._execute("SELECT message_count FROM sessions WHERE tenant = ? AND uid = ?", (tenant, uid)).fetchone()
+        return None if row is None else row[0]
+
+    def _stored(self, tenant: str, known: Known | None, look_up: LookUp) -> Stored:
+        turn = self.turn(tenant, look_up.turn) if look_up.turn else None
+        if request := look_up.request:
+            key = known.key if request.in_session and known is not None else 0
+            turn = self._turn_by_request(tenant, key, request.service, request.request_id)
+        receipt = None
+        if request := look_up.receipt:
+            scope = known.session.uid if request.in_session and known is not None else ""
+            receipt = self._receipt(tenant, scope, request.service, request.request_id)
+        return Stored(
+            session=None if known is None else known.session,
+            turn=turn,
+            receipt=receipt,
+            other=self.session(tenant, look_up.other) if look_up.other else None,
+        )
 
     def _known(self, tenant: str, session: str) -> Known | None:
         row = self._row(tenant, session) if session else None
@@ -230,26 +304,43 @@ class WritableTables(Tables):
         known.wanted = max(known.wanted, length)
         length = min(length, count)
         if len(known.tail) < length:
-            bodies = self._last_bodies(known.key, count - length, count)
+            segments = self._segments(known.key) if known.session.parent else ()
+            bodies = self._last_bodies(_ranges(known.key, segments, count - length, count))
             known.tail = _messages(bodies)
             known.tail_sizes = tuple(map(len, bodies))
         return known.tail[-length:] if length else ()
 
-    def _last_bodies(self, key: int, start: int, stop: int) -> Sequence[bytes]:
-        """As many from the end of a range as MAX_TAIL_BYTES allows, and one in any case; in order."""
-        first = key << _INDEX_BITS
-        rows = self._execute(
-            "SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key DESC", (first + start, first + stop)
-        )
+    def _last_bodies(self, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+        """As many from the end of the ranges as MAX_TAIL_BYTES allows, and one in any case; in order."""
         bodies: list[bytes] = []
         room = MAX_TAIL_BYTES
-        for (body,) in rows:
-            room -= len(body)
-            if room < 0 and bodies:
-                break
-            bodies.append(body)
-        rows.close()
+        for first, last in reversed(ranges):
+            rows = self._execute(
+                "SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key DESC", (first, last)
+            )
+            for (body,) in rows:
+                room -= len(body)
+                if room < 0 and bodies:
+                    rows.close()
+                    return bodies[::-1]
+                bodies.append(body)
         return bodies[::-1]
+
+    def _share(self, uid: str, count: int, fork: Known) -> None:
+        """Let a new session begin with messages of another."""
+        parent = self._key(fork.session.tenant, uid)
+        assert parent is not None
+        segments: list[Segment] = []
+        for history, stop in self._segments(parent):
+            segments.append((history, min(stop, count)))
+            if stop >= count:
+                break
+        else:
+            segments.append((parent, count))
+        self.connection.executemany(
+            "INSERT INTO segments (session, history, stop) VALUES (?, ?, ?)",
+            [(fork.key, history, stop) for history, stop in segments],
+        )
 
     def _append(self, known: Known, messages: Sequence[Message]) -> None:
         first = known.key << _INDEX_BITS
@@ -321,27 +412,75 @@ class WritableTables(Tables):
         self._execute("DELETE FROM contents WHERE key = ?", (key,))
         self._execute("DELETE FROM sessions WHERE key = ?", (key,))
         self._execute("INSERT INTO removed VALUES (?)", (key,))
+        if known.session.parent:
+            for history, _ in self._segments(key):
+                # Nobody may need these messages any more whose own session went before.
+                self._execute(
+                    "INSERT OR IGNORE INTO removed SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE key = ?1)",
+                    (history,),
+                )
+            self._execute("DELETE FROM segments WHERE session = ?", (key,))
         self.littered = True
 
-    def _put_turn(self, turn: Turn, known: Known | None) -> None:
+    def _put_turn(self, turn: Turn, events: bytes, known: Known | None) -> None:
         session = None
         if turn.session_uid:
             assert known is not None
             session = known.key
         owner = turn.owner if turn.state in _UNFINISHED else None
+        key: int = self._execute(
+            "INSERT INTO turns (tenant, id, session, service, request_id, owner, end_time, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO UPDATE SET"
+            " session = excluded.session, owner = excluded.owner, end_time = excluded.end_time, body = excluded.body"
+            " RETURNING key",
+            (
+                turn.tenant,
+                turn.id,
+                session,
+                turn.service,
+                turn.request_id or None,
+                owner,
+                turn.end_time,
+                _encode(turn),
+            ),
+        ).fetchone()[0]
+        if events:
+            first, last = _pieces(key)
+            self._execute(
+                "INSERT INTO events SELECT coalesce(max(key) + 1, ?), ? FROM events WHERE key >= ? AND key < ?",
+                (first, events, first, last),
+            )
+
+    def _put_receipt(self, receipt: Receipt) -> None:
         self._execute(
-            "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO UPDATE SET"
-            " session = excluded.session, owner = excluded.owner, end_time = excluded.end_time, body = excluded.body",
-            (turn.tenant, turn.id, session, owner, turn.end_time, _encode(turn)),
+            "INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                receipt.tenant,
+                receipt.scope,
+                receipt.service,
+                receipt.request_id,
+                receipt.create_time,
+                _encode(receipt),
+            ),
         )
 
-    def forget_turns(self, before: int, limit: int) -> int:
-        """Remove turns that ended long ago."""
+    def forget(self, before: int, limit: int) -> int:
+        """Remove turns that ended, and receipts that were written, long ago."""
         self.littered = True
-        return self._execute(
-            "DELETE FROM turns WHERE rowid IN (SELECT rowid FROM turns WHERE end_time < ? ORDER BY end_time LIMIT ?)",
+        old = self._execute(
+            "SELECT key FROM turns WHERE end_time < ? ORDER BY end_time LIMIT ?", (before, limit)
+        ).fetchall()
+        self._forget_turns([key for (key,) in old])
+        receipts = self._execute(
+            "DELETE FROM receipts WHERE (tenant, scope, service, request_id) IN"
+            " (SELECT tenant, scope, service, request_id FROM receipts WHERE create_time < ? LIMIT ?)",
             (before, limit),
         ).rowcount
+        return len(old) + receipts
+
+    def _forget_turns(self, keys: Sequence[int]) -> None:
+        self.connection.executemany("DELETE FROM events WHERE key >= ? AND key < ?", map(_pieces, keys))
+        self.connection.executemany("DELETE FROM turns WHERE key = ?", [(key,) for key in keys])
 
     def begin(self) -> None:
         """Begin a transaction."""
@@ -370,20 +509,20 @@ class WritableTables(Tables):
             self.littered = False
             return
         key = row[0]
-        first, size = key << _INDEX_BITS, 0
+        kept: int = self._execute("SELECT coalesce(max(stop), 0) FROM segments WHERE history = ?", (key,)).fetchone()[0]
+        first, size = (key << _INDEX_BITS) + kept, 0
         rows = self._execute(
             "SELECT key, length(body) FROM messages WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
-            (first, first + _MAX_MESSAGES, _PIECE_ROWS),
+            (first, (key + 1) << _INDEX_BITS, _PIECE_ROWS),
         ).fetchall()
         for last, length in rows:
             size += length
             if size >= _PIECE_BYTES or last == rows[-1][0]:
                 self._execute("DELETE FROM messages WHERE key >= ? AND key <= ?", (first, last))
                 return
-        turns = self._execute(
-            "DELETE FROM turns WHERE rowid IN (SELECT rowid FROM turns WHERE session = ? LIMIT ?)", (key, _PIECE_ROWS)
-        ).rowcount
-        if turns < _PIECE_ROWS:
+        turns = self._execute("SELECT key FROM turns WHERE session = ? LIMIT ?", (key, _PIECE_ROWS)).fetchall()
+        self._forget_turns([turn for (turn,) in turns])
+        if len(turns) < _PIECE_ROWS:
             self._execute("DELETE FROM removed WHERE session = ?", (key,))
 
 
@@ -448,6 +587,21 @@ def _summary(session: MCPSession) -> bytes:
 
 def _content(session: MCPSession) -> bytes:
     return _encode(_Content(metadata=session.metadata, context=session.context))
+
+
+def _ranges(key: int, segments: Sequence[Segment], start: int, stop: int) -> Sequence[tuple[int, int]]:
+    """The rows of the messages with ``start <= index < stop``, as ranges of keys, in order."""
+    result = []
+    for history, end in (*segments, (key, _MAX_MESSAGES)):
+        if start < min(end, stop):
+            result.append(((history << _INDEX_BITS) + start, (history << _INDEX_BITS) + min(end, stop)))
+            start = min(end, stop)
+    return result
+
+
+def _pieces(turn: int) -> tuple[int, int]:
+    """The keys of the pieces of a turn's log: from the first to before the second."""
+    return turn << _PIECE_BITS, (turn + 1) << _PIECE_BITS
 
 
 def _messages(bodies: Sequence[bytes]) -> tuple[Message, ...]:
