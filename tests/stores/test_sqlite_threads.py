@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcp_server.errors import StoreUnavailable
-from mcp_server.interfaces import Change
-from mcp_server.messages import MCPSession
+from mcp_server.interfaces import Change, Stored
 from mcp_server.stores.sqlite import SQLiteStore
 from tests.contracts.stores.values import append, put, session, texts, update
 
@@ -45,10 +44,10 @@ async def test_an_event_loop_that_ends_early_harms_nobody(tmp_path: Path) -> Non
     await put(store, session())
     entered, leave = threading.Event(), threading.Event()
 
-    def slow(old: MCPSession | None) -> Change:
+    def slow(stored: Stored) -> Change:
         entered.set()
         leave.wait()
-        return Change(session=old)
+        return Change(session=stored.session)
 
     async def abandon() -> None:
         asyncio.ensure_future(store.change("t", "s", slow))  # noqa: RUF006  # it is to be left alone
@@ -70,7 +69,7 @@ async def test_what_is_cancelled_before_its_turn_is_not_done(tmp_path: Path) -> 
     await put(store, session())
     entered, leave = threading.Event(), threading.Event()
 
-    def slow(_: MCPSession | None) -> Change:
+    def slow(_: Stored) -> Change:
         entered.set()
         leave.wait()
         return Change()

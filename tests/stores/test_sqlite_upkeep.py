@@ -32,7 +32,7 @@ def rows(path: Path, table: str) -> int:
 async def swept(store: SQLiteStore, path: Path) -> bool:
     """Let the store do its upkeep, in as many pieces as it takes, and say whether all that was removed is gone."""
     for _ in range(100):
-        await store.forget_turns(0, 1)
+        await store.forget(0, 1)
         if not rows(path, "removed"):
             return True
     return False
@@ -100,7 +100,7 @@ async def test_a_session_larger_than_what_is_remembered_is_right(path: Path) -> 
         await put(store, session(f"s{n}", context=context))
     for n in [*range(12), *range(12)]:
         await append(store, f"s{n}", f"{n}")
-        changed = await store.change("t", f"s{n}", lambda old: Change(session=old, read_last=5))
+        changed = await store.change("t", f"s{n}", lambda stored: Change(session=stored.session, read_last=5))
         assert {message.text for message in changed.messages} == {f"{n}"}
         assert changed.change.session is not None
         assert changed.change.session.context == context

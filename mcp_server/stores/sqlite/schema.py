@@ -15,8 +15,8 @@ APPLICATION_ID: Final = 0x6D635073
 # contents   What rarely changes and may be large. Lists read ``summary`` alone.
 # labels     One row a label, ordered as sessions are listed.
 # messages   ``key`` is the session's key times 2**32 plus the message's index: a history lies together, in order.
-# segments   Of a fork: its messages below ``stop``, and not below the ``stop`` before, are those of the session that had
-#            the key ``history``. They stay as long as a segment refers to them.
+# segments   Of a fork: its messages below ``stop``, and not below the ``stop`` before, are those of the session that
+#            had the key ``history``. They stay as long as a segment refers to them.
 # turns      ``session`` is a session's key; ``owner`` is set while a turn is queued or running.
 # events     ``key`` is the turn's key times 2**20 plus the number of the piece of its log.
 # receipts   What calls with a request_id did that are no turns.

@@ -6,11 +6,10 @@ import random
 
 import pytest
 
-from mcp_server.interfaces import Change, Store
+from mcp_server.interfaces import Change, Store, Stored
 from mcp_server.messages import (
     Blob,
     FinishReason,
-    MCPSession,
     Message,
     Reasoning,
     Refusal,
@@ -105,7 +104,8 @@ async def test_read_last_gives_the_end_of_the_history(store: Store, count: int) 
     await put(store, session())
     await append(store, "s", *"abcde")
 
-    def decide(old: MCPSession | None) -> Change:
+    def decide(stored: Stored) -> Change:
+        old = stored.session
         assert old is not None
         return Change(session=replace(old, message_count=6), append=messages(5, "f"), read_last=count)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mcp_server.errors import SessionExists
-from mcp_server.interfaces import Change, Store
+from mcp_server.interfaces import Change, Store, Stored
 from mcp_server.messages import (
     ContextEntry,
     MCPSession,
@@ -64,12 +64,12 @@ async def test_deciding_sees_the_session_as_it_is_stored(store: Store) -> None:
     """``decide`` gets ``None`` first, and then what the last step wrote, in this tenant and no other."""
     seen: list[MCPSession | None] = []
 
-    def decide(old: MCPSession | None) -> Change:
-        seen[:] = [old]
+    def decide(stored: Stored) -> Change:
+        seen[:] = [stored.session]
         return Change(session=session(etag="e1"))
 
-    def look(old: MCPSession | None) -> Change:
-        seen[:] = [old]
+    def look(stored: Stored) -> Change:
+        seen[:] = [stored.session]
         return Change()
 
     await store.change("t", "s", decide)
@@ -81,17 +81,19 @@ async def test_deciding_sees_the_session_as_it_is_stored(store: Store) -> None:
 
 
 async def test_a_step_returns_what_it_wrote(store: Store) -> None:
-    """The change comes back with it."""
+    """The change comes back with it, and what it was decided on."""
     changed = await put(store, session())
     assert changed.change.session == session()
+    assert changed.stored == Stored()
     assert changed.messages == ()
+    assert (await put(store, session(etag="e1"))).stored == Stored(session=session())
 
 
 async def test_what_deciding_raises_writes_nothing(store: Store) -> None:
     """The error arrives as it was raised, and the session stays as it was."""
     await put(store, session())
 
-    def decide(_: MCPSession | None) -> Change:
+    def decide(_: Stored) -> Change:
         raise SessionExists("no")
 
     with pytest.raises(SessionExists, match="no"):

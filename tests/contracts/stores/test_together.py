@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 
 import pytest
 
 from mcp_server.errors import SessionExists, StoreUnavailable
-from mcp_server.interfaces import Change, Store
-from mcp_server.messages import (
-    MCPSession,
-)
+from mcp_server.interfaces import Change, Decide, Store, Stored
 from tests.contracts.stores.values import (
     NOW,
     append,
@@ -44,9 +40,9 @@ async def test_steps_on_one_session_see_each_other(store: Store) -> None:
 async def test_one_of_many_creates(store: Store) -> None:
     """Of 64 that find no session at the same time, one makes it, and the others see that."""
 
-    def decide(task: int) -> Callable[[MCPSession | None], Change]:
-        def create(old: MCPSession | None) -> Change:
-            if old is not None:
+    def decide(task: int) -> Decide:
+        def create(stored: Stored) -> Change:
+            if stored.session is not None:
                 raise SessionExists("there is one")
             return Change(session=session(uid=str(task)))
 
@@ -61,8 +57,8 @@ async def test_one_of_many_creates(store: Store) -> None:
 async def test_a_step_that_fails_takes_no_other_with_it(store: Store) -> None:
     """Of many at the same time only those fail whose own deciding raises, or whose own values cannot be kept."""
 
-    def decide(n: int) -> Callable[[MCPSession | None], Change]:
-        def create(_: MCPSession | None) -> Change:
+    def decide(n: int) -> Decide:
+        def create(_: Stored) -> Change:
             if n % 4 == 0:
                 raise LookupError(n)
             if n % 4 == 1:
@@ -127,7 +123,9 @@ async def test_a_closed_store_says_so(store: Store) -> None:
         store.turn("t", "turn"),
         store.expired(NOW, 1),
         store.interrupted("me", 1),
-        store.forget_turns(NOW, 1),
+        store.turns("t", "uid-s", 1, ""),
+        store.events("t", "turn"),
+        store.forget(NOW, 1),
         store.counts(NOW),
     ]
     for call in calls:

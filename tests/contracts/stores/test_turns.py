@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from mcp_server.interfaces import Change, Store
+from mcp_server.interfaces import Change, Store, Stored
 from mcp_server.messages import (
     Attempt,
     FinishReason,
-    MCPSession,
     TurnError,
     TurnState,
     Usage,
@@ -64,7 +63,8 @@ async def test_a_whole_turn_is_one_step_at_each_end(store: Store) -> None:
     await append(store, "s", "q", "a")
     running = turn(session="s", session_uid="uid-s")
 
-    def begin(old: MCPSession | None) -> Change:
+    def begin(stored: Stored) -> Change:
+        old = stored.session
         assert old is not None
         return Change(session=replace(old, claim=claim(), fence=1), turn=running, read_last=20)
 
@@ -75,7 +75,8 @@ async def test_a_whole_turn_is_one_step_at_each_end(store: Store) -> None:
     assert stored.claim == claim()
     ended = replace(running, state=TurnState.SUCCEEDED, end_time=NOW)
 
-    def end(old: MCPSession | None) -> Change:
+    def end(stored: Stored) -> Change:
+        old = stored.session
         assert old is not None
         new = replace(old, claim=None, message_count=4, etag="e2")
         return Change(session=new, append=messages(2, "q2", "a2"), turn=ended)
@@ -108,7 +109,7 @@ async def test_old_turns_are_forgotten_in_pieces(store: Store) -> None:
         )
     await put_turn(store, turn("just now", state=TurnState.SUCCEEDED, end_time=NOW))
     await put_turn(store, turn("running"))
-    assert [await store.forget_turns(NOW, 4) for _ in range(4)] == [4, 4, 2, 0]
+    assert [await store.forget(NOW, 4) for _ in range(4)] == [4, 4, 2, 0]
     assert await store.turn("t", "old3") is None
     assert await store.turn("t", "just now") is not None
     assert await store.turn("t", "running") is not None

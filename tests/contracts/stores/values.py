@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from mcp_server.interfaces import Change, Changed, SessionQuery, Store
-from mcp_server.messages import Claim, MCPSession, Message, Role, Text, Turn, TurnState
+from mcp_server.interfaces import NO_LOOK_UP, Change, Changed, LookUp, SessionQuery, Store, Stored
+from mcp_server.messages import Claim, MCPSession, Message, Receipt, Role, Text, Turn, TurnState
 
 replace = msgspec.structs.replace
 
@@ -33,6 +33,12 @@ def turn(id: str = "turn", **fields: Any) -> Turn:
     return Turn(id=id, **{**defaults, **fields})
 
 
+def receipt(request_id: str = "r", **fields: Any) -> Receipt:
+    """What was written down of the creation of a session, made at ``NOW``."""
+    defaults: dict[str, Any] = {"tenant": "t", "service": "session", "session": "s", "session_uid": "uid-s"}
+    return Receipt(request_id=request_id, **{"create_time": NOW, **defaults, **fields})
+
+
 def claim(turn: str = "turn", **fields: Any) -> Claim:
     """A claim that holds for a second."""
     return Claim(turn=turn, **{"owner": "me", "fence": 1, "expire_time": NOW + 1_000_000_000, **fields})
@@ -54,9 +60,9 @@ async def put(store: Store, session: MCPSession) -> Changed:
 async def update(store: Store, session: str, *, read_last: int = 0, **fields: Any) -> Changed:
     """Change fields of a session."""
 
-    def decide(old: MCPSession | None) -> Change:
-        assert old is not None
-        return Change(session=replace(old, **fields), read_last=read_last)
+    def decide(stored: Stored) -> Change:
+        assert stored.session is not None
+        return Change(session=replace(stored.session, **fields), read_last=read_last)
 
     return await store.change("t", session, decide)
 
@@ -64,7 +70,8 @@ async def update(store: Store, session: str, *, read_last: int = 0, **fields: An
 async def append(store: Store, session: str, *texts: str, tenant: str = "t", turn: Turn | None = None) -> Changed:
     """Add messages to the end of a history."""
 
-    def decide(old: MCPSession | None) -> Change:
+    def decide(stored: Stored) -> Change:
+        old = stored.session
         assert old is not None
         count = old.message_count
         new = replace(old, message_count=count + len(texts))
@@ -78,9 +85,30 @@ async def delete(store: Store, session: str, tenant: str = "t") -> Changed:
     return await store.change(tenant, session, lambda _: Change(delete=True))
 
 
-async def put_turn(store: Store, turn: Turn) -> Changed:
-    """Write a turn, with or without a session."""
-    return await store.change(turn.tenant, turn.session, lambda _: Change(turn=turn))
+async def put_turn(store: Store, turn: Turn, events: bytes = b"") -> Changed:
+    """Write a turn, with or without a session, and a piece of its log."""
+    return await store.change(turn.tenant, turn.session, lambda _: Change(turn=turn, events=events))
+
+
+async def put_receipt(store: Store, receipt: Receipt) -> Changed:
+    """Write a receipt."""
+    return await store.change(receipt.tenant, receipt.session, lambda _: Change(receipt=receipt))
+
+
+async def fork(store: Store, parent: str, child: str, count: int, *texts: str) -> Changed:
+    """Begin a session with the first ``count`` messages of another, and more of its own."""
+
+    def decide(stored: Stored) -> Change:
+        assert stored.other is not None
+        new = session(child, parent=parent, message_count=count + len(texts))
+        return Change(session=new, fork_of=stored.other.uid, append=messages(count, *texts))
+
+    return await store.change("t", child, decide, LookUp(other=parent))
+
+
+async def look(store: Store, session: str = "s", look_up: LookUp = NO_LOOK_UP, *, tenant: str = "t") -> Stored:
+    """What a change finds; it writes nothing."""
+    return (await store.change(tenant, session, lambda _: Change(), look_up)).stored
 
 
 async def texts(store: Store, uid: str, start: int = 0, stop: int = 1_000_000, *, tenant: str = "t") -> list[str]:
