@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pytest
 from typer.testing import CliRunner
 
+from mcp_client import MCPClient
 from mcp_client.cli import app
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ProviderUnavailable
@@ -30,7 +31,9 @@ COMMANDS = (
     ["models"],
     ["health"],
     ["sessions"],
-    *[["sessions", name] for name in ("list", "create", "show", "messages", "delete")],
+    *[["sessions", name] for name in ("list", "create", "show", "messages", "delete", "fork")],
+    ["turns"],
+    *[["turns", name] for name in ("list", "show", "watch", "cancel")],
 )
 PROGRAM = (sys.executable, "-m", "mcp_client.cli")
 
@@ -77,7 +80,7 @@ async def server() -> AsyncIterator[UnifiedMCPServer]:
 
 
 async def test_chat_prints_the_answer_and_nothing_else(server: UnifiedMCPServer) -> None:
-    """The name of the new session goes to standard error, and leads back to it."""
+    """The name of the new session goes to standard error at the end, and leads back to it."""
     ran = await mcp_client(server, "chat", "**Hello**,  wörld")
     assert (ran.status, ran.out) == (0, "**Hello**,  wörld\n")
     (name,) = re.findall(r"\Asession (\S+)\n\Z", ran.err)
@@ -153,8 +156,9 @@ async def test_tokens_are_printed_as_they_come() -> None:
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
         await asyncio.wait_for(provider.stopped.wait(), 10)
-    assert (process.returncode, out) == (130, b"\n")
-    assert b"Traceback" not in err
+        async with MCPClient(server.address) as client:
+            assert [session async for session in client.list_sessions()] == []  # nothing was said in it
+    assert (process.returncode, out, err) == (130, b"\n", b"")
 
 
 async def test_embeddings_are_arrays_of_numbers(server: UnifiedMCPServer) -> None:
@@ -195,6 +199,50 @@ async def test_sessions_from_their_beginning_to_their_end(server: UnifiedMCPServ
     gone = await mcp_client(server, "sessions", "show", "tour")
     assert (gone.status, gone.out) == (1, "")
     assert re.fullmatch(r"mcp-client: .*tour.*\n", gone.err)
+
+
+async def test_turns_are_listed_shown_watched_and_stopped() -> None:
+    """By their full names; a chat can wait for one, and a history branches off."""
+    gate = Gate()
+    provider = ScriptedProvider(
+        ["Hel", gate, "lo", Finish()], ["second", Finish()], ["third", Gate(), Finish()], ["no", Finish()]
+    )
+    async with running(providers={"scripted": provider}) as server, MCPClient(server.address) as client:
+        await client.create_session("tour")
+        async with client.stream_chat("Hi", session="tour") as stream:
+            await anext(stream)
+            busy = await mcp_client(server, "chat", "--session", "tour", "And?")
+            assert (busy.status, busy.out) == (1, "")
+            assert stream.turn in busy.err
+            queued = asyncio.create_task(mcp_client(server, "chat", "--session", "tour", "--if-busy", "queue", "And?"))
+            watched = asyncio.create_task(mcp_client(server, "turns", "watch", stream.turn))
+            while len([turn async for turn in client.list_turns("tour")]) < 2:  # noqa: ASYNC110  # nobody tells of it
+                await asyncio.sleep(0.01)
+            gate.open()
+            assert ((await watched).out, (await watched).status) == ("Hello\n", 0)
+            assert (await queued).out == "second\n"
+        async with client.stream_chat("More", session="tour") as stream:
+            await anext(stream)
+            assert (await mcp_client(server, "turns", "cancel", stream.turn)).out == "cancelled\n"
+        header, *lines = (await mcp_client(server, "turns", "list", "tour")).out.splitlines()
+        assert header.split("\t") == ["TURN", "STATE", "CREATED", "MODEL", "ATTEMPTS", "TOKENS"]
+        rows = [line.split("\t") for line in lines]
+        assert rows[0][:2] == [stream.turn, "cancelled: TURN_CANCELLED"]
+        assert [row[1] for row in rows[1:]] == ["succeeded", "succeeded"]
+        assert [row[3:5] for row in rows] == [["scripted/scripted", "1"]] * 3
+        listed = json.loads((await mcp_client(server, "turns", "list", "tour", "--json", "--limit", "1")).out)
+        assert [turn["name"] for turn in listed] == [stream.turn]
+        shown = json.loads((await mcp_client(server, "turns", "show", stream.turn)).out)
+        assert (shown["state"], shown["error"]["reason"]) == ("cancelled", "TURN_CANCELLED")
+        assert shown["message"]["parts"] == [{"text": "third"}]
+        stopped = await mcp_client(server, "turns", "watch", stream.turn)
+        assert (stopped.status, stopped.out) == (1, "third\n")
+        assert (await mcp_client(server, "turns", "show", "turns/nosuch")).status == 1
+
+        assert (await mcp_client(server, "sessions", "fork", "tour", "detour", "--at", "2")).out == "detour\n"
+        assert (await mcp_client(server, "sessions", "messages", "detour")).out == "user: Hi\nassistant: Hello\n"
+        whole = (await mcp_client(server, "sessions", "fork", "tour")).out.strip()
+        assert (await client.get_session(whole)).message_count == 4
 
 
 async def test_models_are_listed(server: UnifiedMCPServer) -> None:
@@ -246,8 +294,11 @@ async def test_an_error_in_the_middle_comes_after_what_there_was() -> None:
     provider = ScriptedProvider(["Hel", ProviderUnavailable("the model fell over")])
     async with running(providers={"scripted": provider}) as server:
         ran = await mcp_client(server, "chat", "--session", "tour", "Hi")
-    assert (ran.status, ran.out) == (1, "Hel\n")
-    assert re.fullmatch(r"mcp-client: .*the model fell over.*\n", ran.err)
+        assert (ran.status, ran.out) == (1, "Hel\n")
+        assert re.fullmatch(r"mcp-client: .*the model fell over.*\n", ran.err)
+        assert (await mcp_client(server, "chat", "Hi")).status == 1
+        listed = json.loads((await mcp_client(server, "sessions", "list", "--json")).out)
+        assert [session["name"] for session in listed] == ["sessions/tour"]  # no other was left behind
 
 
 async def test_bad_values_are_a_status_of_their_own(server: UnifiedMCPServer) -> None:
@@ -255,6 +306,7 @@ async def test_bad_values_are_a_status_of_their_own(server: UnifiedMCPServer) ->
     for arguments, named in {
         ("chat", "Hi", "--temperature", "9"): "temperature",
         ("chat", "Hi", "--session", "No Such Name"): "name",
+        ("chat", "Hi", "--session", "tour", "--if-busy", "wait"): "if_busy",
         ("chat", " "): "prompt is empty",
         ("complete", ""): "prompt",
         ("sessions", "list", "--label", "blue"): "--label",

@@ -202,3 +202,25 @@ async def test_all_bad_fields_are_named_at_once(client: MCPClient) -> None:
     assert {"session_id", "session.ttl"} <= caught.value.violations.keys()
     assert len(caught.value.violations) == 3
     assert (caught.value.code, caught.value.reason) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
+
+
+async def test_a_fork_goes_its_own_way(client: MCPClient) -> None:
+    """With the history up to where it branched off, and what was set; and it outlives its parent."""
+    parent = await client.create_session("tour", labels={"team": "blue"}, system_instruction="Be brief.")
+    await client.chat("one", session=parent)
+    await client.chat("two", session=parent)
+    fork = await client.fork_session(parent, "detour", message_count=2)
+    assert (fork.id, fork.parent, fork.message_count) == ("detour", "sessions/tour", 2)
+    assert (fork.labels, fork.system_instruction) == (parent.labels, "Be brief.")
+    whole = await client.fork_session("tour")
+    await client.chat("three", session=fork)
+    await client.delete_session(parent)
+    assert [message.text for message in await collected(client.list_messages(fork))] == ["one"] * 2 + ["three"] * 2
+    assert [message.text for message in await collected(client.list_messages(whole))] == ["one"] * 2 + ["two"] * 2
+    with pytest.raises(SessionExists):
+        await client.fork_session(whole, "detour")
+    with pytest.raises(SessionNotFound):
+        await client.fork_session("tour")
+    with pytest.raises(InvalidArgument) as caught:
+        await client.fork_session(whole, message_count=5)
+    assert "message_count" in caught.value.violations

@@ -18,6 +18,7 @@ from mcp_client import MCPClient, TurnOptions
 from mcp_client.terminal import Conversation
 from mcp_server.interfaces import Finish
 from mcp_server.testing import Gate, ScriptedProvider, running
+from tests.faults.proxy import Proxy
 
 pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
 
@@ -193,6 +194,34 @@ def test_a_second_control_c_at_the_prompt_leaves(monkeypatch: pytest.MonkeyPatch
         assert conversation.ask() is None
     assert pressed == []
     assert said.get().count("once more, or Ctrl-D, to leave") == 2
+
+
+async def test_a_lost_connection_is_a_line_and_a_session_without_a_word_does_not_stay() -> None:
+    """The answer goes on, and is told apart from nothing but by the line."""
+    gate = Gate()
+    provider = ScriptedProvider(["It was a dark and", gate, " stormy night", Finish()])
+    async with (
+        running(providers={"scripted": provider}) as server,
+        Proxy(server.address, lambda _: ()) as proxy,
+        MCPClient(server.address) as client,
+    ):
+        async with talking(proxy.address) as screen:
+            await screen.shows("> ")
+            screen.type("/new\n")
+            await screen.shows("> ")
+            screen.type("Tell me a story.\n")
+            await screen.shows("It was a dark and")
+            proxy.cut_all()
+            await screen.shows("no connection to the server, trying again")
+            gate.open()
+            await screen.shows("It was a dark and stormy night")
+            await screen.shows("> ")
+            screen.type("/new\n")
+            await screen.shows("> ")
+            screen.type(CONTROL_D)
+            assert await screen.ends() == 0
+        assert [session.message_count async for session in client.list_sessions()] == [2]
+    assert len(provider.requests) == 1
 
 
 async def test_an_answer_longer_than_the_screen_is_followed_and_kept() -> None:

@@ -1,0 +1,239 @@
+"""Connections that are cut and servers that restart, in the middle of an answer: who reads it notices a pause."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mcp_client import (
+    AttemptSwitched,
+    DeadlineExceeded,
+    Delta,
+    MCPClient,
+    RetryNotice,
+    ServerUnavailable,
+    TurnNotFound,
+    TurnState,
+)
+from mcp_server.app import UnifiedMCPServer
+from mcp_server.config import ServerSettings, StoreSettings
+from mcp_server.config import testing_config as settings
+from mcp_server.interfaces import Finish
+from mcp_server.testing import Gate, ScriptedProvider, running
+from tests.faults.proxy import Proxy
+
+PIECES = [f"{number} " for number in range(200)]
+
+
+@asynccontextmanager
+async def proxied(provider: ScriptedProvider, **options: Any) -> AsyncIterator[tuple[MCPClient, Proxy]]:
+    """A server behind a proxy, and a client that has reached it."""
+    async with (
+        running(providers={"scripted": provider}) as server,
+        Proxy(server.address, lambda _: ()) as proxy,
+        MCPClient(proxy.address, **options) as client,
+    ):
+        await client.wait_until_ready(10)
+        yield client, proxy
+
+
+@asynccontextmanager
+async def serving(address: str, provider: ScriptedProvider, path: Path | None) -> AsyncIterator[UnifiedMCPServer]:
+    """A server with an address of its own, on SQLite or, without a path, on nothing that lasts."""
+    store = StoreSettings(type="sqlite", path=path) if path is not None else StoreSettings(type="memory")
+    config = msgspec.structs.replace(
+        settings(default_model="scripted/scripted"),
+        server=ServerSettings(address=address, drain_timeout=5),
+        store=store,
+    )
+    async with running(config, providers={"scripted": provider}) as server:
+        yield server
+
+
+@pytest.fixture
+def address() -> str:
+    """An address that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+async def test_a_cut_connection_is_but_a_pause() -> None:
+    """The model is asked once, no token is lost or comes twice, and who listens is told why it paused."""
+    notices: list[RetryNotice] = []
+    gate = Gate()
+    provider = ScriptedProvider(["Hel", gate, "lo", Finish()])
+    async with proxied(provider, on_retry=notices.append) as (client, proxy):
+        session = await client.create_session()
+        async with client.stream_chat("Hi", session=session) as stream:
+            assert await anext(stream) == "Hel"
+            sequence = stream.sequence
+            proxy.cut_all()
+            gate.open()
+            assert [token async for token in stream] == ["lo"]
+        assert stream.text == "Hello"
+        assert (await client.get_turn(stream.turn)).state is TurnState.SUCCEEDED
+    assert len(provider.requests) == 1
+    assert {(notice.method, notice.sequence) for notice in notices} == {("ChatService.StreamChat", sequence)}
+    assert isinstance(notices[0].error, ServerUnavailable)
+
+
+async def test_an_answer_comes_whole_over_many_connections() -> None:
+    """Each cut somewhere else."""
+    seed = random.randrange(1 << 32)  # noqa: S311  # no secret
+    generator = random.Random(seed)  # noqa: S311  # no secret
+    provider = ScriptedProvider([*[step for piece in PIECES for step in (piece, 0.002)], Finish()])
+    cuts = 0
+    async with proxied(provider) as (client, proxy), client.stream_chat("Hi") as stream:
+        read = []
+        async for token in stream:
+            read.append(token)
+            if cuts < 10 and generator.random() < 0.2:
+                proxy.cut_all()
+                cuts += 1
+    assert "".join(read) == stream.text == "".join(PIECES), f"seed {seed}"
+    assert len(provider.requests) == 1
+    assert cuts > 0, f"seed {seed}"
+
+
+async def test_a_unary_call_finds_its_turn_again() -> None:
+    """The connection was lost while it waited; the turn went on, and is paid once."""
+    gate = Gate()
+    provider = ScriptedProvider([gate, "Hello", Finish()])
+    again = asyncio.Event()
+    async with proxied(provider, on_retry=lambda _: again.set()) as (client, proxy):
+        chat = asyncio.create_task(client.chat("Hi"))
+        await gate.reached.wait()
+        proxy.cut_all()
+        await again.wait()
+        gate.open()
+        assert (await chat).text == "Hello"
+    assert len(provider.requests) == 1
+
+
+async def test_a_restarted_server_is_but_a_pause(address: str, tmp_path: Path) -> None:
+    """In the middle of ``async for``: the next process runs the turn again, and says what to drop."""
+    begun = asyncio.Event()
+    first, second = ScriptedProvider(["dropped ", Gate()]), ScriptedProvider([*PIECES, Finish()])
+    async with MCPClient(address) as client, AsyncExitStack() as stack:
+
+        async def serve() -> None:
+            async with serving(address, first, tmp_path / "sessions.db"):
+                started.set()
+                await begun.wait()
+            await stack.enter_async_context(serving(address, second, tmp_path / "sessions.db"))
+
+        started = asyncio.Event()
+        servers = asyncio.create_task(serve())
+        await started.wait()
+        session = await client.create_session("tour")
+        kept: list[str] = []
+        async with client.stream_chat("Hi", session=session) as stream:
+            async for event in stream.events():
+                if isinstance(event, AttemptSwitched) and event.restarted:
+                    kept.clear()
+                elif isinstance(event, Delta):
+                    kept.append(event.text)
+                    begun.set()
+        await servers
+        assert "".join(kept) == stream.text == "".join(PIECES)
+        turn = await client.get_turn(stream.turn)
+        assert [attempt.outcome for attempt in turn.attempts] == ["interrupted", "succeeded"]
+        assert [message.text async for message in client.list_messages(session)] == ["Hi", stream.text]
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+
+
+STEADY = """
+import asyncio, sys
+from pathlib import Path
+from mcp_server.interfaces import Finish
+from mcp_server.logs import configure
+from mcp_server.testing import ScriptedProvider
+from tests.client.test_resume import PIECES, serving
+
+async def main():
+    provider = ScriptedProvider([*[step for piece in PIECES for step in (piece, 0.005)], Finish()])
+    configure(level="error", format="json")
+    async with serving(sys.argv[1], provider, Path(sys.argv[2])):
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+"""A server that takes a second for an answer."""
+
+
+@asynccontextmanager
+async def process(address: str, path: Path) -> AsyncIterator[Callable[[], None]]:
+    """Such a server in a process of its own; gives what kills it."""
+    program = (sys.executable, "-c", STEADY, address, str(path))
+    running = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert running.stdout is not None
+        assert await running.stdout.readline() == b"ready\n"
+        yield lambda: running.send_signal(signal.SIGKILL)
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.wait()
+
+
+async def test_a_killed_server_is_but_a_pause(address: str, tmp_path: Path) -> None:
+    """Streams and unary calls end with the whole answer of the process that came after."""
+    path = tmp_path / "sessions.db"
+    async with MCPClient(address) as client, process(address, path) as kill:
+        await client.create_session("tour")
+        chat = asyncio.create_task(client.chat("Hi, all of you", session=await client.create_session()))
+        async with client.stream_chat("Hi", session="tour") as stream:
+            while len(stream.text) < 50:
+                await anext(stream)
+            kill()
+            following = asyncio.create_task(stream.reply())
+            async with process(address, path):
+                assert (await following).text == stream.text == "".join(PIECES)
+                assert (await chat).text == stream.text
+                turn = await client.get_turn(stream.turn)
+                assert [attempt.outcome for attempt in turn.attempts] == ["interrupted", "succeeded"]
+                assert [message.text async for message in client.list_messages("tour")] == ["Hi", stream.text]
+
+
+async def test_a_server_that_forgets_ends_the_stream(address: str) -> None:
+    """With the error that says so, and what had come."""
+    provider = ScriptedProvider(["Hel", Gate()])
+    async with (
+        MCPClient(address) as client,
+        serving(address, provider, None) as server,
+        client.stream_chat("Hi") as stream,
+    ):
+        assert await anext(stream) == "Hel"
+        await server.stop(grace=0)
+        async with serving(address, ScriptedProvider.saying("Hello"), None):
+            with pytest.raises(TurnNotFound):
+                await anext(stream)
+            assert stream.text == "Hel"
+            assert (await client.chat("Hi")).text == "Hello"
+
+
+async def test_a_deadline_is_kept_while_the_server_is_away(address: str) -> None:
+    """Also by a client that has known the server and would be patient."""
+    provider = ScriptedProvider(["Hel", Gate()])
+    async with MCPClient(address) as client, serving(address, provider, None) as server:
+        await client.list_models()
+        begun = time.monotonic()
+        with pytest.raises((ServerUnavailable, DeadlineExceeded)):
+            async with client.stream_chat("Hi", timeout=1.5) as stream:
+                async for _ in stream:
+                    await server.stop(grace=0)
+        with pytest.raises((ServerUnavailable, DeadlineExceeded)):
+            await client.chat("Hi", timeout=0.5)
+        assert 1 < time.monotonic() - begun < 10
