@@ -370,7 +370,8 @@ class LiveTurn:
         if not any(isinstance(event, Started) for _, event in replay(self._pieces, 0)):
             # Its process died before that was written down, and new readers have to hear of it. It was the first event
             # or, behind `queued`, the second.
-            self._before = [(2, replace(started, model=from_model, provider=before.provider))]
+            number = 2 if self.turn.waited else 1
+            self._before = [(number, replace(started, model=from_model, provider=before.provider))]
             self.log.earlier = partial(replay, [*self._pieces, pack((), 0, before=self._before)])
         self.log.append(
             Switched(

@@ -514,6 +514,8 @@ class Turn(Struct):
     """Tells the request that ``request_id`` stands for from any other."""
     on_disconnect: OnDisconnect = OnDisconnect.CANCEL_AFTER_GRACE
     """What happens when nobody reads it any more."""
+    waited: bool = False
+    """Whether it had to wait for its session: then its first event is ``queued``."""
     sequence_limit: int = 0
     """Its events may be numbered up to here: what lies beyond was never issued."""
     last_sequence: int = 0

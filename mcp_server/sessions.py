@@ -446,7 +446,7 @@ class MCPSessionManager:
                         metadata={"session": session.name},
                         retry_after=1,
                     )
-                queued = replace(turn, session_uid=session.uid, state=TurnState.QUEUED)
+                queued = replace(turn, session_uid=session.uid, state=TurnState.QUEUED, waited=True)
                 return Change(session=self._touched(session), turn=queued)
             fence = session.fence + 1
             claim = Claim(turn=turn.id, owner=self._owner, fence=fence, expire_time=deadline + LEASE_MARGIN)
