@@ -38,8 +38,12 @@ async def run(size: Size, parts: Sequence[str] = ()) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         async with started("tests.bench.upstream") as upstream:
             done = Run(size, upstream, Path(folder))
-            for name in parts or PARTS:
-                await PARTS[name](done)
+            chosen = [PARTS[name] for name in parts or PARTS]
+            if size.together:
+                await asyncio.gather(*[part(done) for part in chosen])
+            else:
+                for part in chosen:
+                    await part(done)
             return done
 
 

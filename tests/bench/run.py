@@ -42,6 +42,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Calls of each kind on each number of stored sessions."""
     growth: tuple[int, int]
     """Turns after which memory is looked at, and then again; for every ten of them a stream is cancelled."""
+    together: bool = False
+    """Whether all is measured at the same time: quick, and wrong."""
 
 
 DEFAULT = Size(
@@ -49,7 +51,7 @@ DEFAULT = Size(
     rounds=40,
     paced_rounds=5,
     first_tokens=300,
-    watched=20,
+    watched=40,
     held=200,
     starts=5,
     histories=(10, 100, 1_000, 10_000),
@@ -72,6 +74,7 @@ SMALL = Size(
     stored=(20, 40, 80),
     stored_calls=32,
     growth=(32, 64),
+    together=True,
 )
 
 
