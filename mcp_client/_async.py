@@ -78,6 +78,11 @@ class MCPClient:
         """Close the connection; calls that run end. A closed client stays closed."""
         await self._transport.close()
 
+    @property
+    def address(self) -> str:
+        """Where the server is, as it was given."""
+        return self._settings.address
+
     # -- sessions -----------------------------------------------------------------------------------------------------
 
     async def create_session(

@@ -162,7 +162,7 @@ async def test_the_same_id_is_the_same_turn(connect: Connect) -> None:
     client = await connect(provider)
     session = await client.create_session("tour")
     first = await client.chat("Hi", session=session, request_id="mine")
-    async with MCPClient(client._settings.address) as other:
+    async with MCPClient(client.address) as other:
         assert await other.chat("Hi", session=session, request_id="mine") == first
         async with other.stream_chat("Hi", session=session, request_id="mine") as stream:
             assert (await stream.reply()).text == stream.text == "one"
@@ -249,7 +249,7 @@ async def test_a_full_queue_is_waited_for(connect: Connect) -> None:
     waiting = [asyncio.create_task(client.chat(f"{n}", session=session, if_busy="queue")) for n in range(1, 17)]
     while len([turn async for turn in client.list_turns(session)]) < 17:  # noqa: ASYNC110  # nobody tells of it
         await asyncio.sleep(0.01)
-    async with MCPClient(client._settings.address, retry=None) as hasty:
+    async with MCPClient(client.address, retry=None) as hasty:
         with pytest.raises(Overloaded):
             await hasty.chat("no", session=session, if_busy="queue")
     late = asyncio.create_task(client.chat("17", session=session, if_busy="queue"))
