@@ -1,27 +1,119 @@
-"""A server to be killed: SQLite in the folder that its argument names, and the providers ``echo`` and ``slow``."""
+"""A server to be killed: SQLite in the folder that its argument names; providers ``echo``, ``slow`` and ``words``."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
 import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Final
 
+import grpc
 import msgspec
 
 from mcp_server.app import UnifiedMCPServer
-from mcp_server.config import StoreSettings, testing_config
-from mcp_server.interfaces import Provider
+from mcp_server.config import StoreSettings, TurnSettings, testing_config
+from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent
 from mcp_server.logs import configure
+from mcp_server.messages import Capabilities, Model
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
+from tests.wire import Wire
+
+JOURNAL_INTERVAL: Final = 0.1
+"""Seconds between two times that the server writes down what its turns have generated."""
+PAUSE: Final = 0.004
+"""Seconds from one word of ``words`` to the next."""
+
+
+def words(question: str) -> list[str]:
+    """What ``words`` answers to ``NUMBER anything``: so many words, with the whole question in each."""
+    return [f"[{question}/{n}]" for n in range(int(question.partition(" ")[0]))]
+
+
+def calls_in(folder: Path) -> Counter[str]:
+    """How often ``words`` was asked each question, in all lives of the server."""
+    file = folder / "calls"
+    return Counter(file.read_text().splitlines()) if file.exists() else Counter()
+
+
+class _Words:
+    """Answers slowly, and writes down first what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "calls"
+
+    async def models(self) -> Sequence[Model]:
+        return [Model(name="words", capabilities=Capabilities(chat=True))]
+
+    async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
+        question = request.messages[-1].text
+        with self._file.open("a") as file:
+            file.write(f"{question}\n")
+        for word in words(question):
+            await asyncio.sleep(PAUSE)
+            yield word
+        yield Finish()
+
+    async def close(self) -> None: ...
+
+
+class Killable:
+    """That server in a process of its own: an async context manager that kills it at the end.
+
+    Args:
+        path: the folder.
+
+    Attributes:
+        wire: the stubs of a channel to it.
+        address: where it listens.
+    """
+
+    wire: Wire
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._process: subprocess.Popen[str] | None = None
+        self.address = ""
+
+    async def __aenter__(self) -> Killable:
+        command = [sys.executable, "-m", "tests.killable", str(self._path)]
+        self._process = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.address = (await asyncio.to_thread(self._process.stdout.readline)).strip()
+        self._channel = grpc.aio.insecure_channel(self.address)
+        self.wire = Wire(None, self._channel)  # type: ignore[arg-type]  # it runs elsewhere
+        return self
+
+    def kill(self) -> None:
+        """End it without a chance to do anything about it."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        await self._channel.close()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+        self._process.stdout.close()
 
 
 async def main(folder: Path) -> None:
     """Serve until it is killed."""
     config = msgspec.structs.replace(
-        testing_config(default_model="echo/echo"), store=StoreSettings(type="sqlite", path=folder / "sessions.db")
+        testing_config(default_model="echo/echo"),
+        store=StoreSettings(type="sqlite", path=folder / "sessions.db"),
+        turns=TurnSettings(journal_interval=JOURNAL_INTERVAL),
     )
     configure(level="warning", format="json")
-    providers: dict[str, Provider] = {"echo": EchoProvider(), "slow": ScriptedProvider(["one", Gate()])}
+    providers: dict[str, Provider] = {
+        "echo": EchoProvider(),
+        "slow": ScriptedProvider(["one", Gate()]),
+        "words": _Words(folder),
+    }
     async with UnifiedMCPServer(config, providers=providers) as server:
         print(server.address, flush=True)  # noqa: T201  # this is how the test learns it
         await asyncio.Event().wait()

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from mcp_server.config import testing_config as settings
 from mcp_server.errors import ConfigError
 from mcp_server.testing import ScriptedProvider, running
 from tests.conftest import Serve
+from tests.killable import Killable
 from tests.wire import Refused, Wire, user
 
 KILLS = 20
@@ -109,36 +107,6 @@ async def test_a_turn_that_died_with_its_server_leaves_the_session_free(serve: S
         assert (got.message_count, got.active_turn) == (0, "")
         await server.wire.say("again")
         assert await server.wire.history() == [("USER", "again"), ("ASSISTANT", "again")]
-
-
-class Killable:
-    """A server in a process of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._process: subprocess.Popen[str] | None = None
-        self.wire: Wire
-
-    async def __aenter__(self) -> Killable:
-        command = [sys.executable, "-m", "tests.killable", str(self._path)]
-        self._process = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        address = (await asyncio.to_thread(self._process.stdout.readline)).strip()
-        self._channel = grpc.aio.insecure_channel(address)
-        self.wire = Wire(None, self._channel)  # type: ignore[arg-type]  # it runs elsewhere
-        return self
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        await self._channel.close()
-        self._process.kill()
-        await asyncio.to_thread(self._process.wait)
-        self._process.stdout.close()
 
 
 @pytest.mark.timeout(300)

@@ -154,7 +154,8 @@ class Machine(RuleBasedStateMachine):
                 continue
             got = await self.wire.sessions.GetSession(name)
             active = session.running.name if session.running is not None else ""
-            assert (got.uid, got.message_count, got.active_turn) == (session.uid, len(session.history), active)
+            expected = (session.uid, len(session.history), active)
+            assert (got.uid, got.message_count, got.active_turn) == expected, (got, expected)
             assert got.etag == session.etag, "the etag has to change when the content does, and only then"
             assert await self.wire.history(session.name, page_size=1000) == session.history
             listed = (await self.wire.turns.ListTurns(turn_pb2.ListTurnsRequest(parent=session.name))).turns

@@ -31,7 +31,7 @@ async def test_a_turn_survives_its_connection_at_every_byte(
 ) -> None:
     """Of both streams, with the store that people run."""
     config = msgspec.structs.replace(
-        settings(default_model="teller/teller"), store=StoreSettings(type="memory", path=tmp_path / "sessions.db")
+        settings(default_model="teller/teller"), store=StoreSettings(type="sqlite", path=tmp_path / "sessions.db")
     )
     provider = Storyteller()
     wire = await serve(config, providers={"teller": provider})
