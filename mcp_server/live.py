@@ -409,15 +409,17 @@ class LiveTurn:
                 state = TurnState.INTERRUPTED
             else:
                 state = TurnState.CANCELLED if isinstance(error, TurnCancelled) else TurnState.FAILED
-            self.turn = self._closed(state, error)
-            error.metadata.setdefault("turn", self.turn.name)
+            # Who looks sees it end when that is written down, and its session free.
+            turn = self._closed(state, error)
+            error.metadata.setdefault("turn", turn.name)
             try:
-                await self._turns.sessions.release(self.turn, self._unwritten())
+                await self._turns.sessions.release(turn, self._unwritten())
             except Exception as raised:  # the readers must hear of the first error, not of this one
                 # The claim is void all the same, since this process no longer holds it; only the record is old.
                 log.error("turn not written", turn=self.turn.name, exc_info=raised)
             else:
                 error.final = bool(self.turn.request_id) and state in FINAL
+            self.turn = turn
         self.log.end(error)
 
     def _unwritten(self) -> bytes:
