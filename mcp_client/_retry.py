@@ -26,9 +26,9 @@ class Retry:
     asked before. A call's own ``timeout`` holds for all of its attempts together.
     """
 
-    patience: float = 30.0
-    """Seconds of trouble after which a call fails, counted from the first failure since anything was heard. A server
-    that has never answered this client is given two."""
+    patience: float = 60.0
+    """Seconds of trouble after which a call fails, counted from its first failure since it last got on. A server that
+    has never answered this client is given two. The default outlasts a drain, and the start of the next server."""
     initial_delay: float = 0.1
     """Seconds: the limit of the first pause."""
     max_delay: float = 2.0

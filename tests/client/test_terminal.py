@@ -224,6 +224,23 @@ async def test_a_lost_connection_is_a_line_and_a_session_without_a_word_does_not
     assert len(provider.requests) == 1
 
 
+async def test_one_answer_tells_of_a_lost_connection_on_a_terminal() -> None:
+    """On a line of its own, once, and not in the answer."""
+    gate = Gate()
+    provider = ScriptedProvider(["It was a dark and", gate, " stormy night", Finish()])
+    async with (
+        running(providers={"scripted": provider}) as server,
+        Proxy(server.address, lambda _: ()) as proxy,
+        talking(proxy.address, "--session", "tour", "Tell me a story.") as screen,
+    ):
+        await screen.shows("It was a dark and")
+        proxy.cut_all()
+        await screen.shows("\nno connection to the server, trying again …\n")
+        gate.open()
+        await screen.shows(" stormy night\n")
+        assert await screen.ends() == 0
+
+
 async def test_an_answer_longer_than_the_screen_is_followed_and_kept() -> None:
     """Its end is seen while it comes, and all of it stands there at the end."""
     gate = Gate()
