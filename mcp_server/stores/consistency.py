@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcp_server.interfaces import Change
-from mcp_server.messages import MCPSession, Turn
+from mcp_server.messages import MCPSession, Receipt, Turn
 
 
 def check(tenant: str, session: str, old: MCPSession | None, change: Change, *, forked: int | None) -> None:
@@ -56,6 +56,11 @@ def check(tenant: str, session: str, old: MCPSession | None, change: Change, *, 
             raise ValueError(f"the session of the receipt of {receipt.request_id!r} is not there")
 
 
-def request_taken(turn: Turn) -> ValueError:
-    """What is raised for a turn whose ``request_id`` another one has."""
-    return ValueError(f"the request_id {turn.request_id!r} of the turn {turn.id!r} belongs to another turn")
+def request_taken(new: Turn | Receipt) -> ValueError:
+    """What is raised for a turn or receipt whose ``request_id`` another one has."""
+    return ValueError(f"the request_id {new.request_id!r} is taken")
+
+
+def turn_moved(turn: Turn) -> ValueError:
+    """What is raised for a turn that is written with another session or ``request_id`` than before."""
+    return ValueError(f"the turn {turn.id!r} has got another session or request_id")

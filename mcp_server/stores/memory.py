@@ -11,6 +11,7 @@ import msgspec
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import (
     NO_LOOK_UP,
+    Change,
     Changed,
     Decide,
     LookUp,
@@ -19,7 +20,7 @@ from mcp_server.interfaces import (
     Stored,
 )
 from mcp_server.messages import MCPSession, Message, Receipt, Turn, TurnState
-from mcp_server.stores.consistency import check, request_taken
+from mcp_server.stores.consistency import check, request_taken, turn_moved
 
 _UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
 
@@ -82,8 +83,7 @@ class MemoryStore:
         change = decide(stored)
         source = self._kept.get((tenant, change.fork_of)) if change.fork_of else None
         check(tenant, session, old, change, forked=None if source is None else len(source.messages))
-        if change.turn is not None:
-            self._check_request(change.turn)
+        self._check_keys(change)
         read = self._kept[tenant, old.uid].messages[-change.read_last :] if old is not None and change.read_last else ()
         new = change.session
         shared: list[Message] = []
@@ -103,8 +103,7 @@ class MemoryStore:
             if change.events:
                 self._events[tenant, change.turn.id].append(change.events)
         if change.receipt is not None:
-            receipt = change.receipt
-            self._receipts[tenant, receipt.scope, receipt.service, receipt.request_id] = receipt
+            self._receipts[_key(change.receipt)] = change.receipt
         return Changed(change=change, stored=stored, messages=tuple(read))
 
     def _stored(self, tenant: str, session: str, look_up: LookUp) -> Stored:
@@ -123,9 +122,17 @@ class MemoryStore:
         other = self._sessions.get((tenant, look_up.other)) if look_up.other else None
         return Stored(session=old, turn=turn, receipt=receipt, other=other)
 
-    def _check_request(self, turn: Turn) -> None:
-        if turn.request_id and self._requests.get(_request(turn), turn.id) != turn.id:
-            raise request_taken(turn)
+    def _check_keys(self, change: Change) -> None:
+        turn, receipt = change.turn, change.receipt
+        if turn is not None:
+            old = self._turns.get((turn.tenant, turn.id))
+            if old is None:
+                if turn.request_id and _request(turn) in self._requests:
+                    raise request_taken(turn)
+            elif _request(turn) != _request(old):
+                raise turn_moved(turn)
+        if receipt is not None and _key(receipt) in self._receipts:
+            raise request_taken(receipt)
 
     def _put_turn(self, turn: Turn) -> None:
         self._turns[turn.tenant, turn.id] = turn
@@ -239,6 +246,10 @@ class MemoryStore:
 
 def _request(turn: Turn) -> _Request:
     return turn.tenant, turn.session_uid, turn.service, turn.request_id
+
+
+def _key(receipt: Receipt) -> _Request:
+    return receipt.tenant, receipt.scope, receipt.service, receipt.request_id
 
 
 def _position(session: MCPSession) -> tuple[int, str, str]:

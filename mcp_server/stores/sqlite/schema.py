@@ -15,10 +15,11 @@ APPLICATION_ID: Final = 0x6D635073
 # contents   What rarely changes and may be large. Lists read ``summary`` alone.
 # labels     One row a label, ordered as sessions are listed.
 # messages   ``key`` is the session's key times 2**32 plus the message's index: a history lies together, in order.
-# segments   Of a fork: its messages below ``stop``, and not below the ``stop`` before, are those of the session that
-#            had the key ``history``. They stay as long as a segment refers to them.
+# segments   Of a fork: its messages below ``stop``, and not below the ``stop`` before, are those that the session with
+#            the key ``writer`` wrote. They stay as long as a segment refers to them, also when that session goes. The
+#            greatest ``stop`` is ``shared`` of the fork.
 # turns      ``session`` is a session's key; ``owner`` is set while a turn is queued or running.
-# events     ``key`` is the turn's key times 2**20 plus the number of the piece of its log.
+# events     ``key`` is the turn's key times 2**24 plus the number of the piece of its log.
 # receipts   What calls with a request_id did that are no turns.
 # removed    Keys of sessions that are gone and whose messages and turns are still to be cleared away.
 STEPS: Final = (
@@ -75,6 +76,8 @@ STEPS: Final = (
     CREATE TABLE removed (session INTEGER PRIMARY KEY);
     """,
     """
+    ALTER TABLE sessions ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
+
     CREATE TABLE new_turns (
         key INTEGER PRIMARY KEY,
         tenant TEXT NOT NULL,
@@ -112,10 +115,10 @@ STEPS: Final = (
     CREATE TABLE segments (
         session INTEGER NOT NULL,
         stop INTEGER NOT NULL,
-        history INTEGER NOT NULL,
+        writer INTEGER NOT NULL,
         PRIMARY KEY (session, stop)
     ) WITHOUT ROWID;
-    CREATE INDEX segments_by_history ON segments (history, stop);
+    CREATE INDEX segments_by_writer ON segments (writer, stop);
     """,
 )
 

@@ -15,7 +15,9 @@ import structlog
 
 from mcp_server.errors import StoreUnavailable
 from mcp_server.stores.sqlite.file import DatabaseFile, FileLost
-from mcp_server.stores.sqlite.tables import DAMAGED, Tables, WritableTables
+from mcp_server.stores.sqlite.rows import DAMAGED
+from mcp_server.stores.sqlite.tables import Tables
+from mcp_server.stores.sqlite.writable import WritableTables
 
 T = TypeVar("T")
 
