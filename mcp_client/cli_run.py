@@ -23,14 +23,21 @@ INTERRUPTED = 130
 
 
 async def print_stream(stream: TurnStream) -> None:
-    """Print an answer as it comes."""
+    """Print an answer as it comes. What is printed cannot be taken back: a line tells of one that begins anew."""
+    from mcp_client import AttemptSwitched, Delta
+
     begun = False
     try:
         async with stream:
-            async for token in stream:
-                begun = True
-                sys.stdout.write(token)
-                sys.stdout.flush()
+            async for event in stream.events():
+                if isinstance(event, Delta) and event.text:
+                    begun = True
+                    sys.stdout.write(event.text)
+                    sys.stdout.flush()
+                elif begun and isinstance(event, AttemptSwitched) and event.restarted:
+                    begun = False
+                    print(flush=True)
+                    print("mcp-client: the answer was interrupted, and begins anew", file=sys.stderr)
     finally:
         if begun:  # what goes wrong is told on a line of its own
             print()

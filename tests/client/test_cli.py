@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pytest
 from typer.testing import CliRunner
 
+from contextprotocol.v1 import turn_pb2
 from mcp_client import MCPClient
 from mcp_client.cli import app
 from mcp_server.app import UnifiedMCPServer
@@ -22,6 +23,7 @@ from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish
 from mcp_server.messages import Model, ModelState
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from tests.client.stand_in import OK, StandIn
 
 COMMANDS = (
     [],
@@ -54,7 +56,7 @@ def environment(address: str = "127.0.0.1:1") -> dict[str, str]:
     return {**kept, "CONTEXTPROTOCOL_ADDRESS": address, "PYTHONUTF8": "1"}
 
 
-async def mcp_client(server: UnifiedMCPServer | None, *arguments: str | bytes, stdin: bytes = b"") -> Ran:
+async def mcp_client(server: UnifiedMCPServer | StandIn | None, *arguments: str | bytes, stdin: bytes = b"") -> Ran:
     """Run the program to its end against a server; ``None``: against none."""
     process = await asyncio.create_subprocess_exec(
         *PROGRAM,
@@ -299,6 +301,21 @@ async def test_an_error_in_the_middle_comes_after_what_there_was() -> None:
         assert (await mcp_client(server, "chat", "Hi")).status == 1
         listed = json.loads((await mcp_client(server, "sessions", "list", "--json")).out)
         assert [session["name"] for session in listed] == ["sessions/tour"]  # no other was left behind
+
+
+async def test_an_answer_that_begins_anew_says_so() -> None:
+    """What was printed before cannot be taken back: it ends with its line."""
+    restarted = turn_pb2.AttemptSwitched(mode=turn_pb2.AttemptSwitched.MODE_RESTARTED)
+    script = [
+        turn_pb2.TurnEvent(sequence=1, delta=turn_pb2.Delta(text="Hel")),
+        turn_pb2.TurnEvent(sequence=2, switched=restarted),
+        turn_pb2.TurnEvent(sequence=3, delta=turn_pb2.Delta(text="Hello")),
+        OK,
+    ]
+    async with StandIn(script) as server:
+        ran = await mcp_client(server, "turns", "watch", "turns/t")
+    assert (ran.status, ran.out) == (0, "Hel\nHello\n")
+    assert ran.err == "mcp-client: the answer was interrupted, and begins anew\n"
 
 
 async def test_bad_values_are_a_status_of_their_own(server: UnifiedMCPServer) -> None:
