@@ -407,7 +407,7 @@ class Machine(RuleBasedStateMachine):
         self.world.run(turn)
         # Where nobody listens, somebody does for a moment.
         stream = turn.stream or self._watch(turn)
-        while turn.heard.text != begin(turn.question):
+        while turn.heard.text != begin(turn.question) or self.teller.calls[turn.question] != turn.calls:
             event = await stream.read()
             assert event is not grpc.aio.EOF
             turn.heard.hear(event)
@@ -547,6 +547,13 @@ class Machine(RuleBasedStateMachine):
                 heard.hear(event)
         assert heard.turn in ("", turn.name)
 
+    @precondition(lambda self: any(_can_rerun(turn) for turn in self.world.turns))
+    @rule(number=numbers, resume=st.booleans())
+    def rerun(self, number: int, resume: bool) -> None:
+        """The request of an interrupted turn again."""
+        turn = self._pick([turn for turn in self.world.turns if _can_rerun(turn)], number)
+        self.do(self._retry(turn, False, resume))
+
     # -- time ---------------------------------------------------------------------------------------------------------
 
     @rule(seconds=st.sampled_from([1, 40, 101]))
@@ -561,6 +568,10 @@ class Machine(RuleBasedStateMachine):
         self.touched |= set(self.world.sessions)
         self.do(self.wire.server.sweep())
         self.world.sweep()
+
+
+def _can_rerun(turn: Turn) -> bool:
+    return turn.state is State.INTERRUPTED and bool(turn.request.request_id)
 
 
 class DurableMachine(Machine):
