@@ -8,7 +8,7 @@ import sys
 
 from mcp_server.messages import TurnState
 from mcp_server.stores.sqlite import SQLiteStore
-from tests.contracts.stores.values import append, delete, put, session, turn
+from tests.contracts.stores.values import append, delete, fork, put, put_turn, replace, session, turn
 
 SESSIONS = 6
 WRITERS = 24
@@ -29,13 +29,17 @@ async def write(store: SQLiteStore, writer: str, name: str) -> None:
     number = 0
     while True:
         exchange = f"{writer}-{number}"
-        ended = turn(exchange, state=TurnState.SUCCEEDED, end_time=1, session=name, session_uid=f"uid-{name}")
+        begun = turn(exchange, session=name, session_uid=f"uid-{name}", request_id=exchange)
+        await put_turn(store, begun, b"begun")
+        ended = replace(begun, state=TurnState.SUCCEEDED, end_time=1)
         await append(store, name, f"{exchange} asks", f"{exchange} answers", turn=ended)
         acknowledge("exchange", exchange)
         if number % 5 == 0:
             await put(store, session(exchange, labels={"own": ""}))
             await append(store, exchange, "x")
+            await fork(store, exchange, f"{exchange}-fork", 1, "y")
             await delete(store, exchange)
+            await delete(store, f"{exchange}-fork")
             acknowledge("gone", exchange)
         number += 1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_server.messages import TurnState
 from mcp_server.stores.sqlite import SQLiteStore
 from tests.contracts.stores.values import texts
 from tests.stores.crashing import SESSIONS
@@ -60,7 +61,9 @@ async def check(path: Path, number: int, acknowledged: set[str], *, gone: set[st
     assert len(found) == len(set(found))
     assert acknowledged <= set(found)
     new = [exchange for exchange in found if exchange.startswith(f"{number}-")]
-    assert None not in await asyncio.gather(*[store.turn("t", exchange) for exchange in new])
-    sessions = await asyncio.gather(*[store.session("t", name) for name in gone])
-    assert sessions == [None] * len(gone)
+    turns = await asyncio.gather(*[store.turn("t", exchange) for exchange in new])
+    assert {turn and turn.state for turn in turns} <= {TurnState.SUCCEEDED}
+    assert {tuple(await store.events("t", exchange)) for exchange in new} <= {(b"begun",)}
+    sessions = await asyncio.gather(*[store.session("t", name + end) for name in gone for end in ("", "-fork")])
+    assert set(sessions) <= {None}
     await store.close()

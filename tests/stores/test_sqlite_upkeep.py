@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mcp_server.errors import ConfigError
-from mcp_server.interfaces import Change
-from mcp_server.messages import ContextEntry
+from mcp_server.interfaces import Change, LookUp, RequestKey
+from mcp_server.messages import ContextEntry, TurnState
 from mcp_server.stores.sqlite import SQLiteStore, file, schema
-from tests.contracts.stores.values import NOW, append, delete, put, put_turn, session, texts, turn, update
+from tests.contracts.stores.values import (
+    NOW,
+    append,
+    delete,
+    fork,
+    look,
+    messages,
+    put,
+    put_receipt,
+    put_turn,
+    receipt,
+    replace,
+    session,
+    texts,
+    turn,
+    update,
+)
 
 
 @pytest.fixture
@@ -27,6 +47,11 @@ def rows(path: Path, table: str) -> int:
     with closing(sqlite3.connect(path)) as connection:
         count: int = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608  # a name of ours
         return count
+
+
+def left(path: Path) -> dict[str, int]:
+    """The tables that are not empty, and their rows."""
+    return {table: count for table in schema.TABLES if (count := rows(path, table))}
 
 
 async def swept(store: SQLiteStore, path: Path) -> bool:
@@ -47,14 +72,14 @@ async def test_what_a_large_session_held_goes_in_pieces(path: Path) -> None:
     await append(store, "big", *["x" * 200] * 3000, "y" * 3_000_000, *["x"] * 100)
     await append(store, "small", "z")
     await asyncio.gather(
-        *[put_turn(store, turn(f"turn{n}", session="big", session_uid="uid-big")) for n in range(1200)]
+        *[put_turn(store, turn(f"turn{n}", session="big", session_uid="uid-big"), b"piece") for n in range(1200)]
     )
     await delete(store, "big")
     assert await texts(store, "uid-big") == []
     assert await store.turn("t", "turn7") is None
     assert list(await store.interrupted("somebody", 10)) == []
     assert await swept(store, path)
-    assert (rows(path, "messages"), rows(path, "turns"), rows(path, "labels"), rows(path, "contents")) == (1, 0, 1, 1)
+    assert left(path) == {"sessions": 1, "contents": 1, "labels": 1, "messages": 1}
     assert await texts(store, "uid-small") == ["z"]
     await store.close()
 
@@ -146,10 +171,153 @@ async def test_expired_turns_and_sessions_leave_nothing(path: Path) -> None:
     await store.open()
     for n in range(20):
         await put(store, session(f"s{n}", labels={"a": "b"}, expire_time=NOW))
-        await append(store, f"s{n}", "a", turn=turn(f"turn{n}", session=f"s{n}", session_uid=f"uid-s{n}"))
+        running = turn(f"turn{n}", session=f"s{n}", session_uid=f"uid-s{n}", request_id="r")
+        await append(store, f"s{n}", "a", turn=running)
+        await put_turn(store, running, b"piece")
+        await put_turn(store, turn(f"alone{n}", state=TurnState.FAILED, end_time=NOW), b"piece")
+        await put_receipt(store, receipt(session=f"s{n}", session_uid=f"uid-s{n}", scope=f"uid-s{n}"))
+    assert set(left(path)) == {*schema.TABLES} - {"segments", "removed"}
+    assert await store.forget(NOW + 1, 100) == 40
     for tenant, name in await store.expired(NOW, 100):
         await delete(store, name, tenant)
     assert await swept(store, path)
-    tables = ("sessions", "contents", "labels", "messages", "turns", "removed")
-    assert [rows(path, table) for table in tables] == [0] * len(tables)
+    assert left(path) == {}
+    await store.close()
+
+
+# -- forks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("order", list(itertools.permutations("abc")), ids="".join)
+async def test_shared_messages_stay_as_long_as_a_fork_needs_them(
+    path: Path, order: Sequence[str], *, restarted: bool
+) -> None:
+    """A fork copies no message; of one that goes stays what others share, and nothing when they go; keys that shared
+    messages stand under are not given to new sessions, after a restart either."""
+    store = SQLiteStore(path)
+    await store.open()
+    await put(store, session("a"))
+    await append(store, "a", *["a"] * 900)
+    await fork(store, "a", "b", 700, *["b"] * 300)
+    await fork(store, "b", "c", 800, "c")
+    assert rows(path, "messages") == 1201
+    # What is left of the rows of each: all, what b or c share of a, what c shares of b, nothing.
+    needed = {"a": {"a": 900, "b": 700, "c": 700}, "b": {"b": 300, "c": 100}, "c": {"c": 1}}
+    alive = set("abc")
+    for number, name in enumerate(order):
+        await delete(store, name)
+        alive.discard(name)
+        assert await swept(store, path)
+        if restarted:
+            await store.close()
+            store = SQLiteStore(path)
+            await store.open()
+        new = f"new{number}"
+        await put(store, session(new))
+        await append(store, new, "x")
+        assert await texts(store, f"uid-{new}") == ["x"]
+        expected = sum(
+            max([count for by, count in needs.items() if by in alive], default=0) for needs in needed.values()
+        )
+        assert rows(path, "messages") == expected + number + 1
+        if "c" in alive:
+            assert await texts(store, "uid-c") == [*["a"] * 700, *["b"] * 100, "c"]
+    for number in range(3):
+        await delete(store, f"new{number}")
+    assert await swept(store, path)
+    assert left(path) == {}
+    await store.close()
+
+
+async def test_many_forks_of_forks_leave_nothing(path: Path) -> None:
+    """However they were forked, and in whatever order they go."""
+    seed = random.randrange(2**32)  # noqa: S311  # no secret
+    print(f"seed {seed}")  # noqa: T201  # shown where the test fails
+    choice = random.Random(seed)  # noqa: S311  # no secret
+    store = SQLiteStore(path)
+    await store.open()
+    histories = {"s0": [f"0.{n}" for n in range(30)]}
+    await put(store, session("s0"))
+    await append(store, "s0", *histories["s0"])
+    for number in range(1, 120):
+        parent, new = choice.choice(list(histories)), f"s{number}"
+        count = choice.randint(1, len(histories[parent]))
+        own = [f"{number}.{n}" for n in range(choice.randrange(4))]
+        await fork(store, parent, new, count, *own)
+        histories[new] = [*histories[parent][:count], *own]
+        if choice.random() < 0.5 and len(histories) > 1:
+            gone = choice.choice(list(histories))
+            await delete(store, gone)
+            del histories[gone]
+    assert await swept(store, path)
+    for name, history in histories.items():
+        assert await texts(store, f"uid-{name}") == history
+    for name in choice.sample(list(histories), len(histories)):
+        await delete(store, name)
+    assert await swept(store, path)
+    assert left(path) == {}
+    await store.close()
+
+
+async def test_turns_are_found_again_after_a_restart(path: Path) -> None:
+    """By their keys, their logs go on, and their keys stay theirs."""
+    for number in range(3):
+        store = SQLiteStore(path)
+        await store.open()
+        if not number:
+            await put(store, session())
+        for name, fields in (("in", {"session": "s", "session_uid": "uid-s"}), ("out", {})):
+            written = turn(name, request_id="r", sequence_limit=number, **fields)
+            await put_turn(store, written, b"%d" % number)
+            await put_turn(store, written, b"more")
+            key = RequestKey(service="chat", request_id="r", in_session=name == "in")
+            assert (await look(store, written.session, LookUp(request=key))).turn == written
+            pieces = [piece for n in range(number + 1) for piece in (b"%d" % n, b"more")]
+            assert list(await store.events("t", name)) == pieces
+            with pytest.raises(ValueError, match="taken"):
+                await put_turn(store, replace(written, id="another"))
+        await store.close()
+
+
+# -- files of earlier releases ----------------------------------------------------------------------------------------
+
+
+async def test_a_file_of_the_first_version_goes_on(path: Path) -> None:
+    """Sessions, messages, turns that ended and turns that were left running are all there, and can be used."""
+    old = [turn("ended", session="s", session_uid="uid-s", state=TurnState.SUCCEEDED, end_time=NOW), turn("left")]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(schema.STEPS[0])
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(
+            "INSERT INTO sessions VALUES (7, 't', 's', 'uid-s', ?, ?, 'e0', NULL, NULL, 2, 0, NULL, NULL, NULL, NULL)",
+            (NOW, NOW),
+        )
+        connection.execute("INSERT INTO contents VALUES (7, x'80', x'80')")
+        for message in messages(0, "a", "b"):
+            connection.execute(
+                "INSERT INTO messages VALUES (?, ?)", ((7 << 32) + message.index, msgspec.msgpack.encode(message))
+            )
+        for each, key, owner in zip(old, (7, None), (None, "me"), strict=True):
+            connection.execute(
+                "INSERT INTO turns VALUES ('t', ?, ?, ?, ?, ?)",
+                (each.id, key, owner, each.end_time, msgspec.msgpack.encode(each)),
+            )
+        connection.commit()
+    store = SQLiteStore(path)
+    await store.open()
+    assert await store.session("t", "s") == session(message_count=2)
+    assert await texts(store, "uid-s") == ["a", "b"]
+    await fork(store, "s", "forked", 1)
+    assert await texts(store, "uid-forked") == ["a"]
+    assert list(await store.turns("t", "uid-s", 9, "")) == [old[0]]
+    assert list(await store.events("t", "ended")) == []
+    assert list(await store.interrupted("somebody", 9)) == [old[1]]
+    interrupted = replace(old[1], state=TurnState.INTERRUPTED, end_time=NOW)
+    await put_turn(store, interrupted, b"piece")
+    assert await store.turn("t", "left") == interrupted
+    assert list(await store.events("t", "left")) == [b"piece"]
+    await put_turn(store, turn("new", request_id="r"))
+    assert await store.forget(NOW + 1, 9) == 2
     await store.close()
