@@ -67,7 +67,9 @@ class StandIn:
 
     Attributes:
         requests: what was asked, in order.
-        cancelled: the turns that were to be stopped.
+        cancelled: the turns that were stopped.
+        stopping: set when one is to be stopped.
+        may_stop: set when that may happen.
     """
 
     def __init__(
@@ -78,6 +80,9 @@ class StandIn:
         self.scripts: Sequence[Sequence[Step]] = scripts or ((OK,),)
         self.requests: list[Any] = []
         self.cancelled: list[str] = []
+        self.stopping = asyncio.Event()
+        self.may_stop = asyncio.Event()
+        self.may_stop.set()
         self.serving = True
         self.watches = 0
         self.metadata: list[dict[str, Any]] = []
@@ -195,6 +200,8 @@ class StandIn:
                 yield step
 
     async def _cancel(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        self.stopping.set()
+        await self.may_stop.wait()
         self.cancelled.append(request.name)
         return turn_pb2.Turn(name=request.name, state=turn_pb2.TURN_STATE_CANCELLED)
 

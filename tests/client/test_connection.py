@@ -13,7 +13,7 @@ import grpc
 import msgspec
 import pytest
 
-from mcp_client import DeadlineExceeded, HealthStatus, MCPClient, RequestError, ServerUnavailable
+from mcp_client import DeadlineExceeded, HealthStatus, MCPClient, RequestError, RetryNotice, ServerUnavailable
 from mcp_server import config as settings
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.interfaces import Finish
@@ -134,7 +134,8 @@ async def test_closing_a_client_ends_its_calls(connect: Connect) -> None:
     """Those who wait are told so, and are not mistaken for cancelled tasks."""
     gate = Gate()
     provider = ScriptedProvider([gate, Finish()])
-    client = await connect(provider)
+    notices: list[RetryNotice] = []
+    client = await connect(provider, on_retry=notices.append)
 
     async def read() -> None:
         async with client.stream_chat("Hi") as stream:
@@ -148,6 +149,7 @@ async def test_closing_a_client_ends_its_calls(connect: Connect) -> None:
     for task in tasks:
         with pytest.raises(ServerUnavailable, match="closed by this client"):
             await task
+    assert notices == []  # nothing is to be sent again
 
 
 async def test_a_cancelled_call_is_cancelled(connect: Connect) -> None:

@@ -41,14 +41,18 @@ def text(sequence: int, piece: str) -> Event:
 
 async def test_a_stream_goes_on_behind_the_last_event_that_was_seen() -> None:
     """However often it is cut: the same request, the same id, and no token twice."""
-    heartbeat = Event(sequence=1, heartbeat=turn_pb2.Heartbeat())
+    heartbeat = Event(heartbeat=turn_pb2.Heartbeat())
     server = StandIn(
-        [STARTED, heartbeat, LOST], [text(2, "a"), text(3, "b"), LOST], [LOST], [text(4, "c"), LOST], [text(7, "d"), OK]
+        [STARTED, LOST],
+        [text(2, "a"), text(3, "b"), heartbeat, LOST],
+        [LOST],
+        [text(4, "c"), LOST],
+        [text(7, "d"), OK, LOST],
     )
     async with server, MCPClient(server.address, retry=QUICK) as client, client.stream_chat("Hi") as stream:
         assert [token async for token in stream] == ["a", "b", "c", "d"]
         assert (stream.text, stream.turn, stream.sequence) == ("ok", "turns/t", 9)
-    first, *others = server.requests
+    first, *others = server.requests  # after the last, nothing was missing
     assert not first.HasField("after_sequence")
     assert [request.after_sequence for request in others] == [1, 3, 3, 4]
     assert stream.request_id == first.request_id
@@ -315,6 +319,33 @@ async def test_a_stop_that_fails_is_not_waited_for_long() -> None:
                 await asyncio.sleep(0.01)
         assert time.monotonic() - begun < 10
     assert server.cancelled == []
+
+
+async def test_a_stop_is_carried_out_also_by_a_task_that_is_cancelled_twice() -> None:
+    """The task ends at once, the stop goes on, and closing the client waits for it."""
+    server = StandIn([STARTED, asyncio.Event()])
+    server.may_stop.clear()
+    async with server:
+        client = MCPClient(server.address)
+
+        async def read() -> None:
+            async with client.stream_chat("Hi") as stream:
+                async for _ in stream.events():
+                    started.set()
+
+        started = asyncio.Event()
+        task = asyncio.create_task(read())
+        await started.wait()
+        task.cancel()
+        await server.stopping.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 0.5)
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)
+        server.may_stop.set()
+        await closing
+        assert server.cancelled == ["turns/t"]
 
 
 async def test_a_viewer_waits_for_an_interrupted_turn_only_if_it_was_cut_off_itself() -> None:
