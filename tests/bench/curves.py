@@ -79,7 +79,6 @@ def _elements(curves: Curves) -> Iterator[str]:
         yield f'<text class="quiet" x="{across(x):.1f}" y="{BOTTOM + 20}" text-anchor="middle">{x:,.0f}</text>'
     center = (LEFT + RIGHT) / 2
     yield f'<text class="text" x="{center}" y="{BOTTOM + 44}" text-anchor="middle">{escape(curves.x)}</text>'
-    lowest = min(curves.lines, key=lambda name: curves.lines[name][0][1])
     for index, (name, line) in enumerate(curves.lines.items()):
         budget = up(curves.budgets[name])
         yield f'<path class="budget c{index}" d="M{LEFT} {budget:.1f}H{RIGHT}"/>'
@@ -87,10 +86,10 @@ def _elements(curves: Curves) -> Iterator[str]:
         yield f'<path class="line c{index}" d="M{path}"/>'
         for x, y in line:
             yield f'<circle class="f{index}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="4"/>'
-    # Last, so that no line runs through them; those of the lowest line below it, where there is room.
-    for name, line in curves.lines.items():
-        off = 20 if len(curves.lines) > 1 and name == lowest else -11
-        for x, y in line:
+    # Last, so that no line runs through them; of several values, the lowest stands below its point, where there is room.
+    for points in zip(*curves.lines.values(), strict=True):
+        for x, y in points:
+            off = 20 if len(points) > 1 and y == min(points)[1] else -11
             yield f'<text class="value" x="{across(x):.1f}" y="{up(y) + off:.1f}">{y:,.0f}</text>'
     ends = {name: up(line[-1][1]) + 4 for name, line in curves.lines.items()}
     for index, (name, y) in enumerate(_apart(ends).items()):
