@@ -114,11 +114,13 @@ async def persist(
 
 
 def may_pass(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the same request again is the right answer."""
-    pushback = dict(error.trailing_metadata() or ()).get("grpc-retry-pushback-ms")
-    if pushback == "-1":
-        return False
+    """Whether the same request again is the right answer.
+
+    A connection that is lost in the middle of the trailers leaves some of them behind: they count only with a reason.
+    """
     reason = reason_of(error)
     if not reason:  # the connection, or this attempt's own deadline
         return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    if dict(error.trailing_metadata() or ()).get("grpc-retry-pushback-ms") == "-1":
+        return False
     return reason in ("DRAINING", "OVERLOADED", "TURN_INTERRUPTED", "STORE_UNAVAILABLE")

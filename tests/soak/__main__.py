@@ -1,0 +1,231 @@
+"""Soaks the server in faults, and prints what it came to."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import re
+import sys
+import tempfile
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from mcp_server.config import StoreSettings
+from mcp_server.config import testing_config as settings
+from mcp_server.logs import configure
+from mcp_server.testing import running
+from tests.faults.cuts import Storyteller, Tell, client, everywhere, generic, measured, suffer
+from tests.faults.kills import Lives
+from tests.faults.proxy import Kind
+from tests.soak.load import soak
+from tests.wire import Wire
+
+MAY_GROW: Final = {"open files and sockets": (1.0, 8), "objects": (1.1, 5000), "memory, kB": (1.1, 8000)}
+"""How much more of something there may be at the end than after the warm-up, as a factor and a number; of all else
+nothing."""
+SETTLING: Final = 2.0
+"""Seconds that the server is given to let go of what nobody wants any more."""
+KINDS: Final = (Kind.CLOSE, Kind.RESET, Kind.CLOSE, Kind.RESET, Kind.DELAY, Kind.SPLIT, Kind.STALL)
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run came to."""
+
+    seed: int
+    rows: list[tuple[str, str, bool]] = field(default_factory=list)
+    """What was looked at, what was seen, and whether that is good."""
+
+    def add(self, what: str, seen: object, *, good: bool = True) -> None:
+        self.rows.append((what, str(seen), good))
+
+    @property
+    def good(self) -> bool:
+        """Whether all of it is."""
+        return all(good for _, _, good in self.rows)
+
+    def table(self) -> Table:
+        """For people."""
+        table = Table(title=f"--seed {self.seed}", title_justify="left")
+        for column in ("what", "seen", ""):
+            table.add_column(column)
+        for what, seen, good in self.rows:
+            table.add_row(what, seen, "[green]good[/]" if good else "[bold red]BAD[/]")
+        return table
+
+
+async def run(*, seconds: float, sessions: int, kills: int, positions: int, seed: int) -> Result:
+    """All of it."""
+    result = Result(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        if positions:
+            await _positions(result, Path(folder), positions, seed)
+        if kills:
+            await _kills(result, Path(folder), kills, seed)
+        if seconds:
+            await _load(result, Path(folder), seconds, sessions, seed)
+    return result
+
+
+async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
+    """A fault at every byte of a turn, again and again."""
+    config = msgspec.structs.replace(
+        settings(default_model="teller/teller"), store=StoreSettings(type="sqlite", path=folder / "positions.db")
+    )
+    provider, turns, connections, number = Storyteller(), 0, 0, 0
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running(config, providers={"teller": provider}))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address))
+        wire = Wire(server, channel)
+        sizes = await measured(wire, generic)
+        while turns < positions:
+            callers: list[Tell] = [generic, generic, client]
+            tell = callers[number % 3]
+            # The client does not give up a connection that says nothing, unless its caller does.
+            kinds = KINDS if tell is generic else KINDS[:-1]
+            faults = everywhere(sizes, kinds=kinds, seed=seed + number)[: positions - turns]
+            tally = await suffer(wire, provider, tell, faults, name=f"round-{number}")
+            turns, connections, number = turns + tally.turns, connections + tally.connections, number + 1
+    result.add("turns with a fault at a byte: same text, one call, once in the history", turns)
+    result.add("connections that they took", connections)
+
+
+async def _kills(result: Result, folder: Path, kills: int, seed: int) -> None:
+    """The process is killed, in two places side by side."""
+    sides = [folder / "killed-0", folder / "killed-1"]
+    for side in sides:
+        side.mkdir()
+    lives = [Lives(side, random.Random(f"{seed}/{side.name}")) for side in sides]  # noqa: S311  # no secret
+    tallies = await asyncio.gather(*[life.run((kills + 1) // 2, longest=1.5) for life in lives])
+    for name in ("kills", "interrupted", "replayed", "succeeded"):
+        what = {
+            "kills": "kills of the process",
+            "interrupted": "attempts that they ended, kept as they were journalled, and run again",
+            "replayed": "turns that were committed, unknown to their callers, and not run again",
+            "succeeded": "turns that succeeded in the end, once",
+        }[name]
+        result.add(what, sum(getattr(tally, name) for tally in tallies))
+
+
+async def _load(result: Result, folder: Path, seconds: float, sessions: int, seed: int) -> None:
+    """Everything at once, against one process; then a look at what is left."""
+    counts: Counter[str] = Counter()
+    held: list[dict[str, int]] = []
+    async with _soaked(folder) as server:
+        for phase, share in (("warm", 1 / 3), ("soak", 2 / 3)):
+            counts = Counter()
+            await soak(
+                server.address, phase=phase, sessions=sessions, seconds=seconds * share, seed=seed, counts=counts
+            )
+            held.append(await server.held())
+        gauges = await server.gauges()
+    before, after = held
+    result.add("sessions at once", sessions)
+    for what, count in sorted(counts.items()):
+        result.add(what.replace("_", " "), count, good=count > 0)
+    for what, count in after.items():
+        factor, number = MAY_GROW.get(what, (1.0, 0))
+        result.add(
+            f"{what}: warm, at the end", f"{before[what]:,} {count:,}", good=count <= before[what] * factor + number
+        )
+    for what in ("live turns", "logs of turns", "readers"):
+        result.add(f"{what} that are left", after[what], good=after[what] == 0)
+    for what, value in gauges.items():
+        result.add(what, value, good=value == 0)
+    result.add("exit status of the server", server.status, good=server.status == 0)
+
+
+class _Soaked:
+    """The server's process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, said: dict[str, Any]) -> None:
+        self.address: str = said["address"]
+        self.status: int | None = None
+        self._metrics = said["metrics"]
+        self._process = process
+
+    async def held(self) -> dict[str, int]:
+        """What it holds, when it has had the time to let go of all."""
+        # Graces run out, and connections take a moment to end.
+        await asyncio.sleep(SETTLING)
+        return await self._ask()
+
+    async def _ask(self) -> dict[str, int]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"\n")
+        said: dict[str, int] = json.loads(await self._process.stdout.readline())
+        return said
+
+    async def gauges(self) -> dict[str, float]:
+        """What the metrics say of calls and turns that run."""
+        url = f"http://127.0.0.1:{self._metrics}/metrics"
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
+        found = {}
+        for name in ("contextprotocol_turns_running", "grpc_server_in_flight"):
+            found[name] = sum(map(float, re.findall(rf"^{name}{{.*}} (\S+)$", page, re.MULTILINE)))
+        return found
+
+    async def stop(self) -> None:
+        """Let it end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self.status = await self._process.wait()
+
+
+@contextlib.asynccontextmanager
+async def _soaked(folder: Path) -> AsyncIterator[_Soaked]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.soak.server",
+        str(folder),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        server = _Soaked(process, json.loads(await process.stdout.readline()))
+        yield server
+        async with asyncio.timeout(30):
+            await server.stop()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=240, help="of load with random faults; 0: none")
+    parser.add_argument("--sessions", type=int, default=200, help="under that load at once")
+    parser.add_argument("--kills", type=int, default=300, help="of the process under turns; 0: none")
+    parser.add_argument("--positions", type=int, default=10_000, help="of faults in the stream of a turn; 0: none")
+    parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
+    arguments = vars(parser.parse_args())
+    if arguments["seed"] is None:
+        arguments["seed"] = random.randrange(1 << 32)  # noqa: S311  # no secret
+    configure(level="error", format="json")
+    console = Console()
+    console.print(f"--seed {arguments['seed']}")
+    result = asyncio.run(run(**arguments))
+    console.print(result.table())
+    sys.exit(not result.good)
+
+
+if __name__ == "__main__":
+    main()

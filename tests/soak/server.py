@@ -1,0 +1,95 @@
+"""The server that is soaked, in a process of its own.
+
+It says what it holds for each line that it reads, and stops in an orderly way when there are no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from mcp_server.app import UnifiedMCPServer
+from mcp_server.config import MetricsSettings, SessionSettings, StoreSettings, TurnSettings, testing_config
+from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
+from mcp_server.logs import configure
+from mcp_server.messages import Capabilities, Model
+
+GRACE = 0.3
+"""Seconds that turns go on without readers."""
+
+
+def answer(question: str) -> list[str]:
+    """The pieces of the answer to ``WORDS MILLISECONDS anything``."""
+    return [f"[{question}/{number}]" for number in range(int(question.split()[0]))]
+
+
+class _Words:
+    """Answers so many words, with so many milliseconds from one to the next."""
+
+    async def models(self) -> Sequence[Model]:
+        return [Model(name="words", capabilities=Capabilities(chat=True))]
+
+    async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
+        question = request.messages[-1].text
+        pause = int(question.split()[1]) / 1000
+        for word in answer(question):
+            await asyncio.sleep(pause)
+            yield word
+        yield Finish()
+
+    async def close(self) -> None: ...
+
+
+def held() -> dict[str, int]:
+    """What this process holds."""
+    gc.collect()
+    process = psutil.Process()
+    objects = gc.get_objects()
+    ours = Counter(
+        type(each).__name__ for each in objects if type(each).__module__ in ("mcp_server.live", "mcp_server.events")
+    )
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "open files and sockets": process.num_fds(),
+        "threads": process.num_threads(),
+        "live turns": ours["LiveTurn"],
+        "logs of turns": ours["TurnLog"],
+        "readers": ours["TurnReader"],
+        "objects": len(objects),
+        "memory, kB": process.memory_info().rss // 1024,
+    }
+
+
+async def main(folder: Path) -> None:
+    """Serve until standard input ends."""
+    config = msgspec.structs.replace(
+        testing_config(default_model="words/words"),
+        store=StoreSettings(type="sqlite", path=folder / "sessions.db"),
+        sessions=SessionSettings(sweep_interval=1),
+        turns=TurnSettings(disconnect_grace=GRACE, journal_interval=0.2, heartbeat_interval=0.5, max_queued=3),
+        metrics=MetricsSettings(address="127.0.0.1:0"),
+    )
+    configure(level="error", format="json")
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    async with UnifiedMCPServer(config, providers={"words": _Words()}) as server:
+        _say({"address": server.address, "metrics": server.metrics_port})
+        while await lines.readline():
+            _say(held())
+
+
+def _say(answer: object) -> None:
+    print(json.dumps(answer), flush=True)  # noqa: T201  # this is what the soak reads
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
