@@ -86,7 +86,7 @@ def _elements(curves: Curves) -> Iterator[str]:
         yield f'<path class="line c{index}" d="M{path}"/>'
         for x, y in line:
             yield f'<circle class="f{index}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="4"/>'
-    # Last, so that no line runs through them; of several values, the lowest stands below its point, where there is room.
+    # Last, so that no line runs through them; the lowest of several stands below its point, where there is room.
     for points in zip(*curves.lines.values(), strict=True):
         for x, y in points:
             off = 20 if len(points) > 1 and y == min(points)[1] else -11
