@@ -222,8 +222,11 @@ class Turns:
         while True:
             # A reader beats at the second look that finds it waiting: after one interval at the least.
             await asyncio.sleep(self._heartbeat_interval)
-            for live in list(self._live.values()):
-                live.log.beat()
+            self._beat()
+
+    def _beat(self) -> None:
+        for live in self._live.values():
+            live.log.beat()
 
     async def journal(self) -> None:
         """For ever: write down what the running turns have generated, all of them together."""
