@@ -150,7 +150,8 @@ class TurnLog:
         self._events: list[Event] = []
         self._ended = False
         self._error: MCPError | None = None
-        self._readers: set[TurnReader] = set()
+        # In the order in which they came: the caller who waits for the turn is woken before those who watch.
+        self._readers: dict[TurnReader, None] = {}
         self._on_idle = on_idle
         self._instead: TurnLog | None = None
 
@@ -201,7 +202,7 @@ class TurnLog:
     def reader(self, after_sequence: int = 0) -> TurnReader:
         """A reader of the events behind ``after_sequence``. It counts as reading from now on until it is closed."""
         reader = TurnReader(self, after_sequence)
-        self._readers.add(reader)
+        self._readers[reader] = None
         return reader
 
 
@@ -230,7 +231,7 @@ class TurnReader:
         """Leave the log. A turn whose last reader leaves is told so."""
         log = self._log
         if self in log._readers:
-            log._readers.discard(self)
+            del log._readers[self]
             if not log._readers and not log._ended:
                 log._on_idle()
 

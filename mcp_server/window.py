@@ -53,11 +53,11 @@ def estimate_tokens(text: str) -> int:
 
 def estimate_message_tokens(message: Message) -> int:
     """About how many tokens a message has."""
-    tokens = TOKENS_PER_MESSAGE
-    for part in message.parts:
-        # Nearly every part is text, and this runs for each message of each window.
-        tokens += estimate_tokens(part.text) if type(part) is Text else _estimate_part(part)
-    return tokens
+    parts = message.parts
+    # Nearly every message is one text, and this runs for each message of each window.
+    if len(parts) == 1 and type(part := parts[0]) is Text and (text := part.text).isascii():
+        return TOKENS_PER_MESSAGE - (-len(text) // BYTES_PER_TOKEN)
+    return TOKENS_PER_MESSAGE + sum([_estimate_part(part) for part in parts])
 
 
 def _estimate_part(part: object) -> int:
