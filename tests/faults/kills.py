@@ -83,18 +83,16 @@ class Lives:
         async with Killable(self._folder) as server:
             before = await asyncio.gather(*[self._check(server.wire, caller) for caller in self._callers])
             ends = asyncio.Event()
-            calls = [
-                asyncio.create_task(self._call(server.wire, caller, turn, ends))
-                for caller, turn in zip(self._callers, before, strict=True)
-            ]
-            if seconds is None:
-                ends.set()
-            else:
-                await asyncio.sleep(seconds)
-                server.kill()
-                for caller in self._callers:
-                    caller.killed_at = time.monotonic()
-            await asyncio.gather(*calls)
+            async with asyncio.TaskGroup() as group:
+                for caller, turn in zip(self._callers, before, strict=True):
+                    group.create_task(self._call(server.wire, caller, turn, ends))
+                if seconds is None:
+                    ends.set()
+                else:
+                    await asyncio.sleep(seconds)
+                    server.kill()
+                    for caller in self._callers:
+                        caller.killed_at = time.monotonic()
             if seconds is None:
                 await asyncio.gather(*[self._check(server.wire, caller) for caller in self._callers])
 

@@ -21,8 +21,9 @@ async def test_a_turn_is_whole_or_interrupted_after_a_kill(tmp_path: Path, seed:
     for folder in folders:
         folder.mkdir()
     lives = [Lives(folder, random.Random(f"{seed}/{side}")) for side, folder in enumerate(folders)]  # noqa: S311  # no secret
-    tallies = await asyncio.gather(*[life.run(KILLS, longest=0.6) for life in lives])
-    for tally in tallies:
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(life.run(KILLS, longest=0.6)) for life in lives]
+    for tally in [task.result() for task in running]:
         assert tally.interrupted > KILLS, tally
         assert tally.succeeded > KILLS, tally
         assert tally.kept > 0, tally

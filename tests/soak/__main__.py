@@ -109,7 +109,9 @@ async def _kills(result: Result, folder: Path, kills: int, seed: int) -> None:
     for side in sides:
         side.mkdir()
     lives = [Lives(side, random.Random(f"{seed}/{side.name}")) for side in sides]  # noqa: S311  # no secret
-    tallies = await asyncio.gather(*[life.run((kills + 1) // 2, longest=1.5) for life in lives])
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(life.run((kills + 1) // 2, longest=1.5)) for life in lives]
+    tallies = [task.result() for task in tasks]
     for name in ("kills", "interrupted", "replayed", "succeeded"):
         what = {
             "kills": "kills of the process",

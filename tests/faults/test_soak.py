@@ -1,0 +1,18 @@
+"""The soak in a short form: a little of everything, and nothing left of it."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from tests.soak.__main__ import run
+
+
+async def test_a_short_soak_leaves_nothing_behind(seed: int) -> None:
+    """No task, no turn, no connection, no memory; and what it did is told."""
+    result = await run(seconds=6, sessions=20, kills=0, positions=0, seed=seed)
+    told = io.StringIO()
+    Console(file=told, width=200).print(result.table())
+    assert result.good, told.getvalue()
+    assert f"--seed {seed}" in told.getvalue()
