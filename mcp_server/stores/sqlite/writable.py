@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from mcp_server.interfaces import Change, Changed, Decide, LookUp, RequestKey, Stored
+from mcp_server.interfaces import NO_LOOK_UP, Change, Changed, Decide, LookUp, RequestKey, Stored
 from mcp_server.messages import MCPSession, Message, Receipt, Turn, TurnState
 from mcp_server.stores.consistency import check, request_taken, turn_moved
 from mcp_server.stores.sqlite.recent import Known, Place, RecentSessions, RecentTurns, WrittenTurn
@@ -57,7 +57,7 @@ class WritableTables(Tables):
         known = self._sessions.take(tenant, session) or self._known(tenant, session)
         old = None if known is None else known.session
         try:
-            stored = self._stored(tenant, known, look_up)
+            stored = Stored(session=old) if look_up is NO_LOOK_UP else self._stored(tenant, known, look_up)
             change = decide(stored)
             source = self._source(tenant, change.fork_of) if change.fork_of else None
             check(tenant, session, old, change, forked=None if source is None else source[2])
