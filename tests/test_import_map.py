@@ -12,7 +12,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 VALUES = {"errors", "messages", "interfaces"}
-CORE = {"answers", "context_types", "events", "routing", "sessions", "turns", "window"}
+CORE = {
+    "answers",
+    "context_types",
+    "events",
+    "lines",
+    "live",
+    "records",
+    "routing",
+    "sessions",
+    "turns",
+    "window",
+}
 EDGES = {"rpc", "web"}
 PLUGGED_IN = {"providers", "stores", "middleware"}
 
