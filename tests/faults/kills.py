@@ -195,13 +195,13 @@ class Lives:
         if heard.sequence is not None:
             request.after_sequence = heard.sequence
         stream = wire.chat.StreamChat(request)
-        # Whoever has heard of an attempt that died is told to drop what it said before anything else is said.
+        # Whoever has heard of an attempt that died may hear more of it from the journal, and is then told to drop it.
         dropped = heard.sequence is None or left is None or left.state != INTERRUPTED
         while (event := await stream.read()) is not grpc.aio.EOF:
             heard.hear(event)
             if event.HasField("switched"):
                 dropped, caller.heard_at = True, []
-            assert dropped or not event.HasField("delta"), event
+            assert dropped or not event.HasField("completed"), event
             caller.heard_at.append((time.monotonic(), heard.text))
 
 
