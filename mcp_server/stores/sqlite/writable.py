@@ -41,9 +41,9 @@ class WritableTables(Tables):
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
+        # What forks share of a session that is gone lies under a key that is less than theirs.
         row = self._execute(
-            "SELECT max(coalesce((SELECT max(key) FROM sessions), 0), coalesce((SELECT max(session) FROM removed), 0),"
-            " coalesce((SELECT max(writer) FROM segments), 0))"
+            "SELECT max(coalesce((SELECT max(key) FROM sessions), 0), coalesce((SELECT max(session) FROM removed), 0))"
         ).fetchone()
         self._last_key: int = row[0]
         self._sessions = RecentSessions()

@@ -15,6 +15,7 @@ from tests.contracts.stores.values import (
     delete,
     listed,
     put,
+    put_turn,
     query,
     session,
     texts,
@@ -71,6 +72,32 @@ async def test_a_step_that_fails_takes_no_other_with_it(store: Store) -> None:
     assert [n for n, end in enumerate(ended) if isinstance(end, LookupError)] == list(range(0, 64, 4))
     assert [n for n, end in enumerate(ended) if isinstance(end, ValueError)] == list(range(1, 64, 4))
     assert await listed(store) == [f"s{n}" for n in range(64) if n % 4 > 1]
+
+
+async def test_a_turn_stays_when_a_step_beside_it_fails(store: Store) -> None:
+    """A step that fails half way does not take the turns that were written together with it, nor their logs."""
+    await put(store, session())
+    await put_turn(store, turn("first", request_id="r"))
+
+    def fail(_: Stored) -> Change:
+        return Change(session=session(etag="e1"), turn=turn("second", request_id="r"))
+
+    ended = await asyncio.gather(
+        put_turn(store, turn("before"), b"1"),
+        put_turn(store, turn("before"), b"2"),
+        store.change("t", "s", fail),
+        put_turn(store, turn("behind"), b"1"),
+        put_turn(store, turn("behind"), b"2"),
+        return_exceptions=True,
+    )
+    assert [n for n, end in enumerate(ended) if isinstance(end, ValueError)] == [2]
+    for name in ("before", "behind"):
+        assert await store.turn("t", name) == turn(name)
+        assert list(await store.events("t", name)) == [b"1", b"2"]
+        await put_turn(store, turn(name), b"3")
+        assert list(await store.events("t", name)) == [b"1", b"2", b"3"]
+    assert await store.session("t", "s") == session()
+    assert await store.turn("t", "second") is None
 
 
 async def test_what_was_acknowledged_is_read(store: Store) -> None:

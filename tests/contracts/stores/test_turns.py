@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from mcp_server.interfaces import Change, Store, Stored
@@ -142,6 +144,20 @@ async def test_a_log_goes_with_its_turn(store: Store) -> None:
     assert list(await store.events("t", "turn")) == [b"fourth"]
 
 
+async def test_the_id_of_a_turn_is_free_when_it_is_gone(store: Store) -> None:
+    """At once, in the next step of the same batch, whatever of the old one is still to be cleared away."""
+    await put(store, session())
+    inside = turn(session="s", session_uid="uid-s", request_id="r")
+    await put_turn(store, inside, b"first")
+    await asyncio.gather(delete(store, "s"), put_turn(store, turn(end_time=NOW - 1), b"second"))
+    assert await store.turn("t", "turn") == turn(end_time=NOW - 1)
+    assert list(await store.events("t", "turn")) == [b"second"]
+    assert await store.forget(NOW, 10) == 1
+    await put_turn(store, turn(), b"third")
+    assert await store.turn("t", "turn") == turn()
+    assert list(await store.events("t", "turn")) == [b"third"]
+
+
 async def test_a_log_without_its_turn_is_refused(store: Store) -> None:
     """A piece is written together with the turn that it tells of."""
     with pytest.raises(ValueError, match="needs its turn"):
@@ -155,9 +171,10 @@ async def test_the_turns_of_a_session_are_listed_by_id(store: Store) -> None:
         for n in range(10):
             await put_turn(store, turn(f"turn{n}-{name}", session=name, session_uid=f"uid-{name}"))
     await put_turn(store, turn("turn5-alone"))
-    expected = [f"turn{n}-s" for n in range(9, -1, -1)]
+    await put_turn(store, turn("\U0010ffff", session="s", session_uid="uid-s"))
+    expected = ["\U0010ffff", *[f"turn{n}-s" for n in range(9, -1, -1)]]
     assert [found.id for found in await store.turns("t", "uid-s", 100, "")] == expected
-    for limit in (1, 3, 10):
+    for limit in (1, 3, 11):
         found: list[str] = []
         while page := await store.turns("t", "uid-s", limit, found[-1] if found else ""):
             assert len(page) <= limit
