@@ -234,7 +234,7 @@ class ProviderError(MCPError):
 
 
 class ProviderRejected(ProviderError):
-    """The provider refuses: its credentials or the content; no retry helps."""
+    """The provider refuses; no retry helps. ``metadata["cause"]`` is ``credentials`` or ``content``."""
 
     reason = "PROVIDER_REJECTED"
 

@@ -1,5 +1,6 @@
-"""What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Store`,
-:class:`ContextType`, :class:`Middleware` and :class:`TurnObserver`, with the values that they take and give.
+"""What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`ModelLookup`,
+:class:`Store`, :class:`ContextType`, :class:`Middleware` and :class:`TurnObserver`, with the values that they take and
+give.
 
 All of them are protocols: a class implements one by having its methods, and inherits nothing.
 """
@@ -110,9 +111,14 @@ class Provider(Protocol):
 
     ``generate`` yields the answer as it comes and a :class:`Finish` at its end; an answer that ends without one counts
     as cut. It is an async generator: closing it, or cancelling the task that reads it, stops the work at the provider
-    before the next token. Failures are raised from :mod:`mcp_server.errors`: a
-    :class:`~mcp_server.errors.ProviderError`, :class:`~mcp_server.errors.ContextTooLong` or
-    :class:`~mcp_server.errors.UnsupportedByModel`.
+    before the next token.
+
+    It makes one call upstream and does not try again: retries, fallbacks and limits on time are the server's, which
+    keeps a row of its ledger for each call. Failures are raised from :mod:`mcp_server.errors`: a
+    :class:`~mcp_server.errors.ProviderError`, :class:`~mcp_server.errors.ContextTooLong`,
+    :class:`~mcp_server.errors.UnsupportedByModel`, :class:`~mcp_server.errors.ModelNotFound` or
+    :class:`~mcp_server.errors.InvalidArgument`. Their ``retry_after`` says when the same call may succeed here; 0 means
+    at once, since something has changed: another key is used from now on.
     """
 
     def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
@@ -147,6 +153,15 @@ class Embedder(Protocol):
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
         """One vector an input, in order. Raises as :class:`Provider` does."""
+        ...
+
+
+@runtime_checkable
+class ModelLookup(Protocol):
+    """A provider that answers with models which it does not list, too."""
+
+    def model(self, name: str, /) -> Model | None:
+        """What is assumed of the model with that name of the provider's own; ``None`` if it is not to be tried."""
         ...
 
 
