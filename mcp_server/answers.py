@@ -18,6 +18,7 @@ from mcp_server.interfaces import (
 )
 from mcp_server.messages import FinishReason, Logprob, Message, Part, Role
 from mcp_server.records import part_of
+from mcp_server.window import BYTES_PER_TOKEN
 
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
 """The longest answer. One that reaches it ends there, with LENGTH."""
@@ -43,16 +44,18 @@ class Answer:
 
     Args:
         emit: takes each event of the turn.
+        before: the answer that this one goes on with.
     """
 
-    __slots__ = ("_calls", "_emit", "_parts", "bytes", "deltas", "finish")
+    __slots__ = ("_begin", "_calls", "_emit", "_parts", "bytes", "deltas", "finish")
 
-    def __init__(self, emit: Callable[[Event], None]) -> None:
+    def __init__(self, emit: Callable[[Event], None], before: Answer | None = None) -> None:
         self._emit = emit
-        self._parts: list[_OpenPart] = []
+        self._parts: list[_OpenPart] = [] if before is None else before._parts
         self._calls: dict[str, int] = {}
-        self.bytes = 0
+        self.bytes: int = 0 if before is None else before.bytes
         """How much has been generated, in bytes of UTF-8."""
+        self._begin = self.bytes
         self.deltas = 0
         """How many pieces have come."""
         self.finish: Finish | None = None
@@ -89,9 +92,28 @@ class Answer:
         else:
             raise TypeError(f"a provider yielded {type(event).__name__}, which is no ProviderEvent")
 
+    def close(self) -> None:
+        """Nothing more is added: a provider that goes on although it was stopped gets an error."""
+        self._emit = _refuse
+
     def parts(self) -> tuple[Part, ...]:
         """What has been said so far."""
         return tuple([part.part() for part in self._parts])
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything has been said."""
+        return bool(self._parts)
+
+    @property
+    def continuable(self) -> bool:
+        """Whether another model can go on from here: it ends with text, and has called no tool."""
+        kinds = [part.kind for part in self._parts]
+        return kinds[-1:] == ["text"] and set(kinds) <= {"text", "reasoning"}
+
+    def estimated_tokens(self) -> int:
+        """About how many tokens have come: most providers send each alone, some several in a piece."""
+        return max(self.deltas, -(-(self.bytes - self._begin) // BYTES_PER_TOKEN))
 
     def head(self, *, model: str) -> Message:
         """The message without its parts."""
@@ -133,3 +155,7 @@ class Answer:
         for start in range(0, len(text), MAX_DELTA_CHARACTERS):
             piece = text[start : start + MAX_DELTA_CHARACTERS]
             self._emit(Delta(part=index, kind=part.kind, text=piece, logprobs=logprobs if start == 0 else ()))
+
+
+def _refuse(event: Event) -> None:
+    raise RuntimeError("the answer is closed")

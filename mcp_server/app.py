@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import operator
 import signal
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,15 +18,16 @@ from typing import Any, Final, Self
 import msgspec
 import structlog
 
-from mcp_server.config import Config, CustomSettings, LlamaCppSettings
+from mcp_server.attempts import Limits, OnCut, Policy, Price
+from mcp_server.config import Config, LlamaCppSettings, OpenAISettings, ProviderSettings
 from mcp_server.context_types import load_context_types
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Provider, Store
-from mcp_server.messages import SECOND
+from mcp_server.messages import SECOND, Capabilities
 from mcp_server.middleware.access import AccessLog
 from mcp_server.middleware.metrics import Metrics
-from mcp_server.routing import Router
+from mcp_server.routing import ModelOverride, RoutePlan, Router, Routing
 from mcp_server.rpc.server import GRPCServer
 from mcp_server.sessions import Clock, MCPSessionManager
 from mcp_server.stores.memory import MemoryStore
@@ -112,7 +114,7 @@ class UnifiedMCPServer:
             disconnect_grace=config.turns.disconnect_grace,
             max_waiting=config.turns.max_queued,
         )
-        router = Router(providers, config.models.aliases)
+        router = Router(providers, _routing(config))
         gateway = Gateway(
             sessions=sessions,
             turns=turns,
@@ -204,7 +206,7 @@ def _store(config: Config) -> Store:
     return SQLiteStore(config.store.path)
 
 
-def _provider(name: str, settings: LlamaCppSettings | CustomSettings) -> Provider:
+def _provider(name: str, settings: ProviderSettings) -> Provider:
     if isinstance(settings, LlamaCppSettings):
         from mcp_server.model_files import local_model
         from mcp_server.providers.llama_cpp import LlamaCppProvider
@@ -214,12 +216,56 @@ def _provider(name: str, settings: LlamaCppSettings | CustomSettings) -> Provide
         except ConfigError as error:
             raise ConfigError(f"providers.{name}.models: {error}") from error
         return LlamaCppProvider(models, parallel=settings.parallel, threads=settings.threads)
+    if isinstance(settings, OpenAISettings):
+        return _openai(name, settings)
     secrets = {key: secret.reveal() for key, secret in settings.secrets.items()}
     try:
         provider: Provider = _class(settings.class_)(**settings.options, **secrets)
     except Exception as error:
         raise ConfigError(f"providers.{name}.class: {settings.class_} cannot be used: {error}") from error
     return provider
+
+
+def _openai(name: str, settings: OpenAISettings) -> Provider:
+    try:
+        from mcp_server.providers.openai import ModelOptions, OpenAIProvider, Options, Prefill
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"providers.{name}.type: openai needs the extra `openai`: pip install 'contextprotocol[openai]'"
+        ) from error
+    ssl_context = None
+    if settings.ca_file is not None:
+        try:
+            ssl_context = ssl.create_default_context(cafile=settings.ca_file)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"providers.{name}.ca_file: {settings.ca_file} cannot be used: {error}") from error
+    models = {}
+    for model, known in settings.models.items():
+        fields = {key: value for key, value in msgspec.structs.asdict(known).items() if value is not None}
+        if known.capabilities is not None:
+            fields["capabilities"] = Capabilities(**dict.fromkeys(known.capabilities, True))
+        models[model] = ModelOptions(**{**fields, "prefill": Prefill(known.prefill)})
+    keys = (settings.api_key,) if settings.api_key is not None else settings.api_keys
+    return OpenAIProvider(
+        Options(
+            name=name,
+            base_url=settings.base_url,
+            api_version=settings.api_version,
+            organization=settings.organization,
+            project=settings.project,
+            models=models,
+            other_models=settings.other_models,
+            output_limit=settings.output_limit or "",
+            stream_usage=settings.stream_usage,
+            base64_embeddings=settings.base64_embeddings,
+            reasoning_field=settings.reasoning_field or "",
+            connect_timeout=settings.connect_timeout,
+            key_rest=settings.key_rest,
+        ),
+        keys=[key.reveal() for key in keys],
+        headers={header: value.reveal() for header, value in settings.headers.items()},
+        ssl_context=ssl_context,
+    )
 
 
 def _class(name: str) -> Callable[..., Any]:
@@ -232,6 +278,53 @@ def _class(name: str) -> Callable[..., Any]:
     if not found:
         raise LookupError(f"no installed package has an entry point {name!r} in the group {PROVIDER_ENTRY_POINTS}")
     return next(iter(found)).load()  # type: ignore[no-any-return]  # whatever it is, it is called next
+
+
+def _routing(config: Config) -> Routing:
+    """How providers are asked, with what is unset filled in."""
+    routing = config.routing
+    policy = Policy(
+        max_attempts=routing.max_attempts,
+        backoff=routing.backoff,
+        max_backoff=routing.max_backoff,
+        on_cut=OnCut(routing.on_cut),
+    )
+    return Routing(
+        aliases=config.models.aliases,
+        routes={
+            name: RoutePlan(
+                targets=route.targets,
+                weights=route.weights,
+                policy=msgspec.structs.replace(
+                    policy,
+                    max_attempts=route.max_attempts or policy.max_attempts,
+                    on_cut=OnCut(route.on_cut or policy.on_cut),
+                ),
+            )
+            for name, route in config.models.routes.items()
+        },
+        overrides={
+            pattern: ModelOverride(
+                context_window=model.context_window,
+                capabilities=(
+                    None if model.capabilities is None else Capabilities(**dict.fromkeys(model.capabilities, True))
+                ),
+                price=None if model.price is None else Price(**msgspec.structs.asdict(model.price)),
+                first_token=model.first_token_timeout,
+                silence=model.silence_timeout,
+                attempt=model.attempt_timeout,
+            )
+            for pattern, model in config.models.settings.items()
+        },
+        policy=policy,
+        limits=Limits(
+            first_token=routing.first_token_timeout,
+            silence=routing.silence_timeout,
+            attempt=routing.attempt_timeout,
+        ),
+        circuit_failures=routing.circuit_failures,
+        circuit_seconds=routing.circuit_seconds,
+    )
 
 
 def _nanoseconds(seconds: float | None) -> int | None:

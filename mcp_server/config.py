@@ -6,12 +6,14 @@ defaults give a server on this machine alone, with a SQLite file in the user's d
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, dataclass_transform
+from urllib.parse import urlsplit
 
 import msgspec
 import platformdirs
@@ -26,6 +28,8 @@ __all__ = [
     "LlamaCppModel",
     "LlamaCppSettings",
     "Loaded",
+    "OpenAIModel",
+    "OpenAISettings",
     "Secret",
     "load",
     "prepare_grpc",
@@ -66,6 +70,21 @@ def _address_or_empty(address: str) -> None:
         split_address(address)
 
 
+def _base_url(address: str) -> None:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError(address)
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError(address)
+
+
+def _header_values(given: Secret | tuple[Secret, ...]) -> None:
+    for secret in given if isinstance(given, tuple) else (given,):
+        text = secret.reveal()
+        if not (text.isascii() and text.isprintable()) or text != text.strip():
+            raise ValueError
+
+
 _ADDRESS = "host:port with a port from 0 to 65535"
 Address = Annotated[str, Meta(extra={"check": split_address, "allowed": _ADDRESS})]
 OptionalAddress = Annotated[str, Meta(extra={"check": _address_or_empty, "allowed": f"{_ADDRESS}, or empty"})]
@@ -77,6 +96,27 @@ ModelName = Annotated[
     str,
     Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._/-]{0,126}$", extra={"allowed": "a name of letters, digits, . _ / and -"}),
 ]
+ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,256}$")]
+RouteName = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Za-z0-9*][A-Za-z0-9._/:*-]{0,126}$",
+        extra={"allowed": "a name of letters, digits, . _ / : and -, with at most one *"},
+    ),
+]
+ModelPattern = Annotated[
+    str, Meta(pattern="^[^\\s]{1,256}$", extra={"allowed": 'a pattern of "provider/model", with * for any text'})
+]
+RemoteModelName = Annotated[
+    str, Meta(pattern=r"^[^\s/]\S{0,255}$", extra={"allowed": "a name without spaces, or a pattern with * for any text"})
+]
+BaseURL = Annotated[
+    str,
+    Meta(extra={"check": _base_url, "allowed": "an http:// or https:// address without a user, a password or a query"}),
+]
+_KEY = "a text of printable ASCII characters"
+Key = Annotated[Secret, Meta(extra={"check": _header_values, "allowed": _KEY})]
+Keys = Annotated[tuple[Secret, ...], Meta(extra={"check": _header_values, "allowed": f"an array, each {_KEY}"})]
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", extra={"allowed": "a name of letters, digits, . _ and -"})
 ]
@@ -143,6 +183,68 @@ class WindowSettings(Settings):
     """The most messages of a session's history that one turn reads, however large the model's window is."""
 
 
+OnCutName = Literal["restart", "continue", "fail"]
+Weight = Annotated[float, Meta(ge=0, le=1_000_000)]
+Cost = Annotated[float, Meta(ge=0, le=1_000_000)]
+
+
+class RouteSettings(Settings):
+    """One name for several models."""
+
+    targets: Annotated[
+        tuple[ModelReference, ...],
+        Meta(min_length=1, max_length=16, extra={"allowed": 'an array of 1 to 16 models, each "provider/model"'}),
+    ]
+    """The models, ``provider/model``, in the order in which they are asked. In the name of a route and in its targets
+    ``*`` stands for the same text."""
+    weights: Annotated[
+        tuple[Weight, ...], Meta(extra={"allowed": "an array of numbers from 0, one for each of targets"})
+    ] = ()
+    """How often each of them is the first to be asked, in proportion; empty: the first one always is."""
+    max_attempts: Annotated[int, Meta(ge=1, le=10)] | None = None
+    """The most calls of one turn to one of them; unset: as ``routing.max_attempts``."""
+    on_cut: OnCutName | None = None
+    """What becomes of an answer that was cut; unset: as ``routing.on_cut``."""
+
+
+class PriceSettings(Settings):
+    """What a million tokens cost."""
+
+    input: Cost = 0.0
+    """Of prompts."""
+    output: Cost = 0.0
+    """Of answers, reasoning included."""
+    cached_input: Cost | None = None
+    """Of prompts, read from the provider's cache; unset: as ``input``."""
+    cache_write: Cost | None = None
+    """Of prompts, written to the provider's cache; unset: as ``input``."""
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", extra={"allowed": "an ISO 4217 code such as USD"})] = "USD"
+    """In which the prices are."""
+
+
+class ModelOverrides(Settings):
+    """What is known of some models; what is unset stays as their provider says."""
+
+    context_window: Annotated[int, Meta(ge=128, le=100_000_000)] | None = None
+    """The most tokens that prompt and answer may have together."""
+    capabilities: (
+        Annotated[
+            tuple[Literal["chat", "completion", "embedding", "tools", "images", "json_schema", "prefill"], ...],
+            Meta(extra={"allowed": "an array of chat, completion, embedding, tools, images, json_schema and prefill"}),
+        ]
+        | None
+    ) = None
+    """All that they can do. Calls go only to models that can do what the call needs."""
+    price: PriceSettings | None = None
+    """What their tokens cost: the costs of turns and attempts come from here."""
+    first_token_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] | None = None
+    """As ``routing.first_token_timeout``."""
+    silence_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] | None = None
+    """As ``routing.silence_timeout``."""
+    attempt_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] | None = None
+    """As ``routing.attempt_timeout``."""
+
+
 class ModelSettings(Settings):
     """Which model answers."""
 
@@ -152,7 +254,37 @@ class ModelSettings(Settings):
     default_embedding: str = f"local/{EMBEDDED_MODEL}"
     """The same for embeddings; the default is ``models.default``."""
     aliases: Mapping[Alias, str] = {}
-    """Further names for models: ``name = "provider/model"``."""
+    """Further names for models and routes: ``name = "provider/model"``."""
+    routes: Mapping[RouteName, RouteSettings] = {}
+    """Names behind which several models stand: the next one answers when one fails."""
+    settings: Mapping[ModelPattern, ModelOverrides] = {}
+    """What is known of models beyond what their providers say, by a pattern of ``provider/model`` in which ``*`` stands
+    for any text; of several patterns that fit a model, the later goes before the earlier."""
+
+
+class RoutingSettings(Settings):
+    """How providers are asked, and what happens when one fails."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    """The most calls of one turn to one model; then the next model of the route is asked."""
+    backoff: Annotated[float, Meta(ge=0, le=60)] = 0.25
+    """Seconds before the second call to a model; twice that before the third, and so on. A random part of up to a half
+    is taken off."""
+    max_backoff: Annotated[float, Meta(ge=0, le=3600)] = 8.0
+    """The longest of these, in seconds."""
+    on_cut: OnCutName = "restart"
+    """What becomes of an answer whose provider fails after its first piece: ``restart`` begins anew with the next
+    model, ``continue`` lets the next model go on from there if it can and begins anew else, ``fail`` fails the turn."""
+    first_token_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] = 120.0
+    """Seconds until a provider must have said something; loading a model counts."""
+    silence_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] = 60.0
+    """Seconds between two pieces of an answer."""
+    attempt_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] | None = None
+    """Seconds that one call to a provider may take in all; unset: as long as its turn."""
+    circuit_failures: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """After so many failures in a row a provider is not asked for a while."""
+    circuit_seconds: Annotated[float, Meta(ge=0.001, le=DAY)] = 30.0
+    """How long it is not asked. Then one call goes there and decides."""
 
 
 class LlamaCppModel(Settings):
@@ -184,8 +316,85 @@ class LlamaCppSettings(Settings, tag_field="type", tag="llama_cpp"):
     """How many threads each model computes with; unset: one for each core but one."""
 
 
+Knob = Literal[
+    "temperature", "top_p", "max_output_tokens", "stop", "seed", "frequency_penalty", "presence_penalty", "logprobs"
+]
+_KNOBS = (
+    "an array of temperature, top_p, max_output_tokens, stop, seed, frequency_penalty, presence_penalty and logprobs"
+)
+Knobs = Annotated[tuple[Knob, ...], Meta(extra={"allowed": _KNOBS})]
+
+
+class OpenAIModel(Settings):
+    """What is known of one model, or of all that a pattern such as ``gpt-5*`` fits and no longer pattern does."""
+
+    capabilities: (
+        Annotated[
+            tuple[Literal["chat", "completion", "embedding", "tools", "images", "json_schema"], ...],
+            Meta(extra={"allowed": "an array of chat, completion, embedding, tools, images and json_schema"}),
+        ]
+        | None
+    ) = None
+    """All that it can do; unset: everything is tried, and the server refuses what it cannot."""
+    context_window: Annotated[int, Meta(ge=128, le=100_000_000)] | None = None
+    """The most tokens that prompt and answer may have together; unset: unknown, and nothing is cut to fit."""
+    max_batch: Annotated[int, Meta(ge=1, le=2048)] | None = None
+    """The most texts of one embedding request; unset: 2048."""
+    embedding_dimensions: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """The length of its vectors; unset: unknown."""
+    prefill: Literal["none", "plain", "prefix", "prefix_echoed", "continue"] = "none"
+    """How it is told to go on from the beginning of an answer: not at all; just so (llama.cpp); by ``prefix``
+    (DeepSeek), which ``prefix_echoed`` repeats (Mistral); or by ``continue_final_message`` (vLLM, SGLang)."""
+    refuse: Knobs = ()
+    """What it does not take: a call that sets it is refused with UNSUPPORTED_BY_MODEL."""
+    leave_out: Knobs = ()
+    """What it does not take, and is left out of what is sent."""
+
+
+class OpenAISettings(Settings, tag_field="type", tag="openai"):
+    """OpenAI, Azure, or any other server that speaks their protocol."""
+
+    base_url: BaseURL = "https://api.openai.com/v1"
+    """The address before ``/chat/completions``. With ``api_version`` that of the Azure resource,
+    ``https://NAME.openai.azure.com``."""
+    api_key: Key | None = None
+    """The key; unset, and no ``api_keys``: none is sent."""
+    api_keys: Keys = ()
+    """Several keys, used in turn; one that is refused is set aside for a while."""
+    key_rest: Annotated[float, Meta(ge=0, le=DAY)] = 60.0
+    """Seconds for which it is set aside, where the server does not say."""
+    api_version: Annotated[str, Meta(pattern="^[A-Za-z0-9.-]{0,64}$", extra={"allowed": "a version, or empty"})] = ""
+    """Azure's ``api-version``: models are the names of deployments, and the key is sent as ``api-key``. Empty for
+    OpenAI, Azure's newer ``/openai/v1`` addresses, and all others."""
+    organization: Annotated[str, Meta(pattern="^[!-~]{0,256}$", extra={"allowed": _KEY})] = ""
+    """The organization that pays, if the key belongs to several."""
+    project: Annotated[str, Meta(pattern="^[!-~]{0,256}$", extra={"allowed": _KEY})] = ""
+    """The project that pays."""
+    headers: Mapping[Annotated[str, Meta(pattern="^[A-Za-z0-9-]{1,64}$", extra={"allowed": "a header"})], Key] = {}
+    """Further headers of every request, never shown."""
+    ca_file: Path | None = None
+    """Certificates, as PEM, of authorities that the server's certificate may come from, instead of the system's."""
+    connect_timeout: Annotated[float, Meta(ge=0.001, le=3600)] = 10.0
+    """Seconds that a new connection may take, TLS included."""
+    models: Mapping[RemoteModelName, OpenAIModel] = {}
+    """What is known of its models, by name or pattern. The first is the default model where none is configured."""
+    other_models: bool = True
+    """Whether names that ``models`` does not have are tried."""
+    output_limit: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The server's name for the longest answer of a chat; unset: ``max_completion_tokens`` for OpenAI and Azure,
+    ``max_tokens`` for others."""
+    stream_usage: bool = True
+    """Whether the server takes ``stream_options``. Without it, most do not say how many tokens an answer took."""
+    base64_embeddings: bool = True
+    """Whether the server takes ``encoding_format``. With it, vectors take a third of the bytes."""
+    reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
+    """Where an earlier answer's reasoning is sent back to the model; unset: it is not."""
+
+
 class CustomSettings(Settings, tag_field="type", tag="custom"):
     """A provider of your own."""
+
+    other_models: ClassVar[bool] = True
 
     class_: Annotated[
         str,
@@ -217,7 +426,11 @@ class LogSettings(Settings):
     """``json`` for machines, ``console`` for people; ``auto``: ``console`` on a terminal, else ``json``."""
 
 
-def _embedded() -> dict[str, LlamaCppSettings | CustomSettings]:
+ProviderSettings = LlamaCppSettings | OpenAISettings | CustomSettings
+"""The settings of one provider; its ``type`` says which."""
+
+
+def _embedded() -> dict[str, ProviderSettings]:
     return {"local": LlamaCppSettings(models={EMBEDDED_MODEL: LlamaCppModel()})}
 
 
@@ -230,7 +443,8 @@ class Config(Settings):
     turns: TurnSettings = TurnSettings()
     window: WindowSettings = WindowSettings()
     models: ModelSettings = ModelSettings()
-    providers: Mapping[ProviderName, LlamaCppSettings | CustomSettings] = msgspec.field(default_factory=_embedded)
+    routing: RoutingSettings = RoutingSettings()
+    providers: Mapping[ProviderName, ProviderSettings] = msgspec.field(default_factory=_embedded)
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
@@ -305,11 +519,13 @@ def prepare_grpc(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def testing_config(*, default_model: str = "") -> Config:
-    """Settings for tests: a memory store, any free port of 127.0.0.1, no metrics port and no configured provider."""
+    """Settings for tests: a memory store, any free port of 127.0.0.1, no metrics port, no configured provider, and one
+    call to a provider for each turn, so that the next script is the next turn's."""
     return Config(
         server=ServerSettings(address="127.0.0.1:0", drain_timeout=5),
         store=StoreSettings(type="memory"),
         models=ModelSettings(default=default_model, default_embedding=default_model),
+        routing=RoutingSettings(max_attempts=1),
         providers={},
         metrics=MetricsSettings(address=""),
         log=LogSettings(level="warning"),
@@ -379,51 +595,90 @@ def _configured(config: Config) -> list[str]:
     return [
         f"{name}/{model}"
         for name, provider in config.providers.items()
-        if isinstance(provider, LlamaCppSettings)
+        if not isinstance(provider, CustomSettings)
         for model in provider.models
+        if "*" not in model
     ]
 
 
 def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     """What is wrong between keys that are each right: the key and the problem."""
     configured = _configured(config)
-    open_ended = [name for name, provider in config.providers.items() if isinstance(provider, CustomSettings)]
+    open_ended = [name for name, provider in config.providers.items() if getattr(provider, "other_models", False)]
     choices = (
         ", ".join([*configured, *[f"{name}/…" for name in open_ended]]) or "nothing, since no provider is configured"
     )
+    routes = config.models.routes
 
     def known(model: str) -> bool:
         provider, slash, name = model.partition("/")
-        return model in configured or bool(slash and name and provider in open_ended)
+        if model in configured or bool(slash and name and provider in open_ended):
+            return True
+        settings = config.providers.get(provider)
+        patterns = settings.models if isinstance(settings, OpenAISettings) else ()
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
     for alias, model in config.models.aliases.items():
-        if not known(model):
+        if not known(model) and model not in routes:
             yield (
                 dotted("models.aliases", alias),
-                f"found {shown(model)}, which no provider answers to; allowed is {choices}",
+                f"found {shown(model)}, which no provider answers to; allowed is {', '.join([choices, *routes])}",
             )
     short = [name.partition("/")[2] for name in configured]
     chosen = {config.models.default_embedding: "default_embedding", config.models.default: "default"}
+    further = [*config.models.aliases, *routes]
     for model, key in chosen.items():
-        if model and model not in config.models.aliases and not known(model) and short.count(model) != 1:
-            aliases = "".join(f", {alias}" for alias in config.models.aliases)
-            yield f"models.{key}", f"found {shown(model)}, which no provider answers to; allowed is {choices}{aliases}"
+        if model and model not in further and not known(model) and short.count(model) != 1:
+            allowed = ", ".join([choices, *further])
+            yield f"models.{key}", f"found {shown(model)}, which no provider answers to; allowed is {allowed}"
+    for name, route in routes.items():
+        yield from _wrong_in_route(config, name, route, known, choices)
     for name, provider in config.providers.items():
-        if isinstance(provider, CustomSettings):
-            for twice in provider.options.keys() & provider.secrets.keys():
-                yield dotted(f"providers.{name}.secrets", twice), "is among the options too; allowed is one of the two"
-            continue
-        if not provider.models:
-            yield f"providers.{name}.models", "found an empty table, allowed is at least one model"
-        for model, settings in provider.models.items():
-            if settings.path is not None and settings.source is not None:
-                yield (
-                    dotted(f"providers.{name}.models", model) + ".source",
-                    "is set beside path; allowed is one of the two",
-                )
+        yield from _wrong_in_provider(f"providers.{name}", provider)
     address = config.metrics.address
     if address and address == config.server.address and split_address(address)[1]:
         yield "metrics.address", f"found {shown(address)}, which is also server.address; allowed is another port"
+
+
+def _wrong_in_provider(key: str, provider: ProviderSettings) -> Iterator[tuple[str, str]]:
+    if isinstance(provider, CustomSettings):
+        for twice in provider.options.keys() & provider.secrets.keys():
+            yield dotted(f"{key}.secrets", twice), "is among the options too; allowed is one of the two"
+        return
+    if not provider.models and not getattr(provider, "other_models", False):
+        yield f"{key}.models", "found an empty table, allowed is at least one model"
+    if isinstance(provider, OpenAISettings):
+        if provider.api_key is not None and provider.api_keys:
+            yield f"{key}.api_keys", "is set beside api_key; allowed is one of the two"
+        return
+    for model, settings in provider.models.items():
+        if settings.path is not None and settings.source is not None:
+            yield dotted(f"{key}.models", model) + ".source", "is set beside path; allowed is one of the two"
+
+
+def _wrong_in_route(
+    config: Config, name: str, route: RouteSettings, known: Callable[[str], bool], choices: str
+) -> Iterator[tuple[str, str]]:
+    key = dotted("models.routes", name)
+    if name in config.models.aliases:
+        yield key, "is an alias too; allowed is one of the two"
+    if name.count("*") > 1:
+        yield key, f"found the name {shown(name)}, allowed is at most one *"
+    for target in route.targets:
+        if "*" in target:
+            if "*" not in name:
+                yield f"{key}.targets", f"found {shown(target)}; * is allowed only where the route's own name has it"
+            elif target.partition("/")[0] not in config.providers:
+                yield f"{key}.targets", f"found {shown(target)}, which no provider answers to; allowed is {choices}"
+        elif not known(target):
+            yield f"{key}.targets", f"found {shown(target)}, which no provider answers to; allowed is {choices}"
+    if len(set(route.targets)) < len(route.targets):
+        yield f"{key}.targets", "names a model twice; allowed is each once"
+    if route.weights and len(route.weights) != len(route.targets):
+        counts = f"{len(route.weights)} numbers for {len(route.targets)} targets"
+        yield f"{key}.weights", f"found {counts}; allowed is one for each"
+    elif route.weights and not any(route.weights):
+        yield f"{key}.weights", "found only zeros; allowed is at least one number above 0"
 
 
 def _with_default_models(config: Config, settings: list[Setting]) -> Config:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from mcp_server.errors import InvalidArgument, NotSupported, ToolResultsMissing, Violation
+from mcp_server.attempts import Course, Target
+from mcp_server.errors import (
+    InvalidArgument,
+    MCPError,
+    ProviderUnavailable,
+    ToolResultsMissing,
+    UnsupportedByModel,
+    Violation,
+)
 from mcp_server.events import TurnReader
 from mcp_server.interfaces import ContextType, Embedder, EmbedRequest, GenerateRequest
 from mcp_server.live import Plan, Terms
@@ -27,9 +38,12 @@ from mcp_server.messages import (
     Role,
     Struct,
     Text,
+    Tool,
     ToolCall,
+    ToolChoice,
     ToolResult,
     Turn,
+    TurnError,
     TurnState,
     Window,
 )
@@ -77,6 +91,10 @@ class ChatInput(Struct):
     options: TurnOptions
     messages: tuple[Message, ...]
     """The new input; without a session, the whole conversation."""
+    tools: tuple[Tool, ...] = ()
+    """What the model may call."""
+    tool_choice: ToolChoice = ToolChoice()
+    """Whether it must."""
     truncate: bool = True
     """Whether old exchanges may be left out."""
 
@@ -175,32 +193,39 @@ class Gateway:
         if request.session:
             session_model = (await self.sessions.touch(request.tenant, request.session)).default_model
         route = catalogue.resolve(request.model, session_model, self.default_embedding_model)
-        route.require("embedding")
-        embedder = route.provider
-        if not isinstance(embedder, Embedder):
-            raise NotSupported(f"the provider {route.provider_name} makes no embeddings", metadata={"field": "model"})
-        limit = max_batch(route)
+        targets = route.able(("embedding",), random.random())  # noqa: S311  # spreads calls, and guards nothing
+        limit = min(max_batch(target) for target in targets)
         if len(request.inputs) > limit:
-            problem = f"{len(request.inputs)} texts; {route.name} takes at most {limit} at once: send several batches"
-            raise InvalidArgument([Violation(field="inputs", description=problem)])
-        start = self.clock()
-        embeddings = await embedder.embed(
-            EmbedRequest(
-                model=route.model.name,
-                inputs=request.inputs,
-                dimensions=request.dimensions,
-                provider_options=request.provider_options,
+            problem = (
+                f"{len(request.inputs)} texts; {targets[0].name} takes at most {limit} at once: send several batches"
             )
-        )
-        attempt = Attempt(
-            provider=route.provider_name,
-            model=route.model.name,
-            start_time=start,
-            duration=self.clock() - start,
-            usage=embeddings.usage,
-            outcome=TurnState.SUCCEEDED,
-        )
-        return Embedded(embeddings=embeddings, model=route.name, attempts=(attempt,))
+            raise InvalidArgument([Violation(field="inputs", description=problem)])
+        until = asyncio.get_running_loop().time() + self.turn_timeout / SECOND
+        with contextlib.closing(Course(targets, route.policy, until=until)) as course:
+            attempts: list[Attempt] = []
+            await course.next()
+            while True:
+                target = course.target
+                attempt = Attempt(provider=target.provider_name, model=target.model.name, start_time=self.clock())
+                try:
+                    embeddings = await course.call(_embed(target, request))
+                except MCPError as error:
+                    error_ = TurnError(reason=error.reason, message=error.message, metadata=dict(error.metadata))
+                    duration = self.clock() - attempt.start_time
+                    attempts.append(replace(attempt, duration=duration, outcome=TurnState.FAILED, error=error_))
+                    await course.next(error)
+                    continue
+                course.succeeded()
+                usage = embeddings.usage
+                attempt = replace(
+                    attempt,
+                    duration=self.clock() - attempt.start_time,
+                    usage=usage,
+                    cost_nanos=target.price.nanos(usage) if target.price is not None else 0,
+                    currency=target.price.currency if target.price is not None else "",
+                    outcome=TurnState.SUCCEEDED,
+                )
+                return Embedded(embeddings=embeddings, model=target.name, attempts=(*attempts, attempt))
 
     async def delete_session(self, tenant: str, session_id: str, *, etag: str) -> None:
         """Delete a session and stop its turn, whose readers then end with SessionNotFound."""
@@ -233,32 +258,38 @@ def _digest(request: ChatInput | CompletionInput) -> bytes:
     return digest_of(replace(request, options=options))
 
 
-def max_batch(route: Route) -> int:
+def max_batch(target: Target) -> int:
     """The most inputs of one embedding request whose answer still fits a response; 0 for a model that makes none."""
-    if not route.model.capabilities.embedding:
+    if not target.model.capabilities.embedding:
         return 0
-    fits = (
-        MAX_RESPONSE_BYTES // (4 * route.model.embedding_dimensions + 16) if route.model.embedding_dimensions else 2048
-    )
-    return min(route.model.max_batch or 2048, fits, 2048)
+    dimensions = target.model.embedding_dimensions
+    fits = MAX_RESPONSE_BYTES // (4 * dimensions + 16) if dimensions else 2048
+    return min(target.model.max_batch or 2048, fits, 2048)
 
 
 class _TurnWork:
-    """What chats and completions do alike: choose the model, and claim the session."""
+    """What chats and completions do alike: choose the models, and claim the session."""
 
-    def __init__(self, gateway: Gateway, options: TurnOptions, catalogue: Catalogue) -> None:
+    def __init__(self, gateway: Gateway, options: TurnOptions, catalogue: Catalogue, needs: Sequence[str]) -> None:
         self.gateway = gateway
         self.options = options
         self.catalogue = catalogue
+        self.needs = list(needs)
         self.deadline = 0
+        self._draw = random.random()  # noqa: S311  # spreads calls, and guards nothing
+        if options.config.response_format is ResponseFormat.JSON_SCHEMA:
+            self.needs.append("json_schema")
 
-    def route(self, session: MCPSession | None) -> Route:
-        """The model that answers; raises what refuses the turn. Free of side effects."""
+    def course(self, session: MCPSession | None) -> Course:
+        """The calls that the turn may make; raises what refuses it."""
+        route = self._route(session)
+        left = (self.deadline - self.gateway.clock()) / SECOND
+        until = asyncio.get_running_loop().time() + left
+        return Course(route.able(self.needs, self._draw), route.policy, until=until)
+
+    def _route(self, session: MCPSession | None) -> Route:
         session_model = session.default_model if session is not None else ""
-        route = self.catalogue.resolve(self.options.model, session_model, self.gateway.default_model)
-        if self.options.config.response_format is ResponseFormat.JSON_SCHEMA:
-            route.require("json_schema")
-        return route
+        return self.catalogue.resolve(self.options.model, session_model, self.gateway.default_model)
 
     async def _claim(self, turn: Turn, entry: Entry, read_last: int) -> Claimed:
         return await self.gateway.sessions.claim(
@@ -271,32 +302,32 @@ class _TurnWork:
         )
 
     def _attempt(self, session: MCPSession | None) -> Attempt:
-        route = self.route(session)
-        return Attempt(provider=route.provider_name, model=route.model.name, start_time=self.gateway.clock())
+        target = self._route(session).able(self.needs, self._draw)[0]
+        return Attempt(provider=target.provider_name, model=target.model.name, start_time=self.gateway.clock())
 
 
 class _Chat(_TurnWork):
     def __init__(self, gateway: Gateway, request: ChatInput, catalogue: Catalogue) -> None:
-        super().__init__(gateway, request.options, catalogue)
+        needs = ["chat", *_needs_of(request.messages)]
+        if request.tools and "tools" not in needs:
+            needs.append("tools")
+        super().__init__(gateway, request.options, catalogue, needs)
         self.request = request
-
-    def route(self, session: MCPSession | None) -> Route:
-        route = super().route(session)
-        route.require("chat")
-        _require_for(route, self.request.messages)
-        return route
 
     async def claim(self, turn: Turn, entry: Entry) -> Claimed:
         return await self._claim(turn, entry, self.gateway.max_window_messages)
 
-    async def plan(self, claimed: Claimed) -> Plan:
+    async def plan(self, claimed: Claimed, target: Target, said: Message | None) -> Plan:
         session, gateway = claimed.session, self.gateway
-        route = self.route(session)
         _check_tool_results(claimed.messages[-1:], self.request.messages)
         request = GenerateRequest(
-            model=route.model.name, config=self.options.config, provider_options=self.options.provider_options
+            model=target.model.name,
+            config=self.options.config,
+            tools=self.request.tools,
+            tool_choice=self.request.tool_choice,
+            provider_options=self.options.provider_options,
         )
-        counter = route.token_counter
+        counter = target.token_counter
 
         async def count(messages: Sequence[Message]) -> int:
             assert counter is not None
@@ -306,19 +337,20 @@ class _Chat(_TurnWork):
             system=system_messages(session, gateway.context_types) if session is not None else (),
             history=claimed.messages,
             message_count=session.message_count if session is not None else 0,
-            new=self.request.messages,
-            context_window=route.model.context_window,
+            new=self.request.messages if said is None else (*self.request.messages, said),
+            context_window=target.model.context_window,
             answer_tokens=self.options.config.max_output_tokens,
             truncate=self.request.truncate,
             count=count if counter is not None else None,
+            tools=self.request.tools,
         )
-        _require_for(route, selection.messages)
-        return Plan(
-            provider_name=route.provider_name,
-            provider=route.provider,
-            request=replace(request, messages=selection.messages),
-            window=selection.window,
-        )
+        if lacking := target.lacks(_needs_of(selection.messages)):
+            raise UnsupportedByModel(
+                f"the model {target.name} cannot do {lacking}, which the history needs: choose another; ListModels "
+                "says what each can do",
+                metadata={"model": target.name, "capability": lacking},
+            )
+        return Plan(request=replace(request, messages=selection.messages), window=selection.window)
 
     async def commit(self, turn: Turn, message: Message, events: bytes) -> tuple[Turn, Message]:
         sessions = self.gateway.sessions
@@ -331,33 +363,28 @@ class _Chat(_TurnWork):
 
 class _Completion(_TurnWork):
     def __init__(self, gateway: Gateway, request: CompletionInput, catalogue: Catalogue) -> None:
-        super().__init__(gateway, request.options, catalogue)
+        super().__init__(gateway, request.options, catalogue, ["completion"])
         self.request = request
-
-    def route(self, session: MCPSession | None) -> Route:
-        route = super().route(session)
-        route.require("completion")
-        return route
 
     async def claim(self, turn: Turn, entry: Entry) -> Claimed:
         return await self._claim(turn, entry, 0)
 
-    async def plan(self, claimed: Claimed) -> Plan:
+    async def plan(self, claimed: Claimed, target: Target, said: Message | None) -> Plan:
         request = self.request
-        route = self.route(claimed.session)
         prompt = request.prompt
         if request.include_context and claimed.session is not None:
             context = context_text(claimed.session, self.gateway.context_types)
             prompt = f"{context}\n\n{prompt}" if context else prompt
+        if said is not None:
+            prompt += said.text
         generate = GenerateRequest(
-            model=route.model.name,
+            model=target.model.name,
             prompt=prompt,
             suffix=request.suffix,
             config=self.options.config,
             provider_options=self.options.provider_options,
         )
-        window = Window(input_tokens=estimate_tokens(prompt))
-        return Plan(provider_name=route.provider_name, provider=route.provider, request=generate, window=window)
+        return Plan(request=generate, window=Window(input_tokens=estimate_tokens(prompt)))
 
     async def commit(self, turn: Turn, message: Message, events: bytes) -> tuple[Turn, Message]:
         sessions = self.gateway.sessions
@@ -371,16 +398,43 @@ class _Completion(_TurnWork):
         return turn, message
 
 
-def _require_for(route: Route, messages: tuple[Message, ...]) -> None:
-    """Refuse what the model cannot read."""
+async def _embed(target: Target, request: EmbedInput) -> Embeddings:
+    if not isinstance(target.provider, Embedder):
+        raise UnsupportedByModel(
+            f"the provider {target.provider_name} makes no embeddings", metadata={"model": target.name}
+        )
+    embeddings = await target.provider.embed(
+        EmbedRequest(
+            model=target.model.name,
+            inputs=request.inputs,
+            dimensions=request.dimensions,
+            provider_options=request.provider_options,
+        )
+    )
+    if len(embeddings.vectors) != len(request.inputs):
+        raise ProviderUnavailable(
+            f"{target.name} gave {len(embeddings.vectors)} vectors for {len(request.inputs)} texts",
+            metadata={"model": target.name},
+        )
+    return embeddings
+
+
+def _needs_of(messages: tuple[Message, ...]) -> list[str]:
+    """The capabilities that a model needs to read the messages."""
+    needs: list[str] = []
     for message in messages:
         for part in message.parts:
             if type(part) is Text:
                 continue
             if isinstance(part, Blob):
-                route.require("images")
+                need = "images"
             elif isinstance(part, ToolCall | ToolResult):
-                route.require("tools")
+                need = "tools"
+            else:
+                continue
+            if need not in needs:
+                needs.append(need)
+    return needs
 
 
 def _check_tool_results(last: tuple[Message, ...], new: tuple[Message, ...]) -> None:

@@ -12,30 +12,40 @@ import enum
 import secrets
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 import structlog
 
 from mcp_server.answers import Answer
+from mcp_server.attempts import Course, OnCut, Price, Target
 from mcp_server.errors import (
+    ContextTooLong,
     Draining,
     InternalError,
+    InvalidArgument,
     MCPError,
+    ModelNotFound,
+    ProviderRateLimited,
+    ProviderRejected,
     ProviderStreamCut,
+    ProviderUnavailable,
     TurnCancelled,
     TurnInterrupted,
     TurnTimeout,
+    UnsupportedByModel,
 )
 from mcp_server.events import Numbered, Queued, Started, Switched, SwitchMode, TurnLog, TurnReader
-from mcp_server.interfaces import GenerateRequest, Provider
+from mcp_server.interfaces import GenerateRequest
 from mcp_server.messages import (
     FINAL,
     SECOND,
     Attempt,
     IfBusy,
+    MCPSession,
     Message,
     OnDisconnect,
+    Role,
     Struct,
     Turn,
     TurnError,
@@ -46,7 +56,6 @@ from mcp_server.messages import (
 )
 from mcp_server.records import completed, log_of, pack, replay
 from mcp_server.sessions import Claimed, Clock, Entry, MCPSessionManager, check_digest
-from mcp_server.window import estimate_tokens
 
 replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.turns")
@@ -54,6 +63,16 @@ log = structlog.get_logger("contextprotocol.turns")
 SEQUENCE_BLOCK: Final = 1 << 22
 """How many numbers each process reserves for the events of a turn: more than an answer of the greatest length has."""
 MAX_SEQUENCE: Final = (1 << 32) - 1
+_NOTHING_TAKEN: Final = (
+    ContextTooLong,
+    InvalidArgument,
+    ModelNotFound,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderUnavailable,
+    UnsupportedByModel,
+)
+"""How calls end that a provider has not worked on, if they have brought nothing."""
 
 
 class Terms(Struct):
@@ -68,14 +87,10 @@ class Terms(Struct):
 
 
 class Plan(Struct):
-    """What a turn does once it holds its session."""
+    """What a model is asked."""
 
-    provider_name: str
-    """The provider's configured name."""
-    provider: Provider
-    """The provider."""
     request: GenerateRequest
-    """What it is asked."""
+    """The question."""
     window: Window = Window()
     """What of the history is in it."""
 
@@ -87,8 +102,13 @@ class Work(Protocol):
         """Write the turn down and reserve its session. What it raises refuses the turn: then it never existed."""
         ...
 
-    async def plan(self, claimed: Claimed) -> Plan:
-        """Decide what the provider is asked. What it raises fails the turn."""
+    def course(self, session: MCPSession | None) -> Course:
+        """The calls to providers that it may make. What it raises fails the turn."""
+        ...
+
+    async def plan(self, claimed: Claimed, target: Target, said: Message | None) -> Plan:
+        """Decide what that model is asked; ``said`` is the beginning of the answer that it is to go on from. What it
+        raises is the end of this attempt."""
         ...
 
     async def commit(self, turn: Turn, message: Message, events: bytes) -> tuple[Turn, Message]:
@@ -161,6 +181,8 @@ class LiveTurn:
         self._work = work
         self._answer = Answer(self.log.append)
         self._attempt: Attempt | None = None
+        self._price: Price | None = None
+        self._failure: MCPError | None = None
         self._exists = False
         self._phase = _Phase.CLAIMING
         self._stop: MCPError | None = None
@@ -332,37 +354,100 @@ class LiveTurn:
         self._phase = _Phase.CLAIMING
 
     async def _generate(self, claimed: Claimed) -> None:
-        plan = await self._work.plan(claimed)
-        model = f"{plan.provider_name}/{plan.request.model}"
-        clock, start = self._turns.clock, self._turns.clock()
-        *before, attempt = self.turn.attempts
-        self._attempt = replace(attempt, start_time=start)
-        self.turn = replace(self.turn, start_time=self.turn.start_time or start, window=plan.window)
-        started = Started(
-            turn=self.turn.name,
-            model=model,
-            provider=plan.provider_name,
-            window=plan.window,
-            session_etag=claimed.session.etag if claimed.session is not None else "",
-        )
-        if before:
-            self._restarted(before[-1], started)
-        else:
-            self.log.append(started)
-        answer, first_token = self._answer, True
-        async with contextlib.aclosing(plan.provider.generate(plan.request)) as events:  # type: ignore[type-var]  # a generator
+        with contextlib.closing(self._work.course(claimed.session)) as course:
+            await course.next()
+            while True:
+                try:
+                    await course.call(self._ask(claimed, course))
+                except MCPError as error:
+                    self._close_attempt(TurnState.FAILED, error)
+                    self._failure = error
+                    if self.log.last_sequence - self.log.base > SEQUENCE_BLOCK // 2:
+                        raise
+                    await course.next(error, begun=self._answer.begun)
+                else:
+                    course.succeeded()
+                    return
+
+    async def _ask(self, claimed: Claimed, course: Course) -> None:
+        """One call to a provider."""
+        target, said = course.target, self._answer
+        goes_on = course.policy.on_cut is OnCut.CONTINUE and target.model.capabilities.prefill and said.continuable
+        beginning = Message(role=Role.ASSISTANT, parts=said.parts()[-1:]) if goes_on else None
+        plan = await self._work.plan(claimed, target, beginning)
+        self._begin_attempt(target, plan, claimed.session, goes_on=goes_on)
+        answer, clock, first_token = self._answer, self._turns.clock, True
+        async with contextlib.aclosing(target.provider.generate(plan.request)) as events:  # type: ignore[type-var]  # a generator
             async for event in events:
+                course.heard()
                 answer.add(event)
                 if answer.finish is not None:
                     break
                 if first_token:
                     first_token = False
-                    self._attempt = replace(self._attempt, first_token_duration=clock() - start)
+                    attempt = cast(Attempt, self._attempt)
+                    self._attempt = replace(attempt, first_token_duration=clock() - attempt.start_time)
         if answer.finish is None:
             raise ProviderStreamCut(
-                f"the answer of {model} ended without saying that it was complete: send the call again",
-                metadata={"model": model},
+                f"the answer of {target.name} ended without saying that it was complete: send the call again",
+                metadata={"model": target.name},
             )
+
+    def _begin_attempt(self, target: Target, plan: Plan, session: MCPSession | None, *, goes_on: bool) -> None:
+        before, failure, start = self._attempt, self._failure, self._turns.clock()
+        self._attempt = Attempt(provider=target.provider_name, model=target.model.name, start_time=start)
+        self._price = target.price
+        # The claim has written down the first one, which may have turned out to be another.
+        attempts = self.turn.attempts[:-1] if before is None else self.turn.attempts
+        self.turn = replace(
+            self.turn,
+            start_time=self.turn.start_time or start,
+            window=plan.window,
+            attempts=(*attempts, self._attempt),
+        )
+        if before is None:
+            started = Started(
+                turn=self.turn.name,
+                model=target.name,
+                provider=target.provider_name,
+                window=plan.window,
+                session_etag=session.etag if session is not None else "",
+            )
+            if attempts:
+                self._restarted(attempts[-1], started)
+            else:
+                self.log.append(started)
+            return
+        said = self._answer
+        from_model = f"{before.provider}/{before.model}"
+        self._answer = Answer(self.log.append, said if goes_on else None)
+        if failure is not None and (said.begun or from_model != target.name):
+            self.log.append(
+                Switched(
+                    from_model=from_model,
+                    to_model=target.name,
+                    reason=failure.reason,
+                    window=plan.window,
+                    mode=SwitchMode.CONTINUED if goes_on else SwitchMode.RESTARTED,
+                )
+            )
+
+    def _close_attempt(self, outcome: TurnState, error: MCPError | None) -> None:
+        """Write up the call that has ended, if one was made."""
+        self._answer.close()
+        attempt = self._attempt
+        if attempt is None or attempt.outcome is not TurnState.RUNNING:
+            return
+        usage = self._usage(error)
+        self._attempt = replace(
+            self._so_far().attempts[-1],
+            usage=usage,
+            delivered_tokens=usage.output_tokens,
+            outcome=outcome,
+            error=_told(error),
+            **self._cost(usage),
+        )
+        self.turn = replace(self.turn, attempts=(*self.turn.attempts[:-1], self._attempt))
 
     def _restarted(self, before: Attempt, started: Started) -> None:
         """An earlier attempt was interrupted: this one begins anew."""
@@ -432,38 +517,40 @@ class LiveTurn:
 
     def _so_far(self) -> Turn:
         """The turn as it is while it generates, its message without parts."""
-        attempt = cast(Attempt, self._attempt)
-        usage = self._usage()
-        attempt = replace(
-            attempt,
-            duration=self._turns.clock() - attempt.start_time,
-            usage=usage,
-            delivered_tokens=usage.output_tokens,
-        )
-        attempts = (*self.turn.attempts[:-1], attempt)
+        attempt, attempts = cast(Attempt, self._attempt), self.turn.attempts
+        if attempt.outcome is TurnState.RUNNING:
+            usage = self._usage()
+            attempt = replace(
+                attempt,
+                duration=self._turns.clock() - attempt.start_time,
+                usage=usage,
+                delivered_tokens=usage.output_tokens,
+                **self._cost(usage),
+            )
+            attempts = (*attempts[:-1], attempt)
         message = self._answer.head(model=f"{attempt.provider}/{attempt.model}")
         return replace(self.turn, message=message, usage=_total(attempts), attempts=attempts)
 
-    def _usage(self) -> Usage:
-        """What the present attempt took."""
-        finish = self._answer.finish
-        if finish is not None and finish.usage is not None:
-            return finish.usage
-        return Usage(
-            input_tokens=self.turn.window.input_tokens,
-            output_tokens=sum([estimate_tokens(getattr(part, "text", "")) for part in self._answer.parts()]),
-        )
+    def _usage(self, error: MCPError | None = None) -> Usage:
+        """What the present attempt took; ``error`` is how it ended."""
+        answer, attempt = self._answer, cast(Attempt, self._attempt)
+        if answer.finish is not None and answer.finish.usage is not None:
+            return answer.finish.usage
+        if isinstance(error, _NOTHING_TAKEN) and attempt.first_token_duration is None:
+            return Usage()
+        return Usage(input_tokens=self.turn.window.input_tokens, output_tokens=answer.estimated_tokens())
+
+    def _cost(self, usage: Usage) -> dict[str, Any]:
+        """What that costs, as fields of an attempt."""
+        price = self._price
+        return {} if price is None else {"cost_nanos": price.nanos(usage), "currency": price.currency}
 
     def _closed(self, state: TurnState, error: MCPError | None = None) -> Turn:
         """The turn as it ends now, its message without parts."""
-        turn_error = None
-        if error is not None:
-            turn_error = TurnError(reason=error.reason, message=error.message, metadata=dict(error.metadata))
         turn, finish = self.turn, self._answer.finish
         if self._attempt is not None:
+            self._close_attempt(state, error)
             turn = self._so_far()
-            *before, attempt = turn.attempts
-            turn = replace(turn, attempts=(*before, replace(attempt, outcome=state, error=turn_error)))
         elif turn.state is TurnState.RUNNING:
             # No provider was called in the end.
             turn = replace(turn, attempts=turn.attempts[:-1])
@@ -471,7 +558,7 @@ class LiveTurn:
             turn,
             state=state,
             end_time=self._turns.clock(),
-            error=turn_error,
+            error=_told(error),
             finish_reason=finish.reason if finish is not None and error is None else None,
             last_sequence=self.log.last_sequence,
         )
@@ -483,6 +570,13 @@ class LiveTurn:
             f"the turn failed by a fault of the server; its log has more under {error_id}",
             metadata={"error_id": error_id},
         )
+
+
+def _told(error: MCPError | None) -> TurnError | None:
+    """The error as it is written down."""
+    if error is None:
+        return None
+    return TurnError(reason=error.reason, message=error.message, metadata=dict(error.metadata))
 
 
 def _total(attempts: Sequence[Attempt]) -> Usage:

@@ -18,6 +18,7 @@ from mcp_server.messages import (
     Role,
     Struct,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
     Visibility,
@@ -70,6 +71,12 @@ def _estimate_part(part: object) -> int:
     return TOKENS_PER_BLOB
 
 
+def _estimate_tool(tool: Tool) -> int:
+    return TOKENS_PER_MESSAGE + sum(
+        [estimate_tokens(text) for text in (tool.name, tool.description, tool.parameters_json)]
+    )
+
+
 def context_text(session: MCPSession, types: Mapping[str, ContextType]) -> str:
     """The session's PROMPT context as its types render it, in the order of the names."""
     return "\n\n".join(
@@ -97,6 +104,7 @@ async def select(
     answer_tokens: int | None,
     truncate: bool,
     count: CountTokens | None,
+    tools: Sequence[Tool] = (),
 ) -> Selection:
     """Choose what a model is shown.
 
@@ -109,6 +117,7 @@ async def select(
         answer_tokens: the longest answer asked for.
         truncate: whether old exchanges may be left out.
         count: counts a prompt exactly; without it, lengths are estimates.
+        tools: what else the model is shown.
 
     Raises:
         ContextTooLong: it does not fit, and no more may be left out.
@@ -125,6 +134,7 @@ async def select(
         starts = [start for start in starts if start > 0 or history[start].role is Role.USER] or [len(history)]
     sizes = [estimate_message_tokens(message) for message in history]
     fixed = sum([estimate_message_tokens(message) for message in (*system, *new)])
+    fixed += sum([_estimate_tool(tool) for tool in tools])
 
     def prompt(start: int) -> tuple[Message, ...]:
         return (*system, *history[start:], *new)

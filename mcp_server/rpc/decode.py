@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +31,9 @@ from mcp_server.messages import (
     ResponseFormat,
     Role,
     Text,
+    Tool,
     ToolCall,
+    ToolChoice,
     ToolResult,
     Visibility,
 )
@@ -78,7 +80,16 @@ _ON_DISCONNECT = {
     generation_pb2.ON_DISCONNECT_CONTINUE: OnDisconnect.CONTINUE,
 }
 _TRUNCATION = frozenset(generation_pb2.Truncation.values())
+_TOOL_CHOICES = {
+    generation_pb2.ToolChoice.MODE_UNSPECIFIED: "auto",
+    generation_pb2.ToolChoice.MODE_AUTO: "auto",
+    generation_pb2.ToolChoice.MODE_NONE: "none",
+    generation_pb2.ToolChoice.MODE_REQUIRED: "required",
+}
 _DEFAULT_CONFIG = GenerationConfig()
+_NO_CHOICE = ToolChoice()
+MAX_TOOLS = 128
+"""The most tools of one request."""
 
 
 # -- turns ------------------------------------------------------------------------------------------------------------
@@ -88,10 +99,10 @@ def chat_input(request: chat_pb2.ChatRequest, tenant: str, *, streams: bool) -> 
     """A chat. Raises InvalidArgument or NotSupported."""
     with Checks() as checks:
         options = _turn_options(checks, request, tenant, streams=streams)
-        if request.tools:
-            checks.unsupported("tools")
+        tools = _tools(checks, request.tools)
+        tool_choice = _NO_CHOICE
         if request.HasField("tool_choice"):
-            checks.unsupported("tool_choice")
+            tool_choice = _tool_choice(checks, request.tool_choice, tools)
         conversation = messages(checks, "messages", request.messages, system=not request.session)
         if conversation and conversation[-1].role not in (Role.USER, Role.TOOL):
             checks.fail(f"messages[{len(conversation) - 1}].role", "the last message must be of a USER or a TOOL")
@@ -101,8 +112,43 @@ def chat_input(request: chat_pb2.ChatRequest, tenant: str, *, streams: bool) -> 
     return ChatInput(
         options=options,
         messages=conversation,
+        tools=tools,
+        tool_choice=tool_choice,
         truncate=truncation != generation_pb2.TRUNCATION_DISABLED,
     )
+
+
+def _tools(checks: Checks, tools: Sequence[generation_pb2.Tool]) -> tuple[Tool, ...]:
+    if len(tools) > MAX_TOOLS:
+        checks.fail("tools", f"{len(tools)} tools; at most {MAX_TOOLS} are allowed")
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        field = f"tools[{index}]"
+        if not TOOL_NAME.fullmatch(tool.name):
+            checks.fail(f"{field}.name", f"it must match {TOOL_NAME.pattern}")
+        elif tool.name in names:
+            checks.fail(f"{field}.name", f"{tool.name} is there already")
+        names.add(tool.name)
+        checks.text(f"{field}.description", tool.description, max_bytes=8 * KIB)
+        if tool.parameters_json:
+            _json_object(checks, f"{field}.parameters_json", tool.parameters_json)
+    return tuple(
+        [Tool(name=tool.name, description=tool.description, parameters_json=tool.parameters_json) for tool in tools]
+    )
+
+
+def _tool_choice(checks: Checks, choice: generation_pb2.ToolChoice, tools: Sequence[Tool]) -> ToolChoice:
+    mode = _TOOL_CHOICES.get(choice.mode)
+    if mode is None:
+        checks.fail("tool_choice.mode", f"{choice.mode} is no value of Mode")
+    elif mode == "required" and not tools:
+        checks.fail("tool_choice.mode", "MODE_REQUIRED needs tools")
+    if choice.name:
+        if mode != "required":
+            checks.fail("tool_choice.name", "it goes only with MODE_REQUIRED")
+        elif choice.name not in [tool.name for tool in tools]:
+            checks.fail("tool_choice.name", f"{choice.name!r} is not among the tools")
+    return ToolChoice(mode=mode or "auto", name=choice.name)
 
 
 def completion_input(request: completion_pb2.CompleteRequest, tenant: str, *, streams: bool) -> CompletionInput:

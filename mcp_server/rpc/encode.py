@@ -15,6 +15,7 @@ from contextprotocol.v1 import (
     session_pb2,
     turn_pb2,
 )
+from mcp_server.attempts import Target
 from mcp_server.events import Completed, Delta, Event, PartStarted, Queued, Started, Switched, SwitchMode
 from mcp_server.gateway import max_batch
 from mcp_server.messages import (
@@ -43,7 +44,6 @@ from mcp_server.messages import (
     Window,
     turn_name,
 )
-from mcp_server.routing import Route
 from mcp_server.rpc.status import CODES
 
 _ROLES = {
@@ -348,13 +348,13 @@ def _value(value: Any, into: struct_pb2.Value) -> None:
 # -- models -----------------------------------------------------------------------------------------------------------
 
 
-def model(route: Route, aliases: Iterable[str], *, is_default: bool) -> model_pb2.Model:
-    """What a route leads to."""
-    value = route.model
+def model(target: Target, aliases: Iterable[str], *, is_default: bool) -> model_pb2.Model:
+    """A model."""
+    value = target.model
     can = value.capabilities
     return model_pb2.Model(
-        name=f"models/{route.name}",
-        provider=route.provider_name,
+        name=f"models/{target.name}",
+        provider=target.provider_name,
         aliases=sorted(aliases),
         capabilities=model_pb2.ModelCapabilities(
             chat=can.chat,
@@ -366,7 +366,7 @@ def model(route: Route, aliases: Iterable[str], *, is_default: bool) -> model_pb
             prefill=can.prefill,
         ),
         context_window=min(value.context_window, MAX_INT32),
-        max_batch=max_batch(route),
+        max_batch=max_batch(target),
         embedding_dimensions=value.embedding_dimensions,
         state=_MODEL_STATES[value.state],
         state_reason=value.state_reason,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextprotocol.v1 import model_pb2
+from mcp_server.attempts import Target
 from mcp_server.errors import ModelNotFound
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
-from mcp_server.routing import Catalogue, Route
+from mcp_server.routing import Catalogue
 from mcp_server.rpc import encode
 from mcp_server.rpc.checks import Checks
 from mcp_server.rpc.paging import page_token, position_of
@@ -23,9 +24,9 @@ class ModelService:
             size = checks.page_size(request.page_size, 100)
             after = position_of(checks, request.page_token, str, "models")
         catalogue = await self._gateway.router.catalogue()
-        names = sorted(name for name in catalogue.routes if after is None or name > after)
+        names = sorted(name for name in catalogue.targets if after is None or name > after)
         response = model_pb2.ListModelsResponse(
-            models=[self._model(catalogue, catalogue.routes[name]) for name in names[:size]]
+            models=[self._model(catalogue, catalogue.targets[name]) for name in names[:size]]
         )
         if len(names) > size:
             response.next_page_token = page_token(names[size - 1], "models")
@@ -37,12 +38,12 @@ class ModelService:
             if prefix != "models" or not name:
                 checks.fail("name", "it must be models/MODEL: an alias, or provider/model")
         catalogue = await self._gateway.router.catalogue()
-        return self._model(catalogue, catalogue.resolve(name))
+        return self._model(catalogue, catalogue.resolve(name).targets[0])
 
-    def _model(self, catalogue: Catalogue, route: Route) -> model_pb2.Model:
-        aliases = [alias for alias, name in catalogue.aliases.items() if name == route.name]
+    def _model(self, catalogue: Catalogue, target: Target) -> model_pb2.Model:
+        aliases = [alias for alias, name in catalogue.aliases.items() if name == target.name]
         try:
-            is_default = catalogue.resolve(self._gateway.default_model).name == route.name
+            is_default = catalogue.resolve(self._gateway.default_model).targets[0].name == target.name
         except ModelNotFound:
             is_default = False
-        return encode.model(route, aliases, is_default=is_default)
+        return encode.model(target, aliases, is_default=is_default)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-import pytest
 
 from contextprotocol.v1 import (
-    chat_pb2,
     completion_pb2,
     context_pb2,
     embedding_pb2,
-    generation_pb2,
     model_pb2,
     session_pb2,
     turn_pb2,
@@ -21,7 +18,7 @@ from mcp_server.interfaces import Finish
 from mcp_server.messages import Capabilities, Model, ModelState
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.conftest import Serve
-from tests.wire import Refused, Wire, deltas, text_of, user
+from tests.wire import Refused, Wire, deltas, text_of
 
 
 def complete(prompt: str = "once", **fields: Any) -> completion_pb2.CompleteRequest:
@@ -140,19 +137,3 @@ async def test_models_are_listed_with_what_they_can_do(serve: Serve) -> None:
     with Refused() as refused:
         await wire.models.GetModel(model_pb2.GetModelRequest(name="models/none"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND")
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        {"tools": [generation_pb2.Tool(name="x")]},
-        {"tool_choice": generation_pb2.ToolChoice()},
-    ],
-    ids=lambda field: "+".join(field),
-)
-async def test_a_field_that_is_not_honoured_yet_is_refused_by_its_name(wire: Wire, field: dict[str, Any]) -> None:
-    """Nothing is accepted and ignored."""
-    with Refused() as refused:
-        await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("x")], **field))
-    assert (refused.code, refused.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
-    assert refused.metadata["field"] in field

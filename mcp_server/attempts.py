@@ -1,0 +1,383 @@
+"""The calls to providers that one turn makes: which model is asked next and when, for how long, and when it is enough.
+
+A :class:`Course` decides, and holds the call that runs to its limits. What an answer becomes is the turn's matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import random
+import secrets
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from mcp_server.circuits import Circuit
+from mcp_server.errors import (
+    ContextTooLong,
+    InternalError,
+    MCPError,
+    ModelNotFound,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderStreamCut,
+    ProviderTimeout,
+    ProviderUnavailable,
+    UnsupportedByModel,
+)
+from mcp_server.interfaces import Provider, TokenCounter
+from mcp_server.messages import Model, Struct, Usage
+
+MAX_CALLS: Final = 16
+"""The most calls of one turn, whatever the settings and however many keys a provider has."""
+CLEANUP_SECONDS: Final = 2.0
+"""How long a provider may take to stop what it does."""
+
+T = TypeVar("T")
+log = structlog.get_logger("contextprotocol.attempts")
+
+
+class Limits(Struct):
+    """How long one call to a provider may take, in seconds."""
+
+    first_token: float = 120.0
+    """Until it says anything."""
+    silence: float = 60.0
+    """Between two pieces."""
+    attempt: float | None = None
+    """In all; ``None``: as long as the turn."""
+
+
+class Price(Struct):
+    """What a million tokens cost."""
+
+    input: float = 0.0
+    """Of the prompt."""
+    output: float = 0.0
+    """Of the answer, reasoning included."""
+    cached_input: float | None = None
+    """Of the prompt, read from the provider's cache; ``None``: as ``input``."""
+    cache_write: float | None = None
+    """Of the prompt, written to the provider's cache; ``None``: as ``input``."""
+    currency: str = "USD"
+    """An ISO 4217 code."""
+
+    def nanos(self, usage: Usage) -> int:
+        """What a call costs, in billionths of the currency."""
+        cached = self.input if self.cached_input is None else self.cached_input
+        written = self.input if self.cache_write is None else self.cache_write
+        plain = max(usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens, 0)
+        sum_ = (
+            plain * self.input
+            + usage.cached_input_tokens * cached
+            + usage.cache_write_tokens * written
+            + usage.output_tokens * self.output
+        )
+        return round(sum_ * 1_000)
+
+
+class Target(Struct):
+    """One model of one provider."""
+
+    provider_name: str
+    """The provider's configured name."""
+    provider: Provider
+    """The provider."""
+    circuit: Circuit
+    """Whether the provider is asked at all."""
+    model: Model
+    """The model, under the provider's own name."""
+    name: str
+    """``provider/model``."""
+    token_counter: TokenCounter | None = None
+    """The provider, if it can count tokens."""
+    limits: Limits = Limits()
+    """How long a call may take."""
+    price: Price | None = None
+    """What its tokens cost, if that is known."""
+
+    def lacks(self, needs: Sequence[str]) -> str:
+        """The first of the capabilities that it does not have, or nothing."""
+        return next((need for need in needs if not getattr(self.model.capabilities, need)), "")
+
+
+class OnCut(enum.StrEnum):
+    """What becomes of an answer whose provider fails after its first piece."""
+
+    RESTART = "restart"
+    """The next model begins anew, and callers drop what they have."""
+    CONTINUE = "continue"
+    """The next model goes on from there if it can; else it begins anew."""
+    FAIL = "fail"
+    """The turn fails, and keeps what there is."""
+
+
+class Policy(Struct):
+    """How often and how soon a turn tries again."""
+
+    max_attempts: int = 3
+    """The most calls of a turn to one model; a call that fails for its key alone does not count."""
+    backoff: float = 0.25
+    """Seconds before the second call to a model, twice that before the third, and so on; a random part of up to a half
+    is taken off."""
+    max_backoff: float = 8.0
+    """The longest of these."""
+    on_cut: OnCut = OnCut.RESTART
+    """What becomes of an answer that was cut."""
+
+
+class _Candidate:
+    """A model as one turn sees it."""
+
+    __slots__ = ("calls", "ready", "target", "usable")
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.calls = 0
+        self.ready = 0.0
+        self.usable = True
+
+
+class Course:
+    """The calls of one turn, one after the other.
+
+    ::
+
+        await course.next()
+        try:
+            answer = await course.call(ask(course.target))
+        except MCPError as error:
+            await course.next(error)
+        ...
+
+    Args:
+        targets: the models that can do what is asked, the preferred one first; at least one.
+        policy: how often and how soon it tries again.
+        until: when the turn ends at the latest, by the event loop's clock.
+    """
+
+    def __init__(self, targets: Sequence[Target], policy: Policy, *, until: float) -> None:
+        self.policy = policy
+        self._candidates = [_Candidate(target) for target in targets]
+        self._present = self._candidates[0]
+        self._until = until
+        self._loop = asyncio.get_running_loop()
+        self._calls = 0
+        self._in_flight = False
+        self._error: MCPError | None = None
+        self._begun = self._heard = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def target(self) -> Target:
+        """The model that is asked now."""
+        return self._present.target
+
+    # -- which is next ------------------------------------------------------------------------------------------------
+
+    async def next(self, error: MCPError | None = None, *, begun: bool = False) -> Target:
+        """Choose the model to ask, and wait until it may be asked.
+
+        Args:
+            error: how the last call failed.
+            begun: whether some of its answer has been passed on.
+
+        Raises:
+            MCPError: ``error``, since nothing is left to try; or that no provider can be asked now.
+        """
+        first = 0
+        if error is not None:
+            self._report(error)
+            present = self._candidates.index(self._present)
+            # What was cut is taken up by the next one, if there is one.
+            first = present + 1 if begun else present
+            self._judge(error, begun=begun)
+        while True:
+            candidate, delay = self._choose(first)
+            if delay <= 0:
+                break
+            await asyncio.sleep(delay)
+        self._present = candidate
+        candidate.calls += 1
+        candidate.target.circuit.begin()
+        self._calls += 1
+        self._in_flight = True
+        return candidate.target
+
+    def succeeded(self) -> None:
+        """The last call brought what it should."""
+        self._in_flight = False
+        self.target.circuit.succeeded()
+
+    def close(self) -> None:
+        """Nothing more is called."""
+        if self._in_flight:
+            self._in_flight = False
+            self.target.circuit.left()
+
+    def _report(self, error: MCPError) -> None:
+        self._in_flight = False
+        circuit = self.target.circuit
+        if isinstance(error, ProviderRateLimited):
+            circuit.limited(error.retry_after or 0.0)
+        elif isinstance(error, ProviderError | InternalError) and not _is_refusal(error):
+            if error.retry_after == 0:
+                circuit.left()  # One of its keys has failed, not the provider.
+            else:
+                circuit.failed()
+        else:
+            circuit.succeeded()
+
+    def _judge(self, error: MCPError, *, begun: bool) -> None:
+        """Raise ``error`` if it is the last word; else note who may be asked again, and when."""
+        if self._error is None or isinstance(error, ProviderError):
+            self._error = error
+        present = self._present
+        target = present.target
+        if begun and self.policy.on_cut is OnCut.FAIL:
+            if isinstance(error, ProviderUnavailable | ProviderTimeout):
+                raise ProviderStreamCut(error.message, metadata=error.metadata) from error
+            raise error
+        if self._calls >= MAX_CALLS:
+            raise error
+        if error.retry_after == 0 and isinstance(error, ProviderError):
+            present.calls -= 1
+        elif isinstance(error, ProviderRejected):
+            if _is_refusal(error):
+                raise error
+            for candidate in self._candidates:  # the same credentials serve all models of a provider
+                if candidate.target.provider_name == target.provider_name:
+                    candidate.usable = False
+        elif isinstance(error, ProviderError):
+            wait = min(self.policy.backoff * 2 ** (present.calls - 1), self.policy.max_backoff)
+            wait *= 1 - random.random() / 2  # noqa: S311  # spreads calls, and guards nothing
+            present.ready = self._loop.time() + max(wait, error.retry_after or 0.0)
+        elif isinstance(error, ContextTooLong):
+            window = target.model.context_window
+            for candidate in self._candidates:
+                if candidate is present or 0 < candidate.target.model.context_window <= window:
+                    candidate.usable = False
+        elif isinstance(error, UnsupportedByModel | ModelNotFound | InternalError):
+            present.usable = False
+        else:
+            raise error
+
+    def _choose(self, first: int) -> tuple[_Candidate, float]:
+        """The next to ask, from the candidate with the number ``first`` on, and in how many seconds."""
+        now, count = self._loop.time(), len(self._candidates)
+        usable = [
+            candidate
+            for candidate in [self._candidates[(first + step) % count] for step in range(count)]
+            if candidate.usable and candidate.calls < self.policy.max_attempts
+        ]
+        closed = [candidate for candidate in usable if candidate.target.circuit.wait <= 0]
+        if not closed:
+            raise self._error or self._nobody(usable)
+        for candidate in closed:
+            wait = candidate.ready - now
+            resting = candidate.target.circuit.resting > 0 or wait > self.policy.max_backoff
+            if not resting and now + wait < self._until:
+                return candidate, wait
+        # All of them have asked for peace, which binds the turn that was told so; to others it is advice.
+        soonest = min(closed, key=lambda candidate: max(candidate.ready - now, 0.0))
+        wait = soonest.ready - now
+        if now + wait >= self._until and self._error is not None:
+            raise self._error
+        return soonest, wait
+
+    def _nobody(self, usable: Sequence[_Candidate]) -> MCPError:
+        wait = min(candidate.target.circuit.wait for candidate in usable)
+        names = ", ".join(dict.fromkeys(candidate.target.provider_name for candidate in usable))
+        return ProviderUnavailable(
+            f"the provider {names} has failed again and again, and is left alone for a while: send the call again "
+            "later",
+            metadata={"provider": names},
+            retry_after=wait,
+        )
+
+    # -- one call -----------------------------------------------------------------------------------------------------
+
+    def heard(self) -> None:
+        """A piece of the answer has come."""
+        if self._heard == self._begun:
+            self.target.circuit.heard()
+        self._heard = self._loop.time()
+
+    async def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work``, which asks :attr:`target`, within the limits on time, and be rid of it when this returns or is
+        cancelled, whatever it does.
+
+        Raises:
+            ProviderTimeout: nothing came in time.
+            ProviderStreamCut: it had begun, and nothing more came in time.
+        """
+        loop = self._loop
+        self._begun = self._heard = loop.time()
+        late: list[MCPError] = []
+        task = loop.create_task(work)
+        ended: asyncio.Future[None] = loop.create_future()
+        task.add_done_callback(lambda _: _set(ended))
+        self._timer = loop.call_at(self._due(), self._look, task, ended, late)
+        try:
+            await ended
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task], timeout=CLEANUP_SECONDS)
+            raise
+        finally:
+            self._timer.cancel()
+            if not task.done():
+                log.error("provider does not stop", provider=self.target.provider_name, seconds=CLEANUP_SECONDS)
+                task.add_done_callback(_forget)
+        if late and (not task.done() or task.cancelled() or task.exception() is not None):
+            raise late[0]
+        try:
+            return task.result()
+        except MCPError:
+            raise
+        except (Exception, asyncio.CancelledError) as raised:  # nobody has cancelled it but itself
+            error_id, name = secrets.token_hex(6), self.target.name
+            log.error("provider failed unexpectedly", model=name, error_id=error_id, exc_info=raised)
+            raise InternalError(
+                f"{name} failed in a way that the server does not know; its log has more under {error_id}",
+                metadata={"error_id": error_id, "model": name},
+            ) from raised
+
+    def _due(self) -> float:
+        limits = self.target.limits
+        due = self._begun + limits.first_token if self._heard == self._begun else self._heard + limits.silence
+        return due if limits.attempt is None else min(due, self._begun + limits.attempt)
+
+    def _look(self, task: asyncio.Task[Any], ended: asyncio.Future[None], late: list[MCPError]) -> None:
+        """See whether a limit has been reached."""
+        due, now = self._due(), self._loop.time()
+        if now < due:
+            self._timer = self._loop.call_at(due, self._look, task, ended, late)
+            return
+        name = self.target.name
+        metadata = {"model": name}
+        if self._heard == self._begun:
+            late.append(ProviderTimeout(f"{name} did not begin to answer within its time", metadata=metadata))
+        else:
+            late.append(ProviderStreamCut(f"{name} did not go on with its answer in time", metadata=metadata))
+        task.cancel()
+        self._timer = self._loop.call_later(CLEANUP_SECONDS, _set, ended)
+
+
+def _is_refusal(error: MCPError) -> bool:
+    """Whether a provider has declined the content, which no other is asked to take."""
+    return isinstance(error, ProviderRejected) and error.metadata.get("cause") != "credentials"
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    """Look at how an abandoned call ended, so that nobody else complains."""
+    if not task.cancelled():
+        task.exception()
