@@ -108,7 +108,8 @@ ModelPattern = Annotated[
     str, Meta(pattern="^[^\\s]{1,256}$", extra={"allowed": 'a pattern of "provider/model", with * for any text'})
 ]
 RemoteModelName = Annotated[
-    str, Meta(pattern=r"^[^\s/]\S{0,255}$", extra={"allowed": "a name without spaces, or a pattern with * for any text"})
+    str,
+    Meta(pattern=r"^[^\s/]\S{0,255}$", extra={"allowed": "a name without spaces, or a pattern with * for any text"}),
 ]
 BaseURL = Annotated[
     str,

@@ -308,6 +308,8 @@ def _takes_text(kind: inspect.Type) -> bool:
 
 def _is_secret(kind: inspect.Type) -> bool:
     bare = _bare(kind)
+    if isinstance(bare, inspect.VarTupleType):
+        return _is_secret(bare.item_type)
     return isinstance(bare, inspect.CustomType) and bare.cls is Secret
 
 

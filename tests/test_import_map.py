@@ -55,6 +55,8 @@ ONLY_IN = {
     "connectrpc": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
+    "aiohttp": {"providers"},
+    "openai": set(),  # it takes half a second and 50 MB to import; a test compares the provider with it
     "xllamacpp": {"providers"},
     "sqlite3": {"stores"},
     "prometheus_client": {"middleware"},
