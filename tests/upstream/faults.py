@@ -41,6 +41,10 @@ SERVER_ERROR: Final = Refusal(status=500, type="server_error", message="it was u
 BEFORE_OUTPUT: Final[Mapping[str, Reply]] = {
     "429": RATE_LIMITED,
     "429 with Retry-After": Refusal(status=429, code="rate_limit_exceeded", headers={"Retry-After": "1"}),
+    "429 with Retry-After: 0": Refusal(status=429, code="rate_limit_exceeded", headers={"Retry-After": "0"}),
+    "429 with a senseless Retry-After": Refusal(
+        status=429, code="rate_limit_exceeded", headers={"Retry-After": "1e300"}
+    ),
     "500": SERVER_ERROR,
     "502 with a page": Steps((Head(502, "text/html"), Body(b"<html><h1>Bad Gateway</h1></html>"), End())),
     "503": Refusal(status=503, type="server_error", message="overloaded"),

@@ -6,6 +6,7 @@ one event of a stream with one piece of text, and a word of a prompt counts as o
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import struct
@@ -74,6 +75,13 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Until:
+    """Nothing, until the test goes on."""
+
+    event: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
 class Hang:
     """Nothing, until the client leaves."""
 
@@ -93,7 +101,7 @@ class End:
     """The body is complete."""
 
 
-Step = Head | Body | Raw | Token | Report | Wait | Hang | Close | Reset | End
+Step = Head | Body | Raw | Token | Report | Wait | Until | Hang | Close | Reset | End
 
 
 class Reply(Protocol):

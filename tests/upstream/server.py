@@ -25,6 +25,7 @@ from tests.upstream.replies import (
     Reset,
     Step,
     Token,
+    Until,
     Wait,
     Well,
     in_turn,
@@ -213,6 +214,8 @@ class _Connection:
                 case Wait(seconds):
                     if seconds:
                         await asyncio.sleep(seconds)
+                case Until(event):
+                    await event.wait()
                 case Hang():
                     await asyncio.Event().wait()
                 case Close():

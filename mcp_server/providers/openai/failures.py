@@ -26,6 +26,8 @@ from mcp_server.errors import (
 
 MAX_SAID: Final = 300
 """How much of a vendor's message is passed on, in characters."""
+MAX_WAIT: Final = 86_400.0
+"""The longest wait that a server can ask for, in seconds: allowances of a day are the longest there are."""
 
 
 class Kind(enum.Enum):
@@ -203,7 +205,7 @@ def error_of(
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """The seconds that a server asks to wait, ``None`` if it does not.
+    """The seconds that a server asks to wait, ``None`` if it does not: 0 is no wish, and means another thing here.
 
     Args:
         headers: of its answer; the names in any case.
@@ -215,9 +217,10 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         except ValueError:
             continue
         if math.isfinite(seconds):
-            return max(0.0, seconds)
+            return min(seconds, MAX_WAIT) if seconds > 0 else None
     try:
         date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
     except ValueError:
         return None
-    return max(0.0, date.timestamp() - (time.time() if now is None else now))
+    seconds = date.timestamp() - (time.time() if now is None else now)
+    return min(seconds, MAX_WAIT) if seconds > 0 else None

@@ -1,0 +1,62 @@
+"""What becomes of a call whose provider fails, fault by fault: the table of docs/faults.md, for the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fate:
+    """What becomes of it."""
+
+    reason: str
+    """What the caller is told where nothing helps."""
+    retried: bool
+    """Whether the same provider is asked again."""
+    falls_back: bool = True
+    """Whether another provider is asked."""
+
+
+def _of(reason: str, *names: str, retried: bool, falls_back: bool = True) -> Mapping[str, Fate]:
+    return dict.fromkeys(names, Fate(reason=reason, retried=retried, falls_back=falls_back))
+
+
+FATES: Final[Mapping[str, Fate]] = {
+    **_of("PROVIDER_RATE_LIMITED", "429", "429 with Retry-After", "429 with Retry-After: 0", retried=True),
+    **_of("PROVIDER_RATE_LIMITED", "429 with a senseless Retry-After", retried=False),
+    **_of(
+        "PROVIDER_UNAVAILABLE",
+        "500",
+        "502 with a page",
+        "503",
+        "reset before headers",
+        "closed before headers",
+        "garbage instead of HTTP",
+        "header bomb",
+        "wrong content type",
+        retried=True,
+    ),
+    **_of("PROVIDER_TIMEOUT", "504", "no answer at all", "headers and no token", retried=True),
+    **_of(
+        "PROVIDER_STREAM_CUT",
+        "stream cut",
+        "stream closed",
+        "stream that ends early",
+        "stream that ends with its connection",
+        "malformed event",
+        "event that is not UTF-8",
+        "event of a wrong shape",
+        "error object in the stream",
+        "no finish reason",
+        "enormous line",
+        "stalled stream",
+        retried=True,
+    ),
+    **_of("PROVIDER_REJECTED", "401", "402", "403", "quota used up", retried=False),
+    **_of("MODEL_NOT_FOUND", "no such model", retried=False),
+    **_of("CONTEXT_TOO_LONG", "context too long", retried=False, falls_back=False),
+    **_of("PROVIDER_REJECTED", "content refused", retried=False, falls_back=False),
+    **_of("INVALID_ARGUMENT", "400", retried=False, falls_back=False),
+}

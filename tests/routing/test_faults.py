@@ -1,0 +1,202 @@
+"""Every fault, end to end: what the caller sees, who is asked, and what the ledger says."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mcp_server.rpc.status import CODES
+from tests.routing.conftest import Begin
+from tests.routing.fates import FATES
+from tests.routing.stage import (
+    CONTINUED,
+    ESTIMATED,
+    FAILED,
+    MODEL,
+    REPORTED,
+    RESTARTED,
+    SUCCEEDED,
+    Told,
+    kept,
+)
+from tests.upstream.faults import AFTER_OUTPUT, CUT_AFTER, FAULTS, SILENT, STALLED, SUCCESSES, WORDS
+from tests.upstream.replies import Answer
+
+ELSEWHERE = Answer(tokens=("Another", " one", " says", " this", "."))
+"""What the second provider says."""
+LIMITS = "first_token_timeout = 0.2\nsilence_timeout = 0.2"
+"""How long the first one may be silent where it will be."""
+SECONDS = 20
+"""No call takes longer, however busy the machine is: most take less than a tenth of a second."""
+CUTS = [*AFTER_OUTPUT, *STALLED]
+PREFILL = f'[providers.second.models."{MODEL}"]\nprefill = "plain"'
+
+
+def limits(name: str) -> dict[str, str]:
+    """The settings of the providers' models; strict only where it matters."""
+    if name == "context too long":
+        return dict.fromkeys(["first", "second"], "context_window = 8192")
+    return {"first": LIMITS} if name in SILENT or name in STALLED else {}
+
+
+def said(name: str) -> str:
+    """What the first provider says before it fails."""
+    if name in CUTS:
+        return "".join(WORDS if name == "no finish reason" else WORDS[:CUT_AFTER])
+    return ""
+
+
+def is_success(told: Told, text: str) -> bool:
+    """Whether it is a whole answer with that text, wherever one looks."""
+    assert told.refused is None
+    last = told.events[-1]
+    assert last.HasField("completed")
+    assert told.turn.state == SUCCEEDED
+    return told.text == kept(told.turn) == "".join(part.text for part in last.completed.message.parts) == text
+
+
+def test_every_fault_has_a_fate() -> None:
+    """And no fate is for a fault that there is not."""
+    assert FATES.keys() == FAULTS.keys()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_with_nobody_else_to_ask(begin: Begin, name: str) -> None:
+    """It is tried again where that may help; then the caller gets one clear error, and never half an answer."""
+    fate = FATES[name]
+    stage = await begin(FAULTS[name], max_attempts=2, models={"first": limits(name).get("first", "")})
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert told.refused is not None
+    assert (told.reason, told.refused.code) == (fate.reason, CODES[fate.reason])
+    tries = 2 if fate.retried else 1
+    assert stage.calls == [tries]
+    assert told.rows == [("first", FAILED, fate.reason)] * tries
+    assert told.turn.state == FAILED
+    assert not any(event.HasField("completed") for event in told.events)
+    assert told.text == kept(told.turn) == said(name)
+    stage.audit(told)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_with_another_provider(begin: Begin, name: str) -> None:
+    """It answers in the place of the first, and the caller has the whole of its answer and nothing else."""
+    fate = FATES[name]
+    stage = await begin(FAULTS[name], ELSEWHERE, max_attempts=2, models=limits(name))
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    # What has begun goes on elsewhere, and who asks for peace gets it: only what may be better at once is tried again.
+    tries = 2 if fate.retried and name not in CUTS and name != "429 with Retry-After" else 1
+    stage.audit(told)
+    if not fate.falls_back:
+        assert told.reason == fate.reason
+        assert stage.calls == [1, 0]
+        return
+    assert is_success(told, ELSEWHERE.text)
+    assert stage.calls == [tries, 1]
+    assert told.rows == [*[("first", FAILED, fate.reason)] * tries, ("second", SUCCEEDED, "")]
+    assert told.switches == [(f"first/{MODEL}", f"second/{MODEL}", fate.reason, RESTARTED)]
+
+
+@pytest.mark.parametrize("name", CUTS)
+async def test_cut_with_on_cut_fail(begin: Begin, name: str) -> None:
+    """The turn fails at once, and what was said is kept."""
+    stage = await begin(FAULTS[name], ELSEWHERE, on_cut="fail", models=limits(name))
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert told.reason == "PROVIDER_STREAM_CUT"
+    assert stage.calls == [1, 0]
+    assert told.text == kept(told.turn) == said(name)
+    assert told.switches == []
+    stage.audit(told)
+
+
+@pytest.mark.parametrize("name", CUTS)
+async def test_cut_with_on_cut_continue(begin: Begin, name: str) -> None:
+    """The second provider goes on where the first stopped, and the answer has no seam."""
+    stage = await begin(
+        FAULTS[name],
+        Answer(tokens=WORDS, prefill=True),
+        on_cut="continue",
+        models=limits(name),
+        more=PREFILL,
+    )
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert is_success(told, "".join(WORDS))
+    assert stage.calls == [1, 1]
+    assert told.switches == [(f"first/{MODEL}", f"second/{MODEL}", "PROVIDER_STREAM_CUT", CONTINUED)]
+    *_, last = stage.upstreams[1].calls[0].body["messages"]
+    assert (last["role"], last["content"]) == ("assistant", said(name))
+    stage.audit(told)
+
+
+@pytest.mark.parametrize("name", CUTS)
+async def test_a_fallback_that_takes_no_prefill(begin: Begin, name: str) -> None:
+    """It begins anew although the route says ``continue``, and hears nothing of what was said."""
+    stage = await begin(FAULTS[name], ELSEWHERE, on_cut="continue", models=limits(name))
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert is_success(told, ELSEWHERE.text)
+    assert told.switches == [(f"first/{MODEL}", f"second/{MODEL}", "PROVIDER_STREAM_CUT", RESTARTED)]
+    assert [message["role"] for message in stage.upstreams[1].calls[0].body["messages"]] == ["user"]
+    stage.audit(told)
+
+
+@pytest.mark.parametrize("name", SUCCESSES)
+async def test_what_looks_odd_and_is_whole(begin: Begin, name: str) -> None:
+    """A finish reason is what counts: nobody else is asked."""
+    stage = await begin(SUCCESSES[name], ELSEWHERE)
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert is_success(told, "".join(WORDS))
+    assert stage.calls == [1, 0]
+    assert told.turn.usage.source == (ESTIMATED if name == "no usage" else REPORTED)
+    stage.audit(told)
+
+
+async def test_a_slow_first_token_is_a_timeout_where_the_limit_is_shorter(begin: Begin) -> None:
+    """The other provider answers, and the first is left."""
+    slow = Answer(tokens=WORDS, thinks=30)
+    stage = await begin(slow, ELSEWHERE, max_attempts=1, models={"first": LIMITS})
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert is_success(told, ELSEWHERE.text)
+    assert told.rows == [("first", FAILED, "PROVIDER_TIMEOUT"), ("second", SUCCEEDED, "")]
+    await stage.upstreams[0].idle()
+    assert stage.upstreams[0].calls[0].left is not None
+
+
+async def test_a_slow_trickle_is_cut_where_the_whole_has_a_limit(begin: Begin) -> None:
+    """Although it is never silent for long."""
+    trickle = Answer(tokens=WORDS * 1000, pause=0.01)
+    stage = await begin(trickle, ELSEWHERE, models={"first": "attempt_timeout = 0.5"})
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert is_success(told, ELSEWHERE.text)
+    assert told.rows == [("first", FAILED, "PROVIDER_STREAM_CUT"), ("second", SUCCEEDED, "")]
+    assert stage.upstreams[0].calls[0].left is not None
+
+
+@pytest.mark.parametrize(("window", "asked"), [(8192, 0), (4096, 0), (32_768, 1), (None, 1)])
+async def test_context_too_long_goes_only_to_a_greater_window(begin: Begin, window: int | None, asked: int) -> None:
+    """One that is not known may be greater."""
+    models = {"first": "context_window = 8192", "second": "" if window is None else f"context_window = {window}"}
+    stage = await begin(FAULTS["context too long"], ELSEWHERE, models=models)
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert stage.calls == [1, asked]
+    assert told.reason == ("" if asked else "CONTEXT_TOO_LONG")
+    stage.audit(told)
+
+
+async def test_retry_after_is_honoured(begin: Begin) -> None:
+    """With nobody else to ask, the second call comes when the provider said, not before."""
+    stage = await begin(FAULTS["429 with Retry-After"], max_attempts=2)
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert told.refused is not None
+    assert told.refused.retry_after == 1
+    first, second = stage.upstreams[0].calls
+    assert second.time - first.time >= 1
