@@ -92,10 +92,6 @@ class Answer:
         else:
             raise TypeError(f"a provider yielded {type(event).__name__}, which is no ProviderEvent")
 
-    def close(self) -> None:
-        """Nothing more is added: a provider that goes on although it was stopped gets an error."""
-        self._emit = _refuse
-
     def parts(self) -> tuple[Part, ...]:
         """What has been said so far."""
         return tuple([part.part() for part in self._parts])
@@ -155,7 +151,3 @@ class Answer:
         for start in range(0, len(text), MAX_DELTA_CHARACTERS):
             piece = text[start : start + MAX_DELTA_CHARACTERS]
             self._emit(Delta(part=index, kind=part.kind, text=piece, logprobs=logprobs if start == 0 else ()))
-
-
-def _refuse(event: Event) -> None:
-    raise RuntimeError("the answer is closed")

@@ -9,7 +9,7 @@ import asyncio
 import enum
 import random
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -148,7 +148,7 @@ class Course:
 
         await course.next()
         try:
-            answer = await course.call(ask(course.target))
+            answer = await course.call(lambda watch: ask(course.target, watch))
         except MCPError as error:
             await course.next(error)
         ...
@@ -168,8 +168,6 @@ class Course:
         self._calls = 0
         self._in_flight = False
         self._error: MCPError | None = None
-        self._begun = self._heard = 0.0
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def target(self) -> Target:
@@ -300,81 +298,114 @@ class Course:
 
     # -- one call -----------------------------------------------------------------------------------------------------
 
-    def heard(self) -> None:
-        """A piece of the answer has come."""
-        if self._heard == self._begun:
-            self.target.circuit.heard()
-        self._heard = self._loop.time()
-
-    async def call(self, work: Coroutine[Any, Any, T]) -> T:
+    async def call(self, work: Callable[[Watch], Coroutine[Any, Any, T]]) -> T:
         """Run ``work``, which asks :attr:`target`, within the limits on time, and be rid of it when this returns or is
         cancelled, whatever it does.
 
         Raises:
             ProviderTimeout: nothing came in time.
             ProviderStreamCut: it had begun, and nothing more came in time.
+            InternalError: it raised what no provider should.
         """
-        loop = self._loop
-        self._begun = self._heard = loop.time()
-        late: list[MCPError] = []
-        task = loop.create_task(work)
-        ended: asyncio.Future[None] = loop.create_future()
-        task.add_done_callback(lambda _: _set(ended))
-        self._timer = loop.call_at(self._due(), self._look, task, ended, late)
+        watch, name = Watch(self.target), self.target.name
+        task = self._loop.create_task(work(watch))
         try:
-            await ended
+            await watch.over(task)
         except asyncio.CancelledError:
             task.cancel()
             await asyncio.wait([task], timeout=CLEANUP_SECONDS)
             raise
         finally:
-            self._timer.cancel()
+            watch.close()
             if not task.done():
                 log.error("provider does not stop", provider=self.target.provider_name, seconds=CLEANUP_SECONDS)
                 task.add_done_callback(_forget)
-        if late and (not task.done() or task.cancelled() or task.exception() is not None):
-            raise late[0]
+        if watch.late is not None and (not task.done() or task.cancelled() or task.exception() is not None):
+            raise watch.late
         try:
             return task.result()
         except MCPError:
             raise
         except (Exception, asyncio.CancelledError) as raised:  # nobody has cancelled it but itself
-            error_id, name = secrets.token_hex(6), self.target.name
+            error_id = secrets.token_hex(6)
             log.error("provider failed unexpectedly", model=name, error_id=error_id, exc_info=raised)
             raise InternalError(
                 f"{name} failed in a way that the server does not know; its log has more under {error_id}",
                 metadata={"error_id": error_id, "model": name},
             ) from raised
 
+
+class Watch:
+    """Holds one call to its limits."""
+
+    def __init__(self, target: Target) -> None:
+        self.late: MCPError | None = None
+        """Which limit it has reached."""
+        self._target = target
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._heard = self._loop.time()
+        self._answers = self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+
+    def heard(self) -> None:
+        """A piece of the answer has come."""
+        self.check()
+        self._heard = self._loop.time()
+        if not self._answers:
+            self._answers = True
+            self._target.circuit.heard()
+            self._look_again()  # the next limit is another one, and may come sooner
+
+    def check(self) -> None:
+        """Go no further if nobody waits for this call any more, although it was told to stop."""
+        if self._closed:
+            raise asyncio.CancelledError
+
+    async def over(self, task: asyncio.Task[Any]) -> None:
+        """Return when the task has ended, or was stopped for good."""
+        self._task = task
+        task.add_done_callback(self._end)
+        self._look_again()
+        await self._ended
+
+    def close(self) -> None:
+        """Nobody waits for it any more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self, _: object = None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
     def _due(self) -> float:
-        limits = self.target.limits
-        due = self._begun + limits.first_token if self._heard == self._begun else self._heard + limits.silence
+        limits = self._target.limits
+        due = self._heard + limits.silence if self._answers else self._begun + limits.first_token
         return due if limits.attempt is None else min(due, self._begun + limits.attempt)
 
-    def _look(self, task: asyncio.Task[Any], ended: asyncio.Future[None], late: list[MCPError]) -> None:
+    def _look_again(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._due(), self._look)
+
+    def _look(self) -> None:
         """See whether a limit has been reached."""
-        due, now = self._due(), self._loop.time()
-        if now < due:
-            self._timer = self._loop.call_at(due, self._look, task, ended, late)
+        if self._loop.time() < self._due():
+            self._look_again()
             return
-        name = self.target.name
-        metadata = {"model": name}
-        if self._heard == self._begun:
-            late.append(ProviderTimeout(f"{name} did not begin to answer within its time", metadata=metadata))
+        name = self._target.name
+        if self._answers:
+            self.late = ProviderStreamCut(f"{name} did not go on with its answer in time", metadata={"model": name})
         else:
-            late.append(ProviderStreamCut(f"{name} did not go on with its answer in time", metadata=metadata))
-        task.cancel()
-        self._timer = self._loop.call_later(CLEANUP_SECONDS, _set, ended)
+            self.late = ProviderTimeout(f"{name} did not begin to answer in time", metadata={"model": name})
+        self._task.cancel()
+        self._timer = self._loop.call_later(CLEANUP_SECONDS, self._end)
 
 
 def _is_refusal(error: MCPError) -> bool:
     """Whether a provider has declined the content, which no other is asked to take."""
     return isinstance(error, ProviderRejected) and error.metadata.get("cause") != "credentials"
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _forget(task: asyncio.Task[Any]) -> None:

@@ -208,7 +208,7 @@ class Gateway:
                 target = course.target
                 attempt = Attempt(provider=target.provider_name, model=target.model.name, start_time=self.clock())
                 try:
-                    embeddings = await course.call(_embed(target, request))
+                    embeddings = await course.call(lambda _, target=target: _embed(target, request))
                 except MCPError as error:
                     error_ = TurnError(reason=error.reason, message=error.message, metadata=dict(error.metadata))
                     duration = self.clock() - attempt.start_time

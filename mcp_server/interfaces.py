@@ -160,7 +160,7 @@ class Embedder(Protocol):
 class ModelLookup(Protocol):
     """A provider that answers with models which it does not list, too."""
 
-    def model(self, name: str, /) -> Model | None:
+    def look_up(self, name: str, /) -> Model | None:
         """What is assumed of the model with that name of the provider's own; ``None`` if it is not to be tried."""
         ...
 

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from mcp_server.answers import Answer
-from mcp_server.attempts import Course, OnCut, Price, Target
+from mcp_server.attempts import Course, OnCut, Price, Target, Watch
 from mcp_server.errors import (
     ContextTooLong,
     Draining,
@@ -358,7 +358,7 @@ class LiveTurn:
             await course.next()
             while True:
                 try:
-                    await course.call(self._ask(claimed, course))
+                    await course.call(partial(self._ask, claimed, course))
                 except MCPError as error:
                     self._close_attempt(TurnState.FAILED, error)
                     self._failure = error
@@ -369,17 +369,18 @@ class LiveTurn:
                     course.succeeded()
                     return
 
-    async def _ask(self, claimed: Claimed, course: Course) -> None:
+    async def _ask(self, claimed: Claimed, course: Course, watch: Watch) -> None:
         """One call to a provider."""
         target, said = course.target, self._answer
         goes_on = course.policy.on_cut is OnCut.CONTINUE and target.model.capabilities.prefill and said.continuable
         beginning = Message(role=Role.ASSISTANT, parts=said.parts()[-1:]) if goes_on else None
         plan = await self._work.plan(claimed, target, beginning)
+        watch.check()
         self._begin_attempt(target, plan, claimed.session, goes_on=goes_on)
         answer, clock, first_token = self._answer, self._turns.clock, True
         async with contextlib.aclosing(target.provider.generate(plan.request)) as events:  # type: ignore[type-var]  # a generator
             async for event in events:
-                course.heard()
+                watch.heard()
                 answer.add(event)
                 if answer.finish is not None:
                     break
@@ -434,7 +435,6 @@ class LiveTurn:
 
     def _close_attempt(self, outcome: TurnState, error: MCPError | None) -> None:
         """Write up the call that has ended, if one was made."""
-        self._answer.close()
         attempt = self._attempt
         if attempt is None or attempt.outcome is not TurnState.RUNNING:
             return

@@ -226,7 +226,7 @@ class Router:
         """The model ``provider/model`` of a provider that does not list it and answers all the same."""
         provider_name, _, own = name.partition("/")
         lookup = self._lookups.get(provider_name)
-        model = lookup.model(own) if own and lookup is not None else None
+        model = lookup.look_up(own) if own and lookup is not None else None
         return None if model is None else self._target(provider_name, model)
 
     def _target(self, provider_name: str, model: Model) -> Target:

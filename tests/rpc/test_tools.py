@@ -10,7 +10,7 @@ import pytest
 from contextprotocol.v1 import chat_pb2, generation_pb2, message_pb2
 from mcp_server.interfaces import Finish, ToolArgumentsDelta, ToolCallStart
 from mcp_server.messages import Capabilities, FinishReason, Model, Tool, ToolChoice
-from mcp_server.testing import ScriptedProvider
+from mcp_server.testing import ScriptedProvider, Step
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, user
 
@@ -20,7 +20,7 @@ CAN = Capabilities(chat=True, tools=True)
 
 async def test_a_tool_call_goes_to_the_caller_and_its_result_to_the_model(serve: Serve) -> None:
     """The model asks, the caller answers in the next turn, and both are in the history that the model sees."""
-    call = [
+    call: list[Step] = [
         ToolCallStart(id="c1", name="add"),
         ToolArgumentsDelta(id="c1", text='{"x":1,'),
         ToolArgumentsDelta(id="c1", text='"y":2}'),

@@ -50,7 +50,7 @@ class OpenAIProvider:
         """The models that are configured by their full names. Asks nobody."""
         return [options.model(name) for name, options in self._options.models.items() if "*" not in name]
 
-    def model(self, name: str, /) -> Model | None:
+    def look_up(self, name: str, /) -> Model | None:
         """What is assumed of a model; ``None`` if it is not to be tried."""
         options = self._options.of(name)
         return None if options is None else options.model(name)
