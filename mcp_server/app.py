@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from mcp_server.attempts import Limits, OnCut, Policy, Price
-from mcp_server.config import Config, LlamaCppSettings, OpenAISettings, ProviderSettings
+from mcp_server.config import Config, HuggingFaceSettings, LlamaCppSettings, OpenAISettings, ProviderSettings
 from mcp_server.context_types import load_context_types
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
@@ -216,6 +216,8 @@ def _provider(name: str, settings: ProviderSettings) -> Provider:
         except ConfigError as error:
             raise ConfigError(f"providers.{name}.models: {error}") from error
         return LlamaCppProvider(models, parallel=settings.parallel, threads=settings.threads)
+    if isinstance(settings, HuggingFaceSettings):
+        return _huggingface(settings)
     if isinstance(settings, OpenAISettings):
         return _openai(name, settings)
     secrets = {key: secret.reveal() for key, secret in settings.secrets.items()}
@@ -224,6 +226,25 @@ def _provider(name: str, settings: ProviderSettings) -> Provider:
     except Exception as error:
         raise ConfigError(f"providers.{name}.class: {settings.class_} cannot be used: {error}") from error
     return provider
+
+
+def _huggingface(settings: HuggingFaceSettings) -> Provider:
+    from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+
+    models = []
+    for name, model in settings.models.items():
+        fields = {key: value for key, value in msgspec.structs.asdict(model).items() if value is not None}
+        if "path" not in fields:
+            fields.setdefault("source", name)
+        models.append(TransformersModel(name=name, **fields))
+    return HuggingFaceProvider(
+        models,
+        parallel=settings.parallel,
+        max_queued=settings.max_queued,
+        threads=settings.threads,
+        device=settings.device,
+        dtype=settings.dtype,
+    )
 
 
 def _openai(name: str, settings: OpenAISettings) -> Provider:

@@ -25,6 +25,8 @@ from mcp_server.strict import DEFAULT, Decoder, EnvironmentText, Given, Origin, 
 __all__ = [
     "Config",
     "CustomSettings",
+    "HuggingFaceModel",
+    "HuggingFaceSettings",
     "LlamaCppModel",
     "LlamaCppSettings",
     "Loaded",
@@ -317,6 +319,60 @@ class LlamaCppSettings(Settings, tag_field="type", tag="llama_cpp"):
     """How many threads each model computes with; unset: one for each core but one."""
 
 
+HubRepository = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$",
+        extra={"allowed": '"owner/name", a repository of the model hub'},
+    ),
+]
+Device = Annotated[
+    str,
+    Meta(
+        pattern=r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$",
+        extra={"allowed": '"auto", "cpu", "cuda", "cuda:N", "mps", "xpu" or "xpu:N"'},
+    ),
+]
+
+
+class HuggingFaceModel(Settings):
+    """One model in the Hugging Face format. With neither ``path`` nor ``source`` its name is its repository,
+    ``owner/name``, on the model hub."""
+
+    path: Path | None = None
+    """A folder with ``config.json`` and safetensors, or a GGUF file; a relative path is relative to the configuration
+    file."""
+    source: HubRepository | None = None
+    """A repository of the model hub. It is fetched when the model is first used, unless it is in the hub's cache."""
+    revision: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][\w./-]{0,127}$")] = "main"
+    """The branch, tag or commit of the repository."""
+    context_window: Annotated[int, Meta(ge=128, le=10_000_000)] | None = None
+    """The most tokens that prompt and answer may have together; unset: as the model's files say."""
+    system_instruction: str = ""
+    """What the model is told before a conversation without a system instruction."""
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """Randomness of calls that do not say, 0 is greedy; unset: as the model's files say."""
+    max_output_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    """The longest answer of calls that do not say, in tokens; unset: as much as fits."""
+
+
+class HuggingFaceSettings(Settings, tag_field="type", tag="huggingface"):
+    """Models that run on this machine, by transformers."""
+
+    models: Mapping[ModelName, HuggingFaceModel]
+    """The models by name; each is loaded when it is first used, into a process of its own."""
+    parallel: Annotated[int, Meta(ge=1, le=256)] = 4
+    """How many answers each model writes at once; others wait. Together they take little longer than one."""
+    max_queued: Annotated[int, Meta(ge=0, le=10_000)] = 64
+    """How many calls may wait for each model; more are refused (PROVIDER_RATE_LIMITED)."""
+    device: Device = "auto"
+    """What computes, by PyTorch's name for it; ``auto``: the fastest that is there."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The numbers to compute with; ``auto``: as the model's files say, and ``float32`` on a processor."""
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    """How many threads each model computes with; unset: one for each core but one."""
+
+
 Knob = Literal[
     "temperature", "top_p", "max_output_tokens", "stop", "seed", "frequency_penalty", "presence_penalty", "logprobs"
 ]
@@ -427,7 +483,7 @@ class LogSettings(Settings):
     """``json`` for machines, ``console`` for people; ``auto``: ``console`` on a terminal, else ``json``."""
 
 
-ProviderSettings = LlamaCppSettings | OpenAISettings | CustomSettings
+ProviderSettings = LlamaCppSettings | HuggingFaceSettings | OpenAISettings | CustomSettings
 """The settings of one provider; its ``type`` says which."""
 
 
@@ -655,6 +711,8 @@ def _wrong_in_provider(key: str, provider: ProviderSettings) -> Iterator[tuple[s
     for model, settings in provider.models.items():
         if settings.path is not None and settings.source is not None:
             yield dotted(f"{key}.models", model) + ".source", "is set beside path; allowed is one of the two"
+        if isinstance(settings, HuggingFaceModel) and (settings.path or settings.source) is None and "/" not in model:
+            yield dotted(f"{key}.models", model) + ".path", "this key must be set, or source, or the name be owner/name"
 
 
 def _wrong_in_route(

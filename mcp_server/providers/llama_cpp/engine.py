@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from mcp_server.providers.lazy import LoadFailed
 from mcp_server.providers.llama_cpp.connection import Connection
 
 log = structlog.get_logger("contextprotocol.providers")
@@ -25,10 +26,6 @@ END_SECONDS = 5.0
 """How long the process may take to end by itself."""
 KEPT_LINES = 8
 """How many of the last lines that llama.cpp wrote are kept, to say why it failed."""
-
-
-class LoadFailed(Exception):
-    """A model cannot be loaded; the message says why."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

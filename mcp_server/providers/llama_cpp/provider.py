@@ -21,10 +21,10 @@ from mcp_server.messages import (
     UsageSource,
 )
 from mcp_server.providers import gguf
+from mcp_server.providers.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.llama_cpp import translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
-from mcp_server.providers.llama_cpp.engine import Engine, LoadFailed, Settings
-from mcp_server.providers.llama_cpp.lazy import LazyEngine
+from mcp_server.providers.llama_cpp.engine import Engine, Settings
 from mcp_server.providers.llama_cpp.model import DEFAULT_CONTEXT_WINDOW, LocalModel
 
 PROMPT_BATCH = 128
@@ -216,7 +216,7 @@ class _Local:
             raise LoadFailed(f"the model file {error}{self._hint()}") from error
         return self._read[1]
 
-    async def tokens(self, lazy: LazyEngine, engine: Engine, text: str) -> int:
+    async def tokens(self, lazy: LazyEngine[Engine], engine: Engine, text: str) -> int:
         """How many tokens a text has, those that the model wants around it included."""
         body = msgspec.json.encode({"content": text, "add_special": True, "parse_special": True})
         answer = await self.ask(lazy, engine, "/tokenize", body)
@@ -230,7 +230,9 @@ class _Local:
             if len(text.encode()) + 2 > limit and (tokens := await self.tokens(self.embedding, engine, text)) > limit:
                 raise translate.context_too_long(tokens, limit, model=self.settings.name)
 
-    async def ask(self, lazy: LazyEngine, engine: Engine, path: str, body: bytes, *, slot: bool = False) -> bytes:
+    async def ask(
+        self, lazy: LazyEngine[Engine], engine: Engine, path: str, body: bytes, *, slot: bool = False
+    ) -> bytes:
         """The whole answer to a request; ``slot`` says whether it computes."""
         try:
             async with engine.post(path, body, slot=slot) as response:

@@ -1,25 +1,44 @@
-"""An engine that is started when it is first needed."""
+"""A model's engine that is started when it is first needed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from mcp_server.errors import MCPError, ProviderStreamCut, ProviderUnavailable
-from mcp_server.providers.llama_cpp.engine import Engine, LoadFailed
 
 
-class LazyEngine:
+class LoadFailed(Exception):
+    """A model cannot be loaded; the message says why."""
+
+
+class Engine(Protocol):
+    """A loaded model, in a process of its own."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        ...
+
+    async def close(self) -> None:
+        """End its process, whatever that does, and wait for it."""
+        ...
+
+
+AnyEngine = TypeVar("AnyEngine", bound=Engine)
+
+
+class LazyEngine(Generic[AnyEngine]):
     """An engine that is started when it is needed, once for all who need it, and again after it was lost."""
 
-    def __init__(self, model: str, start: Callable[[], Coroutine[Any, Any, Engine]]) -> None:
+    def __init__(self, model: str, start: Callable[[], Coroutine[Any, Any, AnyEngine]]) -> None:
         self.failure = ""
         """Why the last start failed; empty if it did not."""
         self._model = model
         self._start = start
-        self._engine: Engine | None = None
-        self._starting: asyncio.Task[Engine | str] | None = None
+        self._engine: AnyEngine | None = None
+        self._starting: asyncio.Task[AnyEngine | str] | None = None
         self._closed = False
 
     @property
@@ -32,7 +51,7 @@ class LazyEngine:
         """Whether it is on its way."""
         return self._starting is not None
 
-    async def engine(self) -> Engine:
+    async def engine(self) -> AnyEngine:
         """The engine. Who is cancelled while waiting for it leaves the start going, for the others and for later.
 
         Raises:
@@ -55,7 +74,7 @@ class LazyEngine:
             )
         return started
 
-    async def lost(self, engine: Engine, *, begun: bool) -> MCPError:
+    async def lost(self, engine: AnyEngine, *, begun: bool) -> MCPError:
         """The error of a call whose connection broke. The engine is given up, and the next call starts another."""
         if self._closed:
             return self._stopped()
@@ -78,7 +97,7 @@ class LazyEngine:
         if self._engine is not None:
             await self._engine.close()
 
-    async def _begin(self) -> Engine | str:
+    async def _begin(self) -> AnyEngine | str:
         try:
             previous, self._engine = self._engine, None
             if previous is not None:

@@ -1,0 +1,212 @@
+"""One loaded model: the process that computes, and the way to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import AsyncIterator
+
+import msgspec
+import structlog
+
+from mcp_server.providers.huggingface.protocol import (
+    LENGTH,
+    Answer,
+    Asked,
+    Cancel,
+    Facts,
+    Failed,
+    Ready,
+    Settings,
+    Told,
+    frame,
+)
+from mcp_server.providers.lazy import LoadFailed
+
+log = structlog.get_logger("contextprotocol.providers")
+
+WORKER = "mcp_server.providers.huggingface.worker"
+END_SECONDS = 5.0
+"""How long the process may take to end by itself."""
+KEPT_LINES = 8
+"""How many of the last lines that the process wrote are kept, to say why it failed."""
+
+
+class EngineLost(Exception):
+    """The process has ended."""
+
+
+class Call:
+    """One question, and its answers as they come. Made by :meth:`Engine.ask`."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        """Whether its last answer was taken."""
+        self._come: list[Told] = []
+        self._news = asyncio.Event()
+        self.lost = False
+        """Whether none will come any more."""
+
+    async def answers(self) -> list[Told]:
+        """All that have come since, at least one.
+
+        Raises:
+            EngineLost: the process ended before it had answered.
+        """
+        while not self._come:
+            if self.lost:
+                raise EngineLost
+            self._news.clear()
+            await self._news.wait()
+        come, self._come = self._come, []
+        return come
+
+    def put(self, answer: Told) -> None:
+        """An answer has come."""
+        self._come.append(answer)
+        self._news.set()
+
+    def lose(self) -> None:
+        """No more will come."""
+        self.lost = True
+        self._news.set()
+
+
+class Engine:
+    """A model that is loaded. Made by :meth:`start`."""
+
+    def __init__(self, process: Process) -> None:
+        self.facts = Facts(generates=True)
+        """What it can do; known once it is loaded."""
+        self._process = process
+        self._calls: dict[int, Call] = {}
+        self._ids = itertools.count()
+        self._decode = msgspec.msgpack.Decoder(list[Told]).decode
+        self._said: deque[str] = deque(maxlen=KEPT_LINES)
+        self._listening = asyncio.create_task(self._listen())
+        self._reading: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Engine:
+        """Load a model.
+
+        Raises:
+            LoadFailed: it cannot be loaded.
+        """
+        program = (sys.executable, "-P", "-m", WORKER, msgspec.json.encode(settings).decode())
+        engine = cls(await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=PIPE))
+        try:
+            await engine._loaded(settings)
+        except BaseException:
+            await engine.close()
+            raise
+        return engine
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process.returncode is None
+
+    def new_id(self) -> int:
+        """The id of the next question."""
+        return next(self._ids)
+
+    @contextlib.asynccontextmanager
+    async def ask(self, question: Asked) -> AsyncIterator[Call]:
+        """Put a question. Leaving the context before its last answer stops the work.
+
+        Raises:
+            EngineLost: the process is gone. Also raised while its answers are waited for.
+        """
+        assert self._process.stdin is not None
+        call = Call()
+        self._calls[question.id] = call
+        try:
+            await self._send(question)
+            yield call
+        finally:
+            del self._calls[question.id]
+            if not (call.ended or call.lost):
+                self._process.stdin.write(frame([Cancel(id=question.id)]))
+
+    async def close(self) -> None:
+        """End its process, whatever that does, and wait for it."""
+        assert self._process.stdin is not None
+        self._closing = True
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        await self._listening
+        if self._reading is not None:
+            await self._reading
+
+    async def _send(self, question: Asked) -> None:
+        assert self._process.stdin is not None
+        if not self.alive:
+            raise EngineLost
+        try:
+            self._process.stdin.write(frame([question]))
+            await self._process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise EngineLost from error
+
+    async def _loaded(self, settings: Settings) -> None:
+        (first,) = await self._some() or (None,)
+        if isinstance(first, Ready):
+            self.facts = first.facts
+            self._reading = asyncio.create_task(self._read())
+            return
+        if isinstance(first, Failed):
+            raise LoadFailed(first.why)
+        code = await self._process.wait()
+        await self._listening
+        # What it wrote is for the operator: it can name files and lines of code, which are no business of a caller's.
+        log.error("model process ended while loading", model=settings.model, said=list(self._said))
+        raise LoadFailed(f"its process {_ended(code)}; the server's log says more")
+
+    async def _read(self) -> None:
+        """Hand the answers to those who asked."""
+        while answers := await self._some():
+            for answer in answers:
+                if isinstance(answer, Answer) and (call := self._calls.get(answer.id)) is not None:
+                    call.put(answer)
+        wanted = self._closing
+        for call in self._calls.values():
+            call.lose()
+        code = await self._process.wait()
+        await self._listening
+        if not wanted:
+            log.error("model process ended", how=_ended(code), said=list(self._said))
+
+    async def _some(self) -> list[Told]:
+        """What the process says next; nothing when it has ended."""
+        assert self._process.stdout is not None
+        try:
+            (length,) = LENGTH.unpack(await self._process.stdout.readexactly(LENGTH.size))
+            return self._decode(await self._process.stdout.readexactly(length))
+        except asyncio.IncompleteReadError:
+            return []
+
+    async def _listen(self) -> None:
+        """Keep what it writes off the server's own output, and the end of it to look at."""
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            if text := line.decode(errors="replace").strip():
+                self._said.append(text)
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with status {code}"
+    killed = ", as Linux does where memory runs out" if code == -9 else ""
+    return f"was ended by signal {-code}{killed}"

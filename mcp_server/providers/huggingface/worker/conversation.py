@@ -1,0 +1,101 @@
+"""From a conversation to the tokens of a prompt, by the model's own template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import msgspec
+
+from mcp_server.errors import UnsupportedByModel
+from mcp_server.interfaces import GenerateRequest
+from mcp_server.messages import Message, Reasoning, Refusal, Role, Text, Tool, ToolCall, ToolResult
+from mcp_server.providers.huggingface.worker.text import CALL, THINK
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """What a model reads before it writes."""
+
+    tokens: list[int]
+    """The whole of it."""
+    written: str = ""
+    """What of the answer's own marks it ends with."""
+
+
+def prompt_of(request: GenerateRequest, tokenizer: Any, model: str) -> Prompt:
+    """The prompt of a request.
+
+    Raises:
+        UnsupportedByModel: the template cannot say it.
+    """
+    if request.prompt is not None:
+        return Prompt(tokenizer(request.prompt)["input_ids"])
+    offered = [_tool(tool) for tool in request.tools] if request.tool_choice.mode != "none" else []
+    last = request.messages[-1] if request.messages else None
+    prefill = last is not None and last.role is Role.ASSISTANT and bool(last.text)
+    try:
+        text: str = tokenizer.apply_chat_template(
+            [_message(message) for message in request.messages],
+            tools=offered or None,
+            tokenize=False,
+            add_generation_prompt=not prefill,
+            continue_final_message=prefill,
+            **request.provider_options.get("chat_template_kwargs", {}),
+        )
+    except (jinja2.TemplateError, ValueError, TypeError) as error:
+        # A template is a program, and says no by raising whatever it likes.
+        said = " ".join(str(error).split())[:200]
+        raise UnsupportedByModel(
+            f"the chat template of the model {model} does not take this conversation: {said}", metadata={"model": model}
+        ) from error
+    written = THINK[0] if text.rstrip().endswith(THINK[0]) else ""
+    if offered and request.tool_choice.mode == "required":
+        written = _call_begun(request.tool_choice.name)
+        text += written
+    return Prompt(tokenizer(text, add_special_tokens=False)["input_ids"], written)
+
+
+def _call_begun(name: str) -> str:
+    """A model that goes on from here calls a tool, since nothing else makes sense."""
+    call = CALL[0] + '\n{"name": "'
+    return f'{call}{name}", "arguments": ' if name else call
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    parameters = (
+        msgspec.json.decode(tool.parameters_json) if tool.parameters_json else {"type": "object", "properties": {}}
+    )
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    said: dict[str, Any] = {"role": message.role.value, "content": _text(message.parts)}
+    thoughts = "".join([part.text for part in message.parts if isinstance(part, Reasoning)])
+    if thoughts:
+        said["reasoning_content"] = thoughts
+    if message.name:
+        said["name"] = message.name
+    calls = [part for part in message.parts if isinstance(part, ToolCall)]
+    if calls:
+        said["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
+            for call in calls
+        ]
+    for part in message.parts:
+        if isinstance(part, ToolResult):
+            said |= {"content": _text(part.parts), "tool_call_id": part.tool_call_id}
+    return said
+
+
+def _text(parts: Sequence[Any]) -> str:
+    return "".join([part.text for part in parts if isinstance(part, Text | Refusal)])
+
+
+def _arguments(call: ToolCall) -> Any:
+    """As templates want them: an object, not its text."""
+    try:
+        return msgspec.json.decode(call.arguments_json or "{}")
+    except msgspec.MsgspecError:
+        return call.arguments_json

@@ -1,0 +1,157 @@
+"""Loads a model by transformers: from a folder, from a GGUF file, or from the model hub."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import torch
+import transformers
+
+from mcp_server.providers.huggingface import files
+from mcp_server.providers.huggingface.protocol import Facts, Settings
+
+HUB_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*/config.json", "*/model.safetensors")
+"""What is fetched of a repository: weights as safetensors alone, since other formats can hold programs."""
+
+
+class CannotLoad(Exception):
+    """A model cannot be loaded; the message says why."""
+
+
+class Loaded(msgspec.Struct, kw_only=True):
+    """A loaded model."""
+
+    model: Any
+    tokenizer: Any
+    facts: Facts
+    folder: Path
+
+    def tokenizer_for_another_thread(self) -> Any:
+        """A tokenizer is used by one thread alone."""
+        return copy.deepcopy(self.tokenizer)
+
+
+def load(settings: Settings) -> Loaded:
+    """The model, ready to compute.
+
+    Raises:
+        CannotLoad: it is missing, damaged, of an unknown kind, or too large for the memory.
+    """
+    torch.set_num_threads(settings.threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    path = Path(settings.path) if settings.path else _fetched(settings)
+    try:
+        facts = files.read(path)
+    except files.BadFiles as error:
+        raise CannotLoad(str(error)) from error
+    device = _device(settings.device)
+    folder, options = (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
+    dtype = _dtype(settings.dtype, device)
+    _check_memory(path, dtype, device)
+    kind = transformers.AutoModelForCausalLM if facts.generates else transformers.AutoModel
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, **options)
+        model: Any = kind.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
+        )
+        model.to(device).eval()
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise CannotLoad(f"the memory of {device} does not suffice for it") from error
+    except Exception as error:  # the libraries below raise what they like; whatever it is, there is no model
+        said = " ".join(str(error).split())[:300]
+        raise CannotLoad(f"transformers does not take it: {type(error).__name__}: {said}") from error
+    tokenizer.padding_side = "right"
+    window = settings.context_window or facts.context_window
+    template = tokenizer.chat_template if facts.generates else ""
+    facts = msgspec.structs.replace(
+        facts, context_window=window, chat_template=template if isinstance(template, str) else facts.chat_template
+    )
+    return Loaded(model=model, tokenizer=tokenizer, facts=facts, folder=folder)
+
+
+def _fetched(settings: Settings) -> Path:
+    """The folder of a repository of the hub, fetched unless it is in the hub's cache."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        folder = huggingface_hub.snapshot_download(
+            settings.source, revision=settings.revision, allow_patterns=list(HUB_FILES)
+        )
+    except errors.GatedRepoError as error:
+        raise CannotLoad(
+            f"{settings.source} is given only to who has accepted its terms: do so on its page, then `hf auth login`"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise CannotLoad(f"{settings.source} has no revision {settings.revision} on the model hub") from error
+    except errors.RepositoryNotFoundError as error:
+        raise CannotLoad(f"the model hub has no public repository {settings.source}") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise CannotLoad(
+            f"{settings.source} is not in the cache of the model hub, and the hub cannot be reached: "
+            "set `path` to a folder with the model, or run `hf download` where there is a network"
+        ) from error
+    except Exception as error:  # as below: whatever it is, there is no model
+        said = " ".join(str(error).split())[:300]
+        raise CannotLoad(f"{settings.source} cannot be fetched from the model hub: {said}") from error
+    return Path(folder)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise CannotLoad(f"this machine has no device {name} that PyTorch can use") from error
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> Any:
+    if name == "auto":
+        # Processors are fastest with the numbers that they have always had; others take what the file holds.
+        return torch.float32 if device.type == "cpu" else "auto"
+    return getattr(torch, name)
+
+
+def _check_memory(path: Path, dtype: Any, device: torch.device) -> None:
+    """Raise where the weights alone have no room: the system would end a process then, perhaps another one."""
+    if device.type != "cpu" or not path.is_dir():
+        return
+    size = sum(_bytes(file, dtype) for file in files.weights(path))
+    free = _available()
+    if free is not None and size > free:
+        raise CannotLoad(
+            f"its weights take {size / 1e9:.1f} GB of memory as {str(dtype).removeprefix('torch.')}, "
+            f"and {free / 1e9:.1f} GB are free"
+        )
+
+
+def _bytes(file: Path, dtype: Any) -> int:
+    from safetensors import safe_open
+
+    each = torch.empty(0, dtype=dtype).element_size() if isinstance(dtype, torch.dtype) else 0
+    if not each:
+        return file.stat().st_size
+    with safe_open(file, framework="pt") as opened:
+        names = opened.keys()
+        shapes = [opened.get_slice(name).get_shape() for name in names]
+    return sum(torch.Size(shape).numel() for shape in shapes) * each
+
+
+def _available() -> int | None:
+    """The bytes of memory that are free; ``None`` where the system does not say."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
+        free = min(free, int(text) - int(used.read_text()))
+    return free

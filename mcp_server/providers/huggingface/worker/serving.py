@@ -1,0 +1,161 @@
+"""Answers questions with one loaded model.
+
+One thread reads the questions, one makes prompts of them, and one computes: a long prompt does not hold up the answers,
+and a stop comes through at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable
+from mcp_server.providers.huggingface.protocol import (
+    Asked,
+    Cancel,
+    Count,
+    Counted,
+    Embed,
+    Failed,
+    Generate,
+    Ready,
+    Refused,
+    Settings,
+    Told,
+)
+from mcp_server.providers.huggingface.worker.conversation import prompt_of
+from mcp_server.providers.huggingface.worker.embedding import Embedding
+from mcp_server.providers.huggingface.worker.generation import Generation, Writer
+from mcp_server.providers.huggingface.worker.loading import CannotLoad, Loaded, load
+from mcp_server.providers.huggingface.worker.text import CALL, THINK
+
+log = structlog.get_logger("contextprotocol.providers")
+
+Tell = Callable[[list[Told]], None]
+Ask = Callable[[Asked], None]
+"""Takes a question, and returns at once."""
+
+
+def serving(settings: Settings, tell: Tell) -> Ask | None:
+    """Load a model and say whether that worked; return what takes the questions, or ``None``."""
+    try:
+        loaded = load(settings)
+        ask = _generating(loaded, settings, tell) if loaded.facts.generates else _embedding(loaded, settings, tell)
+    except CannotLoad as error:
+        tell([Failed(why=str(error))])
+        return None
+    tell([Ready(facts=loaded.facts)])
+    return ask
+
+
+def _generating(loaded: Loaded, settings: Settings, tell: Tell) -> Ask:
+    model, template, window = settings.model, loaded.facts.chat_template, loaded.facts.context_window
+    tokenizer = loaded.tokenizer_for_another_thread()
+    ended = loaded.model.generation_config.eos_token_id
+    ends = {*(ended if isinstance(ended, list) else [ended]), tokenizer.eos_token_id} - {None}
+    writer = Writer(
+        loaded.model,
+        tokenizer,
+        context_window=window,
+        ends=sorted(ends),
+        thinks=THINK[1] in template,
+        calls=CALL[0] in template,
+        name=model,
+    )
+    generation = Generation(writer, settings.parallel, tell)
+    questions: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+
+    def prepare(question: Asked) -> None:
+        if isinstance(question, Cancel):
+            generation.cancel(question.id)
+        elif isinstance(question, Generate | Count):
+            prompt = prompt_of(question.request, loaded.tokenizer, model)
+            if isinstance(question, Count):
+                tell([Counted(id=question.id, tokens=len(prompt.tokens))])
+            elif len(prompt.tokens) < window:
+                generation.submit(question.id, question.request, prompt)
+            else:
+                raise context_too_long(len(prompt.tokens), window, model=model)
+
+    def ask(question: Asked) -> None:
+        if isinstance(question, Cancel):
+            # Once at once, and once behind the question: it may still be in preparation.
+            generation.cancel(question.id)
+        questions.put(question)
+
+    _start(_each(questions, prepare, model, tell))
+    _start(generation.run)
+    return ask
+
+
+def _embedding(loaded: Loaded, settings: Settings, tell: Tell) -> Ask:
+    embedding = Embedding(loaded, settings.model)
+    questions: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+    cancelled: set[int] = set()
+
+    def embed(question: Asked) -> None:
+        if isinstance(question, Cancel):
+            cancelled.discard(question.id)
+        elif isinstance(question, Embed):
+            vectors = embedding.vectors(question, lambda: question.id in cancelled)
+            if vectors is not None:
+                tell([vectors])
+
+    def ask(question: Asked) -> None:
+        if isinstance(question, Cancel):
+            cancelled.add(question.id)
+        questions.put(question)
+
+    _start(_each(questions, embed, settings.model, tell))
+    return ask
+
+
+def context_too_long(tokens: int, limit: int, *, model: str) -> ContextTooLong:
+    """The error of a prompt of ``tokens`` where ``limit`` fit."""
+    return ContextTooLong(
+        f"the prompt has {tokens} tokens, and the model {model} reads {limit}: send less, or use a model with a larger "
+        "context window",
+        metadata={"model": model, "tokens": str(tokens), "limit": str(limit)},
+    )
+
+
+def _each(
+    questions: queue.SimpleQueue[Asked], work: Callable[[Asked], None], model: str, tell: Tell
+) -> Callable[[], None]:
+    def run() -> None:
+        while True:
+            question = questions.get()
+            with _refused(question, model, tell):
+                work(question)
+
+    return run
+
+
+@contextlib.contextmanager
+def _refused(question: Asked, model: str, tell: Tell) -> Iterator[None]:
+    """Tell of what goes wrong with a question; others go on."""
+    try:
+        yield
+    except MCPError as error:
+        tell([Refused(id=question.id, reason=error.reason, message=error.message, metadata=error.metadata)])
+    except Exception as error:  # whatever the model's code raises
+        log.error("model failed", model=model, exc_info=error)
+        message = f"the model {model} failed: {type(error).__name__}; the log says more"
+        tell([Refused(id=question.id, reason=ProviderUnavailable.reason, message=message, metadata={"model": model})])
+
+
+def _start(work: Callable[[], None]) -> None:
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            # Without this thread nothing is answered any more: whoever waits is to hear of it.
+            log.error("model process fails", exc_info=error)
+            os._exit(1)
+
+    threading.Thread(target=run, daemon=True).start()
