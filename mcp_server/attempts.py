@@ -166,7 +166,7 @@ class Course:
         self._until = until
         self._loop = asyncio.get_running_loop()
         self._calls = 0
-        self._in_flight = False
+        self._in_flight = self._on_trial = False
         self._error: MCPError | None = None
 
     @property
@@ -200,7 +200,7 @@ class Course:
             await asyncio.sleep(delay)
         self._present = candidate
         candidate.calls += 1
-        candidate.target.circuit.begin()
+        self._on_trial = candidate.target.circuit.begin()
         self._calls += 1
         self._in_flight = True
         return candidate.target
@@ -214,18 +214,18 @@ class Course:
         """Nothing more is called."""
         if self._in_flight:
             self._in_flight = False
-            self.target.circuit.left()
+            self.target.circuit.left(on_trial=self._on_trial)
 
     def _report(self, error: MCPError) -> None:
         self._in_flight = False
-        circuit = self.target.circuit
+        circuit, on_trial = self.target.circuit, self._on_trial
         if isinstance(error, ProviderRateLimited):
-            circuit.limited(error.retry_after or 0.0)
+            circuit.limited(error.retry_after or 0.0, on_trial=on_trial)
         elif isinstance(error, ProviderError | InternalError) and not _is_refusal(error):
             if error.retry_after == 0:
-                circuit.left()  # One of its keys has failed, not the provider.
+                circuit.left(on_trial=on_trial)  # One of its keys has failed, not the provider.
             else:
-                circuit.failed()
+                circuit.failed(on_trial=on_trial)
         else:
             circuit.succeeded()
 
@@ -307,7 +307,7 @@ class Course:
             ProviderStreamCut: it had begun, and nothing more came in time.
             InternalError: it raised what no provider should.
         """
-        watch, name = Watch(self.target), self.target.name
+        watch, name = Watch(self.target, on_trial=self._on_trial), self.target.name
         task = self._loop.create_task(work(watch))
         try:
             await watch.over(task)
@@ -338,10 +338,11 @@ class Course:
 class Watch:
     """Holds one call to its limits."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, on_trial: bool) -> None:
         self.late: MCPError | None = None
         """Which limit it has reached."""
         self._target = target
+        self._on_trial = on_trial
         self._loop = asyncio.get_running_loop()
         self._begun = self._heard = self._loop.time()
         self._answers = self._closed = False
@@ -354,7 +355,7 @@ class Watch:
         self._heard = self._loop.time()
         if not self._answers:
             self._answers = True
-            self._target.circuit.heard()
+            self._target.circuit.heard(on_trial=self._on_trial)
             self._look_again()  # the next limit is another one, and may come sooner
 
     def check(self) -> None:

@@ -27,7 +27,7 @@ class Circuit:
         self._clock = clock
         self._failures = 0
         self._opened: float | None = None
-        self._probing = False
+        self._on_trial = False
         self._asked_for_peace = 0.0
 
     @property
@@ -37,49 +37,46 @@ class Circuit:
             return 0.0
         left = self._opened + self._open_seconds - self._clock()
         # While one call is on trial nobody knows how long that takes.
-        return max(left, 1.0) if self._probing else max(left, 0.0)
-
-    @property
-    def open(self) -> bool:
-        """Whether it keeps calls away, or lets one through on trial."""
-        return self._opened is not None
+        return max(left, 1.0) if self._on_trial else max(left, 0.0)
 
     @property
     def resting(self) -> float:
         """Seconds for which the provider has asked for fewer calls; it is better to ask another."""
         return max(self._asked_for_peace - self._clock(), 0.0)
 
-    def begin(self) -> None:
-        """A call is made; only while :attr:`wait` is 0."""
-        self._probing = self._opened is not None
+    def begin(self) -> bool:
+        """A call is made, only while :attr:`wait` is 0; whether it is the one on trial."""
+        self._on_trial = self._opened is not None
+        return self._on_trial
 
-    def heard(self) -> None:
+    def heard(self, *, on_trial: bool) -> None:
         """The provider has begun to answer. A call on trial has shown that it lives: others may come, but if this
         answer is not brought to its end either, that is enough to open it again."""
-        if self._opened is not None:
+        if on_trial:
             self._opened = None
-            self._probing = False
+            self._on_trial = False
             self._failures = self._limit - 1
 
     def succeeded(self) -> None:
         """The provider has done what it should, a refusal with good reason included."""
         self._opened = None
-        self._probing = False
+        self._on_trial = False
         self._failures = 0
 
-    def failed(self) -> None:
+    def failed(self, *, on_trial: bool) -> None:
         """The provider has failed."""
         self._failures += 1
         # A call that had begun before the others failed does not make them wait longer.
-        if self._failures >= self._limit and (self._opened is None or self._probing):
+        if self._failures >= self._limit and (self._opened is None or on_trial):
             self._opened = self._clock()
-        self._probing = False
+        self.left(on_trial=on_trial)
 
-    def limited(self, seconds: float) -> None:
+    def limited(self, seconds: float, *, on_trial: bool) -> None:
         """The provider asks for fewer calls, for so long. It is not down."""
-        self._probing = False
         self._asked_for_peace = self._clock() + seconds
+        self.left(on_trial=on_trial)
 
-    def left(self) -> None:
-        """The call was given up before it could tell anything."""
-        self._probing = False
+    def left(self, *, on_trial: bool) -> None:
+        """The call has ended without telling anything."""
+        if on_trial:
+            self._on_trial = False

@@ -205,11 +205,13 @@ class Router:
 
     async def models_of(self, provider: str) -> Sequence[Model]:
         """The models of one provider as they are now."""
-        models = await self.providers[provider].models()
+        return [self._at_present(provider, model) for model in await self.providers[provider].models()]
+
+    def _at_present(self, provider: str, model: Model) -> Model:
         if self.circuits[provider].wait <= 0:
-            return models
-        reason = "it has failed again and again, and is left alone for a while"
-        return [replace(model, state=ModelState.UNAVAILABLE, state_reason=reason) for model in models]
+            return model
+        reason = "its provider has failed again and again, and is left alone for a while"
+        return replace(model, state=ModelState.UNAVAILABLE, state_reason=reason)
 
     def plan(self, name: str) -> tuple[RoutePlan | None, str]:
         """The configured route of that name, and what its wildcard stands for."""
@@ -227,7 +229,7 @@ class Router:
         provider_name, _, own = name.partition("/")
         lookup = self._lookups.get(provider_name)
         model = lookup.look_up(own) if own and lookup is not None else None
-        return None if model is None else self._target(provider_name, model)
+        return None if model is None else self._target(provider_name, self._at_present(provider_name, model))
 
     def _target(self, provider_name: str, model: Model) -> Target:
         provider, name = self.providers[provider_name], f"{provider_name}/{model.name}"
