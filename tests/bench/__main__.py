@@ -12,7 +12,7 @@ from typing import Final
 
 from rich.console import Console
 
-from tests.bench import calls, process, scaling
+from tests.bench import calls, process, providers, scaling
 from tests.bench.curves import svg
 from tests.bench.processes import started
 from tests.bench.rows import markdown, show
@@ -25,6 +25,7 @@ PARTS: Final[Mapping[str, Callable[[Run], Awaitable[None]]]] = {
     "first-token": calls.first_token,
     "readers": calls.readers,
     "held": calls.held,
+    "providers": providers.providers,
     "start": process.start,
     "history": scaling.history,
     "sessions": scaling.sessions,

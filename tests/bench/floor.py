@@ -13,7 +13,7 @@ import grpc
 import uvloop
 
 from contextprotocol.v1 import chat_pb2, message_pb2, turn_pb2
-from tests.bench.provider import Upstream
+from tests.bench.bare import Upstream
 
 
 class Floor:

@@ -57,6 +57,31 @@ class Watchers:
             raise RuntimeError("the readers failed")
 
 
+class Asking:
+    """Calls to the upstream, from another process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._input = process.stdin
+        self._output = process.stdout
+
+    async def cpu(self, model: str, calls: int) -> float:
+        """The CPU time of so many calls, in seconds."""
+        self._input.write(f"{model} {calls}\n".encode())
+        line = await self._output.readline()
+        if not line:
+            raise RuntimeError("the calls failed")
+        return float(line)
+
+
+@contextlib.asynccontextmanager
+async def asking(way: str, port: int) -> AsyncIterator[Asking]:
+    """Calls to the upstream on that port, in one of the ways of :mod:`tests.bench.asking`."""
+    async with _running("tests.bench.asking", way, str(port)) as process:
+        yield Asking(process)
+
+
 @contextlib.asynccontextmanager
 async def watching(port: int, readers: int) -> AsyncIterator[Watchers]:
     """So many readers of each turn of the server on that port."""

@@ -36,6 +36,18 @@ def compared(what: str, floor: float, system: float, budget: float, unit: str = 
     )
 
 
+def beside(what: str, floor: float, other: float, unit: str = "µs CPU") -> Row:
+    """A row that something else is compared in; it is no part of the system, and has no budget."""
+    return Row(
+        what=what,
+        floor=f"{floor:,.1f} {unit}",
+        system=f"{other:,.1f} {unit}",
+        ratio=f"{other / floor:.2f} ×",
+        budget="none",
+        met=True,
+    )
+
+
 def limited(what: str, value: float, budget: float, unit: str, *, floor: float | None = None) -> Row:
     """A row whose budget is a figure of its own."""
     return Row(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
 
 from tests.bench.curves import Curves
 from tests.bench.load import Load
-from tests.bench.processes import Measured, started
+from tests.bench.processes import Asking, Measured, asking, started
 from tests.bench.rows import Row
 
 
@@ -99,6 +100,10 @@ class Run:
         self.curves: dict[str, Curves] = {}
         self.folder = folder
         self._upstream = upstream
+
+    def asking(self, way: str) -> AbstractAsyncContextManager[Asking]:
+        """Calls to the upstream itself."""
+        return asking(way, self._upstream.port)
 
     @contextlib.asynccontextmanager
     async def floor(self) -> AsyncIterator[tuple[Measured, Load]]:

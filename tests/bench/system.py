@@ -1,4 +1,4 @@
-"""The system under test: the server as it is run, with SQLite, metrics and log, and the upstream as its provider."""
+"""The system under test: the server as it is run, with SQLite, metrics and log, and the provider ``openai``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,37 @@ import msgspec
 import uvloop
 
 from mcp_server.app import UnifiedMCPServer
-from mcp_server.config import LogSettings, MetricsSettings, StoreSettings, WindowSettings, testing_config
+from mcp_server.config import (
+    LogSettings,
+    MetricsSettings,
+    OpenAIModel,
+    OpenAISettings,
+    Secret,
+    StoreSettings,
+    WindowSettings,
+    testing_config,
+)
 from mcp_server.logs import configure
-from tests.bench.provider import UpstreamProvider
+from tests.bench.bare import MODELS
 
 
 async def main(upstream: int, path: str) -> None:
     """Serve until standard input ends."""
+    provider = OpenAISettings(
+        base_url=f"http://127.0.0.1:{upstream}/v1",
+        api_key=Secret("sk-bench"),
+        models={name: OpenAIModel(context_window=128_000) for name in MODELS},
+    )
     config = msgspec.structs.replace(
         testing_config(default_model="upstream/unary"),
         store=StoreSettings(type="sqlite", path=Path(path)),
+        providers={"upstream": provider},
         window=WindowSettings(max_messages=20),
         metrics=MetricsSettings(address="127.0.0.1:0"),
         log=LogSettings(format="json"),
     )
     configure(level=config.log.level, format=config.log.format)
-    async with UnifiedMCPServer(config, providers={"upstream": UpstreamProvider(upstream)}) as server:
+    async with UnifiedMCPServer(config) as server:
         gc.freeze()  # as the command line does
         print(server.port, flush=True)  # noqa: T201  # this is how the benchmark learns it
         await asyncio.to_thread(sys.stdin.read)

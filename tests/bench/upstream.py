@@ -1,12 +1,14 @@
 """A model provider that costs next to nothing: an HTTP server with OpenAI's shape and no delay.
 
 ``POST /unary`` answers at once; ``POST /burst`` streams 200 tokens as fast as they go, ``POST /late`` the same after a
-time to think, ``POST /paced`` one every 20 ms.
+time to think, ``POST /paced`` one every 20 ms. ``POST /v1/chat/completions`` does as the model is called, which all but
+the floor use; there a unary answer is streamed too if it is asked for so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from typing import Final
 
@@ -27,9 +29,10 @@ BURST: Final = 10
 """Tokens in one write of a burst."""
 
 
-async def unary(request: web.Request) -> web.Response:
+async def unary(request: web.Request) -> web.StreamResponse:
     """A whole answer."""
-    await request.read()
+    if b'"stream":true' in await request.read():
+        return await stream(request, tokens=1, at_once=1, pause=0)
     return web.Response(body=UNARY, content_type="application/json")
 
 
@@ -65,11 +68,20 @@ async def paced(request: web.Request) -> web.StreamResponse:
     return await stream(request, tokens=PACED_TOKENS, at_once=1, pause=PACE)
 
 
+ANSWERS: Final = {answer.__name__: answer for answer in (unary, burst, late, paced)}
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    """As the model is called."""
+    return await ANSWERS[json.loads(await request.read())["model"]](request)
+
+
 async def main() -> None:
     """Serve until standard input ends."""
     application = web.Application()
-    for answer in (unary, burst, late, paced):
-        application.router.add_post(f"/{answer.__name__}", answer)
+    for name, answer in ANSWERS.items():
+        application.router.add_post(f"/{name}", answer)
+    application.router.add_post("/v1/chat/completions", chat)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

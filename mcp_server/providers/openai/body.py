@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -46,7 +46,13 @@ def chat_body(request: GenerateRequest, options: Options, model: ModelOptions) -
         InvalidArgument: ``provider_options`` has what is not the caller's to say.
         UnsupportedByModel: a part cannot be sent, or a knob is refused by configuration.
     """
-    messages = [said for message in request.messages for said in _messages(message, options, request.model)]
+    messages: list[dict[str, Any]] = []
+    for message in request.messages:
+        parts = message.parts
+        if len(parts) == 1 and isinstance(parts[0], Text) and not message.name:
+            messages.append({"role": message.role, "content": parts[0].text})
+        else:
+            messages += _messages(message, options, request.model)
     body: dict[str, Any] = {"model": request.model, "messages": messages, "stream": True}
     if options.stream_usage:
         body["stream_options"] = {"include_usage": True}
@@ -172,21 +178,15 @@ def _prefill(body: dict[str, Any], prefill: Prefill, model: str) -> None:
 # -- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _messages(message: Message, options: Options, model: str) -> Iterator[dict[str, Any]]:
+def _messages(message: Message, options: Options, model: str) -> list[dict[str, Any]]:
     """A message as the server reads it; one with the results of several tools is several."""
     role, parts = message.role, message.parts
-    if len(parts) == 1 and type(parts[0]) is Text:
-        said: dict[str, Any] = {"role": role.value, "content": parts[0].text}
-    elif role is Role.TOOL:
-        yield from [_result(part, model) for part in parts if isinstance(part, ToolResult)]
-        return
-    elif role is Role.ASSISTANT:
-        said = _answer(parts, options)
-    else:
-        said = {"role": role.value, "content": _content(parts, model)}
+    if role is Role.TOOL:
+        return [_result(part, model) for part in parts if isinstance(part, ToolResult)]
+    said = _answer(parts, options) if role is Role.ASSISTANT else {"role": role, "content": _content(parts, model)}
     if message.name:
         said["name"] = message.name
-    yield said
+    return [said]
 
 
 def _answer(parts: Sequence[Any], options: Options) -> dict[str, Any]:

@@ -12,6 +12,8 @@ MAX_LINE: Final = 2 * 1024 * 1024
 """The longest line that is read, in bytes: an answer of the greatest length in one piece fits."""
 DONE: Final = b"[DONE]"
 DATA: Final = b"data: "
+LAST: Final = b"data: [DONE]\n\n"
+"""How nearly every stream ends."""
 
 
 class Token(msgspec.Struct, gc=False):
@@ -167,11 +169,12 @@ class EventStream:
             self.problem = f"a line of more than {MAX_LINE} bytes"
             return []
         block = data[:end]
-        # The end of nearly every line of nearly every server. A line end within JSON is escaped: whatever is found
-        # is the beginning of a line.
-        if block.startswith(DATA) and DONE not in block:
+        if block.startswith(DATA):
+            self.done = block.endswith(LAST)
+            lines = block[6 : -len(LAST)] if self.done else block[6:]
             try:
-                return _decode_lines(block[6:].replace(b"\ndata: ", b"\n"))
+                # A line end within JSON is escaped: whatever is found is the beginning of a line.
+                return _decode_lines(lines.replace(b"\ndata: ", b"\n"))
             except UNREADABLE:
                 pass  # something rarer is in it, or something bad
         return self._each(block)

@@ -1,4 +1,4 @@
-"""The upstream as a provider: the least that any provider over HTTP must do. The floor uses the same code."""
+"""The least that any provider over HTTP must do: what the floor asks the upstream with."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
-from mcp_server.messages import Capabilities, Message, Model, Usage, UsageSource
-
-NAMES: Final = ("unary", "burst", "paced", "late")
+MODELS: Final = ("unary", "burst", "paced", "late")
+"""What the upstream can be asked for."""
 
 
 class _Said(msgspec.Struct):
@@ -74,32 +72,3 @@ class Upstream:
         """Close the connections."""
         if self._http is not None:
             await self._http.close()
-
-
-class UpstreamProvider:
-    """The same as a :class:`mcp_server.interfaces.Provider`."""
-
-    def __init__(self, port: int) -> None:
-        self._upstream = Upstream(port)
-
-    async def models(self) -> Sequence[Model]:
-        """One model for each way to answer."""
-        can = Capabilities(chat=True)
-        return [Model(name=name, capabilities=can, context_window=128_000) for name in NAMES]
-
-    async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
-        """Ask the upstream."""
-        tokens = 0
-        async for group in self._upstream.ask(request.model, [_wire(message) for message in request.messages]):
-            for token in group:
-                yield token
-            tokens += len(group)
-        yield Finish(usage=Usage(input_tokens=20, output_tokens=tokens, source=UsageSource.REPORTED))
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._upstream.close()
-
-
-def _wire(message: Message) -> dict[str, str]:
-    return {"role": message.role.value, "content": message.text}
