@@ -12,6 +12,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -89,6 +90,7 @@ class UnifiedMCPServer:
         config = self.config
         metrics = Metrics()
         access = AccessLog()
+        observers = (metrics, access)
 
         store = _store(config)
         await store.open()
@@ -108,13 +110,14 @@ class UnifiedMCPServer:
         turns = Turns(
             sessions,
             clock=self._clock,
-            observers=(metrics, access),
+            observers=observers,
             heartbeat_interval=config.turns.heartbeat_interval,
             journal_interval=config.turns.journal_interval,
             disconnect_grace=config.turns.disconnect_grace,
             max_waiting=config.turns.max_queued,
         )
         router = Router(providers, _routing(config))
+        metrics.watch_circuits({name: partial(getattr, circuit, "wait") for name, circuit in router.circuits.items()})
         gateway = Gateway(
             sessions=sessions,
             turns=turns,
@@ -125,6 +128,7 @@ class UnifiedMCPServer:
             default_embedding_model=config.models.default_embedding,
             turn_timeout=int(config.turns.timeout * SECOND),
             max_window_messages=config.window.max_messages,
+            observers=observers,
         )
 
         self._sessions, self._turns = sessions, turns

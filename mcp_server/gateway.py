@@ -21,7 +21,7 @@ from mcp_server.errors import (
     Violation,
 )
 from mcp_server.events import TurnReader
-from mcp_server.interfaces import ContextType, Embedder, EmbedRequest, GenerateRequest
+from mcp_server.interfaces import ContextType, Embedder, EmbedRequest, GenerateRequest, TurnObserver
 from mcp_server.live import Plan, Terms
 from mcp_server.messages import (
     SECOND,
@@ -146,6 +146,7 @@ class Gateway:
         default_embedding_model: the same for embeddings.
         turn_timeout: nanoseconds that a turn may take if its call does not say.
         max_window_messages: the most messages of a history that one turn reads.
+        observers: are told of calls to providers that belong to no turn.
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class Gateway:
         default_embedding_model: str = "",
         turn_timeout: int = 600 * SECOND,
         max_window_messages: int = 200,
+        observers: Sequence[TurnObserver] = (),
     ) -> None:
         self.sessions = sessions
         self.turns = turns
@@ -170,6 +172,7 @@ class Gateway:
         self.default_embedding_model = default_embedding_model
         self.turn_timeout = turn_timeout
         self.max_window_messages = max_window_messages
+        self._observers = observers
 
     async def chat(self, request: ChatInput) -> TurnReader:
         """Begin a chat, or find it if it was begun before, and return a reader of its turn, as :meth:`Turns.open`."""
@@ -201,31 +204,41 @@ class Gateway:
             )
             raise InvalidArgument([Violation(field="inputs", description=problem)])
         until = asyncio.get_running_loop().time() + self.turn_timeout / SECOND
-        with contextlib.closing(Course(targets, route.policy, until=until)) as course:
-            attempts: list[Attempt] = []
-            await course.next()
-            while True:
-                target = course.target
-                attempt = Attempt(provider=target.provider_name, model=target.model.name, start_time=self.clock())
-                try:
-                    embeddings = await course.call(lambda _, target=target: _embed(target, request))
-                except MCPError as error:
-                    error_ = TurnError(reason=error.reason, message=error.message, metadata=dict(error.metadata))
-                    duration = self.clock() - attempt.start_time
-                    attempts.append(replace(attempt, duration=duration, outcome=TurnState.FAILED, error=error_))
-                    await course.next(error)
-                    continue
-                course.succeeded()
-                usage = embeddings.usage
-                attempt = replace(
-                    attempt,
-                    duration=self.clock() - attempt.start_time,
-                    usage=usage,
-                    cost_nanos=target.price.nanos(usage) if target.price is not None else 0,
-                    currency=target.price.currency if target.price is not None else "",
-                    outcome=TurnState.SUCCEEDED,
-                )
-                return Embedded(embeddings=embeddings, model=target.name, attempts=(*attempts, attempt))
+        attempts: list[Attempt] = []
+        try:
+            with contextlib.closing(Course(targets, route.policy, until=until)) as course:
+                await course.next()
+                while True:
+                    try:
+                        embeddings = await self._embed_once(request, course, attempts)
+                    except MCPError as error:
+                        await course.next(error)
+                    else:
+                        course.succeeded()
+                        return Embedded(embeddings=embeddings, model=course.target.name, attempts=tuple(attempts))
+        finally:
+            for observer in self._observers:
+                observer.attempts_ended("embedding", attempts)
+
+    async def _embed_once(self, request: EmbedInput, course: Course, attempts: list[Attempt]) -> Embeddings:
+        """One call to a provider, and its row."""
+        target, start = course.target, self.clock()
+        row = Attempt(
+            provider=target.provider_name, model=target.model.name, start_time=start, outcome=TurnState.CANCELLED
+        )
+        try:
+            embeddings = await course.call(lambda _: _embed(target, request))
+        except MCPError as raised:
+            error = TurnError(reason=raised.reason, message=raised.message, metadata=dict(raised.metadata))
+            row = replace(row, outcome=TurnState.FAILED, error=error)
+            raise
+        else:
+            row = replace(row, usage=embeddings.usage, outcome=TurnState.SUCCEEDED)
+            if (price := target.price) is not None:
+                row = replace(row, cost_nanos=price.nanos(row.usage), currency=price.currency)
+            return embeddings
+        finally:
+            attempts.append(replace(row, duration=self.clock() - start))
 
     async def delete_session(self, tenant: str, session_id: str, *, etag: str) -> None:
         """Delete a session and stop its turn, whose readers then end with SessionNotFound."""

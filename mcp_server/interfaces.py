@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, runtime_checkable
 
 from mcp_server.messages import (
+    Attempt,
     ContextEntry,
     Embeddings,
     FinishReason,
@@ -398,7 +399,8 @@ raising an :class:`~mcp_server.errors.MCPError`."""
 
 
 class TurnObserver(Protocol):
-    """Is told of every turn, once when it begins and once when it has ended: metrics, logs, books.
+    """Is told of every turn, once when it begins and once when it has ended, and of every call to a provider: metrics,
+    logs, books.
 
     It must be quick and must not raise.
     """
@@ -409,4 +411,9 @@ class TurnObserver(Protocol):
 
     def turn_ended(self, turn: Turn, /) -> None:
         """A turn has ended: ``state``, ``usage``, ``attempts`` and ``error`` are final."""
+        ...
+
+    def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
+        """Calls to providers have ended: those that this process made for one turn of that ``service``, or, for
+        ``embedding``, for one call."""
         ...

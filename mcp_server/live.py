@@ -177,6 +177,8 @@ class LiveTurn:
         """What happens if its session has a turn already."""
         self.log = TurnLog(self._abandoned)
         """Its events."""
+        self.earlier_attempts = 0
+        """How many of its calls to providers another process has made."""
         self._turns = turns
         self._work = work
         self._answer = Answer(self.log.append)
@@ -337,6 +339,7 @@ class LiveTurn:
         self._turns.adopt(self, earlier.id)
         self.turn = replace(earlier, sequence_limit=base + SEQUENCE_BLOCK)
         self.log.base = self._journalled = base
+        self.earlier_attempts = len(earlier.attempts)
         self._pieces = pieces
         return True
 

@@ -208,6 +208,7 @@ class Turns:
             self._lines.leave(live)
         if existed:
             for observer in self._observers:
+                observer.attempts_ended(live.turn.service, live.turn.attempts[live.earlier_attempts :])
                 observer.turn_ended(live.turn)
 
     def _forget_request(self, live: LiveTurn) -> None:

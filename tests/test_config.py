@@ -229,10 +229,10 @@ def test_variables_of_other_programs_are_left_alone() -> None:
             'models.aliases."a/b": found the name "a/b", allowed is a name of letters, digits, . _ and -',
         ),
         ("providers.x = 1", "providers.x: found 1, allowed is a table"),
-        ("providers.x = {}", 'providers.x.type: this key must be set; allowed is "custom" or "llama_cpp" or "openai"'),
+        ("providers.x = {}", 'providers.x.type: this key must be set; allowed is "custom" or "huggingface" or "llama_cpp" or "openai"'),
         (
             'providers.x.type = "llamacpp"',
-            'providers.x.type: found "llamacpp", allowed is "custom" or "llama_cpp" or "openai"',
+            'providers.x.type: found "llamacpp", allowed is "custom" or "huggingface" or "llama_cpp" or "openai"',
         ),
         (
             'providers.x.type = "custom"',

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parent.parent
 VALUES = {"errors", "messages", "interfaces"}
 CORE = {
     "answers",
+    "attempts",
+    "circuits",
     "context_types",
     "events",
     "lines",

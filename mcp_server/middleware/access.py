@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 import structlog
 
 from mcp_server.interfaces import Call
-from mcp_server.messages import Turn, TurnState
+from mcp_server.messages import Attempt, Turn, TurnState
 from mcp_server.middleware.durations import duration, time_to_first_token
 
 _MILLISECOND = 1_000_000
@@ -57,6 +58,21 @@ class AccessLog:
             facts["reason"] = turn.error.reason
         wanted = turn.state in (TurnState.SUCCEEDED, TurnState.CANCELLED)
         (self._log.info if wanted else self._log.warning)("turn", **facts)
+
+    def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
+        """Write a line for each call to a provider that failed."""
+        for attempt in attempts:
+            if attempt.error is not None and attempt.outcome is TurnState.FAILED:
+                facts: dict[str, Any] = {
+                    "service": service,
+                    "model": f"{attempt.provider}/{attempt.model}",
+                    "duration_ms": round(attempt.duration / _MILLISECOND, 3),
+                    "reason": attempt.error.reason,
+                }
+                if attempt.error.reason.startswith("PROVIDER_"):
+                    # What others say may repeat a part of the prompt.
+                    facts["error"] = attempt.error.message
+                self._log.warning("attempt", **facts)
 
 
 class _Line:

@@ -9,6 +9,8 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from wsgiref.simple_server import WSGIServer
 
@@ -19,12 +21,16 @@ from prometheus_client.process_collector import ProcessCollector
 
 from mcp_server.errors import ConfigError
 from mcp_server.interfaces import Call
-from mcp_server.messages import SECOND, Turn
+from mcp_server.messages import SECOND, Attempt, Turn
 from mcp_server.middleware.durations import duration, time_to_first_token
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _CALL = ("grpc_type", "grpc_service", "grpc_method")
 _MODEL = ("provider", "model")
+MAX_MODELS = 500
+"""How many models are counted by name; further ones are counted together."""
+OTHER = "other"
+"""What they are called."""
 
 
 class Metrics:
@@ -107,8 +113,27 @@ class Metrics:
         model.duration.observe(duration(turn) / SECOND)
         if (first := time_to_first_token(turn)) is not None:
             model.first_token.observe(first / SECOND)
-        model.input.inc(turn.usage.input_tokens)
-        model.output.inc(turn.usage.output_tokens)
+
+    def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
+        """Add them up."""
+        for attempt in attempts:
+            model = self._model(attempt.provider, attempt.model)
+            model.attempt(attempt.outcome.value, attempt.error.reason if attempt.error is not None else "").inc()
+            model.input.inc(attempt.usage.input_tokens)
+            model.output.inc(attempt.usage.output_tokens)
+            if attempt.currency:
+                self._turns.cost.labels(attempt.provider, attempt.model, attempt.currency).inc(
+                    attempt.cost_nanos / 1_000_000_000
+                )
+
+    def watch_circuits(self, circuits: Mapping[str, Callable[[], float]]) -> None:
+        """Show which providers are left alone.
+
+        Args:
+            circuits: by the provider's name, how long that is still so, in seconds.
+        """
+        for name, wait in circuits.items():
+            self._turns.circuit.labels(name).set_function(partial(_is_positive, wait))
 
     def _service(self, turn: Turn) -> _Service:
         service = self._services.get(turn.service)
@@ -118,6 +143,10 @@ class Metrics:
 
     def _model(self, provider: str, name: str) -> _Model:
         model = self._models.get((provider, name))
+        if model is None and len(self._models) >= MAX_MODELS:
+            # Callers may name models that a provider does not list: they must not fill the memory of whoever stores.
+            provider = name = OTHER
+            model = self._models.get((OTHER, OTHER))
         if model is None:
             model = self._models[provider, name] = _Model(self._turns, provider, name)
         return model
@@ -163,8 +192,29 @@ class _TurnMetrics:
             registry=registry,
             buckets=_SECONDS,
         )
+        self.attempts = Counter(
+            "contextprotocol_attempts_ended",
+            "Calls to providers that ended, by how and why.",
+            (*_MODEL, "outcome", "reason"),
+            registry=registry,
+        )
         self.tokens = Counter(
-            "contextprotocol_tokens", "Tokens that turns took, in and out.", (*_MODEL, "direction"), registry=registry
+            "contextprotocol_tokens",
+            "Tokens that calls to providers took, in and out, failed calls included.",
+            (*_MODEL, "direction"),
+            registry=registry,
+        )
+        self.cost = Counter(
+            "contextprotocol_cost",
+            "What calls to providers cost by the configured prices.",
+            (*_MODEL, "currency"),
+            registry=registry,
+        )
+        self.circuit = Gauge(
+            "contextprotocol_circuit_open",
+            "1 while a provider is left alone because it failed again and again.",
+            ("provider",),
+            registry=registry,
         )
         self.sessions = Gauge(
             "contextprotocol_sessions", "Sessions that live, as of the last sweep.", registry=registry
@@ -204,12 +254,14 @@ class _Service:
 class _Model:
     """The metrics of one model's turns; of turns that no model was reached for, both names are empty."""
 
-    __slots__ = ("_ended", "_ends", "_key", "duration", "first_token", "input", "output")
+    __slots__ = ("_attempts", "_ended", "_ends", "_key", "_tried", "duration", "first_token", "input", "output")
 
     def __init__(self, metrics: _TurnMetrics, provider: str, model: str) -> None:
         self._key = (provider, model)
         self._ended = metrics.ended
         self._ends: dict[tuple[str, str], Counter] = {}
+        self._tried = metrics.attempts
+        self._attempts: dict[tuple[str, str], Counter] = {}
         self.duration = metrics.duration.labels(*self._key)
         self.first_token = metrics.first_token.labels(*self._key)
         self.input = metrics.tokens.labels(*self._key, "input")
@@ -220,6 +272,16 @@ class _Model:
         if counter is None:
             counter = self._ends[state, reason] = self._ended.labels(*self._key, state, reason)
         return counter
+
+    def attempt(self, outcome: str, reason: str) -> Counter:
+        counter = self._attempts.get((outcome, reason))
+        if counter is None:
+            counter = self._attempts[outcome, reason] = self._tried.labels(*self._key, outcome, reason)
+        return counter
+
+
+def _is_positive(wait: Callable[[], float]) -> float:
+    return float(wait() > 0)
 
 
 class _Around:

@@ -8,13 +8,22 @@ import urllib.request
 
 import msgspec
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcp_server.config import Config, MetricsSettings
+from mcp_server.config import (
+    Config,
+    MetricsSettings,
+    ModelOverrides,
+    ModelSettings,
+    PriceSettings,
+    RouteSettings,
+    RoutingSettings,
+)
 from mcp_server.config import testing_config as settings
 from mcp_server.errors import ConfigError, ProviderUnavailable
 from mcp_server.interfaces import Finish
-from mcp_server.messages import Usage, UsageSource
+from mcp_server.messages import Attempt, Usage, UsageSource
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from tests.conftest import Serve
@@ -120,6 +129,46 @@ async def test_sessions_and_the_process_are_measured(serve: Serve) -> None:
     assert samples[key("process_resident_memory_bytes")] > 1_000_000
 
 
+async def test_each_call_to_a_provider_is_counted(serve: Serve) -> None:
+    """By how it ended, with its tokens and its cost; and a provider that is left alone shows."""
+    usage = Usage(input_tokens=1_000_000, output_tokens=2_000_000, source=UsageSource.REPORTED)
+    good = ScriptedProvider(["fine", Finish(usage=usage)])
+    price = PriceSettings(input=0.5, output=2.0)
+    models = ModelSettings(
+        routes={"both": RouteSettings(targets=("bad/scripted", "good/scripted"))},
+        settings={"good/*": ModelOverrides(price=price)},
+    )
+    routing = RoutingSettings(max_attempts=2, backoff=0, circuit_failures=2)
+    config = msgspec.structs.replace(served(), models=models, routing=routing)
+    bad = ScriptedProvider([ProviderUnavailable("away")])
+    wire = await serve(config, providers={"bad": bad, "good": good})
+    await wire.say("hello", session="", model="both")
+    samples = await read(wire)
+    attempts = "contextprotocol_attempts_ended_total"
+    one = {"provider": "bad", "model": "scripted", "outcome": "failed", "reason": "PROVIDER_UNAVAILABLE"}
+    other = {"provider": "good", "model": "scripted"}
+    assert samples[key(attempts, **one)] == 2
+    assert samples[key(attempts, **other, outcome="succeeded", reason="")] == 1
+    assert samples[key("contextprotocol_tokens_total", **other, direction="output")] == 2_000_000
+    assert samples[key("contextprotocol_cost_total", **other, currency="USD")] == 4.5
+    assert samples[key("contextprotocol_circuit_open", provider="bad")] == 1
+    assert samples[key("contextprotocol_circuit_open", provider="good")] == 0
+
+
+async def test_models_that_callers_make_up_share_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names without end do not become labels without end."""
+    monkeypatch.setattr("mcp_server.middleware.metrics.MAX_MODELS", 3)
+    metrics = Metrics()
+    for number in range(10):
+        metrics.attempts_ended("chat", [Attempt(provider="p", model=f"m{number}", start_time=0)])
+    text = generate_latest(metrics.registry).decode()
+    assert (
+        'contextprotocol_attempts_ended_total{model="other",outcome="running",provider="other",reason=""} 7.0' in text
+    )
+    assert '"m2"' in text
+    assert '"m3"' not in text
+
+
 async def test_no_tenant_session_or_peer_becomes_a_label(serve: Serve) -> None:
     """Labels that grow with the callers would fill the memory of whoever stores them."""
     wire = await serve(served(), providers={"echo": EchoProvider()})
@@ -128,7 +177,7 @@ async def test_no_tenant_session_or_peer_becomes_a_label(serve: Serve) -> None:
     samples = await read(wire)
     labels = {name for _, labels in samples for name, _ in labels}
     ours = labels - {"generation", "implementation", "major", "minor", "patchlevel", "version"}
-    assert ours == {*CHAT, "grpc_code", "service", "provider", "model", "state", "reason", "direction", "le"}
+    assert ours == {*CHAT, "grpc_code", "service", "provider", "model", "state", "reason", "direction", "outcome", "le"}
     assert "a-session-of-mine" not in str(samples)
 
 
