@@ -12,18 +12,26 @@ import os
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PACKAGES = ROOT / "scripts" / "requirements" / "lock.txt"
+TORCH = ROOT / "scripts" / "requirements" / "torch.txt"
 BASE = f"{sys.version} {sys.base_prefix} {ROOT}\n"
 """What a virtual environment cannot outlive: its Python, and the place where it was made."""
 
 
 def main() -> None:
-    stamp = VENV / "stamp"
-    wanted = BASE + hashlib.sha256(PACKAGES.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    _make(VENV / "stamp", (PACKAGES, ROOT / "pyproject.toml"), _install)
+    if "--with-torch" in sys.argv:
+        _make(VENV / "stamp-torch", (TORCH,), _install_torch)
+
+
+def _make(stamp: Path, files: Sequence[Path], install: Callable[[Path], None]) -> None:
+    """Call ``install`` unless ``stamp`` says that this was done, for these very files."""
+    wanted = BASE + hashlib.sha256(b"".join([file.read_bytes() for file in files])).hexdigest()
     if _read(stamp) == wanted:
         return
     with (ROOT / ".venv.lock").open("w") as lock:  # held until this process ends, however it ends
@@ -33,7 +41,7 @@ def main() -> None:
             _say("Waiting for another script that is setting up ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         if _read(stamp) != wanted:
-            _install(stamp)
+            install(stamp)
             stamp.write_text(wanted)
 
 
@@ -43,8 +51,15 @@ def _install(stamp: Path) -> None:
     # Interrupted from here on, it has no stamp, and is made anew: pip does not notice a package that is there by half.
     stamp.unlink(missing_ok=True)
     _say("Installing the pinned packages ...")
-    _pip_install("--require-hashes", "-r", str(PACKAGES))
+    # The list is whole but for PyTorch, which only some scripts need.
+    _pip_install("--require-hashes", "--no-deps", "-r", str(PACKAGES))
     _pip_install("--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT))
+
+
+def _install_torch(stamp: Path) -> None:
+    stamp.unlink(missing_ok=True)
+    _say("Installing PyTorch ...")
+    _pip_install("-r", str(TORCH))
 
 
 def _create() -> None:
