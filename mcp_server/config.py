@@ -199,7 +199,7 @@ class RouteSettings(Settings):
         Meta(min_length=1, max_length=16, extra={"allowed": 'an array of 1 to 16 models, each "provider/model"'}),
     ]
     """The models, ``provider/model``, in the order in which they are asked. In the name of a route and in its targets
-    ``*`` stands for the same text."""
+    ``*`` stands for the same text; without a ``/`` in the route's name that text has none either."""
     weights: Annotated[
         tuple[Weight, ...], Meta(extra={"allowed": "an array of numbers from 0, one for each of targets"})
     ] = ()

@@ -58,7 +58,8 @@ class Routing(Struct):
     aliases: Mapping[str, str] = {}
     """Shorter names of models and routes."""
     routes: Mapping[str, RoutePlan] = {}
-    """By name; a name with a :data:`WILDCARD` stands for many, and the first that fits is taken."""
+    """By name; a name with a :data:`WILDCARD` stands for many, and the first that fits is taken. One without a ``/``
+    fits no name with one."""
     overrides: Mapping[str, ModelOverride] = {}
     """By a pattern of ``provider/model``; all that fit apply, the later over the earlier."""
     policy: Policy = Policy()
@@ -220,6 +221,8 @@ class Router:
             return plan, ""
         for pattern, plan in self.routing.routes.items():
             before, star, after = pattern.partition(WILDCARD)
+            if "/" in name and "/" not in pattern:
+                continue  # it is a model's full name, which a route for short names must not catch
             if star and len(name) >= len(pattern) - 1 and name.startswith(before) and name.endswith(after):
                 return plan, name[len(before) : len(name) - len(after)]
         return None, ""
