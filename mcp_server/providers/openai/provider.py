@@ -82,7 +82,12 @@ class OpenAIProvider:
                     raise upstream.cut(f"has {stream.problem}", model)
             elif response.content_type == "application/json":
                 # Some servers cannot stream, and say nothing of it.
-                for event in reading.take([decode_chunk(await self._whole(response, model))]):
+                content = await self._whole(response, model)
+                try:
+                    answer = decode_chunk(content)
+                except UNREADABLE as error:
+                    raise upstream.cut("is not JSON of the known form", model) from error
+                for event in reading.take([answer]):
                     yield event
             else:
                 raise upstream.unavailable(f"answered with {response.content_type[:80]}, not with events", model)
@@ -118,7 +123,7 @@ class OpenAIProvider:
             vectors = tuple([_vector(item.embedding) for item in sorted(made.data, key=lambda item: item.index)])
         except (*UNREADABLE, ValueError) as error:
             raise upstream.unavailable("answered with what are no vectors", model) from error
-        if len(vectors) != len(request.inputs) or len({len(vector) for vector in vectors}) != 1:
+        if len(vectors) != len(request.inputs) or len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
             raise upstream.unavailable(f"answered {len(request.inputs)} texts with {len(vectors)} vectors", model)
         return Embeddings(vectors=vectors, usage=made.usage.value() if made.usage is not None else Usage())
 
