@@ -16,7 +16,7 @@ import pytest
 
 from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2
 from mcp_client import MCPClient
-from mcp_server.config import StoreSettings
+from mcp_server.config import RoutingSettings, StoreSettings, load
 from mcp_server.config import testing_config as settings
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.messages import Capabilities, Model
@@ -28,9 +28,9 @@ ROOT = Path(__file__).parent.parent
 ADDRESS = "127.0.0.1:50051"
 
 
-def blocks(page: str) -> list[str]:
-    """The Python code of a page."""
-    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+def blocks(page: str, language: str = "python") -> list[str]:
+    """The code of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/usage.md"])
@@ -138,3 +138,13 @@ async def test_the_provider_of_the_setup_guide_answers() -> None:
     provider = names["Shouting"]()  # type: ignore[operator]  # defined a line above
     async with running(providers={"shouting": provider}) as server, MCPClient(server.address) as client:
         assert (await client.chat("hello there")).text == "HELLO THERE "
+
+
+def test_the_settings_about_routing_are_valid(tmp_path: Path) -> None:
+    """All of them together are one file."""
+    file = tmp_path / "contextprotocol.toml"
+    file.write_text("\n".join(blocks("docs/routing.md", "toml")))
+    config = load(file, {})
+    assert config.models.routes["spread"].weights == (3, 1)
+    assert config.models.settings["openai/gpt-5*"].price is not None
+    assert config.routing == RoutingSettings(silence_timeout=60, backoff=0.25)  # the page shows the defaults
