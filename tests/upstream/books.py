@@ -18,6 +18,8 @@ class Call:
     """The number of the connection that it came on, from 0."""
     method: str
     path: str
+    query: str
+    """What follows the path after ``?``, or empty."""
     headers: Mapping[str, str]
     """By their names in lower case."""
     body: Any

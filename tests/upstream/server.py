@@ -147,6 +147,7 @@ class Upstream:
             connection=connection.number,
             method=method,
             path=path.partition("?")[0],
+            query=path.partition("?")[2],
             headers=headers,
             body=json.loads(body) if body else None,
             time=asyncio.get_running_loop().time(),

@@ -125,8 +125,10 @@ def fault_of(body: bytes | Any) -> Fault:
         return Fault(message=body)
     if not isinstance(body, Mapping):
         return Fault()
-    inner = body.get("innererror")
+    inner, metadata = body.get("innererror"), body.get("metadata")
     said = [inner.get("code") if isinstance(inner, Mapping) else None, *[body.get(name) for name in ("code", "type")]]
+    if isinstance(metadata, Mapping) and metadata.get("reasons"):
+        said = ["moderation_blocked"]  # OpenRouter, which says it in no other way
     message = body.get("message") or body.get("detail") or ""
     return Fault(
         codes=tuple([code for code in said if isinstance(code, str) and code]),
@@ -174,7 +176,9 @@ def error_of(
     told = f"status {status}" + "".join([f", {code[:MAX_SAID]}" for code in fault.codes[:1]])
     because = f": {said}" if said else ""
     if kind is Kind.BAD_REQUEST:
-        return InvalidArgument((), f"{where} refuses the request to the model {model} ({told}){because}")
+        error = InvalidArgument((), f"{where} refuses the request to the model {model} ({told}){because}")
+        error.metadata.update(facts)
+        return error
     if kind is Kind.CREDENTIALS:
         # Its words often show a part of the key.
         facts["cause"] = "credentials"

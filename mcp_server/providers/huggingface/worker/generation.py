@@ -8,6 +8,7 @@ likely alternatives, and stops a request when its step has been read and not bef
 
 from __future__ import annotations
 
+import inspect
 import queue
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from mcp_server.interfaces import GenerateRequest
 from mcp_server.messages import FinishReason, Logprob
 from mcp_server.providers.huggingface.protocol import Done, Refused, Told
 from mcp_server.providers.huggingface.worker.conversation import Prompt
+from mcp_server.providers.huggingface.worker.loading import CannotLoad
 from mcp_server.providers.huggingface.worker.sampling import Sampler
 from mcp_server.providers.huggingface.worker.text import AnswerText, Detokenizer
 
@@ -42,6 +44,9 @@ class Writer:
         thinks: whether it writes thoughts.
         calls: whether it writes tool calls.
         name: what calls name it by.
+
+    Raises:
+        CannotLoad: it is of a kind that cannot be written with here.
     """
 
     def __init__(
@@ -62,6 +67,11 @@ class Writer:
         self.thinks = thinks
         self.calls = calls
         self.name = name
+        # What most models call their cache, and what those with a state of their own call it.
+        takes = inspect.signature(model.forward).parameters
+        self._cache_name = "past_key_values" if "past_key_values" in takes else "cache_params"
+        if self._cache_name not in takes:
+            raise CannotLoad(f"models of the kind {type(model).__name__} cannot go on from what they have read")
         layers = {type(layer) for layer in DynamicCache(config=model.config).layers}
         self.shares = layers <= {DynamicLayer, DynamicSlidingWindowLayer}
         """Whether several answers can share a step. Models that keep a state instead of all keys and values cannot."""
@@ -84,9 +94,9 @@ class Writer:
             input_ids=tokens,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self._cache_name: cache},
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
