@@ -98,8 +98,8 @@ SCHEMA = '{"type": "object", "properties": {"big": {"const": 1234567890123456789
     ("request_", "expected"),
     [
         (chat(config=KNOBS), SENT_KNOBS),
-        (completion(config=KNOBS), {**SENT_KNOBS, "prompt": "Once"}),
-        (completion(suffix=" end"), {"prompt": "Once", "suffix": " end"}),
+        (completion(config=KNOBS), SENT_KNOBS),
+        (completion(suffix=" end"), {"suffix": " end"}),
         (chat(config={"max_output_tokens": 5}), {"max_tokens": 5}),
         (completion(config={"max_output_tokens": 5}), {"max_tokens": 5}),
         (chat(config={"logprobs": 0}), {"logprobs": True}),
@@ -146,8 +146,7 @@ async def test_a_request_is_worded_as_the_protocol_has_it(request_: GenerateRequ
     """Each field by its name there, and none that was not asked for."""
     body = await body_of(request_)
     always = {"model": "m", "stream": True, "stream_options": {"include_usage": True}}
-    if request_.prompt is None:
-        always["messages"] = [{"role": "user", "content": "hi"}]
+    always |= {"messages": [{"role": "user", "content": "hi"}]} if request_.prompt is None else {"prompt": "Once"}
     unsaid = {"tools": body["tools"]} if "tool_choice" in expected else {}
     assert body == {**always, **unsaid, **expected}
 
@@ -364,16 +363,16 @@ async def test_models_are_those_that_are_configured_and_any_other() -> None:
         (big,) = await provider.models()
         assert (big.name, big.context_window) == ("big", 8192)
         assert big.capabilities == Capabilities(chat=True, tools=True, prefill=True)
-        small = provider.model("text-small")
+        small = provider.look_up("text-small")
         assert small is not None
         assert (small.name, small.max_batch, small.embedding_dimensions) == ("text-small", 16, 8)
-        other = provider.model("gpt-99")
+        other = provider.look_up("gpt-99")
         assert other is not None
         assert other.capabilities.chat
         assert not other.capabilities.prefill
     async with asking(models=models, other_models=False) as (provider, upstream):
-        assert provider.model("gpt-99") is None
-        assert provider.model("text-small") is not None
+        assert provider.look_up("gpt-99") is None
+        assert provider.look_up("text-small") is not None
         with pytest.raises(ModelNotFound, match="big"):
             await anext(aiter(provider.generate(chat())))
         assert not upstream.calls

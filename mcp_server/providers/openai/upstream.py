@@ -107,6 +107,8 @@ class Upstream:
         Raises:
             ProviderStreamCut: it broke off.
         """
+        if self._closed:
+            raise self.cut("was closed by this side", model)
         try:
             return await response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
