@@ -20,9 +20,6 @@ Begin = Callable[..., Awaitable[Stage]]
 SETTINGS = """
 [server]
 address = "127.0.0.1:0"
-
-[metrics]
-address = ""
 """
 ROUTING: Final = {"backoff": 0.01, "max_backoff": 0.04, "circuit_failures": 1000}
 """Tries again soon, is patient with slow machines, and leaves no provider alone."""
@@ -45,6 +42,7 @@ async def begin(serve: Serve, tmp_path: Path) -> AsyncIterator[Begin]:
             routing: Mapping[str, float] | None = None,
             models: Mapping[str, str] | None = None,
             provider: str = 'api_key = "sk-test"',
+            metrics_address: str = "",
             more: str = "",
             environ: Mapping[str, str] | None = None,
             **arguments: Any,
@@ -56,6 +54,7 @@ async def begin(serve: Serve, tmp_path: Path) -> AsyncIterator[Begin]:
             tables = [
                 SETTINGS,
                 "[routing]\n" + "\n".join(f"{key} = {value}" for key, value in {**ROUTING, **(routing or {})}.items()),
+                f'[metrics]\naddress = "{metrics_address}"',
                 f'[store]\ntype = "sqlite"\npath = "{tmp_path}/sessions.db"',
                 '[models]\ndefault = "answers"\ndefault_embedding = "answers"',
                 f'[models.routes.answers]\ntargets = {targets}\non_cut = "{on_cut}"\nmax_attempts = {max_attempts}',

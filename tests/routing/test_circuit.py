@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from contextprotocol.v1 import generation_pb2
+from contextprotocol.v1 import generation_pb2, model_pb2
 from tests.routing.conftest import Begin
-from tests.routing.stage import SUCCEEDED, Stage
+from tests.routing.stage import MODEL, SUCCEEDED, Stage
 from tests.upstream.faults import FAULTS, WORDS
 from tests.upstream.replies import Answer, Close, Steps, Until, alternating, in_turn
 
@@ -25,16 +25,26 @@ async def opened(stage: Stage) -> None:
     assert stage.calls[0] == FAILURES
 
 
+async def state(stage: Stage, provider: str) -> model_pb2.Model.State:
+    """What the server says of a provider's model."""
+    model = await stage.wire.models.GetModel(model_pb2.GetModelRequest(name=f"models/{provider}/{MODEL}"))
+    found: model_pb2.Model.State = model.state
+    return found
+
+
 async def test_it_opens(begin: Begin) -> None:
-    """After so many failures in a row nobody waits for the provider any more."""
+    """After so many failures in a row nobody waits for the provider any more, and operators can see it."""
     routing = {"circuit_failures": FAILURES, "circuit_seconds": FOR_EVER}
     stage = await begin(DOWN, ELSEWHERE, max_attempts=1, routing=routing)
+    assert await state(stage, "first") == model_pb2.Model.STATE_READY
     await opened(stage)
     for _ in range(3):
         told = await stage.ask()
         assert told.rows == [("second", SUCCEEDED, "")]
         assert told.switches == []
     assert stage.calls == [FAILURES, FAILURES + 3]
+    assert await state(stage, "first") == model_pb2.Model.STATE_UNAVAILABLE
+    assert await state(stage, "second") == model_pb2.Model.STATE_READY
 
 
 async def test_alone_it_refuses_at_once(begin: Begin) -> None:
