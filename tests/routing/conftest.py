@@ -11,9 +11,12 @@ import pytest
 
 from mcp_server.config import load
 from tests.conftest import Serve
+from tests.faults.conftest import seed
 from tests.routing.stage import MODEL, NAMES, Stage
 from tests.upstream.replies import Plan, Reply, in_turn
 from tests.upstream.server import Upstream
+
+__all__ = ["Begin", "begin", "seed"]
 
 Begin = Callable[..., Awaitable[Stage]]
 

@@ -60,3 +60,6 @@ FATES: Final[Mapping[str, Fate]] = {
     **_of("PROVIDER_REJECTED", "content refused", retried=False, falls_back=False),
     **_of("INVALID_ARGUMENT", "400", retried=False, falls_back=False),
 }
+
+LATER: Final = ("429 with Retry-After", "429 with a senseless Retry-After")
+"""The faults with which a provider says when it can be asked again: until then others are asked, if there are any."""

@@ -1,0 +1,161 @@
+"""Faults in any order: no success is anything but one whole answer, and everybody has the same text."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from contextprotocol.v1 import turn_pb2
+from mcp_client import MCPClient, MCPError
+from tests.routing.conftest import Begin
+from tests.routing.fates import LATER
+from tests.routing.stage import MODEL, NAMES, REPORTED, SUCCEEDED, Stage, Told, kept
+from tests.upstream.books import Call
+from tests.upstream.faults import FAULTS, SUCCESSES, WORDS
+from tests.upstream.replies import CHAT, Answer, Close, Plan, Reply
+from tests.wire import text_of
+
+TURNS = 12
+SECONDS = 60
+HEAVY = ("enormous line", "header bomb")
+"""Faults that take a while, and less often than others come."""
+POOL = [name for name in FAULTS if name not in (*HEAVY, *LATER)]
+
+
+def at_random(seed: str, tokens: Sequence[str], *, name: str = "", good: float = 0.4, prefill: bool = False) -> Plan:
+    """A provider that fails in any way, or answers in any way; the same for the same seed.
+
+    With a ``name`` every answer is one of a kind: it begins with the name and the number of the call.
+    """
+
+    def plan(call: Call) -> Reply:
+        choice = random.Random(f"{seed}/{call.number}")  # noqa: S311  # no secret
+        if call.path != CHAT:
+            return FAULTS["503"]
+        own = (f"{name}-{call.number}", *tokens) if name else tuple(tokens)
+        if choice.random() < good:
+            odd = choice.choice([None, *SUCCESSES])
+            shape = Answer() if odd is None else SUCCESSES[odd]
+            return Answer(
+                tokens=own,
+                done=shape.done,
+                usage=shape.usage,
+                chunked=shape.chunked,
+                pause=shape.pause / 10,
+                prefill=prefill,
+            )
+        if choice.random() < 0.5:
+            after = choice.randrange(len(own) + 1)
+            return Answer(tokens=own, fails_after=after, failure=(Close(),), prefill=prefill, pause=0.001)
+        fault = FAULTS[choice.choice(POOL)]
+        if isinstance(fault, Answer):
+            return Answer(
+                tokens=own,
+                fails_after=fault.fails_after,
+                failure=fault.failure,
+                finish=fault.finish,
+                chunked=fault.chunked,
+                prefill=prefill,
+            )
+        return fault
+
+    return plan
+
+
+async def begun(begin: Begin, choice: random.Random, plans: Sequence[Plan], *, on_cut: str, prefill: bool) -> Stage:
+    """A stage with those providers, and a session on it."""
+    names = NAMES[: len(plans)]
+    stage = await begin(
+        *plans,
+        on_cut=on_cut,
+        max_attempts=choice.randint(1, 3),
+        models=dict.fromkeys(names, "first_token_timeout = 0.3\nsilence_timeout = 0.3"),
+        more="\n".join(f'[providers.{name}.models."{MODEL}"]\nprefill = "plain"' for name in names if prefill),
+    )
+    await stage.wire.create()
+    return stage
+
+
+def check_rows(stage: Stage, told: Told, before: Sequence[int]) -> None:
+    """One row for each call that this turn made, in order; the last one is how it ended."""
+    for name, upstream, first in zip(NAMES, stage.upstreams, before, strict=False):
+        rows = [row for row in told.turn.attempts if row.provider == name]
+        calls = upstream.calls[first:]
+        assert len(rows) == len(calls)
+        for row, call in zip(rows, calls, strict=True):
+            assert row.usage.source != REPORTED or (call.reported or {})["completion_tokens"] == row.usage.output_tokens
+    assert all(row.outcome != SUCCEEDED for row in told.turn.attempts[:-1])
+    assert (told.turn.attempts[-1].outcome == SUCCEEDED) == (told.refused is None)
+
+
+@pytest.mark.parametrize("on_cut", ["restart", "fail"])
+@pytest.mark.parametrize("providers", [1, 2, 3])
+async def test_a_success_is_one_whole_answer(begin: Begin, seed: int, on_cut: str, providers: int) -> None:
+    """Of the last provider that was asked; a failure commits nothing, and whoever reads on or again has the same."""
+    choice = random.Random(seed)  # noqa: S311  # no secret
+    plans = [at_random(f"{seed}/{name}", WORDS, name=name) for name in NAMES[:providers]]
+    stage = await begun(begin, choice, plans, on_cut=on_cut, prefill=False)
+    history: list[tuple[str, str]] = []
+    outcomes = set()
+    async with asyncio.timeout(SECONDS):
+        for number in range(TURNS):
+            before = stage.calls
+            told = await stage.ask(f"question {number}", session="sessions/tour")
+            check_rows(stage, told, before)
+            assert told.text == kept(told.turn)
+            if told.refused is None:
+                last = stage.upstreams[NAMES.index(told.turn.attempts[-1].provider)].calls[-1]
+                assert told.text == last.text == text_of(told.events[-1].completed.message)
+                assert told.text.endswith("".join(WORDS))
+                history += [("USER", f"question {number}"), ("ASSISTANT", told.text)]
+            assert await stage.wire.history() == history
+            replayed = await replay(stage, told.turn.name)
+            assert replayed.text == told.text
+            assert replayed.reason == told.reason
+            outcomes.add(told.reason)
+    assert outcomes
+
+
+async def test_a_success_that_went_on_has_no_seam(begin: Begin, seed: int) -> None:
+    """However often and wherever it was cut, it reads as if one provider had said it."""
+    choice = random.Random(seed)  # noqa: S311  # no secret
+    plans = [at_random(f"{seed}/{name}", WORDS, prefill=True) for name in NAMES]
+    stage = await begun(begin, choice, plans, on_cut="continue", prefill=True)
+    async with asyncio.timeout(SECONDS):
+        for number in range(TURNS):
+            before = stage.calls
+            told = await stage.ask(f"question {number}", session="sessions/tour")
+            check_rows(stage, told, before)
+            assert told.text == kept(told.turn)
+            assert "".join(WORDS).startswith(told.text)
+            if told.refused is None:
+                assert told.text == "".join(WORDS)
+
+
+async def test_the_client_has_the_stored_text(begin: Begin, seed: int) -> None:
+    """It drops by itself what was begun anew, streamed or not."""
+    choice = random.Random(seed)  # noqa: S311  # no secret
+    plans = [at_random(f"{seed}/{name}", WORDS, name=name, prefill=True) for name in NAMES]
+    stage = await begun(begin, choice, plans, on_cut="restart", prefill=False)
+    async with asyncio.timeout(SECONDS), MCPClient(stage.wire.server.address) as client:
+        for number in range(TURNS):
+            async with client.stream_chat(f"question {number}", session="tour") as stream:
+                failed = False
+                try:
+                    async for _ in stream:
+                        pass
+                except MCPError:
+                    failed = True
+            turn = await client.get_turn(stream.turn)
+            assert stream.text == (turn.message.text if turn.message is not None else "")
+            assert (turn.state == "succeeded") == (not failed)
+            if not failed:
+                assert (await stream.reply()).text == stream.text
+
+
+async def replay(stage: Stage, turn: str) -> Told:
+    """What comes to somebody who reads the turn afterwards."""
+    return await stage.hear(stage.wire.turns.StreamTurn(turn_pb2.StreamTurnRequest(name=turn)))
