@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 
@@ -251,10 +252,18 @@ class Attempt:
     duration: float
     """Seconds."""
     usage: Usage
+    delivered_tokens: int
+    """How many tokens of it reached the turn."""
+    cost: Decimal
+    """What it cost, in ``currency``; 0 if the server knows no price."""
+    currency: str
+    """An ISO 4217 code, or empty."""
     outcome: TurnState
     """``succeeded``, ``failed``, ``cancelled`` or ``interrupted``; ``running`` while it runs."""
     reason: str
     """Why it did not succeed, or empty."""
+    error: str
+    """The same in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,12 +389,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSwitched:
-    """Another model took over. With ``restarted`` all parts so far are void."""
+    """Another model took over."""
 
     sequence: int
     from_model: str
     to_model: str
     restarted: bool
+    """Whether all parts so far are void; else the other model goes on with them."""
+    reason: str
+    """Why: the reason of an error, or empty if it is newer than this client."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

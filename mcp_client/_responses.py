@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
@@ -182,8 +183,12 @@ def _attempt(value: turn_pb2.Attempt) -> Attempt:
         time_to_first_token=_seconds(first) if first is not None else None,
         duration=_seconds(value.duration),
         usage=_usage(value.usage),
+        delivered_tokens=value.delivered_tokens,
+        cost=Decimal(value.cost_nanos).scaleb(-9),
+        currency=value.currency,
         outcome=_TURN_STATES.get(value.outcome, TurnState.UNKNOWN),
         reason=_reason(value.error.reason),
+        error=value.error.message,
     )
 
 
@@ -289,6 +294,7 @@ def event(value: turn_pb2.TurnEvent, turn: str) -> Event | None:
             from_model=switched.from_model,
             to_model=switched.to_model,
             restarted=switched.mode == turn_pb2.AttemptSwitched.MODE_RESTARTED,
+            reason=_reason(switched.reason),
         )
     return None
 

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from mcp_client import MCPClient, RetryNotice, TurnStream
+    from mcp_client import AttemptSwitched, MCPClient, RetryNotice, TurnStream
 
 FAILED = 1
 """The exit status of a command that could not do its work."""
@@ -37,10 +38,16 @@ async def print_stream(stream: TurnStream) -> None:
                 elif begun and isinstance(event, AttemptSwitched) and event.restarted:
                     begun = False
                     print(flush=True)
-                    print("mcp-client: the answer was interrupted, and begins anew", file=sys.stderr)
+                    print(f"mcp-client: {_why_anew(event)}", file=sys.stderr)
     finally:
         if begun:  # what goes wrong is told on a line of its own
             print()
+
+
+def _why_anew(event: AttemptSwitched) -> str:
+    if event.from_model == event.to_model:
+        return "the answer was interrupted, and begins anew"
+    return f"{event.from_model} has failed, and {event.to_model} begins anew"
 
 
 def run_client(server: str, answer: Callable[[MCPClient], Coroutine[Any, Any, None]]) -> None:
@@ -140,6 +147,8 @@ def print_json(value: Any) -> None:
     def plain(item: Any) -> Any:
         if isinstance(item, datetime):
             return item.isoformat()
+        if isinstance(item, Decimal):
+            return str(item)
         if isinstance(item, bytes):
             import base64
 

@@ -587,7 +587,7 @@ def _total(attempts: Sequence[Attempt]) -> Usage:
     if len(attempts) == 1:
         return attempts[0].usage
     usages = [attempt.usage for attempt in attempts]
-    reported = all(usage.source is UsageSource.REPORTED for usage in usages)
+    reported = all(usage.source is UsageSource.REPORTED or usage == Usage() for usage in usages)
     return Usage(
         input_tokens=sum(usage.input_tokens for usage in usages),
         cached_input_tokens=sum(usage.cached_input_tokens for usage in usages),
