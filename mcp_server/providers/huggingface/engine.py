@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections import deque
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -32,8 +31,8 @@ log = structlog.get_logger("contextprotocol.providers")
 WORKER = "mcp_server.providers.huggingface.worker"
 END_SECONDS = 5.0
 """How long the process may take to end by itself."""
-KEPT_LINES = 8
-"""How many of the last lines that the process wrote are kept, to say why it failed."""
+KEPT_BYTES = 4096
+"""How much of what the process wrote last is kept, to say why it failed."""
 
 
 class EngineLost(Exception):
@@ -86,7 +85,7 @@ class Engine:
         self._calls: dict[int, Call] = {}
         self._ids = itertools.count()
         self._decode = msgspec.msgpack.Decoder(list[Told]).decode
-        self._said: deque[str] = deque(maxlen=KEPT_LINES)
+        self._said = b""
         self._listening = asyncio.create_task(self._listen())
         self._reading: asyncio.Task[None] | None = None
         self._closing = False
@@ -171,7 +170,7 @@ class Engine:
         code = await self._process.wait()
         await self._listening
         # What it wrote is for the operator: it can name files and lines of code, which are no business of a caller's.
-        log.error("model process ended while loading", model=settings.model, said=list(self._said))
+        log.error("model process ended while loading", model=settings.model, said=self._said.decode(errors="replace"))
         raise LoadFailed(f"its process {_ended(code)}; the server's log says more")
 
     async def _read(self) -> None:
@@ -186,7 +185,7 @@ class Engine:
         code = await self._process.wait()
         await self._listening
         if not wanted:
-            log.error("model process ended", how=_ended(code), said=list(self._said))
+            log.error("model process ended", how=_ended(code), said=self._said.decode(errors="replace"))
 
     async def _some(self) -> list[Told]:
         """What the process says next; nothing when it has ended."""
@@ -200,9 +199,8 @@ class Engine:
     async def _listen(self) -> None:
         """Keep what it writes off the server's own output, and the end of it to look at."""
         assert self._process.stderr is not None
-        async for line in self._process.stderr:
-            if text := line.decode(errors="replace").strip():
-                self._said.append(text)
+        while said := await self._process.stderr.read(KEPT_BYTES):
+            self._said = (self._said + said)[-KEPT_BYTES:]
 
 
 def _ended(code: int) -> str:

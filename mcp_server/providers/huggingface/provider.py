@@ -185,7 +185,7 @@ class _Served:
         """What it can do, and its state."""
         state, failure = ModelState.READY, ""
         # What it can do is not known before its files are here. A call is to reach it all the same, and to hear why.
-        can = Capabilities(chat=True, completion=True, embedding=True)
+        can = Capabilities(chat=True, completion=True, embedding=True, tools=True, prefill=True)
         facts = Facts(generates=True)
         try:
             known = await self.facts()
@@ -219,7 +219,7 @@ class _Served:
                 f"({missing[0]} is missing)"
             )
         path = self.settings.path
-        if path is None:
+        if path is None or (self.lazy.loaded and self._facts is not None):
             return self._facts
         looked_at = path / "config.json" if path.is_dir() else path
         try:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -37,25 +37,27 @@ def main() -> None:
             out.write(content)
             out.flush()
 
+    questions: queue.SimpleQueue[list[Asked]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(questions,), daemon=True).start()
     settings = msgspec.json.decode(sys.argv[1], type=Settings)
     try:
         from mcp_server.providers.huggingface.worker.serving import serving
     except ImportError as error:
         tell([Failed(why=f"it needs the extra `huggingface`, which is incomplete here: {error}")])
         return
-    serve = serving(settings, tell)
-    if serve is not None:
-        for messages in _questions():
-            for message in messages:
-                serve(message)
-    # Nothing is to be saved.
-    os._exit(0)
+    ask = serving(settings, tell)
+    while ask is not None:
+        for question in questions.get():
+            ask(question)
 
 
-def _questions() -> Iterator[list[Asked]]:
+def _read(questions: queue.SimpleQueue[list[Asked]]) -> None:
+    """Pass on what is asked, and end the process when no more can come: also while it loads."""
     decode = msgspec.msgpack.Decoder(list[Asked]).decode
     while head := sys.stdin.buffer.read(LENGTH.size):
-        yield decode(sys.stdin.buffer.read(LENGTH.unpack(head)[0]))
+        questions.put(decode(sys.stdin.buffer.read(LENGTH.unpack(head)[0])))
+    # Nothing is to be saved.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,10 @@ def prompt_of(request: GenerateRequest, tokenizer: Any, model: str) -> Prompt:
         UnsupportedByModel: the template cannot say it.
     """
     if request.prompt is not None:
-        return Prompt(tokenizer(request.prompt)["input_ids"])
+        tokens = tokenizer(request.prompt)["input_ids"]
+        if not tokens:
+            raise UnsupportedByModel(f"the model {model} cannot go on from nothing", metadata={"model": model})
+        return Prompt(tokens)
     offered = [_tool(tool) for tool in request.tools] if request.tool_choice.mode != "none" else []
     last = request.messages[-1] if request.messages else None
     prefill = last is not None and last.role is Role.ASSISTANT and bool(last.text)
