@@ -22,6 +22,7 @@ from mcp_server.errors import (
 )
 from mcp_server.events import TurnReader
 from mcp_server.interfaces import ContextType, Embedder, EmbedRequest, GenerateRequest, TurnObserver
+from mcp_server.ledger import told
 from mcp_server.live import Plan, Terms
 from mcp_server.messages import (
     SECOND,
@@ -43,7 +44,6 @@ from mcp_server.messages import (
     ToolChoice,
     ToolResult,
     Turn,
-    TurnError,
     TurnState,
     Window,
 )
@@ -229,8 +229,7 @@ class Gateway:
         try:
             embeddings = await course.call(lambda _: _embed(target, request))
         except MCPError as raised:
-            error = TurnError(reason=raised.reason, message=raised.message, metadata=dict(raised.metadata))
-            row = replace(row, outcome=TurnState.FAILED, error=error)
+            row = replace(row, outcome=TurnState.FAILED, error=told(raised))
             raise
         else:
             row = replace(row, usage=embeddings.usage, outcome=TurnState.SUCCEEDED)

@@ -12,31 +12,25 @@ import enum
 import secrets
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 import msgspec
 import structlog
 
 from mcp_server.answers import Answer
-from mcp_server.attempts import Course, OnCut, Price, Target, Watch
+from mcp_server.attempts import Course, OnCut, Target, Watch
 from mcp_server.errors import (
-    ContextTooLong,
     Draining,
     InternalError,
-    InvalidArgument,
     MCPError,
-    ModelNotFound,
-    ProviderRateLimited,
-    ProviderRejected,
     ProviderStreamCut,
-    ProviderUnavailable,
     TurnCancelled,
     TurnInterrupted,
     TurnTimeout,
-    UnsupportedByModel,
 )
 from mcp_server.events import Numbered, Queued, Started, Switched, SwitchMode, TurnLog, TurnReader
 from mcp_server.interfaces import GenerateRequest
+from mcp_server.ledger import Ledger, told
 from mcp_server.messages import (
     FINAL,
     SECOND,
@@ -48,10 +42,7 @@ from mcp_server.messages import (
     Role,
     Struct,
     Turn,
-    TurnError,
     TurnState,
-    Usage,
-    UsageSource,
     Window,
 )
 from mcp_server.records import completed, log_of, pack, replay
@@ -63,16 +54,6 @@ log = structlog.get_logger("contextprotocol.turns")
 SEQUENCE_BLOCK: Final = 1 << 22
 """How many numbers each process reserves for the events of a turn: more than an answer of the greatest length has."""
 MAX_SEQUENCE: Final = (1 << 32) - 1
-_NOTHING_TAKEN: Final = (
-    ContextTooLong,
-    InvalidArgument,
-    ModelNotFound,
-    ProviderRateLimited,
-    ProviderRejected,
-    ProviderUnavailable,
-    UnsupportedByModel,
-)
-"""How calls end that a provider has not worked on, if they have brought nothing."""
 
 
 class Terms(Struct):
@@ -182,8 +163,7 @@ class LiveTurn:
         self._turns = turns
         self._work = work
         self._answer = Answer(self.log.append)
-        self._attempt: Attempt | None = None
-        self._price: Price | None = None
+        self._ledger: Ledger | None = None
         self._failure: MCPError | None = None
         self._exists = False
         self._phase = _Phase.CLAIMING
@@ -215,10 +195,10 @@ class LiveTurn:
 
     def snapshot(self) -> Turn:
         """The turn as it is now, with all that was said so far."""
-        if self._attempt is None or self.turn.state is not TurnState.RUNNING:
+        if self._ledger is None or self._ledger.present is None or self.turn.state is not TurnState.RUNNING:
             message = self.turn.message
             return self.turn if message is None else replace(self.turn, message=self._said(message))
-        turn = self._so_far()
+        turn = self._so_far(self._ledger)
         return replace(turn, message=self._said(cast(Message, turn.message)))
 
     def cancel(self, error: MCPError) -> None:
@@ -235,12 +215,12 @@ class LiveTurn:
 
     async def journal(self) -> None:
         """Write down what has happened since the last time."""
-        last = self.log.last_sequence
-        if self._phase is not _Phase.RUNNING or self._attempt is None or last == self._journalled:
+        last, ledger = self.log.last_sequence, self._ledger
+        if self._phase is not _Phase.RUNNING or ledger is None or ledger.present is None or last == self._journalled:
             return
         self._journal = asyncio.get_running_loop().create_future()
         try:
-            await self._turns.sessions.journal(self._so_far(), self._unwritten())
+            await self._turns.sessions.journal(self._so_far(ledger), self._unwritten())
         except Exception as raised:  # the next time writes it too
             log.error("turn not journalled", turn=self.turn.name, exc_info=raised)
         else:
@@ -357,13 +337,15 @@ class LiveTurn:
         self._phase = _Phase.CLAIMING
 
     async def _generate(self, claimed: Claimed) -> None:
+        # The claim has written down the first row, which may turn out to be another.
+        ledger = self._ledger = Ledger(self.turn.attempts[:-1], self._turns.clock)
         with contextlib.closing(self._work.course(claimed.session)) as course:
             await course.next()
             while True:
                 try:
-                    await course.call(partial(self._ask, claimed, course))
+                    await course.call(partial(self._ask, claimed, course, ledger))
                 except MCPError as error:
-                    self._close_attempt(TurnState.FAILED, error)
+                    ledger.write_up(self._answer, TurnState.FAILED, error)
                     self._failure = error
                     if self.log.last_sequence - self.log.base > SEQUENCE_BLOCK // 2:
                         raise
@@ -372,15 +354,15 @@ class LiveTurn:
                     course.succeeded()
                     return
 
-    async def _ask(self, claimed: Claimed, course: Course, watch: Watch) -> None:
+    async def _ask(self, claimed: Claimed, course: Course, ledger: Ledger, watch: Watch) -> None:
         """One call to a provider."""
         target, said = course.target, self._answer
         goes_on = course.policy.on_cut is OnCut.CONTINUE and target.model.capabilities.prefill and said.continuable
         beginning = Message(role=Role.ASSISTANT, parts=said.parts()[-1:]) if goes_on else None
         plan = await self._work.plan(claimed, target, beginning)
         watch.check()
-        self._begin_attempt(target, plan, claimed.session, goes_on=goes_on)
-        answer, clock, first_token = self._answer, self._turns.clock, True
+        self._begin_attempt(ledger, target, plan, claimed.session, goes_on=goes_on)
+        answer, first_token = self._answer, True
         async with contextlib.aclosing(target.provider.generate(plan.request)) as events:  # type: ignore[type-var]  # a generator
             async for event in events:
                 watch.heard()
@@ -389,25 +371,20 @@ class LiveTurn:
                     break
                 if first_token:
                     first_token = False
-                    attempt = cast(Attempt, self._attempt)
-                    self._attempt = replace(attempt, first_token_duration=clock() - attempt.start_time)
+                    ledger.first_token()
         if answer.finish is None:
             raise ProviderStreamCut(
                 f"the answer of {target.name} ended without saying that it was complete: send the call again",
                 metadata={"model": target.name},
             )
 
-    def _begin_attempt(self, target: Target, plan: Plan, session: MCPSession | None, *, goes_on: bool) -> None:
-        before, failure, start = self._attempt, self._failure, self._turns.clock()
-        self._attempt = Attempt(provider=target.provider_name, model=target.model.name, start_time=start)
-        self._price = target.price
-        # The claim has written down the first one, which may have turned out to be another.
-        attempts = self.turn.attempts[:-1] if before is None else self.turn.attempts
+    def _begin_attempt(
+        self, ledger: Ledger, target: Target, plan: Plan, session: MCPSession | None, *, goes_on: bool
+    ) -> None:
+        before, earlier, failure = ledger.present, ledger.rows, self._failure
+        row = ledger.begin(target, plan.window.input_tokens)
         self.turn = replace(
-            self.turn,
-            start_time=self.turn.start_time or start,
-            window=plan.window,
-            attempts=(*attempts, self._attempt),
+            self.turn, start_time=self.turn.start_time or row.start_time, window=plan.window, attempts=ledger.rows
         )
         if before is None:
             started = Started(
@@ -417,8 +394,8 @@ class LiveTurn:
                 window=plan.window,
                 session_etag=session.etag if session is not None else "",
             )
-            if attempts:
-                self._restarted(attempts[-1], started)
+            if earlier:
+                self._restarted(earlier[-1], started)
             else:
                 self.log.append(started)
             return
@@ -435,22 +412,6 @@ class LiveTurn:
                     mode=SwitchMode.CONTINUED if goes_on else SwitchMode.RESTARTED,
                 )
             )
-
-    def _close_attempt(self, outcome: TurnState, error: MCPError | None) -> None:
-        """Write up the call that has ended, if one was made."""
-        attempt = self._attempt
-        if attempt is None or attempt.outcome is not TurnState.RUNNING:
-            return
-        usage = self._usage(error)
-        self._attempt = replace(
-            self._so_far().attempts[-1],
-            usage=usage,
-            delivered_tokens=usage.output_tokens,
-            outcome=outcome,
-            error=_told(error),
-            **self._cost(usage),
-        )
-        self.turn = replace(self.turn, attempts=(*self.turn.attempts[:-1], self._attempt))
 
     def _restarted(self, before: Attempt, started: Started) -> None:
         """An earlier attempt was interrupted: this one begins anew."""
@@ -518,42 +479,19 @@ class LiveTurn:
         """The message with all parts so far."""
         return replace(message, parts=self._answer.parts())
 
-    def _so_far(self) -> Turn:
+    def _so_far(self, ledger: Ledger) -> Turn:
         """The turn as it is while it generates, its message without parts."""
-        attempt, attempts = cast(Attempt, self._attempt), self.turn.attempts
-        if attempt.outcome is TurnState.RUNNING:
-            usage = self._usage()
-            attempt = replace(
-                attempt,
-                duration=self._turns.clock() - attempt.start_time,
-                usage=usage,
-                delivered_tokens=usage.output_tokens,
-                **self._cost(usage),
-            )
-            attempts = (*attempts[:-1], attempt)
-        message = self._answer.head(model=f"{attempt.provider}/{attempt.model}")
-        return replace(self.turn, message=message, usage=_total(attempts), attempts=attempts)
-
-    def _usage(self, error: MCPError | None = None) -> Usage:
-        """What the present attempt took; ``error`` is how it ended."""
-        answer, attempt = self._answer, cast(Attempt, self._attempt)
-        if answer.finish is not None and answer.finish.usage is not None:
-            return answer.finish.usage
-        if isinstance(error, _NOTHING_TAKEN) and attempt.first_token_duration is None:
-            return Usage()
-        return Usage(input_tokens=self.turn.window.input_tokens, output_tokens=answer.estimated_tokens())
-
-    def _cost(self, usage: Usage) -> dict[str, Any]:
-        """What that costs, as fields of an attempt."""
-        price = self._price
-        return {} if price is None else {"cost_nanos": price.nanos(usage), "currency": price.currency}
+        ledger.write_up(self._answer)
+        last = ledger.rows[-1]
+        message = self._answer.head(model=f"{last.provider}/{last.model}")
+        return replace(self.turn, message=message, usage=ledger.total(), attempts=ledger.rows)
 
     def _closed(self, state: TurnState, error: MCPError | None = None) -> Turn:
         """The turn as it ends now, its message without parts."""
-        turn, finish = self.turn, self._answer.finish
-        if self._attempt is not None:
-            self._close_attempt(state, error)
-            turn = self._so_far()
+        turn, finish, ledger = self.turn, self._answer.finish, self._ledger
+        if ledger is not None and ledger.present is not None:
+            ledger.write_up(self._answer, state, error)
+            turn = self._so_far(ledger)
         elif turn.state is TurnState.RUNNING:
             # No provider was called in the end.
             turn = replace(turn, attempts=turn.attempts[:-1])
@@ -561,7 +499,7 @@ class LiveTurn:
             turn,
             state=state,
             end_time=self._turns.clock(),
-            error=_told(error),
+            error=told(error),
             finish_reason=finish.reason if finish is not None and error is None else None,
             last_sequence=self.log.last_sequence,
         )
@@ -573,26 +511,3 @@ class LiveTurn:
             f"the turn failed by a fault of the server; its log has more under {error_id}",
             metadata={"error_id": error_id},
         )
-
-
-def _told(error: MCPError | None) -> TurnError | None:
-    """The error as it is written down."""
-    if error is None:
-        return None
-    return TurnError(reason=error.reason, message=error.message, metadata=dict(error.metadata))
-
-
-def _total(attempts: Sequence[Attempt]) -> Usage:
-    """What several attempts took together."""
-    if len(attempts) == 1:
-        return attempts[0].usage
-    usages = [attempt.usage for attempt in attempts]
-    reported = all(usage.source is UsageSource.REPORTED or usage == Usage() for usage in usages)
-    return Usage(
-        input_tokens=sum(usage.input_tokens for usage in usages),
-        cached_input_tokens=sum(usage.cached_input_tokens for usage in usages),
-        cache_write_tokens=sum(usage.cache_write_tokens for usage in usages),
-        output_tokens=sum(usage.output_tokens for usage in usages),
-        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
-        source=UsageSource.REPORTED if reported else UsageSource.ESTIMATED,
-    )

@@ -18,6 +18,7 @@ CORE = {
     "circuits",
     "context_types",
     "events",
+    "ledger",
     "lines",
     "live",
     "records",
