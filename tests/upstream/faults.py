@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +19,7 @@ from tests.upstream.replies import (
     Reset,
     Step,
     Steps,
+    Wait,
     sse,
 )
 
@@ -27,6 +29,10 @@ CUT_AFTER: Final = 4
 """How many of them come before a stream fails."""
 ENORMOUS: Final = 64 * 1024
 """How many kilobytes an enormous line has."""
+_BOMB: Final = gzip.compress(b"data: " + bytes(16 * 1024 * 1024), 1)
+"""A line of 16 MiB in a few kilobytes."""
+_TRICKLE: Final[tuple[Step, ...]] = (Raw(b"X-Wait: 1\r\n"), Wait(0.05))
+_COMMENT: Final[tuple[Step, ...]] = (Body(b": still there\n\n"), Wait(0.01))
 _KILOBYTE: Final = b"x" * 1024
 
 
@@ -55,13 +61,25 @@ BEFORE_OUTPUT: Final[Mapping[str, Reply]] = {
     "header bomb": Steps(
         (Raw(b"HTTP/1.1 200 OK\r\n"), *[Raw(b"X-%d: %b\r\n" % (n, _KILOBYTE)) for n in range(4096)], Hang())
     ),
+    "redirect": Steps((Head(307, "text/html", {"Location": "http://127.0.0.1:9/v1/chat/completions"}), End())),
     "wrong content type": Steps((Head(200, "text/html"), Body(b"<html>Please log in</html>"), End())),
 }
 """What comes instead of an answer, and may not come the next time."""
 
+EMPTY: Final[Mapping[str, Reply]] = {
+    "stream of nothing": Steps((Head(), End())),
+    "stream of nothing but its end": Steps((Head(), Body(b"data: [DONE]\n\n"), End())),
+    "error object as the first event": broken(Body(sse({"error": {"message": "no GPU is free"}})), End(), after=0),
+    "compressed bomb": Steps((Head(headers={"Content-Encoding": "gzip"}), Body(_BOMB), Hang())),
+}
+"""A stream that begins, and is over before its first token."""
+
 SILENT: Final[Mapping[str, Reply]] = {
     "no answer at all": Steps((Hang(),)),
     "headers and no token": Steps((Head(), Hang())),
+    "headers that trickle": Steps((Raw(b"HTTP/1.1 200 OK\r\n"), *(_TRICKLE * 100), Hang())),
+    "nothing but comments": Steps((Head(), *(_COMMENT * 1000), Hang())),
+    "nothing but empty pieces": Answer(tokens=("",) * 1000, pause=0.01),
 }
 """Nothing comes, and nobody says so."""
 
@@ -81,7 +99,10 @@ AFTER_OUTPUT: Final[Mapping[str, Reply]] = {
 }
 """The answer begins and does not end as it should."""
 
-STALLED: Final[Mapping[str, Reply]] = {"stalled stream": broken(Hang())}
+STALLED: Final[Mapping[str, Reply]] = {
+    "stalled stream": broken(Hang()),
+    "stream that goes on with comments": broken(*(_COMMENT * 1000), Hang()),
+}
 """The answer begins, and then nothing comes."""
 
 FINAL: Final[Mapping[str, Reply]] = {
@@ -115,5 +136,5 @@ SUCCESSES: Final[Mapping[str, Answer]] = {
 }
 """What looks odd, and is a whole answer."""
 
-FAULTS: Final[Mapping[str, Reply]] = {**BEFORE_OUTPUT, **SILENT, **AFTER_OUTPUT, **STALLED, **FINAL}
+FAULTS: Final[Mapping[str, Reply]] = {**BEFORE_OUTPUT, **EMPTY, **SILENT, **AFTER_OUTPUT, **STALLED, **FINAL}
 """All of them."""
