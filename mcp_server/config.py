@@ -560,7 +560,9 @@ def read(
     config = _with_default_models(config, decoder.settings)
     written = {setting.key: setting.origin for setting in decoder.settings}
     for name, problem in _contradictions(config):
-        decoder.problem(Origin(name=written[name]), name, problem)
+        # The key of a whole table was written where the first of its own keys was.
+        origin = next(where for key, where in written.items() if f"{key}.".startswith(f"{name}."))
+        decoder.problem(Origin(name=origin), name, problem)
     if decoder.problems:
         raise ConfigError("\n".join(decoder.problems))
     return Loaded(config=config, file=file, settings=tuple(decoder.settings))
@@ -690,6 +692,11 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
             yield f"models.{key}", f"found {shown(model)}, which no provider answers to; allowed is {allowed}"
     for name, route in routes.items():
         yield from _wrong_in_route(config, name, route, known, choices)
+    for pattern in config.models.settings:
+        provider = pattern.partition("/")[0]
+        if "*" not in provider and provider not in config.providers:
+            found = f"found the name {shown(pattern)}"
+            yield dotted("models.settings", pattern), f"{found}, which fits no model; allowed is {choices}"
     for name, provider in config.providers.items():
         yield from _wrong_in_provider(f"providers.{name}", provider)
     address = config.metrics.address

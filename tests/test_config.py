@@ -228,8 +228,61 @@ def test_variables_of_other_programs_are_left_alone() -> None:
             'models.aliases."a/b" = "local/smollm2-135m"',
             'models.aliases."a/b": found the name "a/b", allowed is a name of letters, digits, . _ and -',
         ),
+        (
+            'models.routes.r.targets = ["local/none"]',
+            'models.routes.r.targets: found "local/none", which no provider answers to; allowed is local/smollm2-135m',
+        ),
+        (
+            "models.routes.r.targets = []",
+            'models.routes.r.targets: found an array, allowed is an array of 1 to 16 models, each "provider/model"',
+        ),
+        (
+            'models.routes.r.targets = ["local/*"]',
+            'models.routes.r.targets: found "local/*"; * is allowed only where the route\'s own name has it',
+        ),
+        (
+            'models.routes."*".targets = ["none/*"]',
+            'models.routes."*".targets: found "none/*", which no provider answers to; allowed is local/smollm2-135m',
+        ),
+        (
+            'models.routes."a*b*".targets = ["local/smollm2-135m"]',
+            'models.routes."a*b*": found the name "a*b*", allowed is at most one *',
+        ),
+        (
+            'models.routes.r.targets = ["local/smollm2-135m", "local/smollm2-135m"]',
+            "models.routes.r.targets: names a model twice; allowed is each once",
+        ),
+        (
+            'models.routes.r = { targets = ["local/smollm2-135m"], weights = [1, 2] }',
+            "models.routes.r.weights: found 2 numbers for 1 targets; allowed is one for each",
+        ),
+        (
+            'models.routes.r = { targets = ["local/smollm2-135m"], weights = [0] }',
+            "models.routes.r.weights: found only zeros; allowed is at least one number above 0",
+        ),
+        (
+            'models = { aliases.r = "local/smollm2-135m", routes.r.targets = ["local/smollm2-135m"] }',
+            "models.routes.r: is an alias too; allowed is one of the two",
+        ),
+        (
+            'models.settings."opnai/*".context_window = 1000',
+            'models.settings."opnai/*": found the name "opnai/*", which fits no model; allowed is local/smollm2-135m',
+        ),
+        (
+            'models.settings."*".capabilities = ["chat", "fly"]',
+            'models.settings."*".capabilities: found an array, allowed is an array of chat, completion, embedding, '
+            "tools, images, json_schema and prefill",
+        ),
+        (
+            'models.settings."*".price.currency = "euro"',
+            'models.settings."*".price.currency: found "euro", allowed is an ISO 4217 code such as USD',
+        ),
+        ('routing.on_cut = "retry"', 'routing.on_cut: found "retry", allowed is "continue" or "fail" or "restart"'),
         ("providers.x = 1", "providers.x: found 1, allowed is a table"),
-        ("providers.x = {}", 'providers.x.type: this key must be set; allowed is "custom" or "huggingface" or "llama_cpp" or "openai"'),
+        (
+            "providers.x = {}",
+            'providers.x.type: this key must be set; allowed is "custom" or "huggingface" or "llama_cpp" or "openai"',
+        ),
         (
             'providers.x.type = "llamacpp"',
             'providers.x.type: found "llamacpp", allowed is "custom" or "huggingface" or "llama_cpp" or "openai"',
