@@ -285,6 +285,7 @@ def _openai(name: str, settings: OpenAISettings) -> Provider:
             base64_embeddings=settings.base64_embeddings,
             reasoning_field=settings.reasoning_field or "",
             connect_timeout=settings.connect_timeout,
+            keep_alive=settings.keep_alive,
             key_rest=settings.key_rest,
         ),
         keys=[key.reveal() for key in keys],

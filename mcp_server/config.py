@@ -433,6 +433,9 @@ class OpenAISettings(Settings, tag_field="type", tag="openai"):
     """Certificates, as PEM, of authorities that the server's certificate may come from, instead of the system's."""
     connect_timeout: Annotated[float, Meta(ge=0.001, le=3600)] = 10.0
     """Seconds that a new connection may take, TLS included."""
+    keep_alive: bool = True
+    """Whether connections are used again. Turn it off for servers that close them without a word, such as llama.cpp's:
+    a request that meets such a close fails, and has to be tried again."""
     models: Mapping[RemoteModelName, OpenAIModel] = {}
     """What is known of its models, by name or pattern. The first is the default model where none is configured."""
     other_models: bool = True

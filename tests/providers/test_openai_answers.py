@@ -328,6 +328,15 @@ async def test_an_answer_that_is_complete_leaves_its_connection_to_the_next() ->
         assert upstream.connections == 1
 
 
+async def test_connections_to_servers_that_close_them_are_not_used_again() -> None:
+    """By configuration: some close a connection behind an answer without a word."""
+    closing = Steps((*pieces({"content": "x"}).sequence[:-1], replies.Raw(b"0\r\n\r\n"), replies.Close()))
+    async with asking(closing, keep_alive=False) as (provider, upstream):
+        for _ in range(20):
+            assert isinstance([event async for event in provider.generate(chat())][-1], Finish)
+        assert upstream.connections == 20
+
+
 async def test_an_answer_that_is_complete_and_does_not_end_is_let_go() -> None:
     """Nobody waits for it, and its connection is closed."""
     endless = Steps((*pieces({"content": "x"}).sequence[:-1], replies.Hang()))

@@ -93,6 +93,8 @@ class Options(Struct):
     """The field of an earlier answer in which its reasoning is sent back; empty: it is not."""
     connect_timeout: float = 10.0
     """Seconds for a new connection, TLS included."""
+    keep_alive: bool = True
+    """Whether a connection is used again, which saves making one."""
     key_rest: float = 60.0
     """Seconds for which a key that was refused is set aside, where the server does not say."""
 

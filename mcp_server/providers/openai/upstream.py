@@ -188,9 +188,13 @@ class Upstream:
     # -- connections --------------------------------------------------------------------------------------------------
 
     def _session(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=0,  # how many calls there are at once is for who calls to say
+            ssl=self._ssl if self._ssl is not None else True,
+            force_close=not self._options.keep_alive,
+        )
         return aiohttp.ClientSession(
-            # How many calls there are at once is for who calls to say.
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl if self._ssl is not None else True),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             # Who reads bounds the rest.
