@@ -564,8 +564,8 @@ def read(
     written = {setting.key: setting.origin for setting in decoder.settings}
     for name, problem in _contradictions(config):
         # The key of a whole table was written where the first of its own keys was.
-        origin = next(where for key, where in written.items() if f"{key}.".startswith(f"{name}."))
-        decoder.problem(Origin(name=origin), name, problem)
+        place = next(where for key, where in written.items() if f"{key}.".startswith(f"{name}."))
+        decoder.problem(Origin(name=place), name, problem)
     if decoder.problems:
         raise ConfigError("\n".join(decoder.problems))
     return Loaded(config=config, file=file, settings=tuple(decoder.settings))
@@ -696,8 +696,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for name, route in routes.items():
         yield from _wrong_in_route(config, name, route, known, choices)
     for pattern in config.models.settings:
-        provider = pattern.partition("/")[0]
-        if "*" not in provider and provider not in config.providers:
+        owner = pattern.partition("/")[0]
+        if "*" not in owner and owner not in config.providers:
             found = f"found the name {shown(pattern)}"
             yield dotted("models.settings", pattern), f"{found}, which fits no model; allowed is {choices}"
     for name, provider in config.providers.items():
