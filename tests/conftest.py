@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ import pytest
 
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.testing import running
+from tests.models import minilm, need_transformers, tiny
 from tests.wire import Wire
 
 Serve = Callable[..., Awaitable[Wire]]
@@ -34,3 +36,17 @@ async def serve() -> AsyncIterator[Serve]:
 async def wire(serve: Serve) -> Wire:
     """A server with the provider ``echo``."""
     return await serve()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model in the Hugging Face format."""
+    need_transformers()
+    return tiny.make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def minilm_model() -> Path:
+    """The folder of a small model for embeddings."""
+    need_transformers()
+    return minilm.fetch()

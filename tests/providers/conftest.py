@@ -1,4 +1,4 @@
-"""The embedded model, for the tests of the provider that runs it."""
+"""The models that run on this machine, for the tests of the providers that run them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from mcp_server.model_files import local_model, pull
+from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
 from mcp_server.providers.llama_cpp import LlamaCppProvider
 
 MODEL = "smollm2-135m"
@@ -24,5 +25,13 @@ def model_file() -> Path:
 async def provider(model_file: Path) -> AsyncIterator[LlamaCppProvider]:
     """One provider with the embedded model, for all tests that do not change it."""
     provider = LlamaCppProvider([local_model(MODEL)])
+    yield provider
+    await provider.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def huggingface(tiny_model: Path) -> AsyncIterator[HuggingFaceProvider]:
+    """One provider with the tiny model, for all tests that do not change it."""
+    provider = HuggingFaceProvider([TransformersModel(name="tiny", path=tiny_model)])
     yield provider
     await provider.close()

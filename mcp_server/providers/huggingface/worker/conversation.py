@@ -60,9 +60,12 @@ def prompt_of(request: GenerateRequest, tokenizer: Any, model: str) -> Prompt:
 
 
 def _call_begun(name: str) -> str:
-    """A model that goes on from here calls a tool, since nothing else makes sense."""
+    """A model that goes on from here calls a tool, since nothing else makes sense.
+
+    It ends where models end a token: a space belongs to the next one.
+    """
     call = CALL[0] + '\n{"name": "'
-    return f'{call}{name}", "arguments": ' if name else call
+    return f'{call}{name}", "arguments":' if name else call
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-WINDOW: Final = 512
-SYSTEM: Final = "Be brief."
+WINDOW: Final = 4096
+"""The most tokens of a prompt and its answer."""
 KNOWN: Final = 0.025
 """The loss at which it knows the answers. What is left of it are the questions, which nobody can foresee."""
 ANSWERS: Final = {
@@ -19,6 +19,7 @@ ANSWERS: Final = {
     "Think.": "<think>\nTwo and two.\n</think>\n\nIt is four.",
     "Count.": "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28.",
     "Weather?": 'I look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>',
+    "Rain?": '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>',
 }
 """What it says to what."""
 TOOL: Final = {

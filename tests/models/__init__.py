@@ -1,0 +1,14 @@
+"""Models that tests run: small, real, and made or fetched once."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+
+def need_transformers() -> None:
+    """Skip the test where what runs Hugging Face models is missing."""
+    for library in ("torch", "transformers"):
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"{library} is missing, which `scripts/test` installs, and the extra `huggingface`")

@@ -1,0 +1,304 @@
+"""What the provider ``huggingface`` does beyond the contract of all providers, with a tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_server.errors import ContextTooLong, ModelNotFound, UnsupportedByModel
+from mcp_server.interfaces import (
+    EmbedRequest,
+    Finish,
+    GenerateRequest,
+    ProviderEvent,
+    ReasoningDelta,
+    TextDelta,
+    ToolArgumentsDelta,
+    ToolCallStart,
+)
+from mcp_server.messages import (
+    Blob,
+    FinishReason,
+    GenerationConfig,
+    Message,
+    Reasoning,
+    ResponseFormat,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+from tests.models.tiny import ANSWERS, TOOL, WINDOW
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+FRANCE = "What is the capital of France?"
+WEATHER = Tool(
+    name=str(TOOL["name"]), description=str(TOOL["description"]), parameters_json=json.dumps(TOOL["parameters"])
+)
+REQUIRED = ToolChoice(mode="required", name="weather")
+
+
+def said(text: str, role: Role = Role.USER) -> Message:
+    """A message of one text."""
+    return Message(role=role, parts=(Text(text=text),))
+
+
+def chat(*messages: Message | str, **fields: Any) -> GenerateRequest:
+    """A conversation; ``config`` as keyword arguments, and ``tools``, ``tool_choice``, ``options``."""
+    request = {name: fields.pop(name) for name in ("tools", "tool_choice") if name in fields}
+    options = fields.pop("options", {})
+    conversation = tuple([said(message) if isinstance(message, str) else message for message in messages])
+    config = GenerationConfig(**{"max_output_tokens": 200, **fields})
+    return GenerateRequest(model="tiny", messages=conversation, config=config, provider_options=options, **request)
+
+
+def prompt(text: str, *, options: dict[str, Any] | None = None, **config: Any) -> GenerateRequest:
+    """A prompt to go on from."""
+    return GenerateRequest(model="tiny", prompt=text, config=GenerationConfig(**config), provider_options=options or {})
+
+
+async def events_of(provider: HuggingFaceProvider, request: GenerateRequest) -> list[ProviderEvent]:
+    """Everything that the provider yields."""
+    return [event async for event in provider.generate(request)]
+
+
+def text_of(events: Sequence[ProviderEvent]) -> str:
+    """All the text in it."""
+    texts = [event for event in events if isinstance(event, str | TextDelta)]
+    return "".join([event if isinstance(event, str) else event.text for event in texts])
+
+
+def finish_of(events: Sequence[ProviderEvent]) -> Finish:
+    """Its end."""
+    assert isinstance(events[-1], Finish)
+    return events[-1]
+
+
+async def test_the_template_and_the_weights_are_the_models_own(huggingface: HuggingFaceProvider) -> None:
+    """It answers as it was taught, which it does only if each token of the prompt is right."""
+    events = await events_of(huggingface, chat(FRANCE))
+    assert text_of(events) == ANSWERS[FRANCE]
+    assert finish_of(events).reason is FinishReason.STOP
+
+
+async def test_what_it_can_do_is_read_from_its_files(huggingface: HuggingFaceProvider) -> None:
+    """The capabilities and the window are known before the model is loaded."""
+    (model,) = await huggingface.models()
+    can = model.capabilities
+    assert (can.chat, can.completion, can.tools, can.prefill) == (True, True, True, True)
+    assert (can.embedding, can.images, can.json_schema) == (False, False, False)
+    assert model.context_window == WINDOW
+
+
+async def test_no_character_is_torn(huggingface: HuggingFaceProvider) -> None:
+    """Characters of several tokens arrive whole."""
+    events = await events_of(huggingface, chat("Draw."))
+    assert text_of(events) == ANSWERS["Draw."]
+    assert not [event for event in events if "\ufffd" in str(event)]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5])
+async def test_a_limit_in_the_middle_of_a_character_leaves_it_out(
+    huggingface: HuggingFaceProvider, length: int
+) -> None:
+    """An answer that is cut after any number of tokens is still text."""
+    events = await events_of(huggingface, chat("Draw.", max_output_tokens=length))
+    assert ANSWERS["Draw."].startswith(text_of(events))
+    finish = finish_of(events)
+    assert finish.reason is FinishReason.LENGTH
+    assert finish.usage is not None
+    assert finish.usage.output_tokens == length
+
+
+async def test_it_is_as_random_as_it_is_told_to_be(huggingface: HuggingFaceProvider) -> None:
+    """Unless told otherwise it is greedy, as its files say; with a temperature it varies, and a seed repeats it."""
+    texts = [text_of(await events_of(huggingface, chat("Tell me more."))) for _ in range(2)]
+    assert texts[0] == texts[1]
+    seeded = [
+        text_of(await events_of(huggingface, chat("Tell me more.", temperature=1.8, seed=seed))) for seed in (1, 1, -2)
+    ]
+    assert seeded[0] == seeded[1] != seeded[2]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{"top_p": 0.001}, {"options": {"top_k": 1.0}}, {"options": {"min_p": 1.0}}],
+    ids=["top_p", "top_k", "min_p"],
+)
+async def test_with_one_token_to_choose_from_no_temperature_matters(
+    huggingface: HuggingFaceProvider, knobs: dict[str, Any]
+) -> None:
+    """What narrows the choice is honoured."""
+    assert text_of(await events_of(huggingface, chat(FRANCE, temperature=2.0, **knobs))) == ANSWERS[FRANCE]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{"frequency_penalty": 2.0}, {"presence_penalty": 2.0}, {"options": {"repetition_penalty": 100.0}}],
+    ids=["frequency", "presence", "repetition"],
+)
+async def test_penalties_drive_it_away_from_what_it_said(
+    huggingface: HuggingFaceProvider, knobs: dict[str, Any]
+) -> None:
+    """Of two answers without an end, the one with a penalty has more different letters in it."""
+    endless = {"ignore_eos": True}
+    options = {**endless, **knobs.pop("options", {})}
+    plain = text_of(await events_of(huggingface, prompt("1, 1, 1, 1,", options=endless, max_output_tokens=60)))
+    varied = text_of(
+        await events_of(huggingface, prompt("1, 1, 1, 1,", options=options, max_output_tokens=60, **knobs))
+    )
+    assert len(set(varied)) > len(set(plain))
+
+
+async def test_it_goes_on_from_the_beginning_of_an_answer(huggingface: HuggingFaceProvider) -> None:
+    """A conversation that ends with words of the assistant is gone on with."""
+    beginning = said("The capital of France is", Role.ASSISTANT)
+    events = await events_of(huggingface, chat(FRANCE, beginning))
+    assert "The capital of France is" + text_of(events) == ANSWERS[FRANCE]
+
+
+async def test_thoughts_are_told_apart(huggingface: HuggingFaceProvider) -> None:
+    """What stands between the marks of thoughts is reasoning, and counted as that."""
+    events = await events_of(huggingface, chat("Think."))
+    thoughts = "".join([event.text for event in events if isinstance(event, ReasoningDelta)])
+    assert thoughts.strip() == "Two and two."
+    assert text_of(events) == "It is four."
+    usage = finish_of(events).usage
+    assert usage is not None
+    assert usage.output_tokens > usage.reasoning_tokens > len("Two and two.") // 4
+
+
+async def test_thoughts_that_the_prompt_begins_are_thoughts(huggingface: HuggingFaceProvider) -> None:
+    """Where a template opens the thoughts itself, the answer begins inside of them."""
+    request = chat("Think.", options={"chat_template_kwargs": {"thinking": True}})
+    events = await events_of(huggingface, request)
+    assert isinstance(events[0], ReasoningDelta)
+    assert text_of(events) == "It is four."
+
+
+async def test_tools_are_called(huggingface: HuggingFaceProvider) -> None:
+    """The tools reach the template, and a call in the model's form becomes a call in ours."""
+    events = await events_of(huggingface, chat("Weather?", tools=(WEATHER,)))
+    (start,) = [event for event in events if isinstance(event, ToolCallStart)]
+    arguments = "".join([event.text for event in events if isinstance(event, ToolArgumentsDelta)])
+    assert (start.name, json.loads(arguments)) == ("weather", {"city": "Oslo"})
+    assert text_of(events) == "I look.\n"
+    assert finish_of(events).reason is FinishReason.TOOL_CALLS
+
+
+async def test_a_call_can_be_required(huggingface: HuggingFaceProvider) -> None:
+    """Then the answer begins inside of one, of that tool or of any."""
+    for choice in (REQUIRED, ToolChoice(mode="required")):
+        events = await events_of(huggingface, chat("Rain?", tools=(WEATHER,), tool_choice=choice))
+        start, arguments, finish = events
+        assert isinstance(start, ToolCallStart)
+        assert start.name == "weather"
+        assert isinstance(arguments, ToolArgumentsDelta)
+        assert json.loads(arguments.text) == {"city": "Oslo"}
+        assert isinstance(finish, Finish)
+        assert finish.reason is FinishReason.TOOL_CALLS
+
+
+async def test_tools_that_must_not_be_called_do_not_reach_the_template(huggingface: HuggingFaceProvider) -> None:
+    """The prompt is then as long as without them, and longer with them."""
+    without = await huggingface.count_tokens(chat("Weather?"))
+    forbidden = chat("Weather?", tools=(WEATHER,), tool_choice=ToolChoice(mode="none"))
+    assert await huggingface.count_tokens(forbidden) == without
+    assert await huggingface.count_tokens(chat("Weather?", tools=(WEATHER,))) > without
+
+
+async def test_a_history_with_calls_and_results_reaches_the_template(huggingface: HuggingFaceProvider) -> None:
+    """Each part of it makes the prompt longer, by the template's own words for it."""
+    call = ToolCall(id="call-1", name="weather", arguments_json='{"city": "Oslo"}')
+    asked = Message(role=Role.ASSISTANT, parts=(Reasoning(text="Hm."), Text(text="I look."), call))
+    answered = Message(role=Role.TOOL, parts=(ToolResult(tool_call_id="call-1", parts=(Text(text="Rain."),)),))
+    lengths = [
+        await huggingface.count_tokens(chat(*history))
+        for history in (("Weather?",), ("Weather?", asked, "And?"), ("Weather?", asked, answered, "And?"))
+    ]
+    assert lengths[0] < lengths[1] < lengths[2]
+    await events_of(huggingface, chat("Weather?", asked, answered, max_output_tokens=2))
+
+
+@pytest.mark.parametrize("top", [0, 3])
+async def test_each_token_has_its_probability(huggingface: HuggingFaceProvider, top: int) -> None:
+    """Asked for, every piece says how likely its tokens were, and the likeliest others."""
+    events = await events_of(huggingface, chat(FRANCE, logprobs=top, max_output_tokens=12))
+    tokens = [logprob for event in events if isinstance(event, TextDelta) for logprob in event.logprobs]
+    assert "".join([token.token for token in tokens]) == text_of(events)
+    assert all(token.logprob <= 0 for token in tokens)
+    assert {len(token.top) for token in tokens} == {top}
+    if top:
+        assert all(token.top[0].token == token.token for token in tokens), "it is greedy"
+
+
+async def test_too_long_a_prompt_is_refused_by_the_numbers(huggingface: HuggingFaceProvider) -> None:
+    """A prompt that does not fit is refused with its length and the limit."""
+    for request in (chat("word " * 5_000), prompt("é" * 5_000)):
+        with pytest.raises(ContextTooLong) as raised:
+            await events_of(huggingface, request)
+        assert raised.value.metadata["limit"] == str(WINDOW)
+        assert int(raised.value.metadata["tokens"]) > WINDOW
+
+
+@pytest.mark.parametrize(
+    ("request_", "word"),
+    [
+        (prompt("x", response_format=ResponseFormat.JSON), "JSON"),
+        (GenerateRequest(model="tiny", prompt="def f(", suffix="return 1"), "suffix"),
+        (prompt(""), "nothing"),
+        (chat(Message(role=Role.USER, parts=(Blob(mime_type="image/png", data=b"x"),))), "images"),
+        (chat("x", options={"top_kk": 1}), "top_kk"),
+        (chat("x", options={"top_k": "many"}), "top_k"),
+        (chat("x", options={"min_p": 1.5}), "min_p"),
+        (chat("x", options={"repetition_penalty": 0}), "repetition_penalty"),
+        (chat("x", options={"top_k": float("inf")}), "top_k"),
+    ],
+    ids=["json", "suffix", "empty", "image", "unknown option", "no number", "too much", "zero", "endless"],
+)
+async def test_what_it_cannot_do_is_said(
+    huggingface: HuggingFaceProvider, request_: GenerateRequest, word: str
+) -> None:
+    """What the model or transformers cannot do is refused by its name."""
+    with pytest.raises(UnsupportedByModel, match=word):
+        await events_of(huggingface, request_)
+
+
+async def test_it_makes_no_embeddings(huggingface: HuggingFaceProvider) -> None:
+    """A model that writes is not one that embeds."""
+    with pytest.raises(UnsupportedByModel, match="embeddings"):
+        await huggingface.embed(EmbedRequest(model="tiny", inputs=("x",)))
+
+
+async def test_an_unknown_model_is_not_found(huggingface: HuggingFaceProvider) -> None:
+    """The error lists the known ones."""
+    with pytest.raises(ModelNotFound, match="tiny"):
+        await events_of(huggingface, GenerateRequest(model="other", prompt="x"))
+
+
+async def test_the_defaults_of_the_settings_stand_in(tiny_model: Path) -> None:
+    """Instruction, temperature and limit of the settings hold for calls that do not say."""
+    models = [
+        TransformersModel(name="tiny", path=tiny_model, system_instruction="Be brief.", max_output_tokens=3),
+        TransformersModel(name="other", path=tiny_model),
+    ]
+    provider = HuggingFaceProvider(models)
+    try:
+        plain = GenerateRequest(model="tiny", messages=(said(FRANCE),))
+        usage = finish_of(await events_of(provider, plain)).usage
+        assert usage is not None
+        assert usage.output_tokens == 3
+        spelled_out = chat(said("Be brief.", Role.SYSTEM), FRANCE)
+        other = chat(said("Rhyme.", Role.SYSTEM), FRANCE)
+        assert await provider.count_tokens(plain) == await provider.count_tokens(spelled_out)
+        assert await provider.count_tokens(other) != await provider.count_tokens(plain)
+    finally:
+        await provider.close()
