@@ -6,12 +6,13 @@ import io
 
 from rich.console import Console
 
-from tests.soak.__main__ import run
+from tests.soak.__main__ import Result, run
 
 
 async def test_a_short_soak_leaves_nothing_behind(seed: int) -> None:
     """No task, no turn, no connection, no memory; and what it did is told."""
-    result = await run(seconds=6, sessions=20, kills=0, positions=0, seed=seed)
+    result = Result(seed)
+    await run(result, seconds=6, sessions=20, kills=0, positions=0)
     told = io.StringIO()
     Console(file=told, width=200).print(result.table())
     assert result.good, told.getvalue()

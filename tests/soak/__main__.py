@@ -67,9 +67,9 @@ class Result:
         return table
 
 
-async def run(*, seconds: float, sessions: int, kills: int, positions: int, seed: int) -> Result:
+async def run(result: Result, *, seconds: float, sessions: int, kills: int, positions: int) -> None:
     """All of it."""
-    result = Result(seed)
+    seed = result.seed
     with tempfile.TemporaryDirectory() as folder:
         if positions:
             await _positions(result, Path(folder), positions, seed)
@@ -77,7 +77,6 @@ async def run(*, seconds: float, sessions: int, kills: int, positions: int, seed
             await _kills(result, Path(folder), kills, seed)
         if seconds:
             await _load(result, Path(folder), seconds, sessions, seed)
-    return result
 
 
 async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
@@ -219,13 +218,15 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=10_000, help="of faults in the stream of a turn; 0: none")
     parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
     arguments = vars(parser.parse_args())
-    if arguments["seed"] is None:
-        arguments["seed"] = random.randrange(1 << 32)  # noqa: S311  # no secret
+    seed = arguments.pop("seed")
+    result = Result(random.randrange(1 << 32) if seed is None else seed)  # noqa: S311  # no secret
     configure(level="error", format="json")
     console = Console()
-    console.print(f"--seed {arguments['seed']}")
-    result = asyncio.run(run(**arguments))
-    console.print(result.table())
+    console.print(f"--seed {result.seed}")
+    try:
+        asyncio.run(run(result, **arguments))
+    finally:  # what was seen until then, too, if something breaks
+        console.print(result.table())
     sys.exit(not result.good)
 
 

@@ -124,7 +124,8 @@ class Caller:
         fork = await self._wire.sessions.ForkSession(
             session_pb2.ForkSessionRequest(name=self._session, message_count=count, request_id=self._new())
         )
-        request = self._request()
+        # However long a fault keeps its caller away, it is to be answered.
+        request = self._request(on_disconnect=generation_pb2.ON_DISCONNECT_CONTINUE)
         request.session = fork.name
         await persist(self._through, request, patience=PATIENCE, timeout=5)
         texts = [text for _, text in await self._history(fork.name)]
