@@ -21,9 +21,11 @@ from mcp_server.messages import (
     Usage,
     UsageSource,
 )
-from mcp_server.model_files import local_model
+from mcp_server.model_files import local_model, pull
 from mcp_server.providers.llama_cpp import LlamaCppProvider
+from mcp_server.providers.openai import ModelOptions, OpenAIProvider, Options
 from mcp_server.testing import EchoProvider, ScriptedProvider
+from tests.models.llama_server import LlamaServer
 
 QUESTION = "What is the capital of France?"
 BEGINNING = "Once upon a time there was a fox who lived in a"
@@ -98,11 +100,35 @@ async def _llama_cpp() -> Subject:
     return Subject(provider=LlamaCppProvider([local_model("smollm2-135m")]), model="smollm2-135m")
 
 
-SUBJECTS: dict[str, Callable[[], Awaitable[Subject]]] = {"echo": _echo, "llama_cpp": _llama_cpp, "scripted": _scripted}
+class _Served(OpenAIProvider):
+    """Asks a server that ends with it."""
+
+    def __init__(self, server: LlamaServer) -> None:
+        can = Capabilities(chat=True, completion=True, embedding=True)
+        models = {"smollm2-135m": ModelOptions(capabilities=can, embedding_dimensions=576)}
+        super().__init__(Options(base_url=server.url, keep_alive=False, models=models))
+        self._server = server
+
+    async def close(self) -> None:
+        await super().close()
+        await self._server.stop()
+
+
+async def _openai() -> Subject:
+    server = await LlamaServer.start(pull("smollm2-135m"))
+    return Subject(provider=_Served(server), model="smollm2-135m")
+
+
+SUBJECTS: dict[str, Callable[[], Awaitable[Subject]]] = {
+    "echo": _echo,
+    "llama_cpp": _llama_cpp,
+    "openai": _openai,
+    "scripted": _scripted,
+}
 """How to make each provider."""
-HONOURING = ("echo", "llama_cpp")
+HONOURING = ("echo", "llama_cpp", "openai")
 """Those that honour the knobs of a generation; a script is played as it is written."""
-EMBEDDING = ("echo", "llama_cpp")
+EMBEDDING = ("echo", "llama_cpp", "openai")
 """Those that make embeddings."""
 COUNTING = ("echo", "llama_cpp")
 """Those that count tokens."""

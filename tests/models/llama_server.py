@@ -68,6 +68,7 @@ def main() -> None:
     parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     parameters.use_jinja = True
     parameters.chat_template = TEMPLATE.read_text()
+    parameters.sampling.temp = 0  # what is asked twice is answered alike
     parameters.cache_ram_mib = 0  # by default up to 8 GiB of old prompts
     parameters.warmup = False
     parameters.ui = False

@@ -162,7 +162,7 @@ def error_of(
 
     Args:
         kind: who must act.
-        fault: what went wrong.
+        fault: what went wrong; its codes are shown.
         provider: the name of the instance.
         model: the model that was asked.
         status: of HTTP.
@@ -172,8 +172,8 @@ def error_of(
     where = f"the provider {provider}"
     facts = {"provider": provider, "model": model, "status": str(status)}
     if fault.codes:
-        facts["code"] = fault.codes[0][:MAX_SAID]
-    told = f"status {status}" + "".join([f", {code[:MAX_SAID]}" for code in fault.codes[:1]])
+        facts["code"] = fault.codes[0]
+    told = f"status {status}" + "".join([f", {code}" for code in fault.codes[:1]])
     because = f": {said}" if said else ""
     if kind is Kind.BAD_REQUEST:
         error = InvalidArgument((), f"{where} refuses the request to the model {model} ({told}){because}")

@@ -50,9 +50,3 @@ class Keys:
         self._ready[key] = now + (self._rest if retry_after is None else retry_after)
         wait = max(0.0, min(self._ready) - now)
         return wait if wait == 0 or retry_after is not None else None
-
-    def hide(self, text: str) -> str:
-        """The text without any of the keys."""
-        for key in self._keys:
-            text = text.replace(key, "***")
-        return text

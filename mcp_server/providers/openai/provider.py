@@ -90,19 +90,18 @@ class OpenAIProvider:
                 for event in reading.take([answer]):
                     yield event
             else:
-                raise upstream.unavailable(f"answered with {response.content_type[:80]}, not with events", model)
+                kind = upstream.quote(response.content_type)
+                raise upstream.unavailable(f"answered with {kind}, not with events", model)
             if reading.error is not None:
                 raise upstream.error_in_stream(reading.error, model)
             finish = reading.finish()
             if finish is None:
-                why = f"ended with {reading.reason[:80]!r}" if reading.reason else "ended without saying why"
+                why = f"ended with {upstream.quote(reading.reason)!r}" if reading.reason else "ended without saying why"
                 raise upstream.cut(why, model)
             complete = True
-            upstream.complete(response)
             yield finish
         finally:
-            if not complete:
-                response.close()
+            upstream.leave(response, complete=complete)
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
         """Ask the server once.
@@ -117,7 +116,7 @@ class OpenAIProvider:
         try:
             content = await self._whole(response, model)
         finally:
-            response.close()
+            upstream.leave(response, complete=False)
         try:
             made = _decode_vectors(content)
             vectors = tuple([_vector(item.embedding) for item in sorted(made.data, key=lambda item: item.index)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -30,6 +31,10 @@ LARGE_REQUEST: Final = 1024 * 1024
 """From this size on, a request is sent in pieces."""
 ERROR_SECONDS: Final = 5.0
 """How long is waited for the words that go with a status that tells of a failure."""
+MAX_QUOTE: Final = 80
+"""How much of a word of the server's, a code or a type, is shown, in characters."""
+MIN_SECRET: Final = 6
+"""How long the value of a header must be to count as a secret, in characters: a shorter one is in too many texts."""
 END_SECONDS: Final = 1.0
 """How long a server may take to end the body of an answer that is complete; then its connection is not used again."""
 
@@ -57,6 +62,7 @@ class Upstream:
         self._ssl = ssl_context
         self._http: aiohttp.ClientSession | None = None
         self._closed = False
+        self._open: set[aiohttp.ClientResponse] = set()
         self._urls: dict[str, URL] = {}
         self._headers = {
             "Accept": "*/*",
@@ -70,9 +76,13 @@ class Upstream:
         self._authorizations = [
             {"api-key": key} if options.api_version else {"Authorization": f"Bearer {key}"} for key in keys
         ]
+        hidden = {*keys, *[value for value in headers.values() if len(value) >= MIN_SECRET]}
+        # The longest first: one may be the beginning of another. Servers give some words back in small letters.
+        ordered = sorted(map(re.escape, hidden), key=len, reverse=True)
+        self._hidden = re.compile("|".join(ordered), re.IGNORECASE) if ordered else None
 
     async def post(self, path: str, model: str, content: bytes) -> aiohttp.ClientResponse:
-        """Ask once. The answer's head has come and says 200; its body is the caller's to read and to close.
+        """Ask once. The answer's head has come and says 200; its body is the caller's to read and to :meth:`leave`.
 
         Raises:
             MCPError: it did not come, or says otherwise.
@@ -95,6 +105,7 @@ class Upstream:
         except (aiohttp.ClientError, OSError) as error:
             raise self.unavailable(_why(error), model) from error
         if response.status == 200:
+            self._open.add(response)
             return response
         try:
             raise await self._refused(response, model, key)
@@ -126,18 +137,37 @@ class Upstream:
             limit -= len(piece)
         return b"".join(pieces)
 
-    def complete(self, response: aiohttp.ClientResponse) -> None:
-        """Nothing is missing but the end of the body, with which the connection can be used again."""
-        if response.connection is not None:
+    def leave(self, response: aiohttp.ClientResponse, *, complete: bool) -> None:
+        """An answer is read no further.
+
+        Args:
+            response: the answer.
+            complete: nothing is missing but the end of its body, with which the connection can be used again.
+                Otherwise the connection is closed now, so that the server stops.
+        """
+        self._open.discard(response)
+        if not complete:
+            response.close()
+        elif response.connection is not None:
             asyncio.get_running_loop().call_later(END_SECONDS, response.close)
 
     async def close(self) -> None:
         """Close all connections."""
         self._closed = True
+        # Who waits for more of an answer would not hear of it from the session.
+        for response in self._open:
+            response.close()
         if self._http is not None:
             await self._http.close()
 
     # -- what goes wrong ----------------------------------------------------------------------------------------------
+
+    def quote(self, text: str, limit: int = MAX_QUOTE) -> str:
+        """What the server said as others may see it: without secrets, in one line, and short."""
+        if self._hidden is not None:
+            text = self._hidden.sub("***", text)
+        text = " ".join(text.split())
+        return text if len(text) <= limit else f"{text[:limit]}…"
 
     def unavailable(self, why: str, model: str) -> ProviderUnavailable:
         """It is out of order."""
@@ -171,14 +201,14 @@ class Upstream:
         return self._error(kind, fault, model, status, wait)
 
     def _error(self, kind: Kind, fault: Fault, model: str, status: int, wait: float | None = None) -> MCPError:
-        said = " ".join(self._keys.hide(fault.message).split())
+        fault = Fault(codes=tuple([self.quote(code) for code in fault.codes]), message=fault.message)
         return failures.error_of(
             kind,
             fault,
             provider=self._options.name,
             model=model,
             status=status,
-            said=said if len(said) <= failures.MAX_SAID else f"{said[: failures.MAX_SAID]}…",
+            said=self.quote(fault.message, failures.MAX_SAID),
             retry_after=wait,
         )
 
