@@ -13,6 +13,8 @@
 
     asyncio.run(main())
 
+:class:`MCPSyncClient` is the same for programs without an event loop: the same methods, without ``await``.
+
 Not the JSON-RPC protocol of the same initials: this speaks gRPC to a server that keeps conversations.
 """
 
@@ -92,6 +94,8 @@ from mcp_client._messages import (
 from mcp_client._requests import TurnOptions
 from mcp_client._retry import Retry, RetryNotice
 from mcp_client._stream import TurnStream
+from mcp_client._sync import MCPSyncClient
+from mcp_client._sync_stream import SyncTurnStream
 
 __all__ = [
     "AccessError",
@@ -116,6 +120,7 @@ __all__ = [
     "Logprob",
     "MCPClient",
     "MCPError",
+    "MCPSyncClient",
     "Message",
     "Model",
     "ModelNotFound",
@@ -147,6 +152,7 @@ __all__ = [
     "SessionExists",
     "SessionNotFound",
     "StoreUnavailable",
+    "SyncTurnStream",
     "Text",
     "ToolCall",
     "ToolResult",

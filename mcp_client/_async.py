@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
@@ -538,7 +537,7 @@ class MCPClient:
                 break
             finally:
                 watch.cancel()
-            await asyncio.sleep(WATCH_PAUSE)
+            await self._transport.pause(WATCH_PAUSE)
         raise DeadlineExceeded(
             f"the server at {self._settings.address} was not ready within {limit:g} s",
             Details(code="DEADLINE_EXCEEDED"),

@@ -35,6 +35,8 @@ MIN_KEEPALIVE: Final = 10.0
 """Seconds. Servers hang up on clients that ask more often whether they are there."""
 WATCH_PAUSE: Final = 0.1
 """Seconds between two looks at a server that is not ready and ends the watch."""
+STOP_TIMEOUT: Final = 1.0
+"""Seconds that the stop of a turn may take which nobody waits for any more."""
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 """What a server takes."""
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Any, Final
+from typing import Any
 
 from contextprotocol.v1 import generation_pb2, turn_pb2
-from mcp_client._base import METHODS, Answer, Settings, seconds
+from mcp_client._base import METHODS, STOP_TIMEOUT, Answer, Settings, seconds
 from mcp_client._errors import DeadlineExceeded, MCPError
 from mcp_client._requests import Seconds
 from mcp_client._retry import Attempts, Retries
 from mcp_client._transport import AsyncResponses, AsyncTransport
-
-STOP_TIMEOUT: Final = 1.0
-"""Seconds that the stop of a turn may take which nobody waits for any more."""
 
 
 class AsyncCalls:
@@ -75,7 +72,7 @@ class AsyncCalls:
         """Stop the turn of a stream that its caller has left, so that its session is free; unless it is to go on."""
         goes_on = request.on_disconnect == generation_pb2.ON_DISCONNECT_CONTINUE
         if not goes_on and not self._transport.closed:
-            await self._transport.finish(self._leave(name, request, turn))
+            await self._transport.finish(self._leave, name, request, turn)
 
     async def _leave(self, name: str, request: Any, turn: str) -> None:
         # A courtesy of which nobody hears: without it, the server stops the turn when its grace is over.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Self
 
 import grpc
@@ -62,9 +62,9 @@ class AsyncTransport:
             return
         raise self.cancelled()
 
-    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
+    async def finish(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         """Do the last of a call, also if its task is cancelled (again) meanwhile."""
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(work(*arguments))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
         await asyncio.shield(task)

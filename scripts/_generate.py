@@ -1,4 +1,7 @@
-"""Write what is derived from the contract and the docstrings, or check that it is fresh. Run by `scripts/generate`."""
+"""Write what is derived from the contract, the asynchronous client and the docstrings, or check that it is fresh.
+
+Run by `scripts/generate`.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import _api_reference
+import _blocking
 import _config_reference
 from google.protobuf import descriptor_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 
-OUTPUTS = ("protos/gen", "docs/api_reference.md", "docs/config.md")
+OUTPUTS = ("protos/gen", "docs/api_reference.md", "docs/config.md", *_blocking.MODULES.values())
 """What this program owns, relative to the checkout: a file, or a folder with all that is in it."""
 
 PACKAGES = {
@@ -38,6 +42,8 @@ def generate(target: Path) -> None:
     for package, docstring in PACKAGES.items():
         (out / package / "__init__.py").write_text(docstring, encoding="utf-8")
     (out / "contextprotocol" / "py.typed").touch()
+
+    _blocking.generate(ROOT, target)
 
     (target / "docs").mkdir()
     (target / "docs" / "api_reference.md").write_text(_api_reference.render(descriptors, ROOT), encoding="utf-8")

@@ -1,0 +1,549 @@
+# The blocking twin of _async.py, written by scripts/generate: change that one.
+
+"""The client, blocking: each method makes a request, calls, and reads the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from contextprotocol.v1 import model_pb2, session_pb2, turn_pb2
+from mcp_client import _requests, _responses
+from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, WATCH_PAUSE, Settings, health, seconds
+from mcp_client._errors import DeadlineExceeded, Details, ServerUnavailable
+from mcp_client._messages import Embeddings, HealthStatus, Message, Model, Reply, Session, Turn
+from mcp_client._requests import UNSET, Context, Input, Seconds, TurnOptions, Unset
+from mcp_client._retry import DEFAULT_RETRY, OnRetry, Retries, Retry
+from mcp_client._sync_calls import SyncCalls
+from mcp_client._sync_stream import SyncTurnStream
+from mcp_client._sync_transport import SyncTransport
+
+
+class MCPSyncClient:
+    """Talks to one server.
+
+    ::
+
+        with MCPSyncClient() as client:
+            session = client.create_session()
+            with client.stream_chat("Hello!", session=session) as stream:
+                for token in stream:
+                    print(token, end="", flush=True)
+
+    A session is given by its id, its full name or a :class:`Session`. Every call can raise the errors of
+    :mod:`mcp_client` (:class:`MCPError` and its kinds); an argument that cannot be sent raises ``TypeError`` or
+    ``ValueError`` before anything is sent. Any number of threads may use one
+    client. A child of a forked process needs one of its own, unless the parent has used none yet.
+
+    Args:
+        address: ``host:port``, or any target that gRPC resolves.
+        metadata: sent with each call, for example ``{"authorization": "Bearer …"}``.
+        timeout: seconds that a call may take that asks no model. Calls that ask one take as long as their turn, unless
+            they are given a ``timeout`` of their own.
+        credentials: for a connection by TLS; ``None``: without.
+        keepalive: seconds without traffic after which the connection is tried, at least 10.
+        retry: how long calls are sent again that lost their connection, or that a server could not take just then;
+            ``None``: not at all.
+        on_retry: told of each time that a call is about to be sent again.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        timeout: Seconds = DEFAULT_TIMEOUT,
+        credentials: grpc.ChannelCredentials | None = None,
+        keepalive: Seconds = 30.0,
+        retry: Retry | None = DEFAULT_RETRY,
+        on_retry: OnRetry | None = None,
+    ) -> None:
+        self._settings = Settings(address=address, metadata=metadata or {}, timeout=timeout, keepalive=keepalive)
+        self._transport = SyncTransport(self._settings, credentials)
+        self._retries = Retries(retry, on_retry)
+        self._calls = SyncCalls(self._settings, self._transport, self._retries)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls that run end. A closed client stays closed."""
+        self._transport.close()
+
+    @property
+    def address(self) -> str:
+        """Where the server is, as it was given."""
+        return self._settings.address
+
+    # -- sessions -----------------------------------------------------------------------------------------------------
+
+    def create_session(
+        self,
+        session_id: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        system_instruction: str = "",
+        default_model: str = "",
+        context: Context | None = None,
+        ttl: Seconds | None = None,
+        request_id: str = "",
+        timeout: Seconds | None = None,
+    ) -> Session:
+        """Begin a session.
+
+        Args:
+            session_id: the last part of its name; empty: the server chooses.
+            labels: short facts to find it by.
+            metadata: a JSON object of your own.
+            system_instruction: what the model is told before every conversation.
+            default_model: the model of calls that name none.
+            context: what the model is told besides, by name.
+            ttl: seconds that it lives unused; ``None``: as the server has it.
+            request_id: a key of your own that makes the call free to retry; empty: the client makes one.
+            timeout: seconds that the call may take.
+
+        Raises:
+            SessionExists: the id is taken.
+        """
+        request = _requests.create_session(
+            session_id=session_id,
+            labels=labels or {},
+            metadata=metadata or {},
+            system_instruction=system_instruction,
+            default_model=default_model,
+            context_entries=context or {},
+            ttl=ttl,
+            request_id=request_id,
+        )
+        return _responses.session(self._calls.unary("SessionService.CreateSession", request, timeout))
+
+    def get_session(self, session: str | Session, *, timeout: Seconds | None = None) -> Session:
+        """The session as it is now. Reading does not renew its ttl.
+
+        Raises:
+            SessionNotFound: there is none.
+        """
+        request = session_pb2.GetSessionRequest(name=_requests.session_name(session))
+        return _responses.session(self._calls.unary("SessionService.GetSession", request, timeout))
+
+    def list_sessions(
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        newest_first: bool = False,
+        page_size: int = 0,
+        timeout: Seconds | None = None,
+    ) -> Iterator[Session]:
+        """All sessions that carry all of ``labels``, in the order of their creation, without context and metadata.
+
+        Pages are fetched as they are needed; ``timeout`` holds for each.
+        """
+        request = _requests.list_sessions(labels or {}, newest_first=newest_first, page_size=page_size)
+        while True:
+            page = self._calls.unary("SessionService.ListSessions", request, timeout)
+            for session in page.sessions:
+                yield _responses.session(session)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def update_session(
+        self,
+        session: str | Session,
+        *,
+        labels: Mapping[str, str] | Unset = UNSET,
+        metadata: Mapping[str, Any] | Unset = UNSET,
+        system_instruction: str | Unset = UNSET,
+        default_model: str | Unset = UNSET,
+        ttl: Seconds | Unset | None = UNSET,
+        context: Context | Unset = UNSET,
+        set_context: Context | None = None,
+        remove_context: Sequence[str] = (),
+        etag: str = "",
+        timeout: Seconds | None = None,
+    ) -> Session:
+        """Change what is given, all of it in one step, and leave the rest.
+
+        Args:
+            session: which.
+            labels: takes the place of all labels; so do the next four of theirs.
+            metadata: a JSON object.
+            system_instruction: may be empty.
+            default_model: may be empty.
+            ttl: seconds; ``None``: as the server has it.
+            context: takes the place of the whole context.
+            set_context: entries to add or replace; not together with ``context``.
+            remove_context: names to remove; not together with ``context``.
+            etag: if given, the session must still have it.
+            timeout: seconds that the call may take.
+
+        Raises:
+            EtagMismatch: the session has changed.
+        """
+        request = _requests.update_session(
+            session,
+            labels=labels,
+            metadata=metadata,
+            system_instruction=system_instruction,
+            default_model=default_model,
+            ttl=ttl,
+            context_entries=context,
+            set_context=set_context or {},
+            remove_context=remove_context,
+            etag=etag,
+        )
+        return _responses.session(self._calls.unary("SessionService.UpdateSession", request, timeout))
+
+    def delete_session(self, session: str | Session, *, etag: str = "", timeout: Seconds | None = None) -> None:
+        """Delete a session and all that belongs to it.
+
+        Raises:
+            SessionNotFound: there is none.
+            EtagMismatch: ``etag`` is given, and the session has changed.
+        """
+        self._calls.unary("SessionService.DeleteSession", _requests.delete_session(session, etag), timeout)
+
+    def fork_session(
+        self,
+        session: str | Session,
+        session_id: str = "",
+        *,
+        message_count: int | None = None,
+        request_id: str = "",
+        timeout: Seconds | None = None,
+    ) -> Session:
+        """Begin a session with the history of another, which then goes its own way.
+
+        Instruction, model, context, labels, metadata and ttl are copied; turns are not.
+
+        Args:
+            session: the one to branch off from.
+            session_id: the last part of the new one's name; empty: the server chooses.
+            message_count: how many messages to keep, from the first; ``None``: all.
+            request_id: a key of your own that makes the call free to retry; empty: the client makes one.
+            timeout: seconds that the call may take.
+
+        Raises:
+            SessionNotFound: there is none.
+            SessionExists: the id is taken.
+        """
+        request = _requests.fork_session(
+            session, session_id=session_id, message_count=message_count, request_id=request_id
+        )
+        return _responses.session(self._calls.unary("SessionService.ForkSession", request, timeout))
+
+    def append_messages(
+        self,
+        session: str | Session,
+        messages: Input,
+        *,
+        etag: str = "",
+        request_id: str = "",
+        timeout: Seconds | None = None,
+    ) -> Session:
+        """Add messages to the end of the history without asking a model: all or none.
+
+        Returns the session, without context and metadata; the last of its ``message_count`` messages are these.
+
+        Raises:
+            SessionBusy: a turn runs on it.
+            EtagMismatch: ``etag`` is given, and the session has changed.
+        """
+        request = _requests.append_messages(session, messages, etag=etag, request_id=request_id)
+        response = self._calls.unary("SessionService.AppendMessages", request, timeout)
+        return _responses.session(response.session)
+
+    def list_messages(
+        self,
+        session: str | Session,
+        *,
+        newest_first: bool = False,
+        page_size: int = 0,
+        timeout: Seconds | None = None,
+    ) -> Iterator[Message]:
+        """The whole history, from either end. Pages are fetched as they are needed; ``timeout`` holds for each."""
+        request = _requests.list_messages(session, newest_first=newest_first, page_size=page_size)
+        while True:
+            page = self._calls.unary("SessionService.ListMessages", request, timeout)
+            for message in page.messages:
+                yield _responses.message(message)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    # -- chat and completion ------------------------------------------------------------------------------------------
+
+    def chat(
+        self,
+        messages: Input,
+        *,
+        session: str | Session | None = None,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> Reply:
+        """Say something and wait for the whole answer.
+
+        Args:
+            messages: the new input; without a session, the whole conversation.
+            session: supplies history and context, and keeps the exchange.
+            truncation: what happens if the conversation is longer than the model can read: ``"auto"`` leaves out the
+                oldest exchanges, ``"disabled"`` raises :class:`ContextTooLong`.
+            timeout: seconds that this call may take, all of its attempts together; ``None``: as long as the turn. When
+                the caller waits no longer, for this reason or because of Ctrl-C, the turn is stopped; not
+                with ``on_disconnect="continue"``.
+            **options: the knobs, :class:`TurnOptions`.
+
+        Raises:
+            SessionNotFound, SessionBusy, EtagMismatch, ModelNotFound, UnsupportedByModel, ContextTooLong,
+            ProviderError, TurnTimeout …
+        """
+        request = _requests.chat(messages, session=session, truncation=truncation, options=options)
+        return _responses.unary_reply(self._calls.turn("ChatService.Chat", request, timeout))
+
+    def stream_chat(
+        self,
+        messages: Input,
+        *,
+        session: str | Session | None = None,
+        truncation: str = "auto",
+        after_sequence: int | None = None,
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> SyncTurnStream:
+        """Say something and get the answer as it comes. The arguments are those of :meth:`chat`.
+
+        Args:
+            after_sequence: go on behind this event of the turn that began with the same arguments and the same
+                ``request_id``; nothing begins. If its process has died meanwhile, it runs again.
+
+        Raises:
+            TurnNotFound: ``after_sequence`` is given, and there is no such turn.
+        """
+        request = _requests.chat(
+            messages, session=session, truncation=truncation, options=options, after_sequence=after_sequence
+        )
+        return SyncTurnStream(self._calls, "ChatService.StreamChat", request, timeout)
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        suffix: str = "",
+        session: str | Session | None = None,
+        include_context: bool = False,
+        save_as: str = "",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> Reply:
+        """Go on from a raw prompt and wait for the whole answer.
+
+        Args:
+            prompt: the text to go on from.
+            suffix: the text that follows what is to be written.
+            session: supplies the model and the context; its history is left alone.
+            include_context: put the session's context before the prompt.
+            save_as: keep the answer as the session's context entry of this name.
+            timeout: seconds that this call may take, as in :meth:`chat`.
+            **options: the knobs, :class:`TurnOptions`.
+        """
+        request = _requests.complete(
+            prompt,
+            suffix=suffix,
+            session=session,
+            include_context=include_context,
+            save_as=save_as,
+            options=options,
+        )
+        return _responses.unary_reply(self._calls.turn("CompletionService.Complete", request, timeout))
+
+    def stream_complete(
+        self,
+        prompt: str,
+        *,
+        suffix: str = "",
+        session: str | Session | None = None,
+        include_context: bool = False,
+        save_as: str = "",
+        after_sequence: int | None = None,
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> SyncTurnStream:
+        """Go on from a raw prompt and get the answer as it comes. The arguments are those of :meth:`complete`.
+
+        Args:
+            after_sequence: as in :meth:`stream_chat`.
+        """
+        request = _requests.complete(
+            prompt,
+            suffix=suffix,
+            session=session,
+            include_context=include_context,
+            save_as=save_as,
+            options=options,
+            after_sequence=after_sequence,
+        )
+        return SyncTurnStream(self._calls, "CompletionService.StreamComplete", request, timeout)
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
+    def get_turn(self, turn: str | Turn, *, timeout: Seconds | None = None) -> Turn:
+        """A turn as it is now, with what has been said so far.
+
+        Raises:
+            TurnNotFound: there is none, or it is kept no longer.
+        """
+        request = turn_pb2.GetTurnRequest(name=_requests.turn_name(turn))
+        return _responses.turn(self._calls.unary("TurnService.GetTurn", request, timeout))
+
+    def list_turns(
+        self, session: str | Session, *, page_size: int = 0, timeout: Seconds | None = None
+    ) -> Iterator[Turn]:
+        """The turns of a session that are still kept, the newest first, without their messages.
+
+        Pages are fetched as they are needed; ``timeout`` holds for each.
+
+        Raises:
+            SessionNotFound: there is none.
+        """
+        request = _requests.list_turns(session, page_size=page_size)
+        while True:
+            page = self._calls.unary("TurnService.ListTurns", request, timeout)
+            for turn in page.turns:
+                yield _responses.turn(turn)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def stream_turn(
+        self, turn: str | Turn, *, after_sequence: int = 0, timeout: Seconds | None = None
+    ) -> SyncTurnStream:
+        """Watch a turn, live or from the record. Any number of readers may; each gets all of it.
+
+        Args:
+            turn: its full name.
+            after_sequence: begin behind this event; 0: at the first.
+            timeout: seconds that this call may take; ``None``: as long as the turn.
+
+        Raises:
+            TurnNotFound: there is none, or it is kept no longer.
+            SequenceUnknown: there was no such event.
+            TurnInterrupted: its process died, and nobody has sent its request again.
+        """
+        request = _requests.stream_turn(turn, after_sequence)
+        return SyncTurnStream(
+            self._calls, "TurnService.StreamTurn", request, timeout, turn=_requests.turn_name(turn), watches=True
+        )
+
+    def cancel_turn(self, turn: str | Turn, *, timeout: Seconds | None = None) -> Turn:
+        """Stop a turn, and return it as it ended: cancelled, or otherwise if that came first.
+
+        Raises:
+            TurnNotFound: there is none, or it is kept no longer.
+        """
+        request = turn_pb2.CancelTurnRequest(name=_requests.turn_name(turn))
+        return _responses.turn(self._calls.unary("TurnService.CancelTurn", request, timeout))
+
+    # -- embeddings, models, health -----------------------------------------------------------------------------------
+
+    def embed(
+        self,
+        inputs: str | Sequence[str],
+        *,
+        model: str = "",
+        session: str | Session | None = None,
+        dimensions: int | None = None,
+        provider_options: Mapping[str, Any] | None = None,
+        timeout: Seconds | None = None,
+    ) -> Embeddings:
+        """Turn texts into vectors, in order.
+
+        Args:
+            inputs: up to the model's ``max_batch`` texts.
+            model: an alias or ``provider/model``; empty: the session's, then the server's default.
+            session: supplies the model, and is renewed.
+            dimensions: the wished length of the vectors, for models that can shorten theirs.
+            provider_options: passed on to the provider as they are.
+            timeout: seconds that this call may take.
+        """
+        request = _requests.embed(
+            inputs, model=model, session=session, dimensions=dimensions, provider_options=provider_options or {}
+        )
+        return _responses.embeddings(self._calls.embed(request, timeout))
+
+    def list_models(self, *, timeout: Seconds | None = None) -> Sequence[Model]:
+        """What the server can answer with, by name."""
+        request = model_pb2.ListModelsRequest()
+        models: list[Model] = []
+        while True:
+            page = self._calls.unary("ModelService.ListModels", request, timeout)
+            models += [_responses.model(model) for model in page.models]
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return models
+
+    def get_model(self, model: str, *, timeout: Seconds | None = None) -> Model:
+        """One model, by an alias or ``provider/model``.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        return _responses.model(self._calls.unary("ModelService.GetModel", _requests.get_model(model), timeout))
+
+    def health(self, service: str = "", *, timeout: Seconds | None = None) -> HealthStatus:
+        """Whether the server (``""``), a service by its full name, or ``providers/NAME`` answers.
+
+        Raises:
+            RequestError: there is nothing of that name.
+            ServerUnavailable: no server answers at all.
+        """
+        with _requests.argument("service"):
+            request = health_pb2.HealthCheckRequest(service=service)
+        response = self._calls.unary("Health.Check", request, timeout)
+        return health(response)
+
+    def list_health(self, *, timeout: Seconds | None = None) -> Mapping[str, HealthStatus]:
+        """The same of everything that the server knows, by name."""
+        response = self._calls.unary("Health.List", health_pb2.HealthListRequest(), timeout)
+        return {name: health(item) for name, item in response.statuses.items()}
+
+    def wait_until_ready(self, timeout: Seconds = DEFAULT_TIMEOUT) -> None:
+        """Return when the server serves, however often it cannot be reached until then.
+
+        Raises:
+            DeadlineExceeded: it did not within ``timeout`` seconds.
+        """
+        limit = seconds("timeout", timeout)
+        deadline = time.monotonic() + limit
+        while (left := deadline - time.monotonic()) > 0:
+            watch = self._transport.stream(
+                METHODS["Health.Watch"], health_pb2.HealthCheckRequest(), left, wait_for_ready=True
+            )
+            try:
+                for response in watch:
+                    if health(response) is HealthStatus.SERVING:
+                        self._retries.reached = True
+                        return
+            except ServerUnavailable as error:
+                if error.code == "CANCELLED":  # this client was closed
+                    raise
+            except DeadlineExceeded:
+                break
+            finally:
+                watch.cancel()
+            self._transport.pause(WATCH_PAUSE)
+        raise DeadlineExceeded(
+            f"the server at {self._settings.address} was not ready within {limit:g} s",
+            Details(code="DEADLINE_EXCEEDED"),
+        )

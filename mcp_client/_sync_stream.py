@@ -1,0 +1,196 @@
+# The blocking twin of _stream.py, written by scripts/generate: change that one.
+
+"""The stream of a turn: it outlives its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from mcp_client import _responses
+from mcp_client._base import Answer, seconds
+from mcp_client._errors import DeadlineExceeded, MCPError
+from mcp_client._messages import Delta, Event, FinishReason, Reply, Turn, Usage
+from mcp_client._requests import Seconds
+from mcp_client._retry import Attempts
+from mcp_client._sync_calls import SyncCalls
+from mcp_client._sync_transport import SyncResponses
+
+
+class SyncTurnStream:
+    """An answer as it comes: a context manager, and an iterator of the answer's text.
+
+    ::
+
+        with client.stream_chat("Hello!") as stream:
+            for token in stream:
+                print(token, end="", flush=True)
+        print(stream.finish_reason, stream.usage)
+
+    When the connection is lost or the server restarts, it goes on behind the last event that it has seen: whoever reads
+    notices a pause, and no token is lost or comes twice.
+
+    Leaving the block before the end, by ``break``, by an exception or by Ctrl-C, stops the turn:
+    the model ends, and the session is free for the next call. The client gives that a second at most; if it fails, the
+    turn ends when the server's grace is over. With ``on_disconnect="continue"`` the turn goes on. A stream of
+    :meth:`MCPSyncClient.stream_turn` only watches: leaving it stops nothing.
+    """
+
+    def __init__(
+        self,
+        calls: SyncCalls,
+        name: str,
+        request: Any,
+        timeout: Seconds | None,
+        *,
+        turn: str = "",
+        watches: bool = False,
+    ) -> None:
+        self._calls = calls
+        self._name = name
+        self._request = request
+        self._timeout = None if timeout is None else seconds("timeout", timeout)
+        self._watches = watches
+        self._answer = Answer(turn, request.after_sequence)
+        self._attempts: Attempts | None = None
+        self._responses: SyncResponses | None = None
+        self._ended = False
+        self._left = False
+
+    def __enter__(self) -> Self:
+        if self._attempts is not None:
+            raise RuntimeError("a stream can be entered once")
+        self._attempts = self._calls.attempts(self._name, self._timeout, self.sequence)
+        self._responses = self._calls.stream(self._name, self._request, self._attempts)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._left = True
+        if self._responses is not None:
+            self._responses.cancel()
+        if not self._ended and self._answer.reply is None and not self._watches:
+            self._calls.leave(self._name, self._request, self.turn)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        """The next piece of the text. What follows a switch to another model begins anew; ``text`` is always right.
+
+        Raises:
+            MCPError: the turn did not succeed.
+        """
+        while (event := self._next()) is not None:
+            if isinstance(event, Delta) and event.text:
+                return event.text
+        raise StopIteration
+
+    def events(self) -> Iterator[Event]:
+        """Everything that happens, in order. What has been read, as events or as text, does not come again.
+
+        Raises:
+            MCPError: the turn did not succeed.
+        """
+        while (event := self._next()) is not None:
+            yield event
+
+    def reply(self) -> Reply:
+        """The whole answer; waits for it if it has not been read to its end.
+
+        Raises:
+            MCPError: the turn did not succeed.
+        """
+        while self._answer.reply is None and self._next() is not None:
+            pass
+        return self._answer.whole()
+
+    def cancel(self, *, timeout: Seconds | None = None) -> Turn:
+        """Stop the turn, and return it as it ended: cancelled, or otherwise if that came first.
+
+        What had been said before still comes to who reads on; then :class:`TurnCancelled` is raised.
+
+        Args:
+            timeout: seconds that the call may take.
+
+        Raises:
+            TurnNotFound: it has not begun, or is kept no longer.
+        """
+        turn = _responses.turn(self._calls.cancel(self._name, self._request, self.turn, timeout))
+        self._ended = True
+        return turn
+
+    @property
+    def turn(self) -> str:
+        """The turn's full name, once it is known: from the first event on."""
+        return self._answer.turn
+
+    @property
+    def request_id(self) -> str:
+        """The key with which the same request comes to the same turn; empty for one that only watches."""
+        return "" if self._watches else self._request.request_id
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last event that has been read: where another stream can go on. 0: none yet."""
+        return self._answer.sequence
+
+    @property
+    def model(self) -> str:
+        """The ``provider/model`` that answers, once it has begun."""
+        return self._answer.model
+
+    @property
+    def text(self) -> str:
+        """The text so far; of a stream that began in the middle, what came since."""
+        return self._answer.text
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the answer took, once it is whole."""
+        return self._answer.reply.usage if self._answer.reply is not None else None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model stopped, once it has."""
+        return self._answer.reply.finish_reason if self._answer.reply is not None else None
+
+    def _next(self) -> Event | None:
+        """The next event that this client knows; ``None`` at the end."""
+        if self._responses is None:
+            raise RuntimeError("a stream is read inside of its `with` block")
+        if self._left:
+            raise RuntimeError("the stream was left before its end, which stopped the answer")
+        while True:
+            try:
+                for received in self._responses:
+                    if (event := self._answer.take(received)) is not None:
+                        return event
+            except MCPError as error:
+                if self._answer.reply is not None:  # nothing is missing
+                    return None
+                self._resume(error)
+            else:
+                self._end()
+                return None
+
+    def _resume(self, error: MCPError) -> None:
+        """Go on with another call; or raise ``error``, if that was all."""
+        assert self._attempts is not None
+        try:
+            delay = self._attempts.again(error, self.sequence)
+        except MCPError:
+            # When only the caller's own time is up, the turn still runs.
+            self._ended = type(error) is not DeadlineExceeded
+            raise
+        self._calls.pause(delay)
+        if self.sequence:
+            self._request.after_sequence = self.sequence
+        self._responses = self._calls.stream(self._name, self._request, self._attempts)
+
+    def _end(self) -> None:
+        assert self._attempts is not None
+        self._attempts.succeeded()
+        self._ended = True
