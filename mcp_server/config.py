@@ -115,7 +115,13 @@ RemoteModelName = Annotated[
 ]
 BaseURL = Annotated[
     str,
-    Meta(extra={"check": _base_url, "allowed": "an http:// or https:// address without a user, a password or a query"}),
+    Meta(
+        extra={
+            "check": _base_url,
+            "allowed": "an http:// or https:// address without a user, a password or a query",
+            "hidden": True,  # what is wrong with it may be the password
+        }
+    ),
 ]
 _KEY = "a text of printable ASCII characters"
 Key = Annotated[Secret, Meta(extra={"check": _header_values, "allowed": _KEY})]

@@ -136,7 +136,7 @@ class Decoder:
     def decode(self, struct: type[T], table: Given, prefix: str = "") -> T | None:
         """The table as a ``struct``; ``None`` if there were problems. ``prefix`` is its own dotted key and a dot."""
         if not isinstance(table.value, dict):
-            self.problem(table.origin, prefix.rstrip("."), f"found {shown(table.value)}, allowed is a table")
+            self.problem(table.origin, prefix.rstrip("."), f"found {_no_table(table.value)}, allowed is a table")
             return None
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         tag = struct.__struct_config__.tag_field
@@ -178,7 +178,7 @@ class Decoder:
 
     def _tagged(self, structs: Iterable[type[msgspec.Struct]], value: Given, key: str) -> Any:
         if not isinstance(value.value, dict):
-            return self.problem(value.origin, key, f"found {shown(value.value)}, allowed is a table")
+            return self.problem(value.origin, key, f"found {_no_table(value.value)}, allowed is a table")
         choices = {str(struct.__struct_config__.tag): struct for struct in structs}
         field = next(iter(choices.values())).__struct_config__.tag_field or "type"
         tag = value.value.get(field)
@@ -192,7 +192,7 @@ class Decoder:
 
     def _map(self, kind: inspect.DictType, type_: Any, value: Given, key: str) -> Any:
         if not isinstance(value.value, dict):
-            return self.problem(value.origin, key, f"found {shown(value.value)}, allowed is a table")
+            return self.problem(value.origin, key, f"found {_no_table(value.value)}, allowed is a table")
         if not value.value:
             self.settings.append(Setting(key=key, value={}, origin=value.origin.name))
         key_type, value_type = _arguments(type_)
@@ -220,7 +220,8 @@ class Decoder:
             if (check := _extra(kind).get("check")) is not None:
                 check(result)
         except (msgspec.ValidationError, ValueError):
-            found = shown(raw) if not _is_secret(kind) else f"{_noun(raw)} (hidden)"
+            hidden = _is_secret(kind) or _extra(kind).get("hidden")
+            found = f"{_noun(raw)} (hidden)" if hidden else shown(raw)
             self.problem(value.origin, key, f"found {found}, allowed is {allowed(kind)}")
             return None
         self.settings.append(Setting(key=key, value=result, origin=value.origin.name))
@@ -331,6 +332,11 @@ def _hook(origin: Origin) -> Callable[[type, Any], Any]:
             raise ValueError("a home folder that is not there") from error
 
     return convert
+
+
+def _no_table(value: object) -> str:
+    """What stands in the place of a table; a text may be the secret that belongs into it."""
+    return _noun(value) if isinstance(value, str) else shown(value)
 
 
 def _number(number: float) -> str:

@@ -156,6 +156,8 @@ class Answer:
 
     def steps(self, call: Call) -> Iterator[Step]:
         """A stream, if the call asks for one."""
+        if call.path not in (CHAT, COMPLETION):
+            return NOT_FOUND.steps(call)
         return self._stream(call) if call.body.get("stream") else self._whole(call)
 
     def _remaining(self, call: Call) -> tuple[str, ...]:
