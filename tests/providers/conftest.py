@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -13,6 +14,8 @@ from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersMo
 from mcp_server.providers.llama_cpp import LlamaCppProvider
 
 MODEL = "smollm2-135m"
+
+Workers = Callable[[], list[psutil.Process]]
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +38,15 @@ async def huggingface(tiny_model: Path) -> AsyncIterator[HuggingFaceProvider]:
     provider = HuggingFaceProvider([TransformersModel(name="tiny", path=tiny_model)])
     yield provider
     await provider.close()
+
+
+@pytest.fixture
+def workers() -> Workers:
+    """List the processes in which models of this test run."""
+    others = {child.pid for child in psutil.Process().children()}
+
+    def running() -> list[psutil.Process]:
+        children = [child for child in psutil.Process().children() if child.pid not in others]
+        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+
+    return running

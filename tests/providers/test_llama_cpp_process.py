@@ -18,6 +18,7 @@ from mcp_server.errors import ProviderError, ProviderStreamCut, ProviderUnavaila
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
 from mcp_server.messages import FinishReason, GenerationConfig, ModelState
 from mcp_server.providers.llama_cpp import LlamaCppProvider, LocalModel
+from tests.providers.conftest import Workers
 
 SHORT = GenerateRequest(model="m", prompt="The capital of France is", config=GenerationConfig(max_output_tokens=3))
 ENDLESS = GenerateRequest(
@@ -28,7 +29,6 @@ ENDLESS = GenerateRequest(
 )
 
 Make = Callable[..., LlamaCppProvider]
-Workers = Callable[[], list[psutil.Process]]
 
 
 @pytest.fixture
@@ -50,18 +50,6 @@ async def make(model_file: Path) -> AsyncIterator[Make]:
 async def text(provider: LlamaCppProvider, request: GenerateRequest = SHORT) -> str:
     """All the text of an answer."""
     return "".join([event async for event in provider.generate(request) if isinstance(event, str)])
-
-
-@pytest.fixture
-def workers() -> Workers:
-    """List the processes in which models of this test run."""
-    others = {child.pid for child in psutil.Process().children()}
-
-    def running() -> list[psutil.Process]:
-        children = [child for child in psutil.Process().children() if child.pid not in others]
-        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-
-    return running
 
 
 async def state(provider: LlamaCppProvider) -> ModelState:
@@ -166,6 +154,7 @@ def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path
         tempfile.tempdir = {str(tmp_path)!r}
         from mcp_server.interfaces import GenerateRequest
         from mcp_server.providers.llama_cpp import LlamaCppProvider, LocalModel
+from tests.providers.conftest import Workers
         async def main():
             model = LocalModel(name="m", path=pathlib.Path({str(model_file)!r}), context_window=512)
             async for _ in LlamaCppProvider([model]).generate(GenerateRequest(model="m", prompt="x")):

@@ -12,6 +12,8 @@ import queue
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -40,6 +42,17 @@ def main() -> None:
     questions: queue.SimpleQueue[list[Asked]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(questions,), daemon=True).start()
     settings = msgspec.json.decode(sys.argv[1], type=Settings)
+    try:
+        _serve(settings, questions, tell)
+    except Exception:  # noqa: BLE001  # the process ends with it, and the server reads what it said
+        traceback.print_exc()
+    finally:
+        # Ending in the usual way would wait for the thread that reads.
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _serve(settings: Settings, questions: queue.SimpleQueue[list[Asked]], tell: Callable[[list[Told]], None]) -> None:
     try:
         from mcp_server.providers.huggingface.worker.serving import serving
     except ImportError as error:

@@ -51,14 +51,16 @@ def load(settings: Settings) -> Loaded:
     device = _device(settings.device)
     folder, options = (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
     dtype = _dtype(settings.dtype, device)
-    _check_memory(path, dtype, device)
     kind = transformers.AutoModelForCausalLM if facts.generates else transformers.AutoModel
     try:
+        _check_memory(path, dtype, device)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, **options)
         model: Any = kind.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
         )
         model.to(device).eval()
+    except CannotLoad:
+        raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise CannotLoad(f"the memory of {device} does not suffice for it") from error
     except Exception as error:  # the libraries below raise what they like; whatever it is, there is no model

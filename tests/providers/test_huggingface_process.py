@@ -1,0 +1,280 @@
+"""The life of the processes that Hugging Face models run in: begun late and once, ended surely, replaced when dead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2
+
+from contextprotocol.v1 import chat_pb2, message_pb2, model_pb2
+from mcp_server.config import HuggingFaceModel, HuggingFaceSettings
+from mcp_server.config import testing_config as settings
+from mcp_server.errors import ProviderRateLimited, ProviderStreamCut, ProviderUnavailable
+from mcp_server.interfaces import GenerateRequest
+from mcp_server.messages import GenerationConfig, ModelState
+from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+from tests.conftest import Serve
+from tests.models.tiny import ANSWERS
+from tests.providers.conftest import Workers
+from tests.wire import text_of
+
+SHORT = GenerateRequest(model="m", prompt="1, 2, 3,", config=GenerationConfig(max_output_tokens=3))
+ENDLESS = GenerateRequest(model="m", prompt="1, 2, 3,", provider_options={"ignore_eos": True})
+
+Make = Callable[..., HuggingFaceProvider]
+
+
+@pytest.fixture
+async def make(tiny_model: Path) -> AsyncIterator[Make]:
+    """Make providers of the model ``m``, by default the tiny one, and close them at the end."""
+    async with AsyncExitStack() as stack:
+
+        def made(path: Path = tiny_model, *, source: str = "", **arguments: Any) -> HuggingFaceProvider:
+            model = TransformersModel(name="m", path=None if source else path, source=source)
+            provider = HuggingFaceProvider([model], **arguments)
+            stack.push_async_callback(provider.close)
+            return provider
+
+        yield made
+
+
+async def text(provider: HuggingFaceProvider, request: GenerateRequest = SHORT) -> str:
+    """All the text of an answer."""
+    return "".join([event async for event in provider.generate(request) if isinstance(event, str)])
+
+
+async def state(provider: HuggingFaceProvider) -> ModelState:
+    """The state of its model."""
+    (model,) = await provider.models()
+    return model.state
+
+
+async def test_it_loads_when_it_is_first_used_and_once(make: Make, workers: Workers) -> None:
+    """Nothing runs before the first call; the first calls load it once, for all who stay; one too many is told."""
+    provider = make(parallel=1, max_queued=2)
+    assert await state(provider) is ModelState.READY
+    assert not workers()
+    calls = [asyncio.create_task(text(provider)) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(ProviderRateLimited, match="takes no more"):
+        await text(provider)
+    assert await state(provider) is ModelState.LOADING
+    leaving, *staying = calls
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    staying.append(asyncio.create_task(text(provider)))
+    (answer,) = {*await asyncio.gather(*staying)}
+    assert answer
+    assert await state(provider) is ModelState.READY
+    assert len(workers()) == 1
+
+
+async def test_leaving_an_answer_stops_the_work(make: Make, workers: Workers) -> None:
+    """When a reader leaves, the next in line is served at once, who waits can leave too, and then nothing computes."""
+    provider = make(parallel=1)
+    async with aclosing(provider.generate(ENDLESS)) as events:  # type: ignore[type-var]  # a generator
+        await anext(events)
+        waiting = asyncio.create_task(text(provider))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    async with asyncio.timeout(2):  # all of it takes longer
+        assert await text(provider)
+    (worker,) = workers()
+    before = sum(worker.cpu_times()[:2])
+    await asyncio.sleep(0.3)
+    assert sum(worker.cpu_times()[:2]) - before < 0.1
+
+
+async def test_closing_ends_answers_and_processes(
+    make: Make, workers: Workers, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Readers of a provider that is closed hear of it, it loads nothing more, and nothing was written on our output."""
+    provider = make(parallel=1)
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in provider.generate(ENDLESS):
+            begun.set()
+
+    reading = asyncio.create_task(read())
+    await begun.wait()
+    waiting = asyncio.create_task(text(provider, ENDLESS))
+    await asyncio.sleep(0.05)
+    await provider.close()
+    for call in (reading, waiting):
+        with pytest.raises(ProviderUnavailable, match="stops"):
+            await call
+    with pytest.raises(ProviderUnavailable, match="stops"):
+        await text(provider)
+    assert not workers()
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_closing_does_not_wait_for_the_loading(make: Make, workers: Workers) -> None:
+    """A process that still loads ends as fast as one that has loaded."""
+    provider = make()
+    call = asyncio.create_task(text(provider))
+    while not workers():  # noqa: ASYNC110  # a process announces itself to nobody
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    async with asyncio.timeout(3):
+        await provider.close()
+    with pytest.raises(ProviderUnavailable, match="stops"):
+        await call
+    assert not workers()
+
+
+async def test_a_process_that_dies_is_replaced(make: Make, workers: Workers) -> None:
+    """The answer that was being made ends as cut, and the next call loads the model again."""
+    provider = make()
+    with pytest.raises(ProviderStreamCut):
+        async for _ in provider.generate(ENDLESS):
+            for worker in workers():
+                worker.send_signal(signal.SIGKILL)
+    assert await text(provider)
+
+
+def test_no_process_outlives_a_server_that_was_killed(tiny_model: Path) -> None:
+    """Killed without a warning, the server takes its models with it; and it has not loaded PyTorch itself."""
+    program = f"""
+        import asyncio, os, pathlib, signal, sys
+        from mcp_server.interfaces import GenerateRequest
+        from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+        async def main():
+            model = TransformersModel(name="m", path=pathlib.Path({str(tiny_model)!r}))
+            async for _ in HuggingFaceProvider([model]).generate(GenerateRequest(model="m", prompt="x")):
+                assert not sys.modules.keys() & {{"torch", "transformers", "numpy"}}
+                import psutil
+                print(*[child.pid for child in psutil.Process().children()], flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+        asyncio.run(main())
+    """
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (pid,) = map(int, killed.stdout.split())
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(5)
+
+
+def damage(folder: Path, kind: str) -> None:
+    """Make something wrong with the model in the folder."""
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    if kind == "missing":
+        shutil.rmtree(folder)
+    elif kind == "no config":
+        config.unlink()
+    elif kind == "bad config":
+        config.write_text("{")
+    elif kind == "no weights":
+        weights.unlink()
+    elif kind == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    elif kind == "encoder and decoder":
+        config.write_text(json.dumps({**json.loads(config.read_text()), "is_encoder_decoder": True}))
+    else:
+        assert kind == "unknown"
+        config.write_text(json.dumps({"architectures": ["OwnForCausalLM"], "model_type": "own"}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("missing", "no model"),
+        ("no config", "config.json"),
+        ("bad config", "config.json"),
+        ("no weights", "model.safetensors"),
+        ("cut", "afetensor"),
+        ("encoder and decoder", "encoder and a decoder"),
+        ("unknown", "own"),
+    ],
+)
+async def test_bad_files_are_a_clear_error(make: Make, tiny_model: Path, tmp_path: Path, kind: str, word: str) -> None:
+    """Each caller hears what is wrong, and so does who lists the models; a call still reaches it, to hear."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    damage(folder, kind)
+    provider = make(folder)
+    errors = await asyncio.gather(*[text(provider) for _ in range(2)], return_exceptions=True)
+    assert len({id(error) for error in errors}) == 2
+    for error in errors:
+        assert isinstance(error, ProviderUnavailable)
+        assert word in error.message
+    (model,) = await provider.models()
+    assert model.state is ModelState.UNAVAILABLE
+    assert word in model.state_reason
+    assert model.capabilities.chat
+
+
+async def test_files_that_come_later_are_loaded_then(make: Make, tiny_model: Path, tmp_path: Path) -> None:
+    """What was missing at the first call is there at the second."""
+    provider = make(tmp_path / "model")
+    with pytest.raises(ProviderUnavailable):
+        await text(provider)
+    (tmp_path / "model").symlink_to(tiny_model)
+    assert await state(provider) is ModelState.READY
+    assert await text(provider)
+
+
+async def test_without_the_extra_the_error_names_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both to who lists the models and to who calls one."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    provider = make()
+    with pytest.raises(ProviderUnavailable, match=r"pip install 'contextprotocol\[huggingface\]'"):
+        await text(provider)
+    (model,) = await provider.models()
+    assert "contextprotocol[huggingface]" in model.state_reason
+
+
+async def test_a_model_of_a_hub_out_of_reach_is_a_clear_error(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It says that the hub cannot be reached, and what to do."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    provider = make(source="some/model")
+    assert await state(provider) is ModelState.READY, "it may come"
+    with pytest.raises(ProviderUnavailable, match="some/model is not in the cache of the model hub"):
+        await text(provider)
+    assert await state(provider) is ModelState.UNAVAILABLE
+
+
+async def test_the_server_goes_on_and_says_that_it_loads(serve: Serve, tiny_model: Path) -> None:
+    """Built from its settings, it is LOADING to ListModels and NOT_SERVING to health, until it answers."""
+    provider = HuggingFaceSettings(models={"m": HuggingFaceModel(path=tiny_model)})
+    wire = await serve(msgspec.structs.replace(settings(default_model="hf/m"), providers={"hf": provider}))
+
+    async def health() -> int:
+        response: Any = await wire.health.Check(health_pb2.HealthCheckRequest(service="providers/hf"))
+        return int(response.status)
+
+    async def state() -> int:
+        (model,) = (await wire.models.ListModels(model_pb2.ListModelsRequest())).models
+        return int(model.state)
+
+    question, answer = next(iter(ANSWERS.items()))
+    message = message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text=question)])
+    assert await health() == health_pb2.HealthCheckResponse.SERVING
+    chat = wire.chat.Chat(chat_pb2.ChatRequest(messages=[message]))
+    while await state() != model_pb2.Model.STATE_LOADING:  # noqa: ASYNC110  # what is listed can be a second old
+        await asyncio.sleep(0.05)
+    assert await health() == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert text_of((await chat).completed.message) == answer
+    assert await health() == health_pb2.HealthCheckResponse.SERVING
