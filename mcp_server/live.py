@@ -24,6 +24,7 @@ from mcp_server.errors import (
     InternalError,
     MCPError,
     ProviderStreamCut,
+    StoreUnavailable,
     TurnCancelled,
     TurnInterrupted,
     TurnTimeout,
@@ -165,7 +166,7 @@ class LiveTurn:
         self._answer = Answer(self.log.append)
         self._ledger: Ledger | None = None
         self._failure: MCPError | None = None
-        self._exists = False
+        self._exists = self._doubtful = False
         self._phase = _Phase.CLAIMING
         self._stop: MCPError | None = None
         self._may_go = asyncio.Event() if terms.if_busy is not IfBusy.REJECT else None
@@ -444,6 +445,13 @@ class LiveTurn:
         turn = replace(turn, message=message)
         try:
             self.turn, message = await self._work.commit(turn, self._said(message), self._unwritten())
+        except StoreUnavailable as raised:
+            # It may have been written all the same. Then the turn has succeeded, whatever the store said.
+            stored = await self._stored()
+            if stored is None or stored.message is None or stored.state is not TurnState.SUCCEEDED:
+                self._doubtful = True
+                return raised
+            self.turn, message = stored, self._said(stored.message)
         except MCPError as raised:
             return raised
         except Exception as raised:  # noqa: BLE001  # so may a store
@@ -451,6 +459,13 @@ class LiveTurn:
         self.log.append(completed(self.turn, message))
         self.log.end()
         return None
+
+    async def _stored(self) -> Turn | None:
+        """The turn by the record, if that can be read."""
+        try:
+            return await self._turns.sessions.turn(self.turn.tenant, self.turn.session, self.turn.id)
+        except MCPError:
+            return None
 
     async def _fail(self, error: MCPError) -> None:
         if self._exists:
@@ -462,7 +477,7 @@ class LiveTurn:
             turn = self._closed(state, error)
             error.metadata.setdefault("turn", turn.name)
             try:
-                await self._turns.sessions.release(turn, self._unwritten())
+                await self._turns.sessions.release(turn, self._unwritten(), unless_succeeded=self._doubtful)
             except Exception as raised:  # the readers must hear of the first error, not of this one
                 # The claim is void all the same, since this process no longer holds it; only the record is old.
                 log.error("turn not written", turn=self.turn.name, exc_info=raised)

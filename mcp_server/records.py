@@ -115,12 +115,34 @@ def replay(pieces: Sequence[bytes], after: int) -> Iterator[Numbered]:
 
 
 def _records(pieces: Sequence[bytes]) -> Iterator[_Record]:
+    """What was recorded, each event once: a piece whose writing failed in spite of having been done is written again,
+    as the beginning of the next."""
+    last = 0
     for piece in pieces:
         try:
             records = _decode(piece)
         except msgspec.DecodeError as error:
             raise InternalError("the record of the turn cannot be read") from error
-        yield from records
+        for record in records:
+            end = record.sequence + (len(record.lengths) if isinstance(record, _Run) else 1) - 1
+            if end <= last:
+                continue
+            if isinstance(record, _Run) and record.sequence <= last:
+                record = _behind(record, last)
+            last = end
+            yield record
+
+
+def _behind(run: _Run, last: int) -> _Run:
+    """What of a run comes behind the event with that number."""
+    known = last - run.sequence + 1
+    return replace(
+        run,
+        sequence=last + 1,
+        text=run.text[sum(run.lengths[:known]) :],
+        lengths=run.lengths[known:],
+        logprobs=run.logprobs[known:],
+    )
 
 
 def _deltas(run: _Run, after: int) -> Iterator[Numbered]:

@@ -432,7 +432,7 @@ class MCPSessionManager:
                 return Change(turn=_running(turn, admit(None)))
             if turn.state is not TurnState.INTERRUPTED:
                 _check_etag(session, etag)
-            holder = self._holder(session) or entry.behind
+            holder = self._holder(session, but=turn.id) or entry.behind
             if holder and not entry.wait:
                 raise SessionBusy(
                     f"{session.name} is busy with the turn {holder}: wait until it has ended, then send the call again",
@@ -529,12 +529,14 @@ class MCPSessionManager:
         assert changed.change.turn is not None
         return changed.change.turn, changed.change.append
 
-    async def release(self, turn: Turn, events: bytes = b"") -> None:
+    async def release(self, turn: Turn, events: bytes = b"", *, unless_succeeded: bool = False) -> None:
         """Write down how a turn ended, with the last piece of its log, and give its session, if it has one, free; the
-        history stays as it was."""
+        history stays as it was. With ``unless_succeeded``, nothing is written if it has succeeded by the record."""
 
         def decide(stored: Stored) -> Change:
             session = stored.session
+            if stored.turn is not None and stored.turn.state is TurnState.SUCCEEDED:
+                return Change()
             ended = Change(turn=turn, events=events)
             if not turn.session:
                 return ended
@@ -545,8 +547,9 @@ class MCPSessionManager:
                 return ended if session is not None and session.uid == turn.session_uid else Change()
             return replace(ended, session=replace(self._touched(session), claim=None))
 
+        look_up = LookUp(turn=turn.id) if unless_succeeded else LookUp()
         try:
-            await self._store.change(turn.tenant, turn.session, decide)
+            await self._store.change(turn.tenant, turn.session, decide, look_up)
         finally:
             self._claiming.discard(turn.id)
 
@@ -561,15 +564,23 @@ class MCPSessionManager:
         turn = await self._store.turn(tenant, turn_id)
         if turn is not None and turn.session == session_id:
             if not session_id:
-                return turn
+                return self._as_it_is(turn)
             session = await self._store.session(tenant, session_id)
             if session is not None and session.uid == turn.session_uid and not session.expired(self._clock()):
-                return turn
+                return self._as_it_is(turn)
         raise _turn_not_found(turn_name(session_id, turn_id))
 
     async def turns(self, session: MCPSession, *, limit: int, before: str) -> Sequence[Turn]:
         """Up to ``limit`` turns of a session that are older than the one with the id ``before``, the newest first."""
-        return await self._store.turns(session.tenant, session.uid, limit, before)
+        turns = await self._store.turns(session.tenant, session.uid, limit, before)
+        return [self._as_it_is(turn) for turn in turns]
+
+    def _as_it_is(self, turn: Turn) -> Turn:
+        """A stored turn; one of this process that runs by the record alone, since its end could not be written, has
+        been interrupted."""
+        if turn.state in FINAL or turn.owner != self._owner or turn.id in self._claiming:
+            return turn
+        return _left_behind(turn)
 
     async def events(self, turn: Turn) -> Sequence[bytes]:
         """The pieces of the log of a turn."""
@@ -608,13 +619,7 @@ class MCPSessionManager:
         return count
 
     async def _interrupted(self, turn: Turn) -> None:
-        error = TurnError(reason="TURN_INTERRUPTED", message="the process that ran the turn died")
-        attempts = turn.attempts
-        if attempts and attempts[-1].outcome is TurnState.RUNNING:
-            attempts = (*attempts[:-1], replace(attempts[-1], outcome=TurnState.INTERRUPTED, error=error))
-        await self.release(
-            replace(turn, state=TurnState.INTERRUPTED, end_time=self._clock(), error=error, attempts=attempts)
-        )
+        await self.release(replace(_left_behind(turn), end_time=self._clock()))
 
     async def sweep(self, turn_retention: int) -> int:
         """Delete the sessions that have expired and the turns that ended ``turn_retention`` ago; count the sessions."""
@@ -641,10 +646,10 @@ class MCPSessionManager:
             raise _not_found(session_id)
         return session
 
-    def _holder(self, session: MCPSession) -> str:
-        """The full name of the turn that has the session, or nothing."""
+    def _holder(self, session: MCPSession, *, but: str = "") -> str:
+        """The full name of the turn that has the session, or nothing; the turn ``but`` is not in its own way."""
         claim = session.claim
-        if claim is None or claim.expire_time <= self._clock():
+        if claim is None or claim.expire_time <= self._clock() or claim.turn == but:
             return ""
         if claim.owner == self._owner and claim.turn not in self._claiming:
             return ""
@@ -730,6 +735,17 @@ def _receipt(session: MCPSession, request: RequestKey, digest: bytes, now: int, 
 
 def _request_of(turn: Turn) -> RequestKey:
     return RequestKey(service=turn.service, request_id=turn.request_id, in_session=bool(turn.session))
+
+
+def _left_behind(turn: Turn) -> Turn:
+    """A turn that nobody runs any more."""
+    if turn.state is TurnState.INTERRUPTED:
+        return turn
+    error = TurnError(reason="TURN_INTERRUPTED", message="the process that ran the turn died")
+    attempts = turn.attempts
+    if attempts and attempts[-1].outcome is TurnState.RUNNING:
+        attempts = (*attempts[:-1], replace(attempts[-1], outcome=TurnState.INTERRUPTED, error=error))
+    return replace(turn, state=TurnState.INTERRUPTED, error=error, attempts=attempts)
 
 
 def _running(turn: Turn, attempt: Attempt) -> Turn:

@@ -67,6 +67,17 @@ def test_every_rest_of_a_log_comes_back(events: list[Event], cuts: list[int], ba
     assert all(len(event.text) <= MAX_DELTA_CHARACTERS for _, event in rest if isinstance(event, Delta))
 
 
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(logs(), st.integers(0, 30), st.integers(0, 30), st.integers(0, 40))
+def test_what_was_written_twice_comes_once(events: list[Event], first: int, second: int, after: int) -> None:
+    """A piece is written again, as the beginning of the next, when nobody knows whether it was written."""
+    start, end = sorted((first, second))
+    pieces = [pack(events[:end], 1), pack(events[start:], start + 1)]
+    once = [pack(events, 1)]
+    assert flat(list(replay(pieces, after))) == flat(list(replay(once, after)))
+    assert parts(pieces) == parts(once)
+
+
 def test_the_parts_are_those_of_the_last_attempt() -> None:
     """In their order, each with all its text; what a restart dropped is not among them."""
     events: list[Event] = [
