@@ -36,6 +36,8 @@ def _tables(module: griffe.Object | griffe.Alias) -> Iterator[str]:
     yield from _table(module, config.LlamaCppModel, "providers.NAME.models.MODEL")
     yield from _table(module, config.HuggingFaceSettings, "providers.NAME")
     yield from _table(module, config.HuggingFaceModel, "providers.NAME.models.MODEL")
+    yield from _table(module, config.OpenAISettings, "providers.NAME")
+    yield from _table(module, config.OpenAIModel, "providers.NAME.models.MODEL")
     yield from _table(module, config.CustomSettings, "providers.NAME")
 
 
