@@ -39,7 +39,7 @@ async def begin(serve: Serve, tmp_path: Path) -> AsyncIterator[Begin]:
     async with AsyncExitStack() as stack:
 
         async def start(
-            *plans: Plan | Reply,
+            *plans: Plan | Reply | Upstream,
             on_cut: str = "restart",
             max_attempts: int = 3,
             routing: Mapping[str, float] | None = None,
@@ -50,9 +50,7 @@ async def begin(serve: Serve, tmp_path: Path) -> AsyncIterator[Begin]:
             environ: Mapping[str, str] | None = None,
             **arguments: Any,
         ) -> Stage:
-            upstreams = [
-                await stack.enter_async_context(Upstream(plan if callable(plan) else in_turn(plan))) for plan in plans
-            ]
+            upstreams = [await stack.enter_async_context(_upstream(plan)) for plan in plans]
             targets = [f"{name}/{MODEL}" for name in NAMES[: len(plans)]]
             tables = [
                 SETTINGS,
@@ -73,3 +71,9 @@ async def begin(serve: Serve, tmp_path: Path) -> AsyncIterator[Begin]:
             return Stage(wire=await serve(load(file, environ or {}), **arguments), upstreams=upstreams)
 
         yield start
+
+
+def _upstream(plan: Plan | Reply | Upstream) -> Upstream:
+    if isinstance(plan, Upstream):
+        return plan
+    return Upstream(plan if callable(plan) else in_turn(plan))

@@ -17,10 +17,12 @@ class Fate:
     """Whether the same provider is asked again."""
     falls_back: bool = True
     """Whether another provider is asked."""
+    costs: bool
+    """Whether its row has an estimate of the prompt and of what came; else it took nothing."""
 
 
-def _of(reason: str, *names: str, retried: bool, falls_back: bool = True) -> Mapping[str, Fate]:
-    return dict.fromkeys(names, Fate(reason=reason, retried=retried, falls_back=falls_back))
+def _of(reason: str, *names: str, retried: bool, falls_back: bool = True, costs: bool = False) -> Mapping[str, Fate]:
+    return dict.fromkeys(names, Fate(reason=reason, retried=retried, falls_back=falls_back, costs=costs))
 
 
 FATES: Final[Mapping[str, Fate]] = {
@@ -48,6 +50,7 @@ FATES: Final[Mapping[str, Fate]] = {
         "nothing but comments",
         "nothing but empty pieces",
         retried=True,
+        costs=True,
     ),
     **_of(
         "PROVIDER_STREAM_CUT",
@@ -68,6 +71,7 @@ FATES: Final[Mapping[str, Fate]] = {
         "stalled stream",
         "stream that goes on with comments",
         retried=True,
+        costs=True,
     ),
     **_of("PROVIDER_REJECTED", "401", "402", "403", "quota used up", retried=False),
     **_of("MODEL_NOT_FOUND", "no such model", retried=False),
@@ -75,6 +79,17 @@ FATES: Final[Mapping[str, Fate]] = {
     **_of("PROVIDER_REJECTED", "content refused", retried=False, falls_back=False),
     **_of("INVALID_ARGUMENT", "400", retried=False, falls_back=False),
 }
+
+UNREACHABLE: Final[Mapping[str, Fate]] = _of(
+    "PROVIDER_UNAVAILABLE",
+    "certificate of an unknown authority",
+    "expired certificate",
+    "plain HTTP on a TLS port",
+    "TLS on a port of plain HTTP",
+    "nobody listens",
+    retried=True,
+)
+"""The faults of an address: nothing is sent there."""
 
 LATER: Final = ("429 with Retry-After", "429 with a senseless Retry-After")
 """The faults with which a provider says when it can be asked again: until then others are asked, if there are any."""

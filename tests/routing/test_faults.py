@@ -8,7 +8,7 @@ import pytest
 
 from mcp_server.rpc.status import CODES
 from tests.routing.conftest import Begin
-from tests.routing.fates import FATES, LATER
+from tests.routing.fates import FATES, LATER, UNREACHABLE
 from tests.routing.stage import (
     CONTINUED,
     ESTIMATED,
@@ -22,6 +22,8 @@ from tests.routing.stage import (
 )
 from tests.upstream.faults import AFTER_OUTPUT, CUT_AFTER, FAULTS, SILENT, STALLED, SUCCESSES, WORDS
 from tests.upstream.replies import Answer
+from tests.upstream.server import Upstream
+from tests.upstream.tls import Authority
 
 ELSEWHERE = Answer(tokens=("Another", " one", " says", " this", "."))
 """What the second provider says."""
@@ -76,6 +78,7 @@ async def test_with_nobody_else_to_ask(begin: Begin, name: str) -> None:
     assert told.turn.state == FAILED
     assert not any(event.HasField("completed") for event in told.events)
     assert told.text == kept(told.turn) == said(name)
+    assert all((row.usage.input_tokens > 0) == fate.costs for row in told.turn.attempts)
     stage.audit(told)
 
 
@@ -97,6 +100,36 @@ async def test_with_another_provider(begin: Begin, name: str) -> None:
     assert stage.calls == [tries, 1]
     assert told.rows == [*[("first", FAILED, fate.reason)] * tries, ("second", SUCCEEDED, "")]
     assert told.switches == [(f"first/{MODEL}", f"second/{MODEL}", fate.reason, RESTARTED)]
+
+
+def with_address(name: str) -> Upstream:
+    """An upstream whose address has that fault."""
+    authority = Authority()
+    match name:
+        case "certificate of an unknown authority":
+            return Upstream(tls=authority.port())
+        case "expired certificate":
+            return Upstream(tls=authority.port(expired=True))
+        case "plain HTTP on a TLS port":
+            return Upstream(tls=authority.port(), scheme="http")
+        case "TLS on a port of plain HTTP":
+            return Upstream(scheme="https")
+    return Upstream()
+
+
+@pytest.mark.parametrize("name", UNREACHABLE)
+async def test_an_address_with_a_fault(begin: Begin, name: str) -> None:
+    """Nothing is sent there, and another provider answers."""
+    fate, upstream = UNREACHABLE[name], with_address(name)
+    stage = await begin(upstream, ELSEWHERE, max_attempts=2)
+    if name == "nobody listens":
+        upstream.stop_listening()
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert is_success(told, ELSEWHERE.text)
+    assert told.rows == [*[("first", FAILED, fate.reason)] * 2, ("second", SUCCEEDED, "")]
+    assert told.turn.usage.source == REPORTED
+    assert stage.calls == [0, 1]
 
 
 @pytest.mark.parametrize("name", CUTS)

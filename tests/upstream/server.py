@@ -43,26 +43,31 @@ class Upstream:
     Args:
         plan: what each call gets; by default a good answer.
         tls: the port is a TLS port.
+        scheme: what the address says; by default what the port speaks.
 
     Attributes:
         plan: may be changed while it runs.
         calls: the books.
         connections: how many were made.
         open: how many are open now.
+        port: where it listens, while it is entered.
     """
 
-    def __init__(self, plan: Plan | None = None, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, plan: Plan | None = None, *, tls: ssl.SSLContext | None = None, scheme: str = "") -> None:
         self.plan: Plan = plan or in_turn(Well())
         self.calls: list[Call] = []
         self.connections = 0
         self.open = 0
+        self.port = 0
         self._tls = tls
+        self._scheme = scheme or ("https" if tls else "http")
         self._failures: list[BaseException] = []
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -74,15 +79,13 @@ class Upstream:
             raise self._failures[0]
 
     @property
-    def port(self) -> int:
-        """Where it listens."""
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    @property
     def url(self) -> str:
         """The ``base_url`` for a client."""
-        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/v1"
+        return f"{self._scheme}://127.0.0.1:{self.port}/v1"
+
+    def stop_listening(self) -> None:
+        """Take no connection more."""
+        self._server.close()
 
     async def called(self, times: int = 1) -> Call:
         """Wait until it has had so many calls; return the last of them."""
