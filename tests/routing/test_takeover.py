@@ -1,0 +1,138 @@
+"""What takes over from what: once and again, in every kind of answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from contextprotocol.v1 import chat_pb2, completion_pb2, message_pb2
+from tests.routing.conftest import Begin
+from tests.routing.fates import FATES, LATER
+from tests.routing.stage import CONTINUED, FAILED, MODEL, RESTARTED, SUCCEEDED, kept
+from tests.upstream.faults import AFTER_OUTPUT, CUT_AFTER, EMPTY, FAULTS, STALLED, WORDS, broken
+from tests.upstream.replies import Answer, Close, ToolCall, alternating, in_turn
+from tests.wire import text_of, user
+
+GOOD = Answer(tokens=WORDS)
+ELSEWHERE = Answer(tokens=("Another", " one", " says", " this", "."))
+CUT = broken(Close())
+SAID = "".join(WORDS[:CUT_AFTER])
+ONCE = [name for name, fate in FATES.items() if fate.retried and name not in LATER]
+CALL = ToolCall("call-1", "weather", ('{"city":', ' "Ro', 'me"}'))
+SECONDS = 20
+
+
+def prefill(how: str) -> str:
+    """How the model of the second provider goes on from the beginning of an answer."""
+    return f'[providers.second.models."{MODEL}"]\nprefill = "{how}"'
+
+
+@pytest.mark.parametrize("name", ONCE)
+async def test_what_happens_once_is_hardly_seen(begin: Begin, name: str) -> None:
+    """The same provider is asked again, and answers."""
+    strict = {"first": "first_token_timeout = 1\nsilence_timeout = 1"}
+    stage = await begin(in_turn(FAULTS[name], GOOD), models=strict)
+    async with asyncio.timeout(SECONDS):
+        told = await stage.ask()
+    assert told.text == kept(told.turn) == GOOD.text
+    assert told.rows == [("first", FAILED, FATES[name].reason), ("first", SUCCEEDED, "")]
+    model = f"first/{MODEL}"
+    begun = name in AFTER_OUTPUT or name in STALLED
+    assert told.switches == ([(model, model, "PROVIDER_STREAM_CUT", RESTARTED)] if begun else [])
+    stage.audit(told)
+
+
+async def test_a_provider_that_flaps(begin: Begin) -> None:
+    """Whoever calls is answered, and nobody's answer is mixed with another's."""
+    down = [FAULTS[name] for name in ("503", "reset before headers", "stream cut", *EMPTY)]
+    stage = await begin(alternating(*down, *[GOOD] * len(down)), ELSEWHERE, routing={"circuit_failures": 3})
+    async with asyncio.timeout(SECONDS):
+        for _ in range(5):
+            for told in await asyncio.gather(*[stage.ask() for _ in range(8)]):
+                assert told.text == kept(told.turn)
+                assert told.text in (GOOD.text, ELSEWHERE.text)
+
+
+async def test_a_unary_call_has_the_answer_alone(begin: Begin) -> None:
+    """It waits for whoever brings it to its end."""
+    stage = await begin(CUT, ELSEWHERE)
+    answer = await stage.wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("go on")]))
+    assert text_of(answer.completed.message) == ELSEWHERE.text
+    assert [row.provider for row in answer.completed.attempts] == ["first", "second"]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_a_completion_falls_back_too(begin: Begin, goes_on: bool) -> None:
+    """What was written is the end of the next prompt, where the model takes that."""
+    rest = Answer(tokens=WORDS[CUT_AFTER:]) if goes_on else ELSEWHERE
+    stage = await begin(CUT, rest, on_cut="continue", more=prefill("plain") if goes_on else "")
+    stream = stage.wire.completion.StreamComplete(completion_pb2.CompleteRequest(prompt="Once"))
+    told = await stage.hear(stream)
+    assert told.text == kept(told.turn) == (GOOD.text if goes_on else ELSEWHERE.text)
+    assert [switch[3] for switch in told.switches] == [CONTINUED if goes_on else RESTARTED]
+    assert stage.upstreams[1].calls[0].body["prompt"] == ("Once" + SAID if goes_on else "Once")
+    stage.audit(told)
+
+
+@pytest.mark.parametrize(
+    ("how", "answer", "fields"),
+    [
+        ("plain", Answer(tokens=WORDS, prefill=True), {}),
+        ("prefix", Answer(tokens=WORDS, prefill=True), {}),
+        ("prefix_echoed", Answer(tokens=WORDS), {}),
+        (
+            "continue",
+            Answer(tokens=WORDS, prefill=True),
+            {"continue_final_message": True, "add_generation_prompt": False},
+        ),
+    ],
+)
+async def test_servers_go_on_in_their_own_ways(begin: Begin, how: str, answer: Answer, fields: dict[str, bool]) -> None:
+    """The caller sees no difference."""
+    stage = await begin(CUT, answer, on_cut="continue", more=prefill(how))
+    told = await stage.ask()
+    assert told.text == kept(told.turn) == GOOD.text
+    assert [switch[3] for switch in told.switches] == [CONTINUED]
+    body = stage.upstreams[1].calls[0].body
+    expected = {"role": "assistant", "content": SAID}
+    assert body["messages"][-1] == (expected | {"prefix": True} if "prefix" in how else expected)
+    assert {key: body.get(key) for key in fields} == fields
+    stage.audit(told)
+
+
+async def test_reasoning_is_not_gone_on_from(begin: Begin) -> None:
+    """Only text is: an answer that was cut while the model thought begins anew."""
+    thinking = Answer(reasoning=("Let", " me", " see"), tokens=WORDS, fails_after=2, failure=(Close(),))
+    stage = await begin(thinking, Answer(tokens=WORDS, prefill=True), on_cut="continue", more=prefill("plain"))
+    told = await stage.ask()
+    assert told.text == GOOD.text
+    assert [switch[3] for switch in told.switches] == [RESTARTED]
+    assert [part.WhichOneof("part") for part in told.turn.message.parts] == ["text"]
+
+
+async def test_reasoning_before_the_text_stays(begin: Begin) -> None:
+    """The next model goes on with the text, and the thoughts are those of the first."""
+    thinking = Answer(reasoning=("Let", " me", " see"), tokens=WORDS, fails_after=3 + CUT_AFTER, failure=(Close(),))
+    stage = await begin(thinking, Answer(tokens=WORDS, prefill=True), on_cut="continue", more=prefill("plain"))
+    told = await stage.ask()
+    assert told.text == GOOD.text
+    assert [switch[3] for switch in told.switches] == [CONTINUED]
+    reasoning, text = told.turn.message.parts
+    assert (reasoning.reasoning, text.text) == ("Let me see", GOOD.text)
+
+
+@pytest.mark.parametrize("on_cut", ["restart", "continue"])
+async def test_half_a_tool_call_is_dropped(begin: Begin, on_cut: str) -> None:
+    """Nobody goes on from one, and no caller is given one to run."""
+    cut = Answer(tokens=WORDS, tools=(CALL,), fails_after=len(WORDS) + 2, failure=(Close(),))
+    whole = Answer(tokens=(), tools=(CALL,), finish="tool_calls")
+    stage = await begin(cut, whole, on_cut=on_cut, more=prefill("plain"))
+    request = chat_pb2.ChatRequest(messages=[user("what is the weather")])
+    request.tools.add(name="weather")
+    told = await stage.hear(stage.wire.chat.StreamChat(request))
+    assert [switch[3] for switch in told.switches] == [RESTARTED]
+    (part,) = told.turn.message.parts
+    assert (part.tool_call.name, part.tool_call.arguments_json) == ("weather", "".join(CALL.arguments))
+    assert told.events[-1].completed.finish_reason == message_pb2.FINISH_REASON_TOOL_CALLS
+    stage.audit(told)
