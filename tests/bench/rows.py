@@ -12,7 +12,6 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-
 NONE: Final = "none"
 """The budget of what is no part of the system."""
 
