@@ -23,9 +23,9 @@ CALL = ToolCall("call-1", "weather", ('{"city":', ' "Ro', 'me"}'))
 SECONDS = 20
 
 
-def prefill(how: str) -> str:
-    """How the model of the second provider goes on from the beginning of an answer."""
-    return f'[providers.second.models."{MODEL}"]\nprefill = "{how}"'
+def prefill(how: str, provider: str = "second") -> str:
+    """How the model of a provider goes on from the beginning of an answer."""
+    return f'[providers.{provider}.models."{MODEL}"]\nprefill = "{how}"'
 
 
 @pytest.mark.parametrize("name", ONCE)
@@ -98,6 +98,16 @@ async def test_servers_go_on_in_their_own_ways(begin: Begin, how: str, answer: A
     expected = {"role": "assistant", "content": SAID}
     assert body["messages"][-1] == (expected | {"prefix": True} if "prefix" in how else expected)
     assert {key: body.get(key) for key in fields} == fields
+    stage.audit(told)
+
+
+async def test_a_model_alone_goes_on_from_its_own_beginning(begin: Begin) -> None:
+    """If it takes a prefill."""
+    replies = in_turn(CUT, Answer(tokens=WORDS, prefill=True))
+    stage = await begin(replies, on_cut="continue", more=prefill("plain", "first"))
+    told = await stage.ask()
+    assert told.text == kept(told.turn) == GOOD.text
+    assert told.switches == [(f"first/{MODEL}", f"first/{MODEL}", "PROVIDER_STREAM_CUT", CONTINUED)]
     stage.audit(told)
 
 
