@@ -5,6 +5,7 @@ A provider joins by a line in :data:`SUBJECTS`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,18 @@ from mcp_server.messages import (
     Model,
     Role,
     Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
     Usage,
     UsageSource,
 )
 from mcp_server.model_files import local_model, pull
+from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
 from mcp_server.providers.llama_cpp import LlamaCppProvider
 from mcp_server.providers.openai import ModelOptions, OpenAIProvider, Options
 from mcp_server.testing import EchoProvider, ScriptedProvider
+from tests.contracts import tutorial
 from tests.models.llama_server import LlamaServer
 
 QUESTION = "What is the capital of France?"
@@ -37,11 +43,14 @@ class Subject:
 
     provider: Provider
     model: str
+    embedding_model: str = ""
+    """The model that makes embeddings, if it is another one."""
+    calling: GenerateRequest | None = None
+    """What makes the model call a tool, if it can."""
 
     def chat(self, text: str = QUESTION, **config: Any) -> GenerateRequest:
         """A chat of one message."""
-        message = Message(role=Role.USER, parts=(Text(text=text),))
-        return GenerateRequest(model=self.model, messages=(message,), config=GenerationConfig(**config))
+        return GenerateRequest(model=self.model, messages=(_asked(text),), config=GenerationConfig(**config))
 
     def completion(self, prompt: str = BEGINNING, **config: Any) -> GenerateRequest:
         """A prompt to go on from."""
@@ -82,11 +91,15 @@ class Answer:
         return "".join(self.pieces)
 
 
-async def _echo() -> Subject:
+Shared = Callable[[str], Any]
+"""Gets what the tests share: the value of the fixture with that name."""
+
+
+async def _echo(_shared: Shared) -> Subject:
     return Subject(provider=EchoProvider(), model="echo")
 
 
-async def _scripted() -> Subject:
+async def _scripted(_shared: Shared) -> Subject:
     words = QUESTION.split(" ")
     usage = Usage(input_tokens=3, output_tokens=len(words), source=UsageSource.REPORTED)
     can = Capabilities(chat=True, completion=True)
@@ -96,7 +109,7 @@ async def _scripted() -> Subject:
     return Subject(provider=provider, model="scripted")
 
 
-async def _llama_cpp() -> Subject:
+async def _llama_cpp(_shared: Shared) -> Subject:
     return Subject(provider=LlamaCppProvider([local_model("smollm2-135m")]), model="smollm2-135m")
 
 
@@ -114,21 +127,65 @@ class _Served(OpenAIProvider):
         await self._server.stop()
 
 
-async def _openai() -> Subject:
+async def _openai(_shared: Shared) -> Subject:
     server = await LlamaServer.start(pull("smollm2-135m"))
-    return Subject(provider=_Served(server), model="smollm2-135m")
+    return Subject(provider=_Served(server), model="smollm2-135m", calling=_weather("smollm2-135m", "Rome", "Oslo"))
 
 
-SUBJECTS: dict[str, Callable[[], Awaitable[Subject]]] = {
+async def _huggingface(shared: Shared) -> Subject:
+    models = [
+        TransformersModel(name="tiny", path=shared("tiny_model")),
+        TransformersModel(name="minilm", path=shared("minilm_model")),
+    ]
+    provider = HuggingFaceProvider(models, parallel=3)
+    return Subject(provider=provider, model="tiny", embedding_model="minilm", calling=_weather("tiny"))
+
+
+def _weather(model: str, *before: str) -> GenerateRequest:
+    """Asks for the weather; the calls for the cities ``before`` show a very small model how."""
+    history: list[Message] = []
+    for city in before:
+        call = ToolCall(id=city, name="weather", arguments_json=json.dumps({"city": city}))
+        history += [_asked(f"Weather in {city}?"), Message(role=Role.ASSISTANT, parts=(call,))]
+    last = _asked("Weather in Paris?" if before else "Rain?")
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tool = Tool(name="weather", description="The weather in a city.", parameters_json=json.dumps(parameters))
+    return GenerateRequest(
+        model=model,
+        messages=(*history, last),
+        config=GenerationConfig(temperature=0, max_output_tokens=60),
+        tools=(tool,),
+        tool_choice=ToolChoice(mode="required"),
+    )
+
+
+def _asked(text: str) -> Message:
+    return Message(role=Role.USER, parts=(Text(text=text),))
+
+
+async def _tutorial(_shared: Shared) -> Subject:
+    """The provider that docs/write-a-provider.md builds."""
+    return Subject(provider=tutorial.provider_class()(), model="loud")
+
+
+SUBJECTS: dict[str, Callable[[Shared], Awaitable[Subject]]] = {
     "echo": _echo,
+    "huggingface": _huggingface,
     "llama_cpp": _llama_cpp,
     "openai": _openai,
     "scripted": _scripted,
+    "tutorial": _tutorial,
 }
 """How to make each provider."""
-HONOURING = ("echo", "llama_cpp", "openai")
+HONOURING = ("echo", "huggingface", "llama_cpp", "openai")
 """Those that honour the knobs of a generation; a script is played as it is written."""
-EMBEDDING = ("echo", "llama_cpp", "openai")
+EMBEDDING = ("echo", "huggingface", "llama_cpp", "openai")
 """Those that make embeddings."""
-COUNTING = ("echo", "llama_cpp")
+COUNTING = ("echo", "huggingface", "llama_cpp")
 """Those that count tokens."""
+CALLING = ("huggingface", "openai")
+"""Those whose models can call tools."""
+LIMITED = ("huggingface", "llama_cpp", "openai")
+"""Those whose models read so much and no more."""
+LOADING = ("huggingface", "llama_cpp")
+"""Those that load models, when they are first used."""

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
 
 import pytest
 
-from mcp_server.interfaces import Embedder, EmbedRequest, Finish, TokenCounter
+from mcp_server.errors import ContextTooLong, ModelNotFound
+from mcp_server.interfaces import (
+    Embedder,
+    EmbedRequest,
+    Finish,
+    GenerateRequest,
+    TokenCounter,
+    ToolArgumentsDelta,
+    ToolCallStart,
+)
 from mcp_server.messages import FinishReason, ModelState, UsageSource
-from tests.contracts.provider_contract import COUNTING, EMBEDDING, HONOURING, Subject
+from tests.contracts.provider_contract import CALLING, COUNTING, EMBEDDING, HONOURING, LIMITED, LOADING, Subject
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -94,6 +104,49 @@ async def test_cancelling_the_reader_leaves_the_provider_fit(subject: Subject) -
     assert (await subject.answer(subject.chat())).finish.reason is FinishReason.STOP
 
 
+async def test_a_deadline_ends_an_answer_and_leaves_the_provider_fit(subject: Subject) -> None:
+    """A reader whose time is up in the middle of an answer hears that, and the next call is answered."""
+    with pytest.raises(TimeoutError):
+        async with (
+            asyncio.timeout(None) as limit,
+            aclosing(subject.provider.generate(subject.completion())) as events,  # type: ignore[type-var]  # as above
+        ):
+            async for _ in events:
+                limit.reschedule(asyncio.get_running_loop().time() + 0.05)
+                await asyncio.Event().wait()
+    assert (await subject.answer(subject.chat())).finish.reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize("subject", CALLING, indirect=True)
+async def test_a_tool_is_called(subject: Subject) -> None:
+    """A call has a name and an id, its arguments are a JSON object when put together, and the answer ends with it."""
+    assert subject.calling is not None
+    answer = await subject.answer(subject.calling)
+    (start,) = [event for event in answer.events if isinstance(event, ToolCallStart)]
+    arguments = [event for event in answer.events if isinstance(event, ToolArgumentsDelta)]
+    assert start.name == "weather"
+    assert {event.id for event in arguments} == {start.id}
+    assert isinstance(json.loads("".join([event.text for event in arguments])), dict)
+    assert answer.finish.reason is FinishReason.TOOL_CALLS
+
+
+@pytest.mark.parametrize("subject", LIMITED, indirect=True)
+async def test_a_prompt_that_is_too_long_is_told_as_that(subject: Subject) -> None:
+    """Chat or completion, it is refused before anything is written, and the next call is answered."""
+    for request in (subject.chat("word " * 9_000), subject.completion("word " * 9_000)):
+        with pytest.raises(ContextTooLong) as raised:
+            await subject.answer(request)
+        assert raised.value.message
+    assert (await subject.answer(subject.chat())).finish.reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize("subject", LOADING, indirect=True)
+async def test_an_unknown_model_is_not_found(subject: Subject) -> None:
+    """The error names it."""
+    with pytest.raises(ModelNotFound, match="other"):
+        await subject.answer(GenerateRequest(model="other", prompt="x"))
+
+
 async def test_answers_at_once_do_not_mix(subject: Subject) -> None:
     """Eight calls at once, more than are worked on at a time, each get a whole answer of their own."""
     requests = [
@@ -121,14 +174,38 @@ async def test_embeddings_keep_the_order_of_their_inputs(subject: Subject) -> No
     embedder = subject.provider
     assert isinstance(embedder, Embedder)
     inputs = ("zebra", "apple pie", "zebra", *[f"number {number}" for number in range(20)])
-    made = await embedder.embed(EmbedRequest(model=subject.model, inputs=inputs))
-    (model,) = await subject.provider.models()
+    name = subject.embedding_model or subject.model
+    made = await embedder.embed(EmbedRequest(model=name, inputs=inputs))
+    (model,) = [model for model in await subject.provider.models() if model.name == name]
     assert {len(vector) for vector in made.vectors} == {model.embedding_dimensions}
     assert len(made.vectors) == len(inputs)
     assert list(made.vectors[0]) == pytest.approx(list(made.vectors[2]))
-    (alone,) = (await embedder.embed(EmbedRequest(model=subject.model, inputs=("apple pie",)))).vectors
+    (alone,) = (await embedder.embed(EmbedRequest(model=name, inputs=("apple pie",)))).vectors
     assert list(made.vectors[1]) == pytest.approx(list(alone), abs=1e-3)
     assert made.usage.input_tokens >= len(inputs)
+
+
+async def test_a_provider_that_was_not_used_can_be_used_and_closed(fresh: Subject) -> None:
+    """It is READY though nothing is loaded, and closing it takes no time."""
+    (model,) = [model for model in await fresh.provider.models() if model.name == fresh.model]
+    assert model.state is ModelState.READY
+    await fresh.provider.close()
+
+
+@pytest.mark.parametrize("fresh", LOADING, indirect=True)
+async def test_a_model_is_loaded_when_it_is_first_used(fresh: Subject) -> None:
+    """Its state shows it, calls wait for it, and who leaves does not stop it."""
+    leaving, staying = [asyncio.create_task(fresh.answer(fresh.chat())) for _ in range(2)]
+
+    async def state() -> ModelState:
+        (model,) = [model for model in await fresh.provider.models() if model.name == fresh.model]
+        return model.state
+
+    while await state() is not ModelState.LOADING:  # noqa: ASYNC110  # a provider announces its states to nobody
+        await asyncio.sleep(0)
+    leaving.cancel()
+    assert (await staying).finish.reason is FinishReason.STOP
+    assert await state() is ModelState.READY
 
 
 async def test_closing_ends_what_runs(fresh: Subject) -> None:
