@@ -445,27 +445,18 @@ class LiveTurn:
         turn = replace(turn, message=message)
         try:
             self.turn, message = await self._work.commit(turn, self._said(message), self._unwritten())
-        except StoreUnavailable as raised:
-            # It may have been written all the same. Then the turn has succeeded, whatever the store said.
-            stored = await self._stored()
-            if stored is None or stored.message is None or stored.state is not TurnState.SUCCEEDED:
-                self._doubtful = True
-                return raised
-            self.turn, message = stored, self._said(stored.message)
         except MCPError as raised:
+            self._doubtful = isinstance(raised, StoreUnavailable)
             return raised
         except Exception as raised:  # noqa: BLE001  # so may a store
+            self._doubtful = True
             return self._unexpected(raised)
-        self.log.append(completed(self.turn, message))
-        self.log.end()
+        self._succeeded(message)
         return None
 
-    async def _stored(self) -> Turn | None:
-        """The turn by the record, if that can be read."""
-        try:
-            return await self._turns.sessions.turn(self.turn.tenant, self.turn.session, self.turn.id)
-        except MCPError:
-            return None
+    def _succeeded(self, message: Message) -> None:
+        self.log.append(completed(self.turn, message))
+        self.log.end()
 
     async def _fail(self, error: MCPError) -> None:
         if self._exists:
@@ -477,13 +468,17 @@ class LiveTurn:
             turn = self._closed(state, error)
             error.metadata.setdefault("turn", turn.name)
             try:
-                await self._turns.sessions.release(turn, self._unwritten(), unless_succeeded=self._doubtful)
+                turn = await self._turns.sessions.release(turn, self._unwritten(), unless_succeeded=self._doubtful)
             except Exception as raised:  # the readers must hear of the first error, not of this one
                 # The claim is void all the same, since this process no longer holds it; only the record is old.
                 log.error("turn not written", turn=self.turn.name, exc_info=raised)
             else:
                 error.final = bool(self.turn.request_id) and state in FINAL
             self.turn = turn
+            if turn.state is TurnState.SUCCEEDED:
+                # Its commit was written after all, whatever the store said.
+                self._succeeded(self._said(cast(Message, turn.message)))
+                return
         self.log.end(error)
 
     def _unwritten(self) -> bytes:

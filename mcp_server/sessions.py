@@ -55,6 +55,8 @@ LEASE_MARGIN = 30 * SECOND
 SWEEP_BATCH = 500
 """How many sessions a sweep asks for at once."""
 
+_UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
+
 replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.sessions")
 
@@ -133,9 +135,9 @@ class MCPSessionManager:
         self._owner = owner
         self._clock = clock
         self._default_ttl = default_ttl
-        # The turns of this process that hold a claim. A claim of ours that is not among them is a leftover of a turn
-        # whose last write failed, and binds nobody.
-        self._claiming: set[str] = set()
+        # The turns of this process that wait or run. A claim of ours that belongs to none of them is a leftover of a
+        # turn whose last write failed, and binds nobody.
+        self._unfinished: set[str] = set()
 
     # -- what callers do ----------------------------------------------------------------------------------------------
 
@@ -425,6 +427,8 @@ class MCPSessionManager:
 
         def decide(stored: Stored) -> Change:
             session = self._live(stored.session, turn.session) if turn.session else None
+            if session is not None and turn.session_uid not in ("", session.uid):
+                raise _not_found(turn.session)  # the one that it waited for was deleted, and another has the name
             earlier = stored.turn
             if earlier is not None and (earlier.id != turn.id or earlier.state in FINAL):
                 return Change()
@@ -456,22 +460,23 @@ class MCPSessionManager:
                 read_last=read_last,
             )
 
-        self._claiming.add(turn.id)
-        claimed = False
+        self._unfinished.add(turn.id)
+        begun = False
         try:
             look_up = LookUp(request=_request_of(turn)) if turn.request_id else LookUp()
             changed = await self._store.change(turn.tenant, turn.session, decide, look_up)
             written = changed.change.turn
             if written is None:
-                assert changed.stored.turn is not None
-                return Claimed(turn=changed.stored.turn, earlier=True)
-            claimed = written.state is TurnState.RUNNING
-            session = changed.change.session if claimed else None
+                earlier = changed.stored.turn
+                assert earlier is not None
+                return Claimed(turn=earlier if earlier.state in FINAL else _left_behind(earlier), earlier=True)
+            begun = True
+            session = changed.change.session if written.state is TurnState.RUNNING else None
             return Claimed(session=session, turn=written, messages=changed.messages)
         finally:
-            if not claimed:
-                # Refused, waiting or cancelled. If the claim was written all the same, it now counts as a leftover.
-                self._claiming.discard(turn.id)
+            if not begun:
+                # Refused. If the claim was written all the same, it now counts as a leftover.
+                self._unfinished.discard(turn.id)
 
     async def journal(self, turn: Turn, events: bytes) -> None:
         """Write down how far a turn is: the turn as it is now, and a further piece of its log."""
@@ -525,13 +530,17 @@ class MCPSessionManager:
             return Change(session=replace(session, claim=None), append=appended, turn=ended, events=events)
 
         changed = await self._store.change(turn.tenant, turn.session, decide)
-        self._claiming.discard(turn.id)
+        self._unfinished.discard(turn.id)
         assert changed.change.turn is not None
         return changed.change.turn, changed.change.append
 
-    async def release(self, turn: Turn, events: bytes = b"", *, unless_succeeded: bool = False) -> None:
+    async def release(self, turn: Turn, events: bytes = b"", *, unless_succeeded: bool = False) -> Turn:
         """Write down how a turn ended, with the last piece of its log, and give its session, if it has one, free; the
-        history stays as it was. With ``unless_succeeded``, nothing is written if it has succeeded by the record."""
+        history stays as it was. With ``unless_succeeded``, nothing is written if it has succeeded by the record.
+
+        Returns:
+            The turn by the record.
+        """
 
         def decide(stored: Stored) -> Change:
             session = stored.session
@@ -549,9 +558,10 @@ class MCPSessionManager:
 
         look_up = LookUp(turn=turn.id) if unless_succeeded else LookUp()
         try:
-            await self._store.change(turn.tenant, turn.session, decide, look_up)
+            changed = await self._store.change(turn.tenant, turn.session, decide, look_up)
+            return changed.change.turn or changed.stored.turn or turn
         finally:
-            self._claiming.discard(turn.id)
+            self._unfinished.discard(turn.id)
 
     # -- turns that are kept ------------------------------------------------------------------------------------------
 
@@ -564,36 +574,46 @@ class MCPSessionManager:
         turn = await self._store.turn(tenant, turn_id)
         if turn is not None and turn.session == session_id:
             if not session_id:
-                return self._as_it_is(turn)
+                return await self._as_it_is(turn)
             session = await self._store.session(tenant, session_id)
             if session is not None and session.uid == turn.session_uid and not session.expired(self._clock()):
-                return self._as_it_is(turn)
+                return await self._as_it_is(turn)
         raise _turn_not_found(turn_name(session_id, turn_id))
 
     async def turns(self, session: MCPSession, *, limit: int, before: str) -> Sequence[Turn]:
         """Up to ``limit`` turns of a session that are older than the one with the id ``before``, the newest first."""
         turns = await self._store.turns(session.tenant, session.uid, limit, before)
-        return [self._as_it_is(turn) for turn in turns]
+        return [await self._as_it_is(turn) for turn in turns]
 
-    def _as_it_is(self, turn: Turn) -> Turn:
+    async def _as_it_is(self, turn: Turn) -> Turn:
         """A stored turn; one of this process that runs by the record alone, since its end could not be written, has
         been interrupted."""
-        if turn.state in FINAL or turn.owner != self._owner or turn.id in self._claiming:
+        if not self._is_left_behind(turn):
             return turn
-        return _left_behind(turn)
+        # It may have ended since it was read. Now that it runs no more, the record does not change by itself.
+        turn = await self._store.turn(turn.tenant, turn.id) or turn
+        return _left_behind(turn) if self._is_left_behind(turn) else turn
+
+    def _is_left_behind(self, turn: Turn) -> bool:
+        return turn.state in _UNFINISHED and turn.owner == self._owner and not self._is_ours(turn)
+
+    def _is_ours(self, turn: Turn) -> bool:
+        """Whether this process runs it, or lets it wait."""
+        return turn.state in _UNFINISHED and turn.id in self._unfinished
 
     async def events(self, turn: Turn) -> Sequence[bytes]:
         """The pieces of the log of a turn."""
         return await self._store.events(turn.tenant, turn.id)
 
     async def give_up(self, turn: Turn, error: TurnError) -> Turn:
-        """Make a turn that no process runs CANCELLED, unless it has ended otherwise; return it as it is then."""
+        """Make a turn that no process runs CANCELLED, unless it has ended otherwise or runs again; return it as it is
+        then."""
 
         def decide(stored: Stored) -> Change:
             found = stored.turn
             if found is None or (turn.session and (stored.session is None or stored.session.uid != turn.session_uid)):
                 raise _turn_not_found(turn.name)
-            if found.state in FINAL:
+            if found.state in FINAL or self._is_ours(found):
                 return Change()
             cancelled = replace(found, state=TurnState.CANCELLED, error=error, end_time=self._clock())
             session = stored.session
@@ -651,7 +671,7 @@ class MCPSessionManager:
         claim = session.claim
         if claim is None or claim.expire_time <= self._clock() or claim.turn == but:
             return ""
-        if claim.owner == self._owner and claim.turn not in self._claiming:
+        if claim.owner == self._owner and claim.turn not in self._unfinished:
             return ""
         return turn_name(session.id, claim.turn)
 

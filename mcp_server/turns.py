@@ -142,17 +142,20 @@ class Turns:
         Raises:
             TurnNotFound: there is none.
         """
-        live = self._find(tenant, session_id, turn_id)
         name = turn_name(session_id, turn_id)
         error = TurnCancelled(f"the turn {name} was cancelled", metadata={"turn": name})
-        if live is not None:
-            live.cancel(error)
-            await asyncio.wait([live.task])
-        turn = await self.sessions.turn(tenant, session_id, turn_id)
-        if turn.state not in FINAL:
-            reason = TurnError(reason=error.reason, message=error.message, metadata=error.metadata)
-            turn = await self.sessions.give_up(turn, reason)
-        return whole(turn, await self.sessions.events(turn))
+        reason = TurnError(reason=error.reason, message=error.message, metadata=error.metadata)
+        while True:
+            live = self._find(tenant, session_id, turn_id)
+            if live is not None:
+                live.cancel(error)
+                await asyncio.wait([live.task])
+            turn = await self.sessions.turn(tenant, session_id, turn_id)
+            if turn.state not in FINAL:
+                turn = await self.sessions.give_up(turn, reason)
+            if turn.state in FINAL:
+                return whole(turn, await self.sessions.events(turn))
+            # It had been interrupted, and its request was sent again meanwhile.
 
     def cancel_session(self, session: MCPSession) -> None:
         """Stop the turns of a session that was deleted; their readers end with SessionNotFound."""

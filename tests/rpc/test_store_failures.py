@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 import mcp_server.app
-from contextprotocol.v1 import chat_pb2, turn_pb2
+from contextprotocol.v1 import chat_pb2, generation_pb2, turn_pb2
 from mcp_server.config import Config
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, Finish, LookUp
@@ -26,14 +26,13 @@ class Failing:
     def __init__(self) -> None:
         self.plan: dict[str, str] = {}
         """``before`` or ``after``, by the kind of write: ``claim``, ``journal``, ``commit``, ``release``."""
-        self.reads_fail = False
 
     def around(self, make: Any) -> Any:
         """A store that fails so."""
 
         def build(config: Config) -> Any:
             store = make(config)
-            change, turn = store.change, store.turn
+            change = store.change
 
             async def failing(tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:
                 kind = decide.__qualname__.split(".")[1]
@@ -45,12 +44,7 @@ class Failing:
                     raise StoreUnavailable("nobody knows whether that was written")
                 return changed
 
-            async def reading(*arguments: Any) -> Any:
-                if self.reads_fail:
-                    raise StoreUnavailable("the disk is gone")
-                return await turn(*arguments)
-
-            store.change, store.turn = failing, reading
+            store.change = failing
             return store
 
         return build
@@ -126,16 +120,14 @@ async def test_a_commit_that_was_written_after_all_is_a_success(serve: Serve, co
 
 
 async def test_a_commit_of_which_nothing_is_known_is_not_undone(serve: Serve, config: Config, failing: Failing) -> None:
-    """The store cannot even be asked: the caller hears that, and the record stays what was written."""
+    """The store cannot even be asked: the caller hears that, may ask again, and gets what was written."""
     provider = ScriptedProvider(["fine", Finish()])
     wire = await serve(config, providers={"scripted": provider})
     await wire.create()
-    failing.plan["commit"] = "after"
-    failing.reads_fail = True
+    failing.plan |= {"commit": "after", "release": "before"}
     with Refused() as refused:
         await wire.chat.Chat(ask())
-    assert refused.reason == "STORE_UNAVAILABLE"
-    failing.reads_fail = False
+    assert (refused.reason, refused.trailers.get("grpc-retry-pushback-ms")) == ("STORE_UNAVAILABLE", None)
     assert (await wire.chat.Chat(ask())).completed.message.parts[0].text == "fine"
     assert len(provider.requests) == 1
     await still_well(wire, exchanges=1)
@@ -204,3 +196,42 @@ async def test_a_journal_that_fails_is_written_later(serve: Serve, config: Confi
     assert heard[-1].completed.message.parts[0].text == "one two three"
     replayed = await collect(wire.chat.StreamChat(ask()))
     assert "".join(event.delta.text for event in replayed) == "one two three"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("write", ["first", "second"])
+async def test_a_waiting_turn_whose_claim_fails_blocks_nobody(
+    serve: Serve, config: Config, failing: Failing, write: str, when: str
+) -> None:
+    """Be it that it cannot be written down as waiting, or cannot have its session: the next one runs, and its request
+    can be sent again where it had not begun."""
+    gate = Gate()
+    provider = ScriptedProvider(["one", gate, Finish()], ["fine", Finish()])
+    wire = await serve(config, providers={"scripted": provider})
+    await wire.create()
+    running = wire.chat.Chat(ask("running"))
+    await gate.reached.wait()
+    waits = ask()
+    waits.if_busy = generation_pb2.IF_BUSY_QUEUE
+    if write == "first":
+        failing.plan["claim"] = when
+        with Refused() as refused:
+            await wire.chat.Chat(waits)
+        assert refused.trailers.get("grpc-retry-pushback-ms") is None
+        gate.open()
+        await running
+    else:
+        stream = wire.chat.StreamChat(waits)
+        assert (await stream.read()).HasField("queued")
+        failing.plan["claim"] = when
+        gate.open()
+        await running
+        with Refused() as refused:
+            await collect(stream)
+        assert refused.trailers["grpc-retry-pushback-ms"] == "-1"
+        waits.request_id = "another"
+    assert refused.reason == "STORE_UNAVAILABLE"
+    done = (await wire.chat.Chat(waits)).completed
+    assert done.message.parts[0].text == "fine"
+    assert len(provider.requests) == 2
+    await still_well(wire, exchanges=2)
