@@ -189,6 +189,13 @@ async def test_the_end_has_its_reason(said_: str, reason: FinishReason) -> None:
     assert (await events_of(pieces({"content": "x"}, finish=said_)))[-1] == Finish(reason=reason)
 
 
+async def test_what_says_nothing_changes_nothing() -> None:
+    """Some servers write null or nothing where others leave a field out, also after the end."""
+    empty = {"delta": {"content": None, "tool_calls": None, "refusal": ""}, "finish_reason": "", "logprobs": None}
+    reply = lines(empty, {"delta": {"content": "x"}}, {"delta": None, "finish_reason": "stop"}, empty, choices=None)
+    assert await events_of(reply) == ["x", Finish()]
+
+
 async def test_only_the_first_of_several_answers_is_read() -> None:
     """Those that nobody can ask for are left aside."""
     reply = lines(

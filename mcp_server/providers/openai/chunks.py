@@ -68,7 +68,6 @@ class Call(msgspec.Struct, gc=False):
 class Thought(msgspec.Struct, gc=False):
     """A piece of a content that has several: Mistral's."""
 
-    type: str = ""
     text: str = ""
     thinking: list[Thought] = []
 
@@ -134,7 +133,7 @@ class Tokens(msgspec.Struct, gc=False):
 class Chunk(msgspec.Struct, gc=False):
     """A piece of an answer."""
 
-    choices: list[Choice] = []
+    choices: list[Choice] | None = None
     usage: Tokens | None = None
     error: Any = None
 
@@ -171,7 +170,7 @@ class EventStream:
         block = data[:end]
         if block.startswith(DATA):
             self.done = block.endswith(LAST)
-            lines = block[6 : -len(LAST)] if self.done else block[6:]
+            lines = block[len(DATA) : -len(LAST)] if self.done else block[len(DATA) :]
             try:
                 # A line end within JSON is escaped: whatever is found is the beginning of a line.
                 return _decode_lines(lines.replace(b"\ndata: ", b"\n"))

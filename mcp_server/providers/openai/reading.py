@@ -86,12 +86,12 @@ class Reading:
             if chunk.error is not None:
                 self.error = chunk.error
                 break
-            for choice in chunk.choices:
+            for choice in chunk.choices or ():
                 if choice.index:
                     continue  # another answer to the same question
                 if choice.logprobs is not None and self._top is not None:
                     self._likely += choice.logprobs.values(self._top)
-                if choice.finish_reason is not None:
+                if choice.finish_reason:
                     self.reason = choice.finish_reason
                 if choice.text:
                     self._add("text", choice.text)
