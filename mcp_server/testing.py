@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from mcp_server.errors import MCPError, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Provider, ProviderEvent
@@ -134,7 +134,7 @@ class ScriptedProvider:
         self._scripts = [list(script) for script in scripts]
 
     @classmethod
-    def saying(cls, *texts: str, model: Model | None = None) -> ScriptedProvider:
+    def saying(cls, *texts: str, model: Model | None = None) -> Self:
         """One that answers the first call with the first text, and so on, each in one piece."""
         scripts: list[list[Step]] = [[text, Finish()] for text in texts]
         return cls(*scripts, model=model)

@@ -19,11 +19,28 @@ MODULES: Final = {
     "mcp_client/_async.py": "mcp_client/_sync.py",
     "mcp_client/_calls.py": "mcp_client/_sync_calls.py",
     "mcp_client/_stream.py": "mcp_client/_sync_stream.py",
+    **{
+        f"tests/client/test_{tests}.py": f"tests/client/blocking/test_{tests}.py"
+        for tests in (
+            "arguments",
+            "connection",
+            "errors",
+            "events",
+            "limits",
+            "resume",
+            "retry",
+            "sessions",
+            "turn_service",
+            "turns",
+        )
+    },
 }
 """Each source and its twin, relative to the checkout."""
 
 NAMES: Final[Mapping[str, str]] = {
+    "AbstractAsyncContextManager": "AbstractContextManager",
     "AsyncCalls": "SyncCalls",
+    "AsyncExitStack": "ExitStack",
     "AsyncIterator": "Iterator",
     "AsyncResponses": "SyncResponses",
     "AsyncTransport": "SyncTransport",
@@ -34,12 +51,15 @@ NAMES: Final[Mapping[str, str]] = {
     "__aexit__": "__exit__",
     "__aiter__": "__iter__",
     "__anext__": "__next__",
-    "aclosing": "closing",
     "anext": "next",
+    "asynccontextmanager": "contextmanager",
     "asyncio.CancelledError": "KeyboardInterrupt",
+    "enter_async_context": "enter_context",
     "mcp_client._calls": "mcp_client._sync_calls",
     "mcp_client._stream": "mcp_client._sync_stream",
     "mcp_client._transport": "mcp_client._sync_transport",
+    "tests.client.beside": "tests.client.blocking.beside",
+    "tests.client.conftest": "tests.client.blocking.conftest",
 }
 """What is called otherwise: names, dotted or not, in code, comments and docstrings."""
 
@@ -55,7 +75,7 @@ PHRASES: Final[Mapping[str, str]] = {
 """What is said otherwise in comments and docstrings. Each must occur somewhere."""
 
 _WORDS: Final = re.compile(
-    "|".join([r"\b(?:async|await) ", *(rf"(?<![\w.]){re.escape(name)}\b" for name in sorted(NAMES, reverse=True))])
+    "|".join([r"\b(?:async|await) ", *(rf"(?<!\w){re.escape(name)}\b" for name in sorted(NAMES, reverse=True))])
 )
 
 
@@ -79,14 +99,14 @@ def generate(root: Path, target: Path) -> None:
 def translate(source: str) -> str:
     """The blocking twin of a module; its lines may be too long, and its imports out of order."""
     lines = source.splitlines(keepends=True)
-    for (row, column), (last_row, last_column), text in reversed(list(_changes(source))):
+    for (row, column), (last_row, last_column), text in sorted(_changes(source), reverse=True):
         head, tail = lines[row - 1][:column], lines[last_row - 1][last_column:]
         lines[row - 1 : last_row] = [head + text + tail]
     return "".join(lines)
 
 
 def _changes(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int], str]]:
-    """Where something begins and ends that is written otherwise, and how; in order."""
+    """Where something begins and ends that is written otherwise, and how."""
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     index = 0
     while index < len(tokens):
@@ -97,11 +117,25 @@ def _changes(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int], st
             dotted = "".join(part.string for part in tokens[index:end])
             if dotted in ("async", "await"):
                 yield token.start, tokens[end].start, ""
+            elif dotted == "Awaitable" and tokens[end].string == "[":
+                yield token.start, tokens[end].end, ""
+                closing = _closing(tokens, end)
+                yield tokens[closing].start, tokens[closing].end, ""
             elif (other := _renamed(dotted)) != dotted:
                 yield token.start, tokens[end - 1].end, other
         elif token.type in (tokenize.COMMENT, tokenize.STRING) and (other := _reworded(token.string)) != token.string:
             yield token.start, token.end, other
         index = end
+
+
+def _closing(tokens: list[tokenize.TokenInfo], opening: int) -> int:
+    """Where the bracket is closed that is opened there."""
+    depth = 0
+    for index in range(opening, len(tokens)):
+        depth += {"[": 1, "]": -1}.get(tokens[index].string, 0)
+        if depth == 0:
+            return index
+    raise ValueError(f"line {tokens[opening].start[0]}: the bracket is not closed")
 
 
 def _renamed(dotted: str) -> str:
@@ -116,8 +150,8 @@ def _reworded(text: str) -> str:
 
 
 def _tidy(source: str, path: str, root: Path) -> str:
-    """Imports in order and used, lines of the right length."""
-    for command in (("check", "--fix-only", "--select", "I,F401"), ("format",)):
+    """Imports in order and used, no comprehension that does nothing, lines of the right length."""
+    for command in (("check", "--fix-only", "--unsafe-fixes", "--select", "I,F401,C416"), ("format",)):
         ruff = [sys.executable, "-m", "ruff", *command, "--quiet", "--config", root / "pyproject.toml"]
         done = subprocess.run(
             [*ruff, "--stdin-filename", path, "-"], input=source, capture_output=True, text=True, check=True, cwd=root

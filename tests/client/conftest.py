@@ -10,7 +10,7 @@ import pytest
 
 from mcp_client import MCPClient
 from mcp_server.interfaces import Provider
-from mcp_server.testing import running
+from tests.client.beside import running
 
 Connect = Callable[..., Awaitable[MCPClient]]
 

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import chat_pb2, message_pb2, session_pb2, turn_pb2
+from mcp_server.testing import Gate
 
 OK = turn_pb2.TurnEvent(
     sequence=9,
@@ -54,8 +55,8 @@ class Failure:
         return tuple((key, value) for key, value in sent if value)
 
 
-Step = turn_pb2.TurnEvent | bytes | Failure | asyncio.Event
-"""What a chat is made of: an event to send, bytes to send as they are, a failure to end with, a moment to wait for."""
+Step = turn_pb2.TurnEvent | bytes | Failure | Gate
+"""What a chat is made of: an event to send, bytes to send as they are, a failure to end with, a gate to wait at."""
 
 
 class StandIn:
@@ -192,8 +193,8 @@ class StandIn:
         script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
         self.requests.append(request)
         for step in script:
-            if isinstance(step, asyncio.Event):
-                await step.wait()
+            if isinstance(step, Gate):
+                await step.passed()
             elif isinstance(step, Failure):
                 await context.abort(step.code, step.message, step.trailers)
             else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 
 import grpc
 import msgspec
@@ -15,11 +15,10 @@ import pytest
 
 from mcp_client import DeadlineExceeded, HealthStatus, MCPClient, RequestError, RetryNotice, ServerUnavailable
 from mcp_server import config as settings
-from mcp_server.app import UnifiedMCPServer
 from mcp_server.interfaces import Finish
-from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from mcp_server.testing import EchoProvider
+from tests.client.beside import Gate, Moment, ScriptedProvider, Server, StandIn, running, sleep, spawn
 from tests.client.conftest import Connect
-from tests.client.stand_in import StandIn
 
 
 @pytest.fixture
@@ -30,11 +29,11 @@ def nobody() -> Iterator[str]:
         yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
-def server_at(address: str) -> UnifiedMCPServer:
+def server_at(address: str) -> AbstractAsyncContextManager[Server]:
     """A server with the provider ``echo``."""
     config = settings.testing_config(default_model="echo/echo")
     config = msgspec.structs.replace(config, server=settings.ServerSettings(address=address, drain_timeout=5))
-    return UnifiedMCPServer(config, providers={"echo": EchoProvider()})
+    return running(config, providers={"echo": EchoProvider()})
 
 
 async def test_nobody_there_is_said_at_once(nobody: str) -> None:
@@ -66,23 +65,19 @@ async def test_a_server_that_never_answers_meets_the_deadline() -> None:
 async def test_waiting_ends_when_a_server_serves(nobody: str) -> None:
     """Also if it is started after the waiting began."""
     async with MCPClient(nobody) as client:
-        waiting = asyncio.create_task(client.wait_until_ready(30))
-        done, _ = await asyncio.wait([waiting], timeout=0.5)
-        assert not done
+        waiting = spawn(client.wait_until_ready, 30)
+        await sleep(0.5)
+        assert not waiting.done()
     with pytest.raises(ServerUnavailable):  # the client was closed meanwhile
-        await waiting
+        await waiting.result()
 
     async with running() as first:
         address = first.address
     async with MCPClient(address) as client:
-        waiting = asyncio.create_task(client.wait_until_ready(30))
-        server = server_at(address)
-        await server.start()
-        try:
-            await waiting
+        waiting = spawn(client.wait_until_ready, 30)
+        async with server_at(address):
+            await waiting.result()
             assert await client.health() is HealthStatus.SERVING
-        finally:
-            await server.stop(grace=0)
 
 
 async def test_waiting_has_an_end(nobody: str) -> None:
@@ -115,19 +110,15 @@ async def test_health_is_known_by_service_and_provider(client: MCPClient) -> Non
 
 async def test_a_server_that_came_back_is_found_again() -> None:
     """By the same client, without a word: a call that is made while it is away waits for it."""
-    away = asyncio.Event()
+    away = Moment()
     async with running() as first, MCPClient(first.address, on_retry=lambda _: away.set()) as client:
         await client.list_models()
         address = first.address
         await first.stop(grace=0)
-        chat = asyncio.create_task(client.chat("Hello"))
+        chat = spawn(client.chat, "Hello")
         await away.wait()
-        second = server_at(address)
-        await second.start()
-        try:
-            assert (await chat).text == "Hello"
-        finally:
-            await second.stop(grace=0)
+        async with server_at(address):
+            assert (await chat.result()).text == "Hello"
 
 
 async def test_closing_a_client_ends_its_calls(connect: Connect) -> None:
@@ -141,55 +132,27 @@ async def test_closing_a_client_ends_its_calls(connect: Connect) -> None:
         async with client.stream_chat("Hi") as stream:
             await stream.reply()
 
-    tasks = [asyncio.create_task(client.chat("Hi")), asyncio.create_task(read())]
+    chat, stream = spawn(client.chat, "Hi"), spawn(read)
     await gate.reached.wait()
-    while len(provider.requests) < 2:  # noqa: ASYNC110  # the provider tells of one
-        await asyncio.sleep(0.01)
+    while len(provider.requests) < 2:  # the provider tells of one
+        await sleep(0.01)
     await client.close()
-    for task in tasks:
+    for call in (chat, stream):
         with pytest.raises(ServerUnavailable, match="closed by this client"):
-            await task
+            await call.result()
     assert notices == []  # nothing is to be sent again
-
-
-async def test_a_cancelled_call_is_cancelled(connect: Connect) -> None:
-    """Its task ends as asyncio has it, at once, and the model stops."""
-    gate = Gate()
-    provider = ScriptedProvider([gate, Finish()])
-    client = await connect(provider)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await client.chat("Hi")
-    task = asyncio.create_task(client.chat("Hi"))
-    await gate.reached.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    async with asyncio.timeout(10):
-        await provider.stopped.wait()
 
 
 async def test_a_closed_client_stays_closed(client: MCPClient) -> None:
     """Closing it again is no error; using it is."""
     await client.close()
     await client.close()
-    for call in (client.list_models(), client.chat("Hi"), client.wait_until_ready(1)):
+    for call in (client.list_models, lambda: client.chat("Hi"), client.wait_until_ready):
         with pytest.raises(RuntimeError, match="closed"):
-            await call
+            await call()
     with pytest.raises(RuntimeError, match="closed"):
         async with client.stream_chat("Hi"):
             pass
-
-
-def test_a_client_can_be_made_outside_of_any_loop_and_stays_in_its_first() -> None:
-    """Another loop is said to be another, where gRPC would only hang."""
-    with StandIn.in_a_thread() as address:
-        client = MCPClient(address)
-        with asyncio.Runner() as first, asyncio.Runner() as second:
-            first.run(client.wait_until_ready(10))
-            with pytest.raises(RuntimeError, match="event loop"):
-                second.run(client.health())
-            first.run(client.close())
 
 
 async def test_metadata_goes_with_each_call() -> None:

@@ -24,9 +24,9 @@ from mcp_client import (
 )
 from mcp_client._errors import BY_REASON
 from mcp_server import errors as server_errors
-from mcp_server.testing import ScriptedProvider
+from tests.client.beside import ScriptedProvider, StandIn
 from tests.client.conftest import Connect
-from tests.client.stand_in import Failure, StandIn
+from tests.client.stand_in import Failure
 
 REASONS = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.DESCRIPTOR.values_by_name} - {
     "UNSPECIFIED"

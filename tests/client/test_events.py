@@ -21,7 +21,8 @@ from mcp_client import (
     TurnQueued,
     TurnStream,
 )
-from tests.client.stand_in import OK, StandIn
+from tests.client.beside import StandIn
+from tests.client.stand_in import OK
 
 Event = turn_pb2.TurnEvent
 
@@ -69,7 +70,9 @@ async def test_a_restart_drops_what_came_before() -> None:
         assert stream.text == "kept, and gone on with"
         assert (stream.turn, stream.model) == ("turns/t", "c/c")
     assert seen[0] == TurnQueued(sequence=1, turn="turns/t", position=2)
-    assert seen[4] == AttemptSwitched(sequence=5, from_model="a/a", to_model="b/b", restarted=True, reason="PROVIDER_STREAM_CUT")
+    assert seen[4] == AttemptSwitched(
+        sequence=5, from_model="a/a", to_model="b/b", restarted=True, reason="PROVIDER_STREAM_CUT"
+    )
     async with streamed(*events) as stream:
         assert [token async for token in stream] == ["dropped ", "kept, ", "and gone on with"]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 
 import pytest
 
 from mcp_client import InvalidArgument, MCPClient, Message, Role, SessionNotFound
 from mcp_server.interfaces import Finish
-from mcp_server.testing import ScriptedProvider, running
+from tests.client.beside import ScriptedProvider, running, sleep
 from tests.client.conftest import Connect
 
 SECOND = 1_000_000_000
@@ -73,9 +72,9 @@ async def test_a_session_lives_from_use_to_use() -> None:
         now += 9 * SECOND
         assert (await client.get_session(session)).expire_time == datetime.fromtimestamp(1_800_000_019, UTC)
         now += 2 * SECOND
-        for call in (client.get_session(session), client.chat("Hi", session=session)):
+        for call in (lambda: client.get_session(session), lambda: client.chat("Hi", session=session)):
             with pytest.raises(SessionNotFound):
-                await call
+                await call()
         assert [session async for session in client.list_sessions()] == []
 
 
@@ -97,6 +96,6 @@ async def test_a_long_answer_comes_whole_to_a_slow_reader(connect: Connect) -> N
     async with client.stream_chat("Hi") as stream:
         async for token in stream:
             read.append(token)
-            await asyncio.sleep(0.001)
+            await sleep(0.001)
         assert stream.text == "".join(read) == "".join(pieces)
     assert len(read) < len(pieces)

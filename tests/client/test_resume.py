@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import signal
 import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from mcp_client import (
@@ -26,14 +22,9 @@ from mcp_client import (
     TurnNotFound,
     TurnState,
 )
-from mcp_server.app import UnifiedMCPServer
-from mcp_server.config import ServerSettings, StoreSettings
-from mcp_server.config import testing_config as settings
 from mcp_server.interfaces import Finish
-from mcp_server.testing import Gate, ScriptedProvider, running
-from tests.faults.proxy import Proxy
-
-PIECES = [f"{number} " for number in range(200)]
+from tests.client.beside import Gate, Moment, Process, Proxy, ScriptedProvider, Server, running, spawn
+from tests.client.steady import PIECES, config
 
 
 @asynccontextmanager
@@ -49,15 +40,9 @@ async def proxied(provider: ScriptedProvider, **options: Any) -> AsyncIterator[t
 
 
 @asynccontextmanager
-async def serving(address: str, provider: ScriptedProvider, path: Path | None) -> AsyncIterator[UnifiedMCPServer]:
+async def serving(address: str, provider: ScriptedProvider, path: Path | None) -> AsyncIterator[Server]:
     """A server with an address of its own, on SQLite or, without a path, on nothing that lasts."""
-    store = StoreSettings(type="sqlite", path=path) if path is not None else StoreSettings(type="memory")
-    config = msgspec.structs.replace(
-        settings(default_model="scripted/scripted"),
-        server=ServerSettings(address=address, drain_timeout=5),
-        store=store,
-    )
-    async with running(config, providers={"scripted": provider}) as server:
+    async with running(config(address, path), providers={"scripted": provider}) as server:
         yield server
 
 
@@ -110,20 +95,20 @@ async def test_a_unary_call_finds_its_turn_again() -> None:
     """The connection was lost while it waited; the turn went on, and is paid once."""
     gate = Gate()
     provider = ScriptedProvider([gate, "Hello", Finish()])
-    again = asyncio.Event()
+    again = Moment()
     async with proxied(provider, on_retry=lambda _: again.set()) as (client, proxy):
-        chat = asyncio.create_task(client.chat("Hi"))
+        chat = spawn(client.chat, "Hi")
         await gate.reached.wait()
         proxy.cut_all()
         await again.wait()
         gate.open()
-        assert (await chat).text == "Hello"
+        assert (await chat.result()).text == "Hello"
     assert len(provider.requests) == 1
 
 
 async def test_a_restarted_server_is_but_a_pause(address: str, tmp_path: Path) -> None:
     """In the middle of ``async for``: the next process runs the turn again, and says what to drop."""
-    begun = asyncio.Event()
+    begun, started = Moment(), Moment()
     first, second = ScriptedProvider(["dropped ", Gate()]), ScriptedProvider([*PIECES, Finish()])
     async with MCPClient(address) as client, AsyncExitStack() as stack:
 
@@ -133,8 +118,7 @@ async def test_a_restarted_server_is_but_a_pause(address: str, tmp_path: Path) -
                 await begun.wait()
             await stack.enter_async_context(serving(address, second, tmp_path / "sessions.db"))
 
-        started = asyncio.Event()
-        servers = asyncio.create_task(serve())
+        servers = spawn(serve)
         await started.wait()
         session = await client.create_session("tour")
         kept: list[str] = []
@@ -145,7 +129,7 @@ async def test_a_restarted_server_is_but_a_pause(address: str, tmp_path: Path) -
                 elif isinstance(event, Delta):
                     kept.append(event.text)
                     begun.set()
-        await servers
+        await servers.result()
         assert "".join(kept) == stream.text == "".join(PIECES)
         turn = await client.get_turn(stream.turn)
         assert [attempt.outcome for attempt in turn.attempts] == ["interrupted", "succeeded"]
@@ -153,55 +137,22 @@ async def test_a_restarted_server_is_but_a_pause(address: str, tmp_path: Path) -
     assert (len(first.requests), len(second.requests)) == (1, 1)
 
 
-STEADY = """
-import asyncio, sys
-from pathlib import Path
-from mcp_server.interfaces import Finish
-from mcp_server.logs import configure
-from mcp_server.testing import ScriptedProvider
-from tests.client.test_resume import PIECES, serving
-
-async def main():
-    provider = ScriptedProvider([*[step for piece in PIECES for step in (piece, 0.005)], Finish()])
-    configure(level="error", format="json")
-    async with serving(sys.argv[1], provider, Path(sys.argv[2])):
-        print("ready", flush=True)
-        await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
-"""A server that takes a second for an answer."""
-
-
-@asynccontextmanager
-async def process(address: str, path: Path) -> AsyncIterator[Callable[[], None]]:
-    """Such a server in a process of its own; gives what kills it."""
-    program = (sys.executable, "-c", STEADY, address, str(path))
-    running = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
-    try:
-        assert running.stdout is not None
-        assert await running.stdout.readline() == b"ready\n"
-        yield lambda: running.send_signal(signal.SIGKILL)
-    finally:
-        if running.returncode is None:
-            running.kill()
-        await running.wait()
-
-
 async def test_a_killed_server_is_but_a_pause(address: str, tmp_path: Path) -> None:
     """Streams and unary calls end with the whole answer of the process that came after."""
     path = tmp_path / "sessions.db"
-    async with MCPClient(address) as client, process(address, path) as kill:
+    program = ("-m", "tests.client.steady", address, str(path))
+    async with MCPClient(address) as client, Process(*program) as first:
+        assert await first.read_line() == b"ready\n"
         await client.create_session("tour")
-        chat = asyncio.create_task(client.chat("Hi, all of you", session=await client.create_session()))
+        chat = spawn(client.chat, "Hi, all of you", session=await client.create_session())
         async with client.stream_chat("Hi", session="tour") as stream:
             while len(stream.text) < 50:
                 await anext(stream)
-            kill()
-            following = asyncio.create_task(stream.reply())
-            async with process(address, path):
-                assert (await following).text == stream.text == "".join(PIECES)
-                assert (await chat).text == stream.text
+            first.kill()
+            following = spawn(stream.reply)
+            async with Process(*program):
+                assert (await following.result()).text == stream.text == "".join(PIECES)
+                assert (await chat.result()).text == stream.text
                 turn = await client.get_turn(stream.turn)
                 assert [attempt.outcome for attempt in turn.attempts] == ["interrupted", "succeeded"]
                 assert [message.text async for message in client.list_messages("tour")] == ["Hi", stream.text]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -24,7 +23,8 @@ from mcp_client import (
     TurnInterrupted,
     TurnNotFound,
 )
-from tests.client.stand_in import OK, Failure, StandIn, Step
+from tests.client.beside import Gate, Moment, StandIn, sleep, spawn
+from tests.client.stand_in import OK, Failure, Step
 
 Event = turn_pb2.TurnEvent
 Code = grpc.StatusCode
@@ -143,6 +143,7 @@ async def test_every_call_that_changes_something_has_an_id_of_its_own() -> None:
         await client.chat("Hi", request_id="mine")
         async with client.stream_chat("Hi", request_id="mine too") as stream:
             assert stream.request_id == "mine too"
+            await stream.reply()
     *random, mine, mine_too = [request.request_id for request in server.requests]
     assert len(set(random)) == 3
     assert all(len(request_id) == 32 for request_id in random)
@@ -241,34 +242,20 @@ async def test_what_can_be_done_once_is_sent_once() -> None:
 
 async def test_closing_the_client_ends_a_pause() -> None:
     """Who waits for the next attempt is told at once."""
-    paused = asyncio.Event()
+    paused = Moment()
     async with StandIn([Failure(pushback="20000")]) as server:
         client = MCPClient(server.address, on_retry=lambda _: paused.set())
         await client.wait_until_ready()
-        task = asyncio.create_task(client.chat("Hi"))
+        chat = spawn(client.chat, "Hi")
         await paused.wait()
         await client.close()
         with pytest.raises(ServerUnavailable, match="closed by this client"):
-            await asyncio.wait_for(task, 5)
-
-
-async def test_a_read_that_is_given_up_can_be_made_again() -> None:
-    """A timeout around one token ends the wait, and not the answer: nothing is lost, and nothing comes twice."""
-    more = asyncio.Event()
-    server = StandIn([STARTED, text(2, "a"), more, text(3, "b"), OK], [text(3, "b"), OK])
-    async with server, MCPClient(server.address, retry=QUICK) as client, client.stream_chat("Hi") as stream:
-        assert await anext(stream) == "a"
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await anext(stream)
-        assert [token async for token in stream] == ["b"]
-        more.set()
-    assert server.requests[1].after_sequence == 2
+            await chat.result()
 
 
 async def test_leaving_early_stops_the_turn() -> None:
     """By its name, which is asked for, without beginning anything, if it was not seen."""
-    server = StandIn([STARTED, asyncio.Event()])
+    server = StandIn([STARTED, Gate()])
     async with server, MCPClient(server.address) as client:
         async with client.stream_chat("Hi") as stream:
             await anext(stream.events())
@@ -289,7 +276,7 @@ async def test_leaving_early_stops_the_turn() -> None:
 
 async def test_leaving_stops_nothing_that_is_to_go_on_or_is_only_watched() -> None:
     """Nor what has ended."""
-    server = StandIn([STARTED, asyncio.Event()])
+    server = StandIn([STARTED, Gate()])
     async with server, MCPClient(server.address) as client:
         async with client.stream_chat("Hi", on_disconnect="continue") as stream:
             await anext(stream.events())
@@ -311,41 +298,14 @@ async def test_leaving_stops_nothing_that_is_to_go_on_or_is_only_watched() -> No
 
 async def test_a_stop_that_fails_is_not_waited_for_long() -> None:
     """Leaving is not held up by a server that does not answer, nor told of it."""
-    server = StandIn([STARTED, asyncio.Event()], [asyncio.Event()])
+    server = StandIn([STARTED, Gate()], [Gate()])
     async with server, MCPClient(server.address) as client:
         begun = time.monotonic()
         async with client.stream_chat("Hi", request_id="mine"):
-            while not server.requests:  # noqa: ASYNC110  # the server tells of nothing
-                await asyncio.sleep(0.01)
+            while not server.requests:  # the server tells of nothing
+                await sleep(0.01)
         assert time.monotonic() - begun < 10
     assert server.cancelled == []
-
-
-async def test_a_stop_is_carried_out_also_by_a_task_that_is_cancelled_twice() -> None:
-    """The task ends at once, the stop goes on, and closing the client waits for it."""
-    server = StandIn([STARTED, asyncio.Event()])
-    server.may_stop.clear()
-    async with server:
-        client = MCPClient(server.address)
-
-        async def read() -> None:
-            async with client.stream_chat("Hi") as stream:
-                async for _ in stream.events():
-                    started.set()
-
-        started = asyncio.Event()
-        task = asyncio.create_task(read())
-        await started.wait()
-        task.cancel()
-        await server.stopping.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 0.5)
-        closing = asyncio.create_task(client.close())
-        await asyncio.sleep(0)
-        server.may_stop.set()
-        await closing
-        assert server.cancelled == ["turns/t"]
 
 
 async def test_a_viewer_waits_for_an_interrupted_turn_only_if_it_was_cut_off_itself() -> None:

@@ -136,12 +136,12 @@ async def test_an_old_etag_is_refused(client: MCPClient) -> None:
     old = await client.create_session("tour")
     new = await client.update_session(old, labels={"a": "1"}, etag=old.etag)
     for refused in (
-        client.update_session(old, labels={}, etag=old.etag),
-        client.append_messages(old, "Hi", etag=old.etag),
-        client.delete_session(old, etag=old.etag),
+        lambda: client.update_session(old, labels={}, etag=old.etag),
+        lambda: client.append_messages(old, "Hi", etag=old.etag),
+        lambda: client.delete_session(old, etag=old.etag),
     ):
         with pytest.raises(EtagMismatch):
-            await refused
+            await refused()
     assert await client.get_session("tour") == new
 
 
@@ -149,9 +149,13 @@ async def test_a_deleted_session_is_gone(client: MCPClient) -> None:
     """Reading it is the same error as reading one that never was."""
     session = await client.create_session("tour")
     await client.delete_session(session, etag=session.etag)
-    for missing in (client.get_session(session), client.delete_session(session), client.chat("Hi", session=session)):
+    for missing in (
+        lambda: client.get_session(session),
+        lambda: client.delete_session(session),
+        lambda: client.chat("Hi", session=session),
+    ):
         with pytest.raises(SessionNotFound) as caught:
-            await missing
+            await missing()
         assert caught.value.metadata["session"] == "sessions/tour"
     with pytest.raises(SessionNotFound):
         await collected(client.list_messages(session))

@@ -1,0 +1,162 @@
+# The blocking twin of test_arguments.py, written by scripts/generate: change that one.
+
+"""What cannot be sent is said at once, with the name of the argument, and nothing is sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from mcp_client import ContextEntry, MCPSyncClient, Message, Role, SyncTurnStream, Text, ToolCall
+
+HALF = "half a pair: \ud83d"
+
+Act = Callable[[MCPSyncClient], Any | SyncTurnStream]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Objects in one another."""
+    return {"a": nested(depth - 1)} if depth else {}
+
+
+def first(items: Any) -> Any:
+    """The first item of a list that is fetched as it is read."""
+    return next(items)
+
+
+@pytest.mark.parametrize(
+    ("name", "act"),
+    [
+        ("session_id", lambda c: c.create_session(HALF)),
+        ("labels", lambda c: c.create_session(labels={"a": HALF})),
+        ("labels", lambda c: c.create_session(labels={HALF: "a"})),
+        ("metadata", lambda c: c.create_session(metadata={"a": [HALF]})),
+        ("metadata", lambda c: c.create_session(metadata={"a": object()})),
+        ("metadata", lambda c: c.create_session(metadata={"a": math.nan})),
+        ("metadata", lambda c: c.create_session(metadata={"a": 2**53 + 1})),
+        ("metadata", lambda c: c.create_session(metadata={"a": {1: 2}})),
+        ("metadata", lambda c: c.create_session(metadata=nested(40))),
+        ("system_instruction", lambda c: c.create_session(system_instruction=HALF)),
+        ("system_instruction", lambda c: c.create_session(system_instruction=7)),
+        ("default_model", lambda c: c.create_session(default_model=HALF)),
+        ("context['a']", lambda c: c.create_session(context={"a": HALF})),
+        ("context['a']", lambda c: c.create_session(context={"a": ContextEntry(type="json", json={"b": HALF})})),
+        ("context['a']", lambda c: c.create_session(context={"a": ContextEntry(data="x", mime_type="y")})),  # type: ignore[arg-type]  # wrong on purpose
+        (r"context['half a pair: \ud83d']", lambda c: c.create_session(context={HALF: "a"})),
+        ("ttl", lambda c: c.create_session(ttl=math.nan)),
+        ("ttl", lambda c: c.create_session(ttl=math.inf)),
+        ("ttl", lambda c: c.create_session(ttl="soon")),
+        ("ttl", lambda c: c.create_session(ttl=1e30)),
+        ("timeout", lambda c: c.create_session(timeout=0)),
+        ("timeout", lambda c: c.create_session(timeout=math.nan)),
+        ("timeout", lambda c: c.create_session(timeout="soon")),
+        ("timeout", lambda c: c.create_session(timeout=timedelta(seconds=-1))),
+        ("session", lambda c: c.get_session(HALF)),
+        ("session", lambda c: c.get_session(7)),
+        ("labels", lambda c: first(c.list_sessions(labels={"a": HALF}))),
+        ("labels", lambda c: first(c.list_sessions(labels=7))),
+        ("page_size", lambda c: first(c.list_sessions(page_size=2**40))),
+        ("page_size", lambda c: first(c.list_messages("a", page_size=2**40))),
+        ("etag", lambda c: c.update_session("a", etag=HALF)),
+        ("labels", lambda c: c.update_session("a", labels={"a": HALF})),
+        ("metadata", lambda c: c.update_session("a", metadata={"a": HALF})),
+        ("system_instruction", lambda c: c.update_session("a", system_instruction=HALF)),
+        ("set_context['a']", lambda c: c.update_session("a", set_context={"a": HALF})),
+        ("remove_context", lambda c: c.update_session("a", remove_context=[HALF])),
+        ("etag", lambda c: c.delete_session("a", etag=HALF)),
+        ("messages", lambda c: c.append_messages("a", HALF)),
+        ("etag", lambda c: c.append_messages("a", "b", etag=HALF)),
+        ("messages", lambda c: c.chat(HALF)),
+        ("messages", lambda c: c.chat(["fine", HALF])),
+        ("messages", lambda c: c.chat(7)),
+        ("messages", lambda c: c.chat([{"role": "user", "content": "Hi"}])),
+        ("messages", lambda c: c.chat(Message(role=Role.UNKNOWN, parts=[Text(text="Hi")]))),
+        ("messages", lambda c: c.chat(Message(role=Role.USER, parts="Hi"))),  # type: ignore[arg-type]  # wrong on purpose
+        ("messages", lambda c: c.chat(Message(role=Role.USER, parts=[ToolCall(id=HALF, name="x")]))),
+        ("truncation", lambda c: c.chat("Hi", truncation="always")),
+        ("temperature", lambda c: c.chat("Hi", temperature="hot")),
+        ("max_output_tokens", lambda c: c.chat("Hi", max_output_tokens=2**40)),
+        ("max_output_tokens", lambda c: c.chat("Hi", max_output_tokens=1.5)),
+        ("seed", lambda c: c.chat("Hi", seed=2**70)),
+        ("stop", lambda c: c.chat("Hi", stop=[HALF])),
+        ("stop", lambda c: c.chat("Hi", stop=7)),
+        ("json_schema", lambda c: c.chat("Hi", json_schema={"a": math.nan})),
+        ("json_schema", lambda c: c.chat("Hi", json_schema=7)),
+        ("provider_options", lambda c: c.chat("Hi", provider_options={"a": object()})),
+        ("model", lambda c: c.chat("Hi", model=HALF)),
+        ("etag", lambda c: c.chat("Hi", etag=HALF)),
+        ("turn_timeout", lambda c: c.chat("Hi", turn_timeout="soon")),
+        ("request_id", lambda c: c.chat("Hi", request_id=HALF)),
+        ("request_id", lambda c: c.create_session(request_id=HALF)),
+        ("if_busy", lambda c: c.chat("Hi", if_busy="wait")),
+        ("on_disconnect", lambda c: c.chat("Hi", on_disconnect="stop")),
+        ("after_sequence", lambda c: c.stream_chat("Hi", request_id="a", after_sequence=-1)),
+        ("after_sequence", lambda c: c.stream_complete("Hi", after_sequence=1)),
+        ("after_sequence", lambda c: c.stream_turn("turns/a", after_sequence=2**32)),
+        ("turn", lambda c: c.get_turn(HALF)),
+        ("turn", lambda c: c.cancel_turn(7)),
+        ("page_size", lambda c: first(c.list_turns("a", page_size=2**40))),
+        ("session_id", lambda c: c.fork_session("a", HALF)),
+        ("message_count", lambda c: c.fork_session("a", message_count="all")),
+        ("temprature", lambda c: c.chat("Hi", temprature=1)),
+        ("messages", lambda c: c.stream_chat(HALF)),
+        ("timeout", lambda c: c.stream_chat("Hi", timeout=-1)),
+        ("prompt", lambda c: c.complete(HALF)),
+        ("suffix", lambda c: c.stream_complete("Hi", suffix=HALF)),
+        ("save_as", lambda c: c.complete("Hi", save_as=HALF)),
+        ("inputs", lambda c: c.embed([HALF])),
+        ("inputs", lambda c: c.embed(7)),
+        ("dimensions", lambda c: c.embed("a", dimensions="many")),
+        ("model", lambda c: c.embed("a", model=HALF)),
+        ("model", lambda c: c.get_model(HALF)),
+        ("service", lambda c: c.health(HALF)),
+        ("timeout", lambda c: c.wait_until_ready(0)),
+    ],
+)
+def test_a_bad_argument_is_named(name: str, act: Act) -> None:
+    """In a ValueError or a TypeError, before anything is sent."""
+    with MCPSyncClient("127.0.0.1:1") as client:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            act(client)  # type: ignore[misc]  # a stream is refused when it is made
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("address", {"address": ""}),
+        ("address", {"address": 7}),
+        ("address", {"address": HALF}),
+        ("timeout", {"timeout": 0}),
+        ("timeout", {"timeout": None}),
+        ("keepalive", {"keepalive": 9.9}),
+        ("metadata", {"metadata": {"Not a header": "x"}}),
+        ("metadata", {"metadata": {"": "x"}}),
+        ("metadata", {"metadata": {"authorization": "Bearer \n"}}),
+        ("metadata", {"metadata": {"authorization": "Bearer ü"}}),
+        ("metadata", {"metadata": {"authorization": 7}}),
+    ],
+)
+def test_a_client_says_what_it_cannot_be_made_with(name: str, options: dict[str, Any]) -> None:
+    """At once, and not at the first call."""
+    with pytest.raises((ValueError, TypeError)) as caught:
+        MCPSyncClient(**options)
+    assert str(caught.value).startswith(name)
+
+
+def test_deep_and_large_values_arrive(client: MCPSyncClient) -> None:
+    """Up to the limits that the errors tell."""
+    metadata = {"deep": nested(28), "large": 2**53, "small": -(2**53), "half": 0.5}
+    assert (client.create_session(metadata=metadata)).metadata == metadata
+
+
+def test_every_character_arrives(client: MCPSyncClient) -> None:
+    """All planes, zero and line ends included."""
+    text = "a\x00b\r\n\u2028\ufeff\U0001f34c\U0010ffff é"
+    session = client.create_session(metadata={text: text}, system_instruction=text)
+    assert (session.metadata, session.system_instruction) == ({text: text}, text)
+    assert (client.chat(text, session=session)).text == text

@@ -1,0 +1,341 @@
+# The blocking twin of test_retry.py, written by scripts/generate: change that one.
+
+"""Sending a call again and going on with a stream, unasked, against a server that fails on demand."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from contextprotocol.v1 import turn_pb2
+from mcp_client import (
+    DeadlineExceeded,
+    Draining,
+    MCPError,
+    MCPSyncClient,
+    Overloaded,
+    ProviderUnavailable,
+    Retry,
+    RetryNotice,
+    ServerUnavailable,
+    StoreUnavailable,
+    TurnInterrupted,
+    TurnNotFound,
+)
+from tests.client.blocking.beside import Gate, Moment, StandIn, sleep, spawn
+from tests.client.stand_in import OK, Failure, Step
+
+Event = turn_pb2.TurnEvent
+Code = grpc.StatusCode
+
+STARTED = Event(sequence=1, started=turn_pb2.TurnStarted(turn="turns/t", model="a/a"))
+LOST = Failure()
+QUICK = Retry(initial_delay=0.01, max_delay=0.02)
+
+
+def text(sequence: int, piece: str) -> Event:
+    """A piece of text."""
+    return Event(sequence=sequence, delta=turn_pb2.Delta(text=piece))
+
+
+def test_a_stream_goes_on_behind_the_last_event_that_was_seen() -> None:
+    """However often it is cut: the same request, the same id, and no token twice."""
+    heartbeat = Event(heartbeat=turn_pb2.Heartbeat())
+    server = StandIn(
+        [STARTED, LOST],
+        [text(2, "a"), text(3, "b"), heartbeat, LOST],
+        [LOST],
+        [text(4, "c"), LOST],
+        [text(7, "d"), OK, LOST],
+    )
+    with server, MCPSyncClient(server.address, retry=QUICK) as client, client.stream_chat("Hi") as stream:
+        assert list(stream) == ["a", "b", "c", "d"]
+        assert (stream.text, stream.turn, stream.sequence) == ("ok", "turns/t", 9)
+    first, *others = server.requests  # after the last, nothing was missing
+    assert not first.HasField("after_sequence")
+    assert [request.after_sequence for request in others] == [1, 3, 3, 4]
+    assert stream.request_id == first.request_id
+    for request in others:
+        request.ClearField("after_sequence")
+        assert request == first
+
+
+def test_a_stream_that_saw_nothing_is_sent_again_as_it_was() -> None:
+    """Nobody may know its id yet."""
+    server = StandIn([LOST], [Event(sequence=0, heartbeat=turn_pb2.Heartbeat()), LOST], [OK])
+    with server, MCPSyncClient(server.address, retry=QUICK) as client, client.stream_chat("Hi") as stream:
+        assert (stream.reply()).text == "ok"
+    assert server.requests[0] == server.requests[1] == server.requests[2]
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (LOST, ServerUnavailable),
+        (Failure.of(Code.UNAVAILABLE, "NEWER_THAN_US"), ServerUnavailable),
+        (Failure.of(Code.UNAVAILABLE, "DRAINING"), Draining),
+        (Failure.of(Code.RESOURCE_EXHAUSTED, "OVERLOADED"), Overloaded),
+        (Failure.of(Code.UNAVAILABLE, "TURN_INTERRUPTED"), TurnInterrupted),
+        (Failure.of(Code.UNAVAILABLE, "STORE_UNAVAILABLE"), StoreUnavailable),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else value.message,
+)
+def test_what_may_pass_is_tried_again_unless_it_is_final(failure: Failure, kind: type[MCPError]) -> None:
+    """Unary and streamed; a turn that has ended so says that there is no use."""
+    final = Failure(failure.code, failure.message, failure.details, pushback="-1")
+    server = StandIn([failure], [OK], [failure], [OK], [final])
+    with server, MCPSyncClient(server.address, retry=QUICK) as client:
+        assert (client.chat("Hi")).text == "ok"
+        with client.stream_chat("Hi") as stream:
+            assert (stream.reply()).text == "ok"
+        first, again, *_ = server.requests
+        assert first == again
+        with pytest.raises(kind) as caught:
+            client.chat("Hi")
+        assert caught.value.details.final
+    assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (Code.UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
+        (Code.UNAVAILABLE, "PROVIDER_RATE_LIMITED"),
+        (Code.UNAVAILABLE, "PROVIDER_STREAM_CUT"),
+        (Code.DEADLINE_EXCEEDED, "TURN_TIMEOUT"),
+        (Code.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"),
+        (Code.CANCELLED, "TURN_CANCELLED"),
+        (Code.ABORTED, "SESSION_BUSY"),
+        (Code.NOT_FOUND, "SESSION_NOT_FOUND"),
+        (Code.INTERNAL, "INTERNAL"),
+    ],
+)
+def test_what_needs_another_request_is_raised_as_it_is(code: Code, reason: str) -> None:
+    """At once."""
+    with StandIn([Failure.of(code, reason)]) as server, MCPSyncClient(server.address) as client:
+        with pytest.raises(MCPError) as caught:
+            client.chat("Hi")
+        with pytest.raises(MCPError):
+            with client.stream_chat("Hi") as stream:
+                stream.reply()
+        assert caught.value.reason == reason
+    assert len(server.requests) == 2
+
+
+def test_a_stream_whose_turn_nobody_knows_any_more_ends() -> None:
+    """After a restart of a server that forgets, for example. What had come stays."""
+    server = StandIn([STARTED, text(2, "a"), LOST], [Failure.of(Code.NOT_FOUND, "TURN_NOT_FOUND")])
+    with server, MCPSyncClient(server.address, retry=QUICK) as client, client.stream_chat("Hi") as stream:
+        assert next(stream) == "a"
+        for _ in range(2):
+            with pytest.raises(TurnNotFound):
+                next(stream)
+        assert stream.text == "a"
+    assert server.cancelled == []  # there is nothing to stop
+
+
+def test_every_call_that_changes_something_has_an_id_of_its_own() -> None:
+    """Random, and the caller's if there is one."""
+    with StandIn() as server, MCPSyncClient(server.address) as client:
+        for _ in range(3):
+            client.chat("Hi")
+        client.chat("Hi", request_id="mine")
+        with client.stream_chat("Hi", request_id="mine too") as stream:
+            assert stream.request_id == "mine too"
+            stream.reply()
+    *random, mine, mine_too = [request.request_id for request in server.requests]
+    assert len(set(random)) == 3
+    assert all(len(request_id) == 32 for request_id in random)
+    assert (mine, mine_too) == ("mine", "mine too")
+
+
+def test_the_time_that_the_server_asks_for_is_waited() -> None:
+    """By its details, or by the trailer for gRPC's own retries alone."""
+    notices: list[RetryNotice] = []
+    overloaded = Failure.of(Code.RESOURCE_EXHAUSTED, "OVERLOADED", retry_after=0.3)
+    server = StandIn([overloaded], [Failure(pushback="200")], [OK])
+    with server, MCPSyncClient(server.address, retry=QUICK, on_retry=notices.append) as client:
+        begun = time.monotonic()
+        client.chat("Hi")
+        assert time.monotonic() - begun >= 0.5
+    assert [notice.delay >= asked for notice, asked in zip(notices, (0.3, 0.2), strict=True)] == [True, True]
+
+
+def test_a_server_that_asks_for_too_much_is_not_waited_for() -> None:
+    """If the call will be over by then, by its own timeout or for want of patience, the error comes at once."""
+    failure = Failure.of(Code.UNAVAILABLE, "DRAINING", retry_after=0.9)
+    with StandIn([failure]) as server, MCPSyncClient(server.address, retry=Retry(patience=0.5)) as client:
+        begun = time.monotonic()
+        with pytest.raises(Draining) as caught:
+            client.chat("Hi")
+        assert caught.value.retry_after == 0.9
+    with StandIn([failure]) as server, MCPSyncClient(server.address) as client:
+        with pytest.raises(Draining):
+            client.chat("Hi", timeout=0.5)
+        assert time.monotonic() - begun < 0.9
+
+
+def test_the_pauses_grow_and_are_random() -> None:
+    """Each below its limit, which doubles up to the greatest; after anything was heard they begin anew."""
+    notices: list[RetryNotice] = []
+    retry = Retry(initial_delay=0.02, max_delay=0.05)
+    server = StandIn(*([[LOST]] * 4), [STARTED, text(2, "a"), LOST], [LOST], [OK])
+    with (
+        server,
+        MCPSyncClient(server.address, retry=retry, on_retry=notices.append) as client,
+        client.stream_chat("Hi") as stream,
+    ):
+        stream.reply()
+    assert [notice.attempt for notice in notices] == [2, 3, 4, 5, 2, 3]
+    assert [notice.sequence for notice in notices] == [0, 0, 0, 0, 2, 2]
+    for notice, limit in zip(notices, (0.02, 0.04, 0.05, 0.05, 0.02, 0.04), strict=True):
+        assert 0 <= notice.delay <= limit
+        assert (notice.method, type(notice.error)) == ("ChatService.StreamChat", ServerUnavailable)
+    assert len({notice.delay for notice in notices}) == len(notices)
+
+
+def test_patience_has_an_end_and_progress_renews_it() -> None:
+    """A call that gets nowhere fails as its last attempt did; one that gets on goes on, for longer than that."""
+    retry = Retry(patience=0.4, initial_delay=0.05, max_delay=0.1)
+    pieces: list[list[Step]] = [[text(number, "x"), LOST] for number in range(2, 22)]
+    server = StandIn([STARTED, LOST], *pieces, [OK])
+    with server, MCPSyncClient(server.address, retry=retry) as client, client.stream_chat("Hi") as stream:
+        assert len(list(stream)) == 20
+    with StandIn([LOST]) as server, MCPSyncClient(server.address, retry=retry) as client:
+        begun = time.monotonic()
+        with pytest.raises(ServerUnavailable):
+            client.chat("Hi")
+        assert 0.2 < time.monotonic() - begun < 5
+        assert len(server.requests) > 2
+
+
+def test_a_timeout_holds_for_all_attempts_together() -> None:
+    """Of unary calls and streams; the error is the one that there was no time left to get over."""
+    with StandIn([STARTED, LOST]) as server, MCPSyncClient(server.address) as client:
+        begun = time.monotonic()
+        with pytest.raises((ServerUnavailable, DeadlineExceeded)):
+            client.chat("Hi", timeout=0.3)
+        with pytest.raises((ServerUnavailable, DeadlineExceeded)):
+            with client.stream_chat("Hi", timeout=0.3) as stream:
+                stream.reply()
+        assert time.monotonic() - begun < 5
+
+
+def test_retries_can_be_turned_off() -> None:
+    """Then each failure is raised, and nobody is told of another attempt."""
+    notices: list[RetryNotice] = []
+    server = StandIn([STARTED, LOST], [OK])
+    with server, MCPSyncClient(server.address, retry=None, on_retry=notices.append) as client:
+        with pytest.raises(ServerUnavailable):
+            client.chat("Hi")
+    assert (len(server.requests), notices) == (1, [])
+
+
+def test_what_can_be_done_once_is_sent_once() -> None:
+    """Nobody knows whether a deletion whose answer was lost has happened."""
+    with StandIn([LOST]) as server, MCPSyncClient(server.address) as client:
+        with pytest.raises(ServerUnavailable):
+            client.delete_session("tour")
+    assert len(server.requests) == 1
+
+
+def test_closing_the_client_ends_a_pause() -> None:
+    """Who waits for the next attempt is told at once."""
+    paused = Moment()
+    with StandIn([Failure(pushback="20000")]) as server:
+        client = MCPSyncClient(server.address, on_retry=lambda _: paused.set())
+        client.wait_until_ready()
+        chat = spawn(client.chat, "Hi")
+        paused.wait()
+        client.close()
+        with pytest.raises(ServerUnavailable, match="closed by this client"):
+            chat.result()
+
+
+def test_leaving_early_stops_the_turn() -> None:
+    """By its name, which is asked for, without beginning anything, if it was not seen."""
+    server = StandIn([STARTED, Gate()])
+    with server, MCPSyncClient(server.address) as client:
+        with client.stream_chat("Hi") as stream:
+            next(stream.events())
+        assert server.cancelled == ["turns/t"]
+        with client.stream_chat("Hi"):
+            pass
+        assert server.cancelled == ["turns/t"] * 2
+        assert server.requests[-1].HasField("after_sequence")
+        assert server.requests[-1].after_sequence == 0
+        with pytest.raises(DeadlineExceeded):
+            client.chat("Hi", timeout=0.2)
+        assert server.cancelled == ["turns/t"] * 3
+        with pytest.raises(DeadlineExceeded):
+            with client.stream_chat("Hi", timeout=0.2) as stream:
+                stream.reply()
+        assert server.cancelled == ["turns/t"] * 4
+
+
+def test_leaving_stops_nothing_that_is_to_go_on_or_is_only_watched() -> None:
+    """Nor what has ended."""
+    server = StandIn([STARTED, Gate()])
+    with server, MCPSyncClient(server.address) as client:
+        with client.stream_chat("Hi", on_disconnect="continue") as stream:
+            next(stream.events())
+        with client.stream_turn("turns/t") as stream:
+            next(stream.events())
+        with pytest.raises(DeadlineExceeded):
+            client.chat("Hi", timeout=0.2, on_disconnect="continue")
+        server.scripts = [[STARTED, OK]]
+        with client.stream_chat("Hi") as stream:
+            stream.reply()
+        with client.stream_chat("Hi") as stream:
+            assert list(stream) == []
+        server.scripts = [[STARTED, Failure.of(Code.UNAVAILABLE, "PROVIDER_UNAVAILABLE")]]
+        with pytest.raises(ProviderUnavailable):
+            with client.stream_chat("Hi") as stream:
+                stream.reply()
+    assert server.cancelled == []
+
+
+def test_a_stop_that_fails_is_not_waited_for_long() -> None:
+    """Leaving is not held up by a server that does not answer, nor told of it."""
+    server = StandIn([STARTED, Gate()], [Gate()])
+    with server, MCPSyncClient(server.address) as client:
+        begun = time.monotonic()
+        with client.stream_chat("Hi", request_id="mine"):
+            while not server.requests:  # the server tells of nothing
+                sleep(0.01)
+        assert time.monotonic() - begun < 10
+    assert server.cancelled == []
+
+
+def test_a_viewer_waits_for_an_interrupted_turn_only_if_it_was_cut_off_itself() -> None:
+    """The caller of the turn is about to send its request again; of a turn that died long ago, nobody is."""
+    interrupted = Failure.of(Code.UNAVAILABLE, "TURN_INTERRUPTED")
+    server = StandIn([text(2, "a"), LOST], [interrupted], [text(9, "b"), OK], [text(2, "a"), interrupted])
+    with server, MCPSyncClient(server.address, retry=QUICK) as client:
+        with client.stream_turn("turns/t", after_sequence=1) as stream:
+            assert list(stream) == ["a", "b"]
+        assert [request.after_sequence for request in server.requests] == [1, 2, 2]
+        with pytest.raises(TurnInterrupted):
+            with client.stream_turn("turns/t") as stream:
+                stream.reply()
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("retry", [{"patience": 0}, {"initial_delay": -1}, {"max_delay": "long"}])
+def test_a_bad_value_is_named(retry: dict[str, Any]) -> None:
+    """When it is made."""
+    with pytest.raises((ValueError, TypeError), match=next(iter(retry))):
+        Retry(**retry)
+    with pytest.raises(TypeError, match="retry"):
+        MCPSyncClient(retry=3)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_ids_do_not_repeat() -> None:
+    """Not even between the calls of many clients."""
+    from mcp_client import _requests
+
+    made = [_requests.chat("x", session=None, truncation="auto", options={}).request_id for _ in range(1000)]
+    assert len(set(made)) == 1000
