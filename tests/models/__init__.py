@@ -12,3 +12,6 @@ def need_transformers() -> None:
     for library in ("torch", "transformers"):
         if importlib.util.find_spec(library) is None:
             pytest.skip(f"{library} is missing, which `scripts/test` installs, and the extra `huggingface`")
+    import torch
+
+    torch.set_num_threads(1)  # the models here are so small that more would only wait for each other

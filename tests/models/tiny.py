@@ -48,8 +48,6 @@ def make(folder: Path) -> Path:
 
     tokenizer = _tokenizer()
     texts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in _lessons(tokenizer)]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # more would wait for each other: it is so small
     with torch.random.fork_rng():
         torch.manual_seed(1)
         config = LlamaConfig(
@@ -66,7 +64,6 @@ def make(folder: Path) -> Path:
         )
         model = LlamaForCausalLM(config)
         _teach(model, texts, tokenizer.pad_token_id)
-    torch.set_num_threads(threads)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -1,0 +1,249 @@
+"""The steps in which Hugging Face models write, seen from inside: how many they are, of what, and that they end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mcp_server.interfaces import GenerateRequest
+from mcp_server.messages import FinishReason, GenerationConfig
+from mcp_server.providers.huggingface.protocol import Done, Refused, Said, Told
+from tests.models import need_transformers
+
+PROMPTS = [[(7 * number * place + 3 * place) % 250 + 1 for place in range(5 + 29 * number)] for number in range(4)]
+"""Of several lengths, the longest read in several pieces."""
+SMALL = {
+    "vocab_size": 259,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+NO_ENDS = {"eos_token_id": None, "bos_token_id": None, "pad_token_id": 0}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "full attention": ("LlamaConfig", SMALL),
+    "sliding windows": ("MistralConfig", {**SMALL, "sliding_window": 24}),
+    "both": ("Gemma2Config", {**SMALL, "head_dim": 8, "sliding_window": 24}),
+    "learned positions": (
+        "GPT2Config",
+        {"vocab_size": 259, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512},
+    ),
+    "a state": (
+        "Mamba2Config",
+        {
+            "vocab_size": 259,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_heads": 8,
+            "head_dim": 8,
+            "n_groups": 1,
+            "state_size": 16,
+            "chunk_size": 16,
+        },
+    ),
+}
+"""Models of every kind, by transformers' names for their settings."""
+
+
+LETTERS = [chr(0x4E00 + token) for token in range(SMALL["vocab_size"])]
+"""The texts of the tokens: one character each."""
+
+
+class Written:
+    """What was said of each answer."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+
+    def text(self, id: int) -> str:
+        """The text of an answer."""
+        return "".join([told.text for told in self.told if isinstance(told, Said) and told.id == id])
+
+    def ends(self) -> dict[int, Done]:
+        """The ends that there are."""
+        return {told.id: told for told in self.told if isinstance(told, Done)}
+
+
+@pytest.fixture(autouse=True)
+def _libraries() -> None:
+    need_transformers()
+
+
+def model_of(kind: str) -> Any:
+    """A model with random weights, larger than usual, so that its choices are clear."""
+    import torch
+    import transformers
+
+    name, settings = KINDS[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model: Any = transformers.AutoModelForCausalLM.from_config(
+            getattr(transformers, name)(**settings, **NO_ENDS), dtype=torch.float32
+        ).eval()
+        with torch.no_grad():
+            for weights in model.parameters():
+                if weights.dim() > 1:
+                    weights.mul_(5)
+    return model
+
+
+def generation_of(model: Any, tell: Callable[[list[Told]], None], parallel: int = 3) -> Any:
+    """What writes with it, and nothing that runs yet."""
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    from mcp_server.providers.huggingface.worker.generation import Generation, Writer
+
+    letters = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate(LETTERS)}))
+    letters.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters)
+    writer = Writer(model, tokenizer, context_window=512, ends=[], thinks=False, calls=False, name="m")
+    return Generation(writer, parallel, tell)
+
+
+def submit(generation: Any, id: int, length: int) -> None:
+    """Ask for an answer of that many tokens to the prompt of that number."""
+    from mcp_server.providers.huggingface.worker.conversation import Prompt
+
+    config = GenerationConfig(max_output_tokens=length)
+    request = GenerateRequest(model="m", prompt="x", config=config)
+    generation.submit(id, request, Prompt(PROMPTS[id]))
+
+
+def finish(generation: Any) -> None:
+    """Go on until there is nothing to do."""
+    generation.advance()
+    while generation.busy:
+        generation.advance()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_written_together_are_those_written_alone(kind: str) -> None:
+    """Whatever the kind of the model, and whenever answers come and go: each is what transformers itself writes."""
+    import torch
+
+    model = model_of(kind)
+    lengths = [20, 7, 20, 13]
+    expected = []
+    for prompt, length in zip(PROMPTS, lengths, strict=True):
+        tokens = torch.tensor([prompt])
+        written = model.generate(
+            tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=length, do_sample=False, pad_token_id=0
+        )
+        expected.append(written[0, len(prompt) :].tolist())
+    written = Written()
+    generation = generation_of(model, written.told.extend)
+    for id, length in enumerate(lengths):
+        submit(generation, id, length)
+    finish(generation)
+    assert not [told for told in written.told if isinstance(told, Refused)]
+    for id, tokens in enumerate(expected):
+        assert written.text(id) == "".join([LETTERS[token] for token in tokens]), f"answer {id}"
+    assert {id: end.output_tokens for id, end in written.ends().items()} == dict(enumerate(lengths))
+    assert {end.reason for end in written.ends().values()} == {FinishReason.LENGTH}
+
+
+def steps_of(model: Any) -> list[tuple[int, int]]:
+    """Every step that the model computes from now on, as rows and tokens."""
+    steps: list[tuple[int, int]] = []
+
+    def note(_module: Any, _positional: Any, named: dict[str, Any]) -> None:
+        steps.append(tuple(named["input_ids"].shape))
+
+    model.register_forward_pre_hook(note, with_kwargs=True)
+    return steps
+
+
+def test_answers_share_their_steps() -> None:
+    """Three answers of ten tokens take hardly more steps than one."""
+    model = model_of("full attention")
+    steps = steps_of(model)
+    generation = generation_of(model, lambda _: None)
+    for id in range(3):
+        submit(generation, id, 10)
+    finish(generation)
+    writing = [rows for rows, tokens in steps if tokens == 1]
+    assert max(writing) == 3
+    assert len(writing) <= 12
+
+
+def test_a_long_prompt_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read in pieces, and between two of them the others go on."""
+    from mcp_server.providers.huggingface.worker import generation as module
+
+    monkeypatch.setattr(module, "PIECE", 16)
+    model = model_of("full attention")
+    steps = steps_of(model)
+    generation = generation_of(model, lambda _: None)
+    submit(generation, 0, 30)
+    generation.advance()
+    del steps[:]
+    submit(generation, 3, 5)
+    finish(generation)
+    pieces = [index for index, (_rows, tokens) in enumerate(steps) if tokens > 1]
+    assert [steps[index][1] for index in pieces] == [16, 16, 16, 16, 16, 12]
+    assert all(later - earlier > 1 for earlier, later in itertools.pairwise(pieces))
+
+
+def test_a_cancelled_answer_gets_no_further_token() -> None:
+    """The next step computes the others alone; where there are none, there is no next step."""
+    model = model_of("full attention")
+    steps = steps_of(model)
+    written = Written()
+    generation = generation_of(model, written.told.extend)
+    submit(generation, 0, 200)
+    submit(generation, 1, 8)
+    while not steps or steps[-1] != (2, 1):
+        generation.advance()
+    generation.cancel(0)
+    before = written.text(0)
+    finish(generation)
+    assert steps[-1] == (1, 1)
+    assert written.text(0) == before
+    assert set(written.ends()) == {1}
+    submit(generation, 2, 200)
+    generation.advance()
+    generation.cancel(2)
+    count = len(steps)
+    submit(generation, 0, 1)
+    finish(generation)
+    assert [tokens > 1 for _rows, tokens in steps[count:]] == [True], "the prompt of the last one, and nothing else"
+
+
+def test_an_answer_cancelled_while_its_prompt_is_read_is_given_up() -> None:
+    """Not one token of it is written."""
+    model = model_of("full attention")
+    steps = steps_of(model)
+    generation = generation_of(model, lambda _: None, parallel=1)
+    submit(generation, 0, 2)
+    submit(generation, 3, 2)
+    generation.cancel(3)
+    finish(generation)
+    assert len(steps) == 2
+
+
+def test_a_failure_is_that_of_its_answers_alone() -> None:
+    """Whoever was written in the step that failed hears of it; who comes later is answered."""
+    model = model_of("full attention")
+    written = Written()
+    generation = generation_of(model, written.told.extend)
+    submit(generation, 0, 50)
+    generation.advance()
+
+    def fail(_module: Any, _positional: Any) -> None:
+        raise RuntimeError("broken")
+
+    failing = model.register_forward_pre_hook(fail)
+    submit(generation, 1, 50)
+    finish(generation)
+    failing.remove()
+    refused = {told.id: told.reason for told in written.told if isinstance(told, Refused)}
+    assert refused == {0: "PROVIDER_STREAM_CUT", 1: "PROVIDER_UNAVAILABLE"}
+    submit(generation, 2, 5)
+    finish(generation)
+    assert set(written.ends()) == {2}
