@@ -27,7 +27,8 @@ from tests.upstream.tls import Authority
 
 ELSEWHERE = Answer(tokens=("Another", " one", " says", " this", "."))
 """What the second provider says."""
-LIMITS = "first_token_timeout = 0.2\nsilence_timeout = 0.2"
+SOON = "first_token_timeout = 0.5"
+SILENT_SOON = "silence_timeout = 0.5"
 """How long the first one may be silent where it will be."""
 SECONDS = 20
 """No call takes longer, however busy the machine is: most take less than a tenth of a second."""
@@ -39,7 +40,9 @@ def limits(name: str) -> dict[str, str]:
     """The settings of the providers' models; strict only where it matters."""
     if name == "context too long":
         return dict.fromkeys(["first", "second"], "context_window = 8192")
-    return {"first": LIMITS} if name in SILENT or name in STALLED else {}
+    if name in SILENT:
+        return {"first": SOON}
+    return {"first": SILENT_SOON} if name in STALLED else {}
 
 
 def said(name: str) -> str:
@@ -192,7 +195,7 @@ async def test_what_looks_odd_and_is_whole(begin: Begin, name: str) -> None:
 async def test_a_slow_first_token_is_a_timeout_where_the_limit_is_shorter(begin: Begin) -> None:
     """The other provider answers, and the first is left."""
     slow = Answer(tokens=WORDS, thinks=30)
-    stage = await begin(slow, ELSEWHERE, max_attempts=1, models={"first": LIMITS})
+    stage = await begin(slow, ELSEWHERE, max_attempts=1, models={"first": SOON})
     async with asyncio.timeout(SECONDS):
         told = await stage.ask()
     assert is_success(told, ELSEWHERE.text)
@@ -204,7 +207,7 @@ async def test_a_slow_first_token_is_a_timeout_where_the_limit_is_shorter(begin:
 async def test_a_slow_trickle_is_cut_where_the_whole_has_a_limit(begin: Begin) -> None:
     """Although it is never silent for long."""
     trickle = Answer(tokens=WORDS * 1000, pause=0.01)
-    stage = await begin(trickle, ELSEWHERE, models={"first": "attempt_timeout = 0.5"})
+    stage = await begin(trickle, ELSEWHERE, models={"first": "attempt_timeout = 1.5"})
     async with asyncio.timeout(SECONDS):
         told = await stage.ask()
     assert is_success(told, ELSEWHERE.text)

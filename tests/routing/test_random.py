@@ -72,7 +72,7 @@ async def begun(begin: Begin, choice: random.Random, plans: Sequence[Plan], *, o
         *plans,
         on_cut=on_cut,
         max_attempts=choice.randint(1, 3),
-        models=dict.fromkeys(names, "first_token_timeout = 0.3\nsilence_timeout = 0.3"),
+        models=dict.fromkeys(names, "first_token_timeout = 1\nsilence_timeout = 1"),
         more="\n".join(f'[providers.{name}.models."{MODEL}"]\nprefill = "plain"' for name in names if prefill),
     )
     await stage.wire.create()
