@@ -270,8 +270,10 @@ def test_variables_of_other_programs_are_left_alone() -> None:
         ),
         (
             'models.settings."*".capabilities = ["chat", "fly"]',
-            ('models.settings."*".capabilities: found an array, allowed is an array of chat, completion, embedding, '
-            "tools, images, json_schema and prefill"),
+            (
+                'models.settings."*".capabilities: found an array, allowed is an array of chat, completion, embedding, '
+                "tools, images, json_schema and prefill"
+            ),
         ),
         (
             'models.settings."*".price.currency = "euro"',
