@@ -80,7 +80,9 @@ from mcp_client._messages import (
     Role,
     Session,
     Text,
+    Tool,
     ToolCall,
+    ToolChoice,
     ToolResult,
     Turn,
     TurnCompleted,
@@ -93,11 +95,13 @@ from mcp_client._messages import (
 )
 from mcp_client._requests import TurnOptions
 from mcp_client._retry import Retry, RetryNotice
+from mcp_client._settings import TLS
 from mcp_client._stream import TurnStream
 from mcp_client._sync import MCPSyncClient
 from mcp_client._sync_stream import SyncTurnStream
 
 __all__ = [
+    "TLS",
     "AccessError",
     "Attempt",
     "AttemptSwitched",
@@ -154,7 +158,9 @@ __all__ = [
     "StoreUnavailable",
     "SyncTurnStream",
     "Text",
+    "Tool",
     "ToolCall",
+    "ToolChoice",
     "ToolResult",
     "ToolResultsMissing",
     "TryLater",

@@ -12,12 +12,23 @@ from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import model_pb2, session_pb2, turn_pb2
 from mcp_client import _requests, _responses
-from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, WATCH_PAUSE, Settings, health, seconds
+from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, WATCH_PAUSE, health
 from mcp_client._calls import AsyncCalls
 from mcp_client._errors import DeadlineExceeded, Details, ServerUnavailable
-from mcp_client._messages import Embeddings, HealthStatus, Message, Model, Reply, Session, Turn
-from mcp_client._requests import UNSET, Context, Input, Seconds, TurnOptions, Unset
+from mcp_client._messages import (
+    Embeddings,
+    HealthStatus,
+    Message,
+    Model,
+    Reply,
+    Session,
+    Tool,
+    ToolChoice,
+    Turn,
+)
+from mcp_client._requests import UNSET, Context, Input, Seconds, TurnOptions, Unset, seconds
 from mcp_client._retry import DEFAULT_RETRY, OnRetry, Retries, Retry
+from mcp_client._settings import TLS, Address, AsyncMetadata, Settings
 from mcp_client._stream import TurnStream
 from mcp_client._transport import AsyncTransport
 
@@ -38,12 +49,17 @@ class MCPClient:
     ``ValueError`` before anything is sent. A client belongs to the event loop in which it is first used.
 
     Args:
-        address: ``host:port``, or any target that gRPC resolves.
-        metadata: sent with each call, for example ``{"authorization": "Bearer …"}``.
+        address: ``host:port``, any target that gRPC resolves, or several of ``IP:port``.
+        metadata: sent with each call, for example ``{"authorization": "Bearer …"}``; or, for tokens that expire, a
+            function, asynchronous or not, that is asked for it before each attempt of each call.
         timeout: seconds that a call may take that asks no model. Calls that ask one take as long as their turn, unless
             they are given a ``timeout`` of their own.
-        credentials: for a connection by TLS; ``None``: without.
+        credentials: for an encrypted connection: :class:`TLS`, or what gRPC itself takes; ``None``: none.
         keepalive: seconds without traffic after which the connection is tried, at least 10.
+        load_balancing: whether calls go to all servers in turn that answer and do not drain; ``None``: if several
+            addresses are given. A name with several addresses is given as ``dns:///name:port``. A session, and a stream
+            that goes on after its connection was lost, need servers that share their store.
+        max_connections: to each server. More than one are made only if more calls run than a connection carries.
         retry: how long calls are sent again that lost their connection, or that a server could not take just then;
             ``None``: not at all.
         on_retry: told of each time that a call is about to be sent again.
@@ -51,17 +67,27 @@ class MCPClient:
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: Address = DEFAULT_ADDRESS,
         *,
-        metadata: Mapping[str, str] | None = None,
+        metadata: AsyncMetadata | None = None,
         timeout: Seconds = DEFAULT_TIMEOUT,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: TLS | grpc.ChannelCredentials | None = None,
         keepalive: Seconds = 30.0,
+        load_balancing: bool | None = None,
+        max_connections: int = 1,
         retry: Retry | None = DEFAULT_RETRY,
         on_retry: OnRetry | None = None,
     ) -> None:
-        self._settings = Settings(address=address, metadata=metadata or {}, timeout=timeout, keepalive=keepalive)
-        self._transport = AsyncTransport(self._settings, credentials)
+        self._settings = Settings(
+            address=address,
+            metadata=metadata or {},
+            timeout=timeout,
+            credentials=credentials,
+            keepalive=keepalive,
+            load_balancing=load_balancing,
+            max_connections=max_connections,
+        )
+        self._transport = AsyncTransport(self._settings)
         self._retries = Retries(retry, on_retry)
         self._calls = AsyncCalls(self._settings, self._transport, self._retries)
 
@@ -79,7 +105,7 @@ class MCPClient:
 
     @property
     def address(self) -> str:
-        """Where the server is, as it was given."""
+        """Where the server is, as it was given; several are separated by commas."""
         return self._settings.address
 
     # -- sessions -----------------------------------------------------------------------------------------------------
@@ -286,6 +312,8 @@ class MCPClient:
         messages: Input,
         *,
         session: str | Session | None = None,
+        tools: Sequence[Tool] = (),
+        tool_choice: ToolChoice | str | None = None,
         truncation: str = "auto",
         timeout: Seconds | None = None,
         **options: Unpack[TurnOptions],
@@ -295,6 +323,10 @@ class MCPClient:
         Args:
             messages: the new input; without a session, the whole conversation.
             session: supplies history and context, and keeps the exchange.
+            tools: what the model may ask for. Its answer then ends with :class:`FinishReason` ``TOOL_CALLS``, and the
+                next messages are one :meth:`Message.tool` for each of its ``message.tool_calls``.
+                :meth:`chat_with_tools` does all this by itself.
+            tool_choice: whether it must: ``"auto"``, ``"none"``, ``"required"``, or a :class:`ToolChoice`.
             truncation: what happens if the conversation is longer than the model can read: ``"auto"`` leaves out the
                 oldest exchanges, ``"disabled"`` raises :class:`ContextTooLong`.
             timeout: seconds that this call may take, all of its attempts together; ``None``: as long as the turn. When
@@ -306,7 +338,9 @@ class MCPClient:
             SessionNotFound, SessionBusy, EtagMismatch, ModelNotFound, UnsupportedByModel, ContextTooLong,
             ProviderError, TurnTimeout …
         """
-        request = _requests.chat(messages, session=session, truncation=truncation, options=options)
+        request = _requests.chat(
+            messages, session=session, tools=tools, tool_choice=tool_choice, truncation=truncation, options=options
+        )
         return _responses.unary_reply(await self._calls.turn("ChatService.Chat", request, timeout))
 
     def stream_chat(
@@ -314,6 +348,8 @@ class MCPClient:
         messages: Input,
         *,
         session: str | Session | None = None,
+        tools: Sequence[Tool] = (),
+        tool_choice: ToolChoice | str | None = None,
         truncation: str = "auto",
         after_sequence: int | None = None,
         timeout: Seconds | None = None,
@@ -329,7 +365,13 @@ class MCPClient:
             TurnNotFound: ``after_sequence`` is given, and there is no such turn.
         """
         request = _requests.chat(
-            messages, session=session, truncation=truncation, options=options, after_sequence=after_sequence
+            messages,
+            session=session,
+            tools=tools,
+            tool_choice=tool_choice,
+            truncation=truncation,
+            options=options,
+            after_sequence=after_sequence,
         )
         return TurnStream(self._calls, "ChatService.StreamChat", request, timeout)
 
@@ -522,7 +564,7 @@ class MCPClient:
         limit = seconds("timeout", timeout)
         deadline = time.monotonic() + limit
         while (left := deadline - time.monotonic()) > 0:
-            watch = self._transport.stream(
+            watch = await self._transport.stream(
                 METHODS["Health.Watch"], health_pb2.HealthCheckRequest(), left, wait_for_ready=True
             )
             try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import functools
+import os
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -26,19 +26,15 @@ from mcp_client._messages import (
     TurnQueued,
     TurnStarted,
 )
-from mcp_client._requests import Seconds, argument
+from mcp_client._settings import MAX_REQUEST_BYTES
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds that a call that asks no model may take."""
-MIN_KEEPALIVE: Final = 10.0
-"""Seconds. Servers hang up on clients that ask more often whether they are there."""
 WATCH_PAUSE: Final = 0.1
 """Seconds between two looks at a server that is not ready and ends the watch."""
 STOP_TIMEOUT: Final = 1.0
 """Seconds that the stop of a turn may take which nobody waits for any more."""
-MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
-"""What a server takes."""
 
 
 _ONCE: Final = frozenset(
@@ -91,7 +87,28 @@ METHODS: Final[Mapping[str, Method]] = {
 }
 """The methods that a client calls, by ``Service.Method``."""
 
-_SIGNS: Final = str.maketrans("-_.", "aaa")
+FORKED: Final = (
+    "a client was used in the process that this one was forked from, and its connections end there: "
+    "fork before the first call, or start processes with the method `spawn`"
+)
+
+
+@functools.cache
+def _first_process() -> int:
+    return os.getpid()
+
+
+def connecting() -> int:
+    """A connection is about to be made; return the process that it belongs to.
+
+    Raises:
+        RuntimeError: gRPC was used in a process from which this one was forked. It would most likely hang.
+    """
+    process = os.getpid()
+    if _first_process() != process:
+        raise RuntimeError(FORKED)
+    return process
+
 
 _HEALTH: Final = {
     health_pb2.HealthCheckResponse.SERVING: HealthStatus.SERVING,
@@ -111,61 +128,9 @@ def written(request: Any) -> bytes:
     return data
 
 
-def seconds(name: str, value: Seconds) -> float:
-    """A time to wait.
-
-    Raises:
-        ValueError: it is not above 0.
-        TypeError: it is no time.
-    """
-    with argument(name):
-        result = value.total_seconds() if isinstance(value, timedelta) else value
-        if isinstance(result, bool) or not isinstance(result, int | float):
-            raise TypeError(f"expected seconds or a timedelta, not {value!r}")
-        if not 0 < result < math.inf:
-            raise ValueError(f"expected seconds above 0, not {value!r}")
-    return result
-
-
 def health(response: health_pb2.HealthCheckResponse) -> HealthStatus:
     """Whether a service answers."""
     return _HEALTH.get(response.status, HealthStatus.UNKNOWN)
-
-
-class Settings:
-    """How a client reaches its server.
-
-    Args:
-        address: ``host:port``, or any target that gRPC resolves.
-        metadata: sent with each call.
-        timeout: seconds that a call that asks no model may take.
-        keepalive: seconds without traffic after which the connection is tried.
-    """
-
-    def __init__(self, *, address: str, metadata: Mapping[str, str], timeout: Seconds, keepalive: Seconds) -> None:
-        with argument("address"):
-            if not address or not isinstance(address, str):
-                raise ValueError(f"expected host:port, not {address!r}")
-            address.encode()
-        with argument("metadata"):
-            self.metadata = tuple([(key.lower(), _header(key, value)) for key, value in metadata.items()])
-        self.address = address
-        self.timeout = seconds("timeout", timeout)
-        if seconds("keepalive", keepalive) < MIN_KEEPALIVE:
-            raise ValueError(f"keepalive: expected at least {MIN_KEEPALIVE:g} seconds, not {keepalive}")
-        self.options = (
-            ("grpc.primary_user_agent", f"contextprotocol-python/{_version()}"),
-            ("grpc.keepalive_time_ms", int(seconds("keepalive", keepalive) * 1000)),
-            ("grpc.keepalive_timeout_ms", 10_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            # While an answer is awaited nothing is sent but pings; all of them count.
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
-            # A server that comes back is found again within a second or two, and not after gRPC's two minutes. (The
-            # option for the least is left alone: it is the time that one attempt may take.)
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-        )
 
 
 class Answer:
@@ -234,21 +199,3 @@ class Answer:
                 "the server ended the stream as a success without saying how it ended", Details(code="INTERNAL")
             )
         return self.reply
-
-
-def _header(key: str, value: str) -> str:
-    """A value that can be sent as metadata. What gRPC cannot send fails in its depths, far from its cause."""
-    if not (value.isascii() and value.isprintable()):
-        raise ValueError(f"the value of {key!r} is not printable ASCII")
-    if not (key.isascii() and key.translate(_SIGNS).isalnum()):
-        raise ValueError(f"{key!r} is no name of a header: letters, digits, and any of -_. are")
-    return value
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # it takes a tenth of the time of the whole import
-
-    try:
-        return version("contextprotocol")
-    except PackageNotFoundError:
-        return "unknown"

@@ -8,10 +8,11 @@ import time
 from typing import Any
 
 from contextprotocol.v1 import generation_pb2, turn_pb2
-from mcp_client._base import METHODS, STOP_TIMEOUT, Answer, Settings, seconds
+from mcp_client._base import METHODS, STOP_TIMEOUT, Answer
 from mcp_client._errors import DeadlineExceeded, MCPError
-from mcp_client._requests import Seconds
+from mcp_client._requests import Seconds, seconds
 from mcp_client._retry import Attempts, Retries
+from mcp_client._settings import Settings
 from mcp_client._transport import AsyncResponses, AsyncTransport
 
 
@@ -53,9 +54,9 @@ class AsyncCalls:
         """The attempts of a stream that begins now."""
         return Attempts(self._retries, name, timeout=timeout, sequence=sequence)
 
-    def stream(self, name: str, request: Any, attempts: Attempts) -> AsyncResponses:
+    async def stream(self, name: str, request: Any, attempts: Attempts) -> AsyncResponses:
         """One attempt of a stream."""
-        return self._transport.stream(METHODS[name], request, attempts.begin())
+        return await self._transport.stream(METHODS[name], request, attempts.begin())
 
     async def pause(self, delay: float) -> None:
         """Wait between two attempts."""
@@ -91,7 +92,7 @@ class AsyncCalls:
         again.CopyFrom(request)
         again.after_sequence = 0
         answer = Answer()
-        responses = self._transport.stream(METHODS[name], again, limit)
+        responses = await self._transport.stream(METHODS[name], again, limit)
         try:
             async for received in responses:
                 answer.take(received)

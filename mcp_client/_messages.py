@@ -122,6 +122,28 @@ class ToolResult:
     is_error: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function that a model may ask for. Whoever asked the model runs it, and answers with a :class:`ToolResult`."""
+
+    name: str
+    """Letters, digits, ``_`` and ``-``, up to 64."""
+    description: str = ""
+    """What it does, for the model to read."""
+    parameters: Mapping[str, Any] | str = ""
+    """The JSON Schema of its arguments; given as JSON text, it stays as it is written. Empty: it takes none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChoice:
+    """Whether a model must call a tool."""
+
+    mode: str = "auto"
+    """``"auto"``: the model decides; ``"none"``: it calls none; ``"required"``: it calls at least one."""
+    name: str = ""
+    """The one tool that it calls; only with ``"required"``."""
+
+
 Part = Text | Reasoning | Refusal | Blob | ToolCall | ToolResult
 """One piece of a message."""
 
@@ -143,7 +165,7 @@ class Usage:
 class Message:
     """One message of a conversation. To send one, ``role`` and ``parts`` are enough; the server sets the rest.
 
-    :meth:`user`, :meth:`assistant` and :meth:`system` make one of a text.
+    :meth:`user`, :meth:`assistant` and :meth:`system` make one of a text, :meth:`tool` of what a tool has answered.
     """
 
     role: Role
@@ -166,6 +188,11 @@ class Message:
         """All its text parts, joined."""
         return "".join([part.text for part in self.parts if isinstance(part, Text)])
 
+    @property
+    def tool_calls(self) -> Sequence[ToolCall]:
+        """The tools that it asks for."""
+        return tuple([part for part in self.parts if isinstance(part, ToolCall)])
+
     @classmethod
     def user(cls, text: str) -> Message:
         """A USER message of a text."""
@@ -180,6 +207,11 @@ class Message:
     def system(cls, text: str) -> Message:
         """A SYSTEM message of a text."""
         return cls(role=Role.SYSTEM, parts=(Text(text=text),))
+
+    @classmethod
+    def tool(cls, result: ToolResult) -> Message:
+        """A TOOL message: the answer to one :class:`ToolCall`. Each call has one of its own, in their order."""
+        return cls(role=Role.TOOL, parts=(result,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,9 @@ from mcp_client._messages import (
     Role,
     Session,
     Text,
+    Tool,
     ToolCall,
+    ToolChoice,
     ToolResult,
     Turn,
 )
@@ -107,6 +109,11 @@ _TRUNCATIONS: Final = {
     "auto": generation_pb2.TRUNCATION_AUTO,
     "disabled": generation_pb2.TRUNCATION_DISABLED,
 }
+_TOOL_MODES: Final = {
+    "auto": generation_pb2.ToolChoice.MODE_AUTO,
+    "none": generation_pb2.ToolChoice.MODE_NONE,
+    "required": generation_pb2.ToolChoice.MODE_REQUIRED,
+}
 _IF_BUSY: Final = {
     "reject": generation_pb2.IF_BUSY_REJECT,
     "queue": generation_pb2.IF_BUSY_QUEUE,
@@ -150,6 +157,22 @@ def argument(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: {error}") from error
     except (TypeError, AttributeError) as error:
         raise TypeError(f"{name}: {error}") from error
+
+
+def seconds(name: str, value: Seconds) -> float:
+    """A time to wait.
+
+    Raises:
+        ValueError: it is not above 0.
+        TypeError: it is no time.
+    """
+    with argument(name):
+        result = value.total_seconds() if isinstance(value, timedelta) else value
+        if isinstance(result, bool) or not isinstance(result, int | float):
+            raise TypeError(f"expected seconds or a timedelta, not {value!r}")
+        if not 0 < result < math.inf:
+            raise ValueError(f"expected seconds above 0, not {value!r}")
+    return result
 
 
 _Value = TypeVar("_Value")
@@ -480,13 +503,30 @@ def chat(
     session: str | Session | None,
     truncation: str,
     options: TurnOptions,
+    tools: Sequence[Tool] = (),
+    tool_choice: ToolChoice | str | None = None,
     after_sequence: int | None = None,
 ) -> chat_pb2.ChatRequest:
     """A chat."""
     request = chat_pb2.ChatRequest(messages=messages(given), config=_config(options))
+    with argument("tools"):
+        request.tools.extend([_tool(tool) for tool in tools])
+    if tool_choice is not None:
+        choice = ToolChoice(mode=tool_choice) if isinstance(tool_choice, str) else tool_choice
+        with argument("tool_choice"):
+            request.tool_choice.mode = _chosen("mode", choice.mode, _TOOL_MODES)
+            request.tool_choice.name = choice.name
     _turn_fields(request, session, options, after_sequence)
     request.truncation = _chosen("truncation", truncation, _TRUNCATIONS)
     return request
+
+
+def _tool(tool: Tool) -> generation_pb2.Tool:
+    if not isinstance(tool, Tool):
+        raise TypeError(f"expected a Tool, not {type(tool).__name__}; chat_with_tools takes functions")
+    schema = tool.parameters
+    text = schema if isinstance(schema, str) else jsonlib.dumps(dict(schema), allow_nan=False)
+    return generation_pb2.Tool(name=tool.name, description=tool.description, parameters_json=text)
 
 
 def complete(

@@ -261,7 +261,7 @@ def event(value: turn_pb2.TurnEvent, turn: str) -> Event | None:
             text=delta.text,
             reasoning=delta.reasoning,
             tool_arguments=delta.tool_arguments,
-            logprobs=_logprobs(delta.logprobs),
+            logprobs=_logprobs(delta.logprobs) if delta.logprobs else (),
         )
     if kind == "part_started":
         part = value.part_started

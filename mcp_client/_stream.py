@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from mcp_client import _responses
-from mcp_client._base import Answer, seconds
+from mcp_client._base import Answer
 from mcp_client._calls import AsyncCalls
 from mcp_client._errors import DeadlineExceeded, MCPError
 from mcp_client._messages import Delta, Event, FinishReason, Reply, Turn, Usage
-from mcp_client._requests import Seconds
+from mcp_client._requests import Seconds, seconds
 from mcp_client._retry import Attempts
 from mcp_client._transport import AsyncResponses
 
@@ -60,7 +60,7 @@ class TurnStream:
         if self._attempts is not None:
             raise RuntimeError("a stream can be entered once")
         self._attempts = self._calls.attempts(self._name, self._timeout, self.sequence)
-        self._responses = self._calls.stream(self._name, self._request, self._attempts)
+        self._responses = await self._calls.stream(self._name, self._request, self._attempts)
         return self
 
     async def __aexit__(
@@ -186,7 +186,7 @@ class TurnStream:
         await self._calls.pause(delay)
         if self.sequence:
             self._request.after_sequence = self.sequence
-        self._responses = self._calls.stream(self._name, self._request, self._attempts)
+        self._responses = await self._calls.stream(self._name, self._request, self._attempts)
 
     def _end(self) -> None:
         assert self._attempts is not None

@@ -9,10 +9,11 @@ import time
 from typing import Any
 
 from contextprotocol.v1 import generation_pb2, turn_pb2
-from mcp_client._base import METHODS, STOP_TIMEOUT, Answer, Settings, seconds
+from mcp_client._base import METHODS, STOP_TIMEOUT, Answer
 from mcp_client._errors import DeadlineExceeded, MCPError
-from mcp_client._requests import Seconds
+from mcp_client._requests import Seconds, seconds
 from mcp_client._retry import Attempts, Retries
+from mcp_client._settings import Settings
 from mcp_client._sync_transport import SyncResponses, SyncTransport
 
 

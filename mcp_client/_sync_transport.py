@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 import grpc
 from grpc.experimental import ChannelOptions
 
-from mcp_client._base import STOP_TIMEOUT, Method, Settings, written
+from mcp_client._base import FORKED, STOP_TIMEOUT, Method, connecting, written
 from mcp_client._errors import Details, MCPError, ServerUnavailable, error_of
+from mcp_client._settings import Headers, Settings, headers
 
 _OPTIONS: Final = (
     # A stream is read by the thread that asks for it, without another one in between: half the work for each token.
@@ -26,12 +27,10 @@ class SyncTransport:
 
     Args:
         settings: how the server is reached.
-        credentials: for a connection by TLS; ``None``: without.
     """
 
-    def __init__(self, settings: Settings, credentials: grpc.ChannelCredentials | None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._credentials = credentials
         self._channel: grpc.Channel | None = None
         self._process: int | None = None
         self._closed = threading.Event()
@@ -106,13 +105,22 @@ class SyncTransport:
         return ServerUnavailable(f"the call to {address} was interrupted", Details(code="UNAVAILABLE"))
 
     def _start(self, method: Method, request: Any, **options: Any) -> Any:
-        data, call = written(request), self._callable(method)
+        data, metadata = written(request), self._headers()
+        call = self._callable(method)
         try:
-            return call(data, metadata=self._settings.metadata, **options)
+            return call(data, metadata=metadata, **options)
         except ValueError as error:
             if self.closed:  # by another thread, just now
                 raise self.cancelled() from error
             raise
+
+    def _headers(self) -> Headers:
+        if self._settings.metadata is None:
+            return self._settings.headers
+        given = self._settings.metadata()
+        if not isinstance(given, Mapping):
+            raise TypeError(f"metadata: expected a function that returns a mapping, not {type(given).__name__}")
+        return headers(given)
 
     def _callable(self, method: Method) -> Any:
         if self.closed:
@@ -120,7 +128,7 @@ class SyncTransport:
         if self._process is None:
             self._connect()
         elif self._forked():
-            raise RuntimeError("the client was used before this process was forked from it: make one in the child")
+            raise RuntimeError(FORKED)
         call = self._calls.get(method)
         if call is None:
             channel = self._channel
@@ -134,12 +142,13 @@ class SyncTransport:
         with self._changes:
             if self._process is not None or self.closed:
                 return
-            address, options = self._settings.address, [*self._settings.options, *_OPTIONS]
-            if self._credentials is None:
-                self._channel = grpc.insecure_channel(address, options=options)
+            process = connecting()
+            target, options = self._settings.target, [*self._settings.options, *_OPTIONS]
+            if self._settings.credentials is None:
+                self._channel = grpc.insecure_channel(target, options=options)
             else:
-                self._channel = grpc.secure_channel(address, self._credentials, options=options)
-            self._process = os.getpid()
+                self._channel = grpc.secure_channel(target, self._settings.credentials, options=options)
+            self._process = process  # last: from now on other threads use the channel
 
     def _forked(self) -> bool:
         return self._process is not None and self._process != os.getpid()

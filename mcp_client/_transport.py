@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Self
 
 import grpc
 import grpc.aio
 
-from mcp_client._base import Method, Settings, written
+from mcp_client._base import Method, connecting, written
 from mcp_client._errors import Details, MCPError, ServerUnavailable, error_of
+from mcp_client._settings import Headers, Settings, headers
 
 
 class AsyncTransport:
@@ -18,12 +20,10 @@ class AsyncTransport:
 
     Args:
         settings: how the server is reached.
-        credentials: for a connection by TLS; ``None``: without.
     """
 
-    def __init__(self, settings: Settings, credentials: grpc.ChannelCredentials | None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._credentials = credentials
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = asyncio.Event()
@@ -32,7 +32,7 @@ class AsyncTransport:
 
     async def unary(self, method: Method, request: Any, timeout: float | None) -> Any:
         """Call a method that answers once; ``timeout`` in seconds."""
-        call = self._start(method, request, timeout=timeout)
+        call = await self._start(method, request, timeout=timeout)
         try:
             data = await call
         except grpc.RpcError as error:
@@ -43,11 +43,11 @@ class AsyncTransport:
             raise self.cancelled() from error
         return method.read(data)
 
-    def stream(
+    async def stream(
         self, method: Method, request: Any, timeout: float | None, *, wait_for_ready: bool = False
     ) -> AsyncResponses:
         """Call a method that answers with a stream; ``timeout`` in seconds."""
-        call = self._start(method, request, timeout=timeout, wait_for_ready=wait_for_ready)
+        call = await self._start(method, request, timeout=timeout, wait_for_ready=wait_for_ready)
         return AsyncResponses(self, call, method)
 
     async def pause(self, seconds: float) -> None:
@@ -96,8 +96,15 @@ class AsyncTransport:
         # A read that is cancelled, by a timeout around it for example, takes its call with it.
         return ServerUnavailable(f"the call to {address} was cancelled while it was read", Details(code="UNAVAILABLE"))
 
-    def _start(self, method: Method, request: Any, **options: Any) -> Any:
-        return self._callable(method)(written(request), metadata=self._settings.metadata, **options)
+    async def _start(self, method: Method, request: Any, **options: Any) -> Any:
+        data, metadata = written(request), await self._headers()
+        return self._callable(method)(data, metadata=metadata, **options)
+
+    async def _headers(self) -> Headers:
+        if self._settings.metadata is None:
+            return self._settings.headers
+        given = self._settings.metadata()
+        return headers(await given if inspect.isawaitable(given) else given)
 
     def _callable(self, method: Method) -> Any:
         if self.closed:
@@ -113,12 +120,13 @@ class AsyncTransport:
     def _connect(self) -> None:
         if self._loop is not None:
             raise RuntimeError("the client belongs to the event loop in which it was first used, and this is another")
+        connecting()
         self._loop = asyncio.get_running_loop()
-        address, options = self._settings.address, self._settings.options
-        if self._credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, options=options)
+        target, options, credentials = self._settings.target, self._settings.options, self._settings.credentials
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options=options)
         else:
-            self._channel = grpc.aio.secure_channel(address, self._credentials, options=options)
+            self._channel = grpc.aio.secure_channel(target, credentials, options=options)
 
 
 class AsyncResponses:

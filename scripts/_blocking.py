@@ -42,6 +42,7 @@ NAMES: Final[Mapping[str, str]] = {
     "AsyncCalls": "SyncCalls",
     "AsyncExitStack": "ExitStack",
     "AsyncIterator": "Iterator",
+    "AsyncMetadata": "SyncMetadata",
     "AsyncResponses": "SyncResponses",
     "AsyncTransport": "SyncTransport",
     "MCPClient": "MCPSyncClient",
@@ -69,6 +70,7 @@ PHRASES: Final[Mapping[str, str]] = {
         "Any number of threads may use one\n    client. A child of a forked process needs one of its own, unless the"
         " parent has used none yet."
     ),
+    "function, asynchronous or not, that": "function that",
     "or because its task is cancelled": "or because of Ctrl-C",
     "or because the task is cancelled": "or by Ctrl-C",
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 
+import pytest
+
 import mcp_client
 from contextprotocol.v1 import errors_pb2
 from mcp_server.rpc.status import CODES
@@ -11,7 +13,7 @@ from mcp_server.rpc.status import CODES
 
 def test_every_public_name_is_there_once_and_in_order() -> None:
     """So that what a user may rely on is seen at a glance."""
-    assert mcp_client.__all__ == sorted(set(mcp_client.__all__))
+    assert mcp_client.__all__ == sorted(set(mcp_client.__all__), key=lambda name: (not name.isupper(), name))
     imported = {
         name for name, value in vars(mcp_client).items() if not name.startswith("_") and not inspect.ismodule(value)
     }
@@ -33,9 +35,27 @@ def test_every_public_name_says_what_it_is() -> None:
 
 def test_no_protobuf_shows_in_a_signature() -> None:
     """Arguments and results are plain Python."""
-    for name, function in inspect.getmembers(mcp_client.MCPClient, inspect.isfunction):
-        if not name.startswith("_"):
-            assert "pb2" not in str(inspect.signature(function)), name
+    for client in (mcp_client.MCPClient, mcp_client.MCPSyncClient):
+        for name, function in inspect.getmembers(client, inspect.isfunction):
+            if not name.startswith("_"):
+                assert "pb2" not in str(inspect.signature(function)), name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(mcp_client.MCPClient, mcp_client.MCPSyncClient), (mcp_client.TurnStream, mcp_client.SyncTurnStream)],
+)
+def test_both_clients_have_the_same_methods(one: type, other: type) -> None:
+    """With the same arguments in the same order, and the same defaults."""
+
+    def public(kind: type) -> dict[str, dict[str, object]]:
+        return {
+            name: {key: value.default for key, value in inspect.signature(function).parameters.items()}
+            for name, function in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
+        }
+
+    assert public(one) == public(other)
 
 
 def test_client_and_server_know_every_reason_of_the_contract() -> None:
