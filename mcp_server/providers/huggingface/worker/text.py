@@ -89,6 +89,7 @@ class AnswerText:
         self._inside = ""
         self._held = ""
         self._pushed = 0
+        self._given = 0
         self._likely: deque[tuple[int, Logprob]] = deque()
         self._strip = False
         if written:
@@ -130,7 +131,9 @@ class AnswerText:
             return False
         place, mark = min(found)
         ready, self._held = self._held[:place], self._held[place + len(mark) :]
-        self._give(ready, events)
+        self._give(ready, events, mark)
+        self._given += len(mark)
+        self._settled()
         if mark in self._stops and not self._inside:
             self.stopped = True
             return False
@@ -138,11 +141,13 @@ class AnswerText:
         self._strip = True
         return True
 
-    def _give(self, text: str, events: list[Event]) -> None:
-        """Say ``text``, which is all of one kind."""
+    def _give(self, text: str, events: list[Event], mark: str = "") -> None:
+        """Say ``text``, which is all of one kind and ends with ``mark``, or with the answer."""
+        self._given += len(text)
+        logprobs = self._settled()
         if self._inside == CALL[0]:
             if text.strip():
-                events.append(self._call(text))
+                events.append(self._call(text, mark))
             return
         if self._strip:
             # Blank lines around thoughts and calls are not part of what is said.
@@ -153,23 +158,23 @@ class AnswerText:
         if self._inside:
             events.append(Thought(id=self._id, text=text))
         else:
-            events.append(Said(id=self._id, text=text, logprobs=self._settled()))
+            events.append(Said(id=self._id, text=text, logprobs=logprobs))
 
-    def _call(self, text: str) -> Event:
+    def _call(self, text: str, mark: str) -> Event:
         try:
             call = msgspec.json.decode(text, type=_Call)
         except msgspec.MsgspecError:
             # The model meant something else, or failed: whoever reads it can tell.
-            return Said(id=self._id, text=CALL[0] + text + CALL[1])
+            return Said(id=self._id, text=CALL[0] + text + mark)
         self.called = True
         arguments = call.arguments if call.parameters is None else call.parameters
         written = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
         return Called(id=self._id, call=f"call_{uuid.uuid4().hex[:24]}", name=call.name, arguments=written)
 
     def _settled(self) -> tuple[Logprob, ...]:
-        done = self._pushed - len(self._held)
+        """The probabilities of the tokens whose text has been given to its end."""
         settled = []
-        while self._likely and self._likely[0][0] <= done:
+        while self._likely and self._likely[0][0] <= self._given:
             settled.append(self._likely.popleft()[1])
         return tuple(settled)
 
