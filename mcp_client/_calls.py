@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from contextprotocol.v1 import generation_pb2, turn_pb2
+from contextprotocol.v1 import embedding_pb2, generation_pb2, model_pb2, turn_pb2
+from mcp_client import _requests
 from mcp_client._base import METHODS, STOP_TIMEOUT, Answer
-from mcp_client._errors import DeadlineExceeded, MCPError
+from mcp_client._errors import DeadlineExceeded, InvalidArgument, MCPError
 from mcp_client._requests import Seconds, seconds
 from mcp_client._retry import Attempts, Retries
 from mcp_client._settings import Settings
@@ -35,10 +38,34 @@ class AsyncCalls:
         limit = self._settings.timeout if timeout is None else seconds("timeout", timeout)
         return await self._unary(name, request, limit)
 
-    async def embed(self, request: Any, timeout: Seconds | None) -> Any:
-        """Ask a model for vectors."""
-        limit = None if timeout is None else seconds("timeout", timeout)
-        return await self._unary("EmbeddingService.Embed", request, limit)
+    async def embed(
+        self, request: embedding_pb2.EmbedRequest, timeout: Seconds | None
+    ) -> Sequence[embedding_pb2.EmbedResponse]:
+        """Ask one model for vectors, in as many batches as it takes; their answers, in order."""
+        deadline = math.inf if timeout is None else time.monotonic() + seconds("timeout", timeout)
+        answers: list[embedding_pb2.EmbedResponse] = []
+        done, size = 0, len(request.inputs)
+        while True:
+            batch = _requests.batch(request, done, size)
+            left = None if timeout is None else deadline - time.monotonic()
+            try:
+                answer = await self._unary("EmbeddingService.Embed", batch, left)
+            except InvalidArgument as error:
+                if "inputs" not in error.violations or len(batch.inputs) < 2:
+                    raise
+                # More than the model takes. Which one that is, its answer to the first text tells if nobody else does.
+                size = await self._max_batch(request.model) if request.model else 1
+                if not 0 < size < len(batch.inputs):
+                    raise
+                continue
+            answers.append(answer)
+            done += len(batch.inputs)
+            if done >= len(request.inputs):
+                return answers
+            if request.model != answer.model:
+                # Vectors of two models cannot be compared: all others are asked of the same, and of no fallback.
+                request.model = answer.model
+                size = await self._max_batch(answer.model)
 
     async def turn(self, name: str, request: Any, timeout: Seconds | None) -> Any:
         """Begin a turn and wait for its end. If the caller will not wait so long, it is stopped."""
@@ -101,6 +128,10 @@ class AsyncCalls:
         finally:
             responses.cancel()
         return answer.turn
+
+    async def _max_batch(self, model: str) -> int:
+        found: model_pb2.Model = await self.unary("ModelService.GetModel", _requests.get_model(model), None)
+        return found.max_batch
 
     async def _unary(self, name: str, request: Any, limit: float | None) -> Any:
         method = METHODS[name]

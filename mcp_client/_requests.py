@@ -51,6 +51,9 @@ MAX_JSON_DEPTH: Final = 30
 MAX_JSON_INTEGER: Final = 2**53
 """Numbers in JSON are doubles; above this they lose their last digits."""
 
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""Of texts to embed in one request."""
+
 
 class TurnOptions(TypedDict, total=False):
     """What every call that asks a model takes. What is left out is left to the model's or the server's default."""
@@ -602,3 +605,19 @@ def embed(
     if provider_options:
         request.provider_options.CopyFrom(struct("provider_options", provider_options))
     return request
+
+
+def batch(request: embedding_pb2.EmbedRequest, first: int, size: int) -> embedding_pb2.EmbedRequest:
+    """The same request for up to ``size`` of its texts from ``first`` on, and no more bytes than a server takes."""
+    result = embedding_pb2.EmbedRequest(model=request.model, session=request.session)
+    if request.HasField("dimensions"):
+        result.dimensions = request.dimensions
+    if request.HasField("provider_options"):
+        result.provider_options.CopyFrom(request.provider_options)
+    room = MAX_BATCH_BYTES
+    for text in request.inputs[first : first + max(size, 1)]:
+        room -= len(text.encode())
+        if room < 0 and result.inputs:
+            break
+        result.inputs.append(text)
+    return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -351,7 +351,18 @@ def model(value: model_pb2.Model) -> Model:
     )
 
 
-def embeddings(value: embedding_pb2.EmbedResponse) -> Embeddings:
-    """Vectors."""
-    vectors = tuple([tuple(embedding.values) for embedding in value.embeddings])
-    return Embeddings(vectors=vectors, model=value.model, usage=_usage(value.usage))
+def embeddings(values: Sequence[embedding_pb2.EmbedResponse]) -> Embeddings:
+    """The vectors of all batches."""
+    vectors = tuple([tuple(embedding.values) for value in values for embedding in value.embeddings])
+    return Embeddings(vectors=vectors, model=values[0].model, usage=_sum([_usage(value.usage) for value in values]))
+
+
+def _sum(usages: Sequence[Usage]) -> Usage:
+    return Usage(
+        input_tokens=sum([usage.input_tokens for usage in usages]),
+        cached_input_tokens=sum([usage.cached_input_tokens for usage in usages]),
+        cache_write_tokens=sum([usage.cache_write_tokens for usage in usages]),
+        output_tokens=sum([usage.output_tokens for usage in usages]),
+        reasoning_tokens=sum([usage.reasoning_tokens for usage in usages]),
+        estimated=any(usage.estimated for usage in usages),
+    )

@@ -511,13 +511,16 @@ class MCPSyncClient:
     ) -> Embeddings:
         """Turn texts into vectors, in order.
 
+        More texts than the model takes at once go in several batches, one after another, all to the same model. If one
+        of them fails, the call does.
+
         Args:
-            inputs: up to the model's ``max_batch`` texts.
+            inputs: one text or any number of them.
             model: an alias or ``provider/model``; empty: the session's, then the server's default.
             session: supplies the model, and is renewed.
             dimensions: the wished length of the vectors, for models that can shorten theirs.
             provider_options: passed on to the provider as they are.
-            timeout: seconds that this call may take.
+            timeout: seconds that this call may take, all of its batches together.
         """
         request = _requests.embed(
             inputs, model=model, session=session, dimensions=dimensions, provider_options=provider_options or {}

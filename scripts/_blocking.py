@@ -24,6 +24,7 @@ MODULES: Final = {
         for tests in (
             "arguments",
             "connection",
+            "embeddings",
             "errors",
             "events",
             "limits",

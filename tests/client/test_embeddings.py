@@ -1,0 +1,49 @@
+"""More texts than a model takes at once, through the client."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_client import InvalidArgument, MCPClient, UnsupportedByModel
+from tests.client.beside import running
+from tests.client.providers import Letters
+
+
+TEXTS = [letter * number for number, letter in enumerate("abcdefgh", 1)]
+
+
+@pytest.mark.parametrize("model", ["letters/letters", ""], ids=["named", "default"])
+async def test_many_texts_go_in_batches_that_the_model_takes(model: str) -> None:
+    """Their vectors are in the order of the texts, and what they took is added up."""
+    provider = Letters()
+    async with running(providers={"letters": provider}) as server, MCPClient(server.address) as client:
+        found = await client.embed(TEXTS, model=model)
+    assert [vector.index(max(vector)) for vector in found.vectors] == list(range(8))
+    assert [max(vector) for vector in found.vectors] == list(range(1, 9))
+    assert (found.model, found.usage.input_tokens) == ("letters/letters", 8)
+    assert [text for batch in provider.batches for text in batch] == TEXTS
+    assert max(len(batch) for batch in provider.batches) == 3
+    assert len(provider.batches) <= 4
+
+
+async def test_few_texts_go_at_once() -> None:
+    """Without a question about the model."""
+    provider = Letters()
+    async with running(providers={"letters": provider}) as server, MCPClient(server.address) as client:
+        await client.embed(TEXTS[:3])
+    assert provider.batches == [TEXTS[:3]]
+
+
+async def test_texts_of_many_megabytes_go_in_requests_that_a_server_takes(client: MCPClient) -> None:
+    """However many there are."""
+    found = await client.embed(["a" * 1_000_000] * 20, timeout=60)
+    assert [vector[0] for vector in found.vectors] == [1_000_000.0] * 20
+
+
+async def test_what_is_wrong_with_a_text_is_no_matter_of_batches(client: MCPClient) -> None:
+    """The error comes as it is."""
+    with pytest.raises(InvalidArgument) as caught:
+        await client.embed(["a", "", "c"])
+    assert "inputs[1]" in caught.value.violations
+    with pytest.raises(UnsupportedByModel):
+        await client.embed(["a", "b"], dimensions=3)
