@@ -72,7 +72,7 @@ class AnswerText:
 
     Args:
         id: the question.
-        stops: the text ends before the first of these.
+        stops: the text ends before the first of these that is whole.
         thinks: whether the model can write thoughts.
         calls: whether it can write tool calls.
         written: what the prompt has already begun: ``THINK[0]``, or ``CALL[0]`` and the beginning of a call.
@@ -122,14 +122,15 @@ class AnswerText:
     def _advance(self, events: list[Event]) -> bool:
         """Go on to the next mark, and say whether there was one."""
         marks = {"": self._opening, THINK[0]: [THINK[1]], CALL[0]: [CALL[1]]}[self._inside]
-        found = [(place, mark) for mark in marks if (place := self._held.find(mark)) >= 0]
+        # The one that is whole first, so that it does not matter in which pieces the text came.
+        found = [(place + len(mark), place, mark) for mark in marks if (place := self._held.find(mark)) >= 0]
         if not found:
             keep = len(self._held) if self._inside == CALL[0] else _beginning(self._held, marks)
             ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
             if ready:
                 self._give(ready, events)
             return False
-        place, mark = min(found)
+        _end, place, mark = min(found)
         ready, self._held = self._held[:place], self._held[place + len(mark) :]
         self._give(ready, events, mark)
         self._given += len(mark)
