@@ -21,7 +21,7 @@ from tests.routing.stage import (
     kept,
 )
 from tests.upstream.faults import AFTER_OUTPUT, CUT_AFTER, FAULTS, SILENT, STALLED, SUCCESSES, WORDS
-from tests.upstream.replies import Answer
+from tests.upstream.replies import Answer, Refusal, in_turn
 from tests.upstream.server import Upstream
 from tests.upstream.tls import Authority
 
@@ -236,3 +236,15 @@ async def test_retry_after_is_honoured(begin: Begin) -> None:
     assert told.refused.retry_after == 1
     first, second = stage.upstreams[0].calls
     assert second.time - first.time >= 1
+
+
+async def test_who_asks_for_peace_has_it_from_later_turns_too(begin: Begin) -> None:
+    """They begin with the other provider, and come back when the time is over."""
+    peace = Refusal(status=429, headers={"Retry-After": "2"})
+    stage = await begin(in_turn(peace, Answer(tokens=WORDS)), ELSEWHERE)
+    for _ in range(2):
+        assert is_success(await stage.ask(), ELSEWHERE.text)
+    assert stage.calls == [1, 2]
+    await asyncio.sleep(2)  # what it asked for
+    assert is_success(await stage.ask(), "".join(WORDS))
+    assert stage.calls == [2, 2]

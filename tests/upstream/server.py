@@ -98,10 +98,10 @@ class Upstream:
         for call in self.calls:
             await call.ended.wait()
 
-    async def deserted(self) -> None:
-        """Wait until no connection is open."""
+    async def deserted(self, *, but: int = 0) -> None:
+        """Wait until no connection is open, but so many."""
         async with self._changed:
-            await self._changed.wait_for(lambda: not self.open)
+            await self._changed.wait_for(lambda: self.open <= but)
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(_Connection(self.connections, reader, writer)))
