@@ -273,8 +273,8 @@ async def test_a_server_is_told_to_go_on_in_its_own_way(
 async def test_each_model_has_knobs_of_its_own() -> None:
     """Some are refused, some are left out, and the longest pattern that fits a name decides."""
     models = {
-        "m*": ModelOptions(refuse=("temperature", "seed")),
         "*": ModelOptions(refuse=("top_p",)),
+        "m*": ModelOptions(refuse=("temperature", "seed")),
         "mini": ModelOptions(leave_out=("temperature",)),
     }
     async with asking(models=models) as (provider, upstream):
@@ -305,7 +305,8 @@ async def test_the_limit_of_output_has_the_server_s_name(options: dict[str, Any]
         ("https://api.openai.com/v1", "max_completion_tokens"),
         ("https://x.openai.azure.com", "max_completion_tokens"),
         ("https://api.groq.com/openai/v1", "max_tokens"),
-        ("http://evil-api.openai.com.example/v1", "max_tokens"),
+        ("http://api.openai.com.example/v1", "max_tokens"),
+        ("http://anotherapi.openai.com/v1", "max_tokens"),
     ],
 )
 def test_the_newer_name_of_the_limit_goes_to_those_who_know_it(base_url: str, field: str) -> None:

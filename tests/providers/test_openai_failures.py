@@ -24,9 +24,11 @@ from mcp_server.errors import (
     ProviderUnavailable,
     UnsupportedByModel,
 )
+from mcp_server.providers.openai import OpenAIProvider, Options
 from tests.providers.asking import asking, chat, lines, pieces
 from tests.upstream.faults import SILENT
-from tests.upstream.replies import Body, Close, End, Head, Raw, Reply, Steps, sse
+from tests.upstream.replies import Body, Close, End, Head, Raw, Reply, Steps, in_turn, sse
+from tests.upstream.server import Upstream
 
 
 def refusal(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Steps:
@@ -273,12 +275,15 @@ async def test_a_redirect_is_not_followed() -> None:
 async def test_cookies_are_not_kept_and_nothing_is_compressed() -> None:
     """Callers have nothing in common, and pieces are not to wait for each other."""
     reply = Steps((Head(headers={"Set-Cookie": "who=me; Path=/"}), *pieces({"content": "x"}).sequence[1:]))
-    async with asking(reply) as (provider, upstream):
+    async with Upstream(in_turn(reply)) as upstream:
+        # A host with a name: cookies of others are left alone anyway.
+        provider = OpenAIProvider(Options(base_url=upstream.url.replace("127.0.0.1", "localhost")))
         for _ in range(2):
             _ = [event async for event in provider.generate(chat())]
-        for call in upstream.calls:
-            assert "cookie" not in call.headers
-            assert call.headers["accept-encoding"] == "identity"
+        await provider.close()
+    for call in upstream.calls:
+        assert "cookie" not in call.headers
+        assert call.headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("name", SILENT)
