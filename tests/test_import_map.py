@@ -60,6 +60,8 @@ ONLY_IN = {
     "uvicorn": {"web"},
     "aiohttp": {"providers"},
     "openai": set(),  # it takes half a second and 50 MB to import; a test compares the provider with it
+    "torch": {"providers"},
+    "transformers": {"providers"},
     "xllamacpp": {"providers"},
     "sqlite3": {"stores"},
     "prometheus_client": {"middleware"},

@@ -1,0 +1,53 @@
+"""The settings of the provider ``huggingface``, read from TOML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mcp_client import MCPClient
+from mcp_server.config import HuggingFaceSettings, load
+from mcp_server.errors import ConfigError
+from mcp_server.testing import running
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "providers" / "huggingface.md"
+SERVER = '[server]\naddress = "127.0.0.1:0"\n[store]\ntype = "memory"\n[metrics]\naddress = ""\n'
+
+
+def settings(folder: Path, text: str) -> Path:
+    """A file with these settings."""
+    file = folder / "contextprotocol.toml"
+    file.write_text(SERVER + text)
+    return file
+
+
+async def test_the_settings_of_the_page_are_taken(tmp_path: Path) -> None:
+    """A server starts with them, and says of each model whether it is there."""
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    config = load(settings(tmp_path, text), environ={})
+    provider = config.providers["hf"]
+    assert isinstance(provider, HuggingFaceSettings)
+    async with running(config) as server, MCPClient(server.address) as client:
+        models = {model.name: model for model in await client.list_models()}
+    assert models.keys() == {f"hf/{name}" for name in provider.models}
+    assert models["hf/mine"].state == "unavailable"
+    assert models["hf/mine"].is_default
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[providers.hf]\ntype = 'huggingface'\nmodels = {}", "at least one model"),
+        ("[providers.hf]\ntype = 'huggingface'\nmodels.mine = {}", "providers.hf.models.mine.path"),
+        ("[providers.hf]\ntype = 'huggingface'\nmodels.mine = { path = 'x', source = 'a/b' }", "one of the two"),
+        ("[providers.hf]\ntype = 'huggingface'\nmodels.mine = { source = 'b' }", "owner/name"),
+        ("[providers.hf]\ntype = 'huggingface'\ndevice = 'gpu'\nmodels.'a/b' = {}", "cuda"),
+        ("[providers.hf]\ntype = 'huggingface'\ndtype = 'int4'\nmodels.'a/b' = {}", "bfloat16"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(tmp_path: Path, text: str, problem: str) -> None:
+    """With the key, and with what is allowed."""
+    with pytest.raises(ConfigError, match=problem):
+        load(settings(tmp_path, text), environ={})
