@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
+
+import msgspec
 
 from mcp_server.errors import ProviderStreamCut
 from mcp_server.events import MAX_DELTA_CHARACTERS, Delta, Event, PartStarted
@@ -22,6 +24,10 @@ from mcp_server.window import BYTES_PER_TOKEN
 
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
 """The longest answer. One that reaches it ends there, with LENGTH."""
+_MAX_TOKENS: Final = 1 << 40
+"""More than any call takes, and little enough to be added up and priced."""
+
+T = TypeVar("T", TextDelta, Finish)
 
 
 class _OpenPart:
@@ -66,13 +72,14 @@ class Answer:
 
         Raises:
             ProviderStreamCut: the event makes no sense here.
+            TypeError, ValueError: it is no such event, or holds what it must not.
         """
         if type(event) is str:
             self._extend("text", event)
         elif type(event) is TextDelta:
-            self._extend("text", event.text, event.logprobs)
+            self._extend("text", event.text, _checked(event).logprobs if event.logprobs else ())
         elif type(event) is Finish:
-            self.finish = event
+            self.finish = _checked_finish(event)
         elif type(event) is ReasoningDelta:
             self._extend("reasoning", event.text)
         elif type(event) is RefusalDelta:
@@ -83,7 +90,7 @@ class Answer:
             if self.bytes > MAX_OUTPUT_BYTES:
                 self.finish = Finish(reason=FinishReason.LENGTH)
                 return
-            self._calls[event.id] = self._open("tool_call", event.id, event.name)
+            self._calls[event.id] = self._open("tool_call", _sendable(event.id), _sendable(event.name))
         elif type(event) is ToolArgumentsDelta:
             index = self._calls.get(event.id)
             if index is None:
@@ -132,9 +139,8 @@ class Answer:
     def _piece(self, index: int, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
         size = len(text)
         if not text.isascii():
-            # A lone surrogate cannot be sent or stored; a provider that made one shows as U+FFFD.
-            encoded = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-            text, size = encoded.decode(), len(encoded)
+            text = _sendable(text)
+            size = len(text.encode())
         if self.bytes + size > MAX_OUTPUT_BYTES:
             text = text.encode()[: max(MAX_OUTPUT_BYTES - self.bytes, 0)].decode(errors="ignore")
             size = len(text.encode())
@@ -151,3 +157,29 @@ class Answer:
         for start in range(0, len(text), MAX_DELTA_CHARACTERS):
             piece = text[start : start + MAX_DELTA_CHARACTERS]
             self._emit(Delta(part=index, kind=part.kind, text=piece, logprobs=logprobs if start == 0 else ()))
+
+
+def _sendable(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate, which can be neither sent nor stored."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _checked(event: T) -> T:
+    """The event, if all that is in it has the type that it should have. No type checker has seen every provider, and
+    what can be neither sent nor stored must not come that far."""
+    return msgspec.convert(msgspec.to_builtins(event), type(event))
+
+
+def _checked_finish(finish: Finish) -> Finish:
+    finish = _checked(finish)
+    if (usage := finish.usage) is not None:
+        counts = (
+            usage.input_tokens,
+            usage.cached_input_tokens,
+            usage.cache_write_tokens,
+            usage.output_tokens,
+            usage.reasoning_tokens,
+        )
+        if min(counts) < 0 or max(counts) > _MAX_TOKENS:
+            raise ValueError(f"a provider reported {usage}")
+    return finish

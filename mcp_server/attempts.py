@@ -10,7 +10,7 @@ import enum
 import random
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import structlog
 
@@ -300,7 +300,7 @@ class Course:
 
     async def call(self, work: Callable[[Watch], Coroutine[Any, Any, T]]) -> T:
         """Run ``work``, which asks :attr:`target`, within the limits on time, and be rid of it when this returns or is
-        cancelled, whatever it does.
+        cancelled, whatever it does. Work that tells its watch that it is :meth:`~Watch.answered` returns nothing.
 
         Raises:
             ProviderTimeout: nothing came in time.
@@ -320,13 +320,17 @@ class Course:
             if not task.done():
                 log.error("provider does not stop", provider=self.target.provider_name, seconds=CLEANUP_SECONDS)
                 task.add_done_callback(_forget)
+        if watch.whole:
+            if task.done() and not task.cancelled() and (raised := task.exception()) is not None:
+                log.error("provider failed behind the end of its answer", model=name, exc_info=raised)
+            return cast(T, None)
         if watch.late is not None and (not task.done() or task.cancelled() or task.exception() is not None):
             raise watch.late
         try:
             return task.result()
         except MCPError:
             raise
-        except (Exception, asyncio.CancelledError) as raised:  # nobody has cancelled it but itself
+        except BaseException as raised:  # a CancelledError too: nobody has cancelled it but itself
             error_id = secrets.token_hex(6)
             log.error("provider failed unexpectedly", model=name, error_id=error_id, exc_info=raised)
             raise InternalError(
@@ -345,6 +349,8 @@ class Watch:
         self._on_trial = on_trial
         self._loop = asyncio.get_running_loop()
         self._begun = self._heard = self._loop.time()
+        self.whole = False
+        """Whether the answer has come to its end."""
         self._answers = self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -357,6 +363,12 @@ class Watch:
             self._answers = True
             self._target.circuit.heard(on_trial=self._on_trial)
             self._look_again()  # the next limit is another one, and may come sooner
+
+    def answered(self) -> None:
+        """The answer is whole: from now on the provider only has to stop, and nothing that it does counts."""
+        self.whole = True
+        self._heard = self._loop.time()
+        self._look_again()
 
     def check(self) -> None:
         """Go no further if nobody waits for this call any more, although it was told to stop."""
@@ -381,6 +393,8 @@ class Watch:
             self._ended.set_result(None)
 
     def _due(self) -> float:
+        if self.whole:
+            return self._heard + CLEANUP_SECONDS
         limits = self._target.limits
         due = self._heard + limits.silence if self._answers else self._begun + limits.first_token
         return due if limits.attempt is None else min(due, self._begun + limits.attempt)
@@ -394,6 +408,10 @@ class Watch:
         """See whether a limit has been reached."""
         if self._loop.time() < self._due():
             self._look_again()
+            return
+        if self.whole:
+            self._task.cancel()
+            self._end()
             return
         name = self._target.name
         if self._answers:

@@ -275,13 +275,11 @@ class LiveTurn:
             # The cancellation may still be on its way; it must not hit what is written next.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
-        if not self.log.ended:
-            if self._journal is not None:
-                await self._journal
-            if error is None:
-                error = await self._commit()
-            if error is not None:
-                await self._fail(error)
+        try:
+            await self._end(error)
+        except Exception as raised:  # noqa: BLE001  # whatever it is, nobody may wait for this turn for ever
+            self._turns.sessions.let_go(self.turn)
+            self.log.end(self._unexpected(raised))
         if self._grace is not None:
             self._grace.cancel()
         self._turns.ended(self, existed=self._exists)
@@ -369,6 +367,7 @@ class LiveTurn:
                 watch.heard()
                 answer.add(event)
                 if answer.finish is not None:
+                    watch.answered()
                     break
                 if first_token:
                     first_token = False
@@ -434,6 +433,16 @@ class LiveTurn:
         )
 
     # -- its end ------------------------------------------------------------------------------------------------------
+
+    async def _end(self, error: MCPError | None) -> None:
+        if self.log.ended:
+            return
+        if self._journal is not None:
+            await self._journal
+        if error is None:
+            error = await self._commit()
+        if error is not None:
+            await self._fail(error)
 
     async def _commit(self) -> MCPError | None:
         """Write down the turn that succeeded and tell its readers; or say why that failed."""

@@ -563,6 +563,10 @@ class MCPSessionManager:
         finally:
             self._unfinished.discard(turn.id)
 
+    def let_go(self, turn: Turn) -> None:
+        """This process runs the turn no more, and cannot write down how it ended."""
+        self._unfinished.discard(turn.id)
+
     # -- turns that are kept ------------------------------------------------------------------------------------------
 
     async def turn(self, tenant: str, session_id: str, turn_id: str) -> Turn:
