@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -75,14 +73,21 @@ class Killable:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._process: subprocess.Popen[str] | None = None
+        self._process: asyncio.subprocess.Process | None = None
         self.address = ""
 
     async def __aenter__(self) -> Killable:
-        command = [sys.executable, "-m", "tests.killable", str(self._path)]
-        self._process = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.address = (await asyncio.to_thread(self._process.stdout.readline)).strip()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.killable", str(self._path), stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            assert self._process.stdout is not None
+            self.address = (await self._process.stdout.readline()).decode().strip()
+            assert self.address, "it ended before it served"
+        except BaseException:  # a cancellation too must leave no process behind
+            self._process.kill()
+            await self._process.wait()
+            raise
         self._channel = grpc.aio.insecure_channel(self.address)
         self.wire = Wire(None, self._channel)  # type: ignore[arg-type]  # it runs elsewhere
         return self
@@ -90,15 +95,16 @@ class Killable:
     def kill(self) -> None:
         """End it without a chance to do anything about it."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
+        if self._process.returncode is None:
+            self._process.kill()
 
     async def __aexit__(self, *_: object) -> None:
         assert self._process is not None
-        assert self._process.stdout is not None
-        await self._channel.close()
-        self._process.kill()
-        await asyncio.to_thread(self._process.wait)
-        self._process.stdout.close()
+        self.kill()
+        try:
+            await self._channel.close()
+        finally:
+            await self._process.wait()
 
 
 async def main(folder: Path) -> None:
