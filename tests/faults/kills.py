@@ -21,7 +21,7 @@ CALLERS: Final = 8
 LONGEST: Final = 100
 """Words in an answer."""
 MARGIN: Final = JOURNAL_INTERVAL + 0.5
-"""Seconds after which what was heard must have been written down, on a machine that has other things to do."""
+"""Seconds after which what was heard must have been written down, if writing takes no time."""
 
 SUCCEEDED: Final = turn_pb2.TURN_STATE_SUCCEEDED
 INTERRUPTED: Final = turn_pb2.TURN_STATE_INTERRUPTED
@@ -70,6 +70,8 @@ class Lives:
         self._folder = folder
         self._random = generator
         self._callers = [Caller(f"caller-{number}") for number in range(CALLERS)]
+        self._slowest_write = 0.0
+        """Seconds that a write took at most in the last life: the machine may have other things to do."""
 
     async def run(self, kills: int, *, longest: float) -> Tally:
         """Live and die so often, each life no longer than so many seconds; then once without being killed."""
@@ -84,10 +86,12 @@ class Lives:
             before = await asyncio.gather(*[self._check(server.wire, caller) for caller in self._callers])
             ends = asyncio.Event()
             async with asyncio.TaskGroup() as group:
+                writing = group.create_task(self._write(server.wire))
                 for caller, turn in zip(self._callers, before, strict=True):
                     group.create_task(self._call(server.wire, caller, turn, ends))
                 if seconds is None:
                     ends.set()
+                    writing.cancel()
                 else:
                     await asyncio.sleep(seconds)
                     server.kill()
@@ -95,6 +99,20 @@ class Lives:
                         caller.killed_at = time.monotonic()
             if seconds is None:
                 await asyncio.gather(*[self._check(server.wire, caller) for caller in self._callers])
+
+    async def _write(self, wire: Wire) -> None:
+        """See how long a write takes, again and again until the server is gone."""
+        self._slowest_write, began = 0.0, time.monotonic()
+        try:
+            while True:
+                began = time.monotonic()
+                await wire.sessions.CreateSession(session_pb2.CreateSessionRequest())
+                self._slowest_write = max(self._slowest_write, time.monotonic() - began)
+                await asyncio.sleep(JOURNAL_INTERVAL)
+        except grpc.aio.AioRpcError as error:
+            if not may_pass(error):
+                raise
+        self._slowest_write = max(self._slowest_write, time.monotonic() - began)
 
     async def _check(self, wire: Wire, caller: Caller) -> turn_pb2.Turn | None:
         """What the last life left of a caller's session; return the turn that its caller still waits for."""
@@ -134,7 +152,9 @@ class Lives:
         assert outcomes == [INTERRUPTED] * len(outcomes)
         assert caller.heard.completed is None, "it was said to be complete"
         assert whole.startswith(said)
-        old = [text for at, text in caller.heard_at if at < caller.killed_at - MARGIN]
+        # A turn may wait for the write of others, and then for its own.
+        margin = MARGIN + 2 * self._slowest_write
+        old = [text for at, text in caller.heard_at if at < caller.killed_at - margin]
         assert not old or len(said) >= len(old[-1]), "what had been heard long before the kill was not written down"
         self.tally.interrupted += 1
         self.tally.kept += len(said)
