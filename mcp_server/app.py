@@ -228,7 +228,10 @@ def _provider(name: str, settings: ProviderSettings) -> Provider:
     try:
         provider: Provider = _class(settings.class_)(**settings.options, **secrets)
     except Exception as error:
-        raise ConfigError(f"providers.{name}.class: {settings.class_} cannot be used: {error}") from error
+        why = str(error)
+        for secret in secrets.values():  # a class may say what it did not like
+            why = why.replace(secret, "***")
+        raise ConfigError(f"providers.{name}.class: {settings.class_} cannot be used: {why}") from error
     return provider
 
 

@@ -358,3 +358,24 @@ def test_no_secret_is_in_what_is_said_of_bad_settings(tmp_path: Path, what: str)
         read(file, {})
     seen.add("the problems", raised.value)
     seen.check()
+
+
+class Careless:
+    """A provider that says what it did not like."""
+
+    def __init__(self, key: str) -> None:
+        raise ValueError(f"this is no key: {key}")
+
+
+def test_no_secret_is_in_what_a_plug_in_says_at_its_start(tmp_path: Path) -> None:
+    """Whatever it puts into its error."""
+    (tmp_path / "settings.toml").write_text(
+        f'[providers.first]\ntype = "custom"\nclass = "tests.test_secrets:Careless"\nsecrets.key = "{MARK}"\n'
+        '[providers.second]\ntype = "openai"\n'
+    )
+    started = run(tmp_path, "serve")
+    assert started.returncode == 2
+    assert "this is no key: ***" in started.stderr
+    seen = Seen()
+    seen.add("the log", started.stderr + started.stdout)
+    seen.check()
