@@ -50,6 +50,7 @@ from mcp_client._errors import (
     SessionNotFound,
     StoreUnavailable,
     ToolResultsMissing,
+    ToolRoundsExceeded,
     TryLater,
     TurnCancelled,
     TurnInterrupted,
@@ -84,6 +85,7 @@ from mcp_client._messages import (
     ToolCall,
     ToolChoice,
     ToolResult,
+    ToolRun,
     Turn,
     TurnCompleted,
     TurnFailure,
@@ -99,6 +101,8 @@ from mcp_client._settings import TLS
 from mcp_client._stream import TurnStream
 from mcp_client._sync import MCPSyncClient
 from mcp_client._sync_stream import SyncTurnStream
+from mcp_client._sync_tools import SyncToolStream
+from mcp_client._tools import ToolStream
 
 __all__ = [
     "TLS",
@@ -156,6 +160,7 @@ __all__ = [
     "SessionExists",
     "SessionNotFound",
     "StoreUnavailable",
+    "SyncToolStream",
     "SyncTurnStream",
     "Text",
     "Tool",
@@ -163,6 +168,9 @@ __all__ = [
     "ToolChoice",
     "ToolResult",
     "ToolResultsMissing",
+    "ToolRoundsExceeded",
+    "ToolRun",
+    "ToolStream",
     "TryLater",
     "Turn",
     "TurnCancelled",

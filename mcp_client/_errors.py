@@ -17,7 +17,8 @@
     │   ├── EtagMismatch
     │   ├── SequenceUnknown
     │   ├── TurnCancelled
-    │   └── NotSupported
+    │   ├── NotSupported
+    │   └── ToolRoundsExceeded    the model does not stop asking for tools
     ├── AccessError               change who you are
     │   ├── BadCredentials
     │   └── NotAllowed
@@ -173,6 +174,10 @@ class TurnCancelled(RequestError):
 
 class NotSupported(RequestError):
     """The server does not honour a field or a method."""
+
+
+class ToolRoundsExceeded(RequestError):
+    """The model asks for tools more often than it may. The client raises this, not the server."""
 
 
 class AccessError(MCPError):

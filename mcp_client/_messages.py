@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -132,6 +132,17 @@ class Tool:
     """What it does, for the model to read."""
     parameters: Mapping[str, Any] | str = ""
     """The JSON Schema of its arguments; given as JSON text, it stays as it is written. Empty: it takes none."""
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Tool:
+        """What a model is told of a Python function, by its name, docstring and annotations.
+
+        Raises:
+            TypeError: it cannot be described.
+        """
+        from mcp_client._functions import Function  # which is made of these values
+
+        return Function(function).tool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,6 +456,16 @@ class TurnCompleted:
 
     sequence: int
     reply: Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRun:
+    """A function was run for the model."""
+
+    call: ToolCall
+    """What it asked for."""
+    result: ToolResult
+    """What it was answered."""
 
 
 Event = TurnQueued | TurnStarted | PartStarted | Delta | AttemptSwitched | Heartbeat | TurnCompleted

@@ -216,11 +216,18 @@ def turn_name(turn: str | Turn) -> str:
     return turn
 
 
-def messages(given: Input) -> list[message_pb2.Message]:
-    """Messages of what can be said."""
+def said(given: Input) -> list[Message]:
+    """What can be said, as messages."""
     with argument("messages"):
         several = [given] if isinstance(given, str | Message) else given
-        return [_message(Message.user(item) if isinstance(item, str) else item) for item in several]
+        return [Message.user(item) if isinstance(item, str) else item for item in several]
+
+
+def messages(given: Input) -> list[message_pb2.Message]:
+    """The same as it is sent."""
+    several = said(given)
+    with argument("messages"):
+        return [_message(item) for item in several]
 
 
 def _message(message: Message) -> message_pb2.Message:
@@ -522,6 +529,17 @@ def chat(
     _turn_fields(request, session, options, after_sequence)
     request.truncation = _chosen("truncation", truncation, _TRUNCATIONS)
     return request
+
+
+def of_round(options: TurnOptions, number: int) -> TurnOptions:
+    """The options of one of the turns of a conversation with tools, from 0."""
+    if number == 0:
+        return options
+    later = options.copy()
+    later["etag"] = None  # the turn before has changed it
+    if request_id := options.get("request_id"):
+        later["request_id"] = f"{request_id}.{number}"
+    return later
 
 
 def _tool(tool: Tool) -> generation_pb2.Tool:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -16,6 +16,7 @@ from contextprotocol.v1 import model_pb2, session_pb2, turn_pb2
 from mcp_client import _requests, _responses
 from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, WATCH_PAUSE, health
 from mcp_client._errors import DeadlineExceeded, Details, ServerUnavailable
+from mcp_client._functions import Functions
 from mcp_client._messages import (
     Embeddings,
     HealthStatus,
@@ -32,6 +33,7 @@ from mcp_client._retry import DEFAULT_RETRY, OnRetry, Retries, Retry
 from mcp_client._settings import TLS, Address, Settings, SyncMetadata
 from mcp_client._sync_calls import SyncCalls
 from mcp_client._sync_stream import SyncTurnStream
+from mcp_client._sync_tools import SyncToolStream
 from mcp_client._sync_transport import SyncTransport
 
 
@@ -377,6 +379,96 @@ class MCPSyncClient:
             after_sequence=after_sequence,
         )
         return SyncTurnStream(self._calls, "ChatService.StreamChat", request, timeout)
+
+    def chat_with_tools(
+        self,
+        messages: Input,
+        *,
+        tools: Sequence[Callable[..., Any]],
+        session: str | Session | None = None,
+        tool_choice: ToolChoice | str | None = None,
+        max_rounds: int = 8,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> Reply:
+        """Say something to a model that may ask for functions, run them, and wait for its answer.
+
+        The model is told of each function by its name, its docstring (an ``Args:`` section describes the parameters)
+        and the types of its parameters: ``str``, ``int``, ``float``, ``bool``, lists, dicts, ``Literal``, ``Enum``,
+        unions, dataclasses, ``TypedDict``. It may ask for several at once; they run beside each other, asynchronous or
+        not. What a function returns goes to the model as text or as JSON; what it raises, as an error that the model
+        may react to.
+
+        Each round is a turn of its own. With a ``request_id``, the later ones have it with ``.1``, ``.2`` … behind.
+
+        Args:
+            messages: as in :meth:`chat`.
+            tools: the functions.
+            session: as in :meth:`chat`.
+            tool_choice: for the first round; the others leave it to the model.
+            max_rounds: how often the model may ask. After that it is told to answer without.
+            truncation: as in :meth:`chat`.
+            timeout: seconds for all rounds together.
+            **options: the knobs, :class:`TurnOptions`, of each round; ``etag`` holds for the first.
+
+        Raises:
+            TypeError: a function cannot be described to a model.
+            ToolRoundsExceeded: the model asks even then.
+        """
+        stream = self.stream_chat_with_tools(
+            messages,
+            tools=tools,
+            session=session,
+            tool_choice=tool_choice,
+            max_rounds=max_rounds,
+            truncation=truncation,
+            timeout=timeout,
+            **options,
+        )
+        with stream:
+            return stream.reply()
+
+    def stream_chat_with_tools(
+        self,
+        messages: Input,
+        *,
+        tools: Sequence[Callable[..., Any]],
+        session: str | Session | None = None,
+        tool_choice: ToolChoice | str | None = None,
+        max_rounds: int = 8,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> SyncToolStream:
+        """The same, as it comes. The arguments are those of :meth:`chat_with_tools`."""
+        with _requests.argument("max_rounds"):
+            if max_rounds < 1:
+                raise ValueError(f"expected at least 1, not {max_rounds!r}")
+        functions = Functions(tools)
+
+        def ask(
+            said: Sequence[Message], number: int, choice: ToolChoice | str | None, left: float | None
+        ) -> SyncTurnStream:
+            return self.stream_chat(
+                said,
+                session=session,
+                tools=functions.tools,
+                tool_choice=choice,
+                truncation=truncation,
+                timeout=left,
+                **_requests.of_round(options, number),
+            )
+
+        return SyncToolStream(
+            ask,
+            functions,
+            _requests.said(messages),
+            in_session=session is not None,
+            tool_choice=tool_choice,
+            max_rounds=max_rounds,
+            timeout=None if timeout is None else seconds("timeout", timeout),
+        )
 
     def complete(
         self,

@@ -19,6 +19,7 @@ MODULES: Final = {
     "mcp_client/_async.py": "mcp_client/_sync.py",
     "mcp_client/_calls.py": "mcp_client/_sync_calls.py",
     "mcp_client/_stream.py": "mcp_client/_sync_stream.py",
+    "mcp_client/_tools.py": "mcp_client/_sync_tools.py",
     **{
         f"tests/client/test_{tests}.py": f"tests/client/blocking/test_{tests}.py"
         for tests in (
@@ -31,6 +32,7 @@ MODULES: Final = {
             "resume",
             "retry",
             "sessions",
+            "tools",
             "turn_service",
             "turns",
         )
@@ -48,6 +50,7 @@ NAMES: Final[Mapping[str, str]] = {
     "AsyncTransport": "SyncTransport",
     "MCPClient": "MCPSyncClient",
     "StopAsyncIteration": "StopIteration",
+    "ToolStream": "SyncToolStream",
     "TurnStream": "SyncTurnStream",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
@@ -58,7 +61,9 @@ NAMES: Final[Mapping[str, str]] = {
     "asyncio.CancelledError": "KeyboardInterrupt",
     "enter_async_context": "enter_context",
     "mcp_client._calls": "mcp_client._sync_calls",
+    "mcp_client._running": "mcp_client._sync_running",
     "mcp_client._stream": "mcp_client._sync_stream",
+    "mcp_client._tools": "mcp_client._sync_tools",
     "mcp_client._transport": "mcp_client._sync_transport",
     "tests.client.beside": "tests.client.blocking.beside",
     "tests.client.conftest": "tests.client.blocking.conftest",

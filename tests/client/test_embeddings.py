@@ -8,7 +8,6 @@ from mcp_client import InvalidArgument, MCPClient, UnsupportedByModel
 from tests.client.beside import running
 from tests.client.providers import Letters
 
-
 TEXTS = [letter * number for number, letter in enumerate("abcdefgh", 1)]
 
 
