@@ -111,9 +111,9 @@ async def test_a_success_is_one_whole_answer(begin: Begin, seed: int, on_cut: st
                 assert told.text.endswith("".join(WORDS))
                 history += [("USER", f"question {number}"), ("ASSISTANT", told.text)]
             assert await stage.wire.history() == history
-            replayed = await replay(stage, told.turn.name)
-            assert replayed.text == told.text
-            assert replayed.reason == told.reason
+            for after in (0, choice.choice(told.events).sequence):
+                heard = await resumed(stage, told, after)
+                assert (heard.text, heard.reason) == (told.text, told.reason)
             # One is kept to be used again; those that failed are closed.
             for upstream in stage.upstreams:
                 await upstream.deserted(but=1)
@@ -156,6 +156,8 @@ async def test_the_client_has_the_stored_text(begin: Begin, seed: int) -> None:
                 assert (await stream.reply()).text == stream.text
 
 
-async def replay(stage: Stage, turn: str) -> Told:
-    """What comes to somebody who reads the turn afterwards."""
-    return await stage.hear(stage.wire.turns.StreamTurn(turn_pb2.StreamTurnRequest(name=turn)))
+async def resumed(stage: Stage, told: Told, after: int) -> Told:
+    """What a caller has who lost the connection behind an event, and reads on."""
+    request = turn_pb2.StreamTurnRequest(name=told.turn.name, after_sequence=after)
+    seen = [event for event in told.events if event.sequence <= after]
+    return await stage.hear(stage.wire.turns.StreamTurn(request), seen)
