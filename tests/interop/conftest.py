@@ -1,0 +1,43 @@
+"""Each case with the program of each language; the table at the end of the tests says what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from tests.interop import table
+from tests.interop.languages import LANGUAGES, Language
+from tests.interop.programs import Program, started
+
+Start = Callable[[str], AbstractAsyncContextManager[Program]]
+
+
+@pytest.fixture(scope="session", params=LANGUAGES, ids=lambda language: language.folder)
+def command(request: pytest.FixtureRequest) -> Sequence[str]:
+    """How the program of a language is started; it is built first."""
+    language: Language = request.param
+    if missing := language.missing():
+        pytest.skip(f"{language.title}: this machine lacks {', '.join(missing)}")
+    return language.build(request.config.cache.mkdir("interop"))
+
+
+@pytest.fixture
+def start(command: Sequence[str], request: pytest.FixtureRequest) -> Start:
+    """Start the program with the case that the test is named for."""
+    case = request.node.originalname.removeprefix("test_")
+    return lambda address: started(command, address, case)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of all cases and languages that were run."""
+    outcomes = {
+        report.nodeid.rpartition("::")[2]: outcome
+        for outcome in ("passed", "failed", "error", "skipped")
+        for report in terminalreporter.getreports(outcome)
+        if isinstance(report, pytest.TestReport) and "tests/interop/test_cases.py" in report.nodeid
+    }
+    if outcomes:
+        terminalreporter.section("the same in every language")
+        terminalreporter.write_line(table.render(outcomes))

@@ -1,0 +1,100 @@
+"""The languages: what each needs on the machine, how its program is built, and how it is started."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts import _protos
+
+HERE = Path(__file__).parent
+DEBIAN_GO = Path("/usr/share/gocode/src")
+DEBIAN_JAVA = Path("/usr/share/java")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Language:
+    """A folder beside this file: a program, and the script ``build`` that makes it ready in the folder named OUT."""
+
+    title: str
+    """As people write it."""
+    folder: str
+    """The folder's name."""
+    commands: Sequence[str]
+    """What must be on PATH."""
+    files: Sequence[Path] = ()
+    """What must be on this machine beside."""
+    modules: Sequence[str] = ()
+    """What Ruby must be able to require."""
+    run: Sequence[str] = ("{out}/cases",)
+    """How the program is started."""
+
+    def missing(self) -> list[str]:
+        """What of all that this machine lacks."""
+        lacking = [name for name in self.commands if shutil.which(name) is None]
+        lacking += [str(path) for path in self.files if not path.exists()]
+        if not lacking and self.modules:
+            required = "".join(f"require '{name}';" for name in self.modules)
+            if subprocess.run(["ruby", "-e", required], capture_output=True, check=False).returncode:
+                lacking.append(f"Ruby's {' or '.join(self.modules)}")
+        return lacking
+
+    def sources(self) -> list[Path]:
+        """The files of its folder."""
+        return sorted(path for path in (HERE / self.folder).iterdir() if path.is_file())
+
+    def build(self, cache: Path) -> Sequence[str]:
+        """Build the program, unless that was done before with these very sources, and return how to start it.
+
+        Args:
+            cache: a folder that outlives the tests. What is there for older sources is removed.
+        """
+        out = cache / f"{self.folder}-{self._key()}"
+        if not (out / "built").exists():
+            for old in cache.glob(f"{self.folder}-*"):
+                shutil.rmtree(old)
+            out.mkdir(parents=True)
+            (out / "contextprotocol.binpb").write_bytes(_protos.descriptors())
+            self._build(out)
+            (out / "built").touch()
+        return [part.format(out=out) for part in self.run]
+
+    def _key(self) -> str:
+        digest = hashlib.sha256()
+        for path, content in [*_protos.contract().items(), *((p.name, p.read_bytes()) for p in self.sources())]:
+            digest.update(f"{path} {len(content)}\n".encode() + content)
+        for command in self.commands:  # an update of the toolchain builds anew
+            status = Path(shutil.which(command) or "").resolve().stat()
+            digest.update(f"{command} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def _build(self, out: Path) -> None:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "build"],
+            cwd=HERE / self.folder,
+            env={**os.environ, "PROTOS": str(_protos.PROTOS), "OUT": str(out)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"the program in {self.title} cannot be built:\n{done.stdout}"
+
+
+LANGUAGES = (
+    Language(
+        title="Go",
+        folder="go",
+        commands=("go", "protoc", "protoc-gen-go", "protoc-gen-go-grpc"),
+        files=(
+            DEBIAN_GO / "google.golang.org/grpc",
+            DEBIAN_GO / "google.golang.org/genproto/googleapis/rpc/errdetails",
+        ),
+    ),
+    Language(title="Node.js", folder="node", commands=("node", "npm"), run=("node", "{out}/cases.js")),
+)
