@@ -24,6 +24,7 @@ MODULES: Final = {
         f"tests/client/test_{tests}.py": f"tests/client/blocking/test_{tests}.py"
         for tests in (
             "arguments",
+            "balancing",
             "connection",
             "embeddings",
             "errors",
@@ -31,6 +32,7 @@ MODULES: Final = {
             "limits",
             "resume",
             "retry",
+            "security",
             "sessions",
             "tools",
             "turn_service",

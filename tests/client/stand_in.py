@@ -65,6 +65,7 @@ class StandIn:
     Args:
         credentials: of a secure port; ``None``: the port is not secure.
         scripts: the steps of each call; the last one is for all that follow.
+        max_streams: on one connection; 0: any number.
 
     Attributes:
         requests: what was asked, in order.
@@ -77,6 +78,7 @@ class StandIn:
         self,
         *scripts: Sequence[Step],
         credentials: grpc.ServerCredentials | None = None,
+        max_streams: int = 0,
     ) -> None:
         self.scripts: Sequence[Sequence[Step]] = scripts or ((OK,),)
         self.requests: list[Any] = []
@@ -89,10 +91,17 @@ class StandIn:
         self.metadata: list[dict[str, Any]] = []
         """What came with each call."""
         self.address = ""
+        self.token: str | None = None
+        """Who does not send it is refused; ``None``: nobody is."""
+        self.peers: set[str] = set()
+        """The connections over which calls came."""
         self._credentials = credentials
+        self._options = [("grpc.so_reuseport", 0)]
+        if max_streams:
+            self._options.append(("grpc.max_concurrent_streams", max_streams))
 
     async def __aenter__(self) -> Self:
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(options=self._options)
         check, read = health_pb2.HealthCheckRequest.FromString, chat_pb2.ChatRequest.FromString
         watch, cancel = turn_pb2.StreamTurnRequest.FromString, turn_pb2.CancelTurnRequest.FromString
         delete = session_pb2.DeleteSessionRequest.FromString
@@ -159,20 +168,25 @@ class StandIn:
             done.set()
             thread.join()
 
-    def _note(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        self.metadata.append(dict(context.invocation_metadata() or ()))
+    async def _admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+        self.metadata.append(metadata)
+        self.peers.add(context.peer())
+        if self.token is not None and metadata.get("authorization") != f"Bearer {self.token}":
+            refusal = Failure.of(grpc.StatusCode.UNAUTHENTICATED, "BAD_CREDENTIALS")
+            await context.abort(refusal.code, refusal.message, refusal.trailers)
 
     def _status(self) -> health_pb2.HealthCheckResponse:
         status = health_pb2.HealthCheckResponse
         return status(status=status.SERVING if self.serving else status.NOT_SERVING)
 
     async def _check(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        self._note(context)
+        await self._admit(context)
         return self._status()
 
     async def _watch(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """As a server that is about to stop: it says how it is, and ends."""
-        self._note(context)
+        await self._admit(context)
         self.watches += 1
         await context.write(self._status())
 
@@ -189,7 +203,7 @@ class StandIn:
             pass
 
     async def _play(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        self._note(context)
+        await self._admit(context)
         script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
         self.requests.append(request)
         for step in script:

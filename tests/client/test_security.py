@@ -1,0 +1,129 @@
+"""Who a client is, and whom it trusts: metadata, tokens that expire, TLS with one certificate or two."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+
+from contextprotocol.v1 import turn_pb2
+from mcp_client import TLS, BadCredentials, MCPClient, Retry, ServerUnavailable
+from tests.client.beside import StandIn
+from tests.client.stand_in import OK, Failure
+
+STARTED = turn_pb2.TurnEvent(sequence=1, started=turn_pb2.TurnStarted(turn="turns/t", model="a/a"))
+LOST = Failure()
+QUICK = Retry(initial_delay=0.01, max_delay=0.02)
+
+
+async def test_a_token_is_asked_for_before_each_attempt() -> None:
+    """Of unary calls, streams that go on, watches, and what stops a turn."""
+    numbers = itertools.count(1)
+
+    async def metadata() -> dict[str, str]:
+        return {"Authorization": f"Bearer {next(numbers)}"}
+
+    server = StandIn([LOST], [OK], [STARTED, LOST], [STARTED, LOST], [OK])
+    async with server, MCPClient(server.address, metadata=metadata, retry=QUICK) as client:
+        await client.wait_until_ready(10)
+        await client.chat("Hi")
+        async with client.stream_chat("Hi") as stream:
+            await stream.reply()
+    assert [sent["authorization"] for sent in server.metadata] == [f"Bearer {number}" for number in range(1, 7)]
+
+
+async def test_a_refused_token_is_an_error_of_its_own_and_a_new_one_is_taken() -> None:
+    """Without a new client. The function need not be asynchronous."""
+    tokens = ["old"]
+    server = StandIn()
+    server.token = "new"
+    async with server, MCPClient(server.address, metadata=lambda: {"authorization": f"Bearer {tokens[-1]}"}) as client:
+        with pytest.raises(BadCredentials):
+            await client.chat("Hi")
+        tokens.append("new")
+        assert (await client.chat("Hi")).text == "ok"
+    assert len(server.metadata) == 2
+
+
+async def test_what_goes_wrong_with_a_token_comes_to_the_caller() -> None:
+    """As it was raised; and what cannot be sent is named."""
+
+    def lost() -> dict[str, str]:
+        raise FileNotFoundError("the token is gone")
+
+    async with StandIn() as server:
+        async with MCPClient(server.address, metadata=lost) as client:
+            with pytest.raises(FileNotFoundError, match="gone"):
+                await client.chat("Hi")
+            with pytest.raises(FileNotFoundError, match="gone"):
+                async with client.stream_chat("Hi") as stream:
+                    await stream.reply()
+        async with MCPClient(server.address, metadata=lambda: {"authorization": "Bearer \n"}) as client:
+            with pytest.raises(ValueError, match="metadata"):
+                await client.chat("Hi")
+    assert server.requests == []
+
+
+class Certificates:
+    """An authority, and what it has signed, as files."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        self.ca = folder / "ca.pem"
+        authority.cert_pem.write_to_path(self.ca)
+        self.server = authority.issue_cert("server.test")
+        client = authority.issue_cert("client@example.test")
+        self.certificate, self.key = folder / "client.pem", folder / "client.key"
+        client.private_key_pem.write_to_path(self.key)
+        for blob in client.cert_chain_pems:
+            blob.write_to_path(self.certificate, append=True)
+
+    def credentials(self, *, mutual: bool) -> grpc.ServerCredentials:
+        """Of a server; ``mutual``: which asks its clients who they are."""
+        pair = (self.server.private_key_pem.bytes(), b"".join(pem.bytes() for pem in self.server.cert_chain_pems))
+        roots = self.ca.read_bytes() if mutual else None
+        return grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=mutual)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Made once: it takes a while."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+async def test_a_server_proves_who_it_is(certificates: Certificates) -> None:
+    """To who trusts its authority, and knows its name."""
+    async with StandIn(credentials=certificates.credentials(mutual=False)) as server:
+        for ca in (certificates.ca, str(certificates.ca), certificates.ca.read_bytes()):
+            async with MCPClient(server.address, credentials=TLS(ca=ca, server_name="server.test")) as client:
+                assert (await client.chat("Hi")).text == "ok"
+        for distrusted in (TLS(ca=certificates.ca, server_name="other.test"), TLS(server_name="server.test"), None):
+            async with MCPClient(server.address, credentials=distrusted, retry=None) as client:
+                with pytest.raises(ServerUnavailable):
+                    await client.chat("Hi")
+    assert len(server.requests) == 3
+
+
+async def test_a_client_proves_who_it_is(certificates: Certificates) -> None:
+    """To a server that asks; without a certificate it does not get in."""
+    tls = TLS(ca=certificates.ca, certificate=certificates.certificate, key=certificates.key, server_name="server.test")
+    async with StandIn(credentials=certificates.credentials(mutual=True)) as server:
+        async with MCPClient(server.address, credentials=tls) as client:
+            assert (await client.chat("Hi")).text == "ok"
+        nobody = TLS(ca=certificates.ca, server_name="server.test")
+        async with MCPClient(server.address, credentials=nobody, retry=None) as client:
+            with pytest.raises(ServerUnavailable):
+                await client.chat("Hi")
+    assert len(server.requests) == 1
+
+
+def test_half_a_proof_is_none_and_keys_are_not_shown(tmp_path: Path) -> None:
+    """What is wrong is said when it is made."""
+    with pytest.raises(ValueError, match="certificate and key"):
+        TLS(certificate=b"x")
+    with pytest.raises(FileNotFoundError):
+        MCPClient(credentials=TLS(ca=tmp_path / "nosuch.pem"))
+    assert "secret" not in repr(TLS(certificate=b"x", key=b"secret"))
