@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
+import grpc
 import pytest
 
 from contextprotocol.v1 import chat_pb2
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.config import OpenAISettings, load, read
 from mcp_server.errors import ConfigError
+from mcp_server.testing import running
 from tests.conftest import Serve
 from tests.upstream.replies import Answer, in_turn
 from tests.upstream.server import Upstream
 from tests.upstream.tls import Authority
-from tests.wire import text_of, user
+from tests.wire import Wire, text_of, user
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers" / "openai.md"
 BLOCKS = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -105,6 +108,25 @@ def test_keys_come_from_the_environment_too(tmp_path: Path) -> None:
     assert [key.reveal() for key in several.api_keys] == ["sk-pa55", "sk-pa56"]
     shown = f"{loaded} {[setting.toml for setting in loaded.settings]}"
     assert "sk-pa5" not in shown
+
+
+async def test_each_instance_has_its_own_server_and_its_own_connections(tmp_path: Path) -> None:
+    """Two of them under two names, with one connection each, which are gone when the server has stopped."""
+    async with Upstream() as one, Upstream() as other:
+        file = tmp_path / "settings.toml"
+        tables = [
+            f'[providers.{name}]\ntype = "openai"\nbase_url = "{upstream.url}"\napi_key = "sk-{name}"'
+            for name, upstream in {"one": one, "other": other}.items()
+        ]
+        file.write_text("\n".join([QUIET, *tables]))
+        async with running(load(file, {})) as server, grpc.aio.insecure_channel(server.address) as channel:
+            wire = Wire(server, channel)
+            for _ in range(3):
+                for model in ("one/m", "other/m"):
+                    await wire.chat.Chat(chat_pb2.ChatRequest(model=model, messages=[user("hi")]))
+            assert (one.connections, other.connections, one.open, other.open) == (1, 1, 1, 1)
+        await asyncio.gather(one.deserted(), other.deserted())
+        assert [{call.key for call in upstream.calls} for upstream in (one, other)] == [{"sk-one"}, {"sk-other"}]
 
 
 async def test_a_server_of_an_authority_of_one_s_own_is_trusted(serve: Serve, tmp_path: Path) -> None:
