@@ -335,7 +335,7 @@ def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> De
     try:
         status = status_pb2.Status.FromString(packed if isinstance(packed, bytes) else b"")
     except DecodeError:
-        return Details(code=code, retry_after=retry_after, final=final)
+        return Details(code=code, retry_after=retry_after)
     for detail in status.details:
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         retry = error_details_pb2.RetryInfo()
@@ -348,5 +348,11 @@ def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> De
         elif detail.Unpack(retry):
             retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     return Details(
-        code=code, reason=reason, metadata=metadata, violations=violations, retry_after=retry_after, final=final
+        code=code,
+        reason=reason,
+        metadata=metadata,
+        violations=violations,
+        retry_after=retry_after,
+        # A connection that dies in the middle of the trailers leaves the pushback alone, and asking again tells the rest.
+        final=final and bool(reason),
     )

@@ -72,7 +72,6 @@ async def test_a_stream_that_saw_nothing_is_sent_again_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [
-        (LOST, ServerUnavailable),
         (Failure.of(Code.UNAVAILABLE, "NEWER_THAN_US"), ServerUnavailable),
         (Failure.of(Code.UNAVAILABLE, "DRAINING"), Draining),
         (Failure.of(Code.RESOURCE_EXHAUSTED, "OVERLOADED"), Overloaded),
@@ -148,6 +147,14 @@ async def test_every_call_that_changes_something_has_an_id_of_its_own() -> None:
     assert len(set(random)) == 3
     assert all(len(request_id) == 32 for request_id in random)
     assert (mine, mine_too) == ("mine", "mine too")
+
+
+async def test_a_connection_that_dies_in_the_trailers_is_no_end() -> None:
+    """The pushback came, and the error that it belongs to did not."""
+    server = StandIn([Failure(pushback="-1")], [OK])
+    async with server, MCPClient(server.address, retry=QUICK) as client:
+        assert (await client.chat("Hi")).text == "ok"
+    assert server.requests[0] == server.requests[1]
 
 
 async def test_the_time_that_the_server_asks_for_is_waited() -> None:
