@@ -166,7 +166,7 @@ class Course:
         self._until = until
         self._loop = asyncio.get_running_loop()
         self._calls = 0
-        self._in_flight = self._on_trial = False
+        self._in_flight = self._on_trial = self._asked = False
         self._error: MCPError | None = None
 
     @property
@@ -219,7 +219,9 @@ class Course:
     def _report(self, error: MCPError) -> None:
         self._in_flight = False
         circuit, on_trial = self.target.circuit, self._on_trial
-        if isinstance(error, ProviderRateLimited):
+        if not self._asked and not isinstance(error, ProviderError):
+            circuit.left(on_trial=on_trial)
+        elif isinstance(error, ProviderRateLimited):
             circuit.limited(error.retry_after or 0.0, on_trial=on_trial)
         elif isinstance(error, ProviderError | InternalError) and not _is_refusal(error):
             if error.retry_after == 0:
@@ -320,6 +322,7 @@ class Course:
             if not task.done():
                 log.error("provider does not stop", provider=self.target.provider_name, seconds=CLEANUP_SECONDS)
                 task.add_done_callback(_forget)
+            self._asked = watch.asked
         if watch.whole:
             if task.done() and not task.cancelled() and (raised := task.exception()) is not None:
                 log.error("provider failed behind the end of its answer", model=name, exc_info=raised)
@@ -349,6 +352,8 @@ class Watch:
         self._on_trial = on_trial
         self._loop = asyncio.get_running_loop()
         self._begun = self._heard = self._loop.time()
+        self.asked = False
+        """Whether the provider has been asked."""
         self.whole = False
         """Whether the answer has come to its end."""
         self._answers = self._closed = False
@@ -357,7 +362,7 @@ class Watch:
 
     def heard(self) -> None:
         """A piece of the answer has come."""
-        self.check()
+        self._check()
         self._heard = self._loop.time()
         if not self._answers:
             self._answers = True
@@ -370,7 +375,12 @@ class Watch:
         self._heard = self._loop.time()
         self._look_again()
 
-    def check(self) -> None:
+    def asks(self) -> None:
+        """The provider is asked from now on. Until then, a refusal says nothing of it."""
+        self._check()
+        self.asked = True
+
+    def _check(self) -> None:
         """Go no further if nobody waits for this call any more, although it was told to stop."""
         if self._closed:
             raise asyncio.CancelledError

@@ -7,11 +7,12 @@ import contextlib
 import random
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from mcp_server.attempts import Course, Target
+from mcp_server.attempts import Course, Target, Watch
 from mcp_server.errors import (
     InvalidArgument,
     MCPError,
@@ -227,7 +228,7 @@ class Gateway:
             provider=target.provider_name, model=target.model.name, start_time=start, outcome=TurnState.CANCELLED
         )
         try:
-            embeddings = await course.call(lambda _: _embed(target, request))
+            embeddings = await course.call(partial(_embed, target, request))
         except MCPError as raised:
             row = replace(row, outcome=TurnState.FAILED, error=told(raised))
             raise
@@ -410,11 +411,12 @@ class _Completion(_TurnWork):
         return turn, message
 
 
-async def _embed(target: Target, request: EmbedInput) -> Embeddings:
+async def _embed(target: Target, request: EmbedInput, watch: Watch) -> Embeddings:
     if not isinstance(target.provider, Embedder):
         raise UnsupportedByModel(
             f"the provider {target.provider_name} makes no embeddings", metadata={"model": target.name}
         )
+    watch.asks()
     embeddings = await target.provider.embed(
         EmbedRequest(
             model=target.model.name,

@@ -359,7 +359,7 @@ class LiveTurn:
         goes_on = course.policy.on_cut is OnCut.CONTINUE and target.model.capabilities.prefill and said.continuable
         beginning = Message(role=Role.ASSISTANT, parts=said.parts()[-1:]) if goes_on else None
         plan = await self._work.plan(claimed, target, beginning)
-        watch.check()
+        watch.asks()
         self._begin_attempt(ledger, target, plan, claimed.session, goes_on=goes_on)
         answer, first_token = self._answer, True
         async with contextlib.aclosing(target.provider.generate(plan.request)) as events:  # type: ignore[type-var]  # a generator

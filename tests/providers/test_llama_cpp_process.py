@@ -154,7 +154,6 @@ def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path
         tempfile.tempdir = {str(tmp_path)!r}
         from mcp_server.interfaces import GenerateRequest
         from mcp_server.providers.llama_cpp import LlamaCppProvider, LocalModel
-from tests.providers.conftest import Workers
         async def main():
             model = LocalModel(name="m", path=pathlib.Path({str(model_file)!r}), context_window=512)
             async for _ in LlamaCppProvider([model]).generate(GenerateRequest(model="m", prompt="x")):

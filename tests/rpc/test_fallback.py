@@ -238,6 +238,23 @@ async def test_a_long_prompt_goes_to_the_longer_window(serve: Serve) -> None:
     assert not a.requests
 
 
+async def test_a_call_that_was_never_made_tells_nothing_of_a_provider(serve: Serve) -> None:
+    """A prompt that is refused before anybody is asked does not close a circuit."""
+    a = scripted([DOWN], window=300)
+    wire = await serve(config("a/m", max_attempts=1, circuit_failures=1, circuit_seconds=0.2), providers={"a": a})
+    with Refused():
+        await wire.chat.Chat(ask())
+    while len(a.requests) < 2:  # the circuit is open, then a call is let through on trial
+        with Refused() as long:
+            await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("word " * 300)]))
+        if long.reason == "CONTEXT_TOO_LONG":
+            with Refused():
+                await wire.chat.Chat(ask())
+    with Refused() as refused:
+        await wire.chat.Chat(ask())
+    assert "left alone" in refused.details
+
+
 async def test_calls_go_only_where_they_can_be_answered(serve: Serve) -> None:
     """A call with an image passes over the model that sees none; with none left it is refused."""
     sees = Capabilities(chat=True, images=True)
