@@ -353,6 +353,6 @@ def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> De
         metadata=metadata,
         violations=violations,
         retry_after=retry_after,
-        # A connection that dies in the middle of the trailers leaves the pushback alone, and asking again tells the rest.
+        # A connection that dies in the middle of the trailers leaves the pushback alone: asking again tells the rest.
         final=final and bool(reason),
     )
