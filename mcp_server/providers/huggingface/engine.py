@@ -19,6 +19,7 @@ from mcp_server.providers.huggingface.protocol import (
     Cancel,
     Facts,
     Failed,
+    Noted,
     Ready,
     Settings,
     Told,
@@ -47,8 +48,7 @@ class Call:
         """Whether its last answer was taken."""
         self._come: list[Told] = []
         self._news = asyncio.Event()
-        self.lost = False
-        """Whether none will come any more."""
+        self._lost = False
 
     async def answers(self) -> list[Told]:
         """All that have come since, at least one.
@@ -57,7 +57,7 @@ class Call:
             EngineLost: the process ended before it had answered.
         """
         while not self._come:
-            if self.lost:
+            if self._lost:
                 raise EngineLost
             self._news.clear()
             await self._news.wait()
@@ -71,17 +71,18 @@ class Call:
 
     def lose(self) -> None:
         """No more will come."""
-        self.lost = True
+        self._lost = True
         self._news.set()
 
 
 class Engine:
     """A model that is loaded. Made by :meth:`start`."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, model: str) -> None:
         self.facts = Facts(generates=True)
         """What it can do; known once it is loaded."""
         self._process = process
+        self._model = model
         self._calls: dict[int, Call] = {}
         self._ids = itertools.count()
         self._decode = msgspec.msgpack.Decoder(list[Told]).decode
@@ -98,9 +99,10 @@ class Engine:
             LoadFailed: it cannot be loaded.
         """
         program = (sys.executable, "-P", "-m", WORKER, msgspec.json.encode(settings).decode())
-        engine = cls(await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=PIPE))
+        process = await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        engine = cls(process, settings.model)
         try:
-            await engine._loaded(settings)
+            await engine._loaded()
         except BaseException:
             await engine.close()
             raise
@@ -130,7 +132,7 @@ class Engine:
             yield call
         finally:
             del self._calls[question.id]
-            if not (call.ended or call.lost):
+            if not (call.ended or self._process.stdin.is_closing()):
                 self._process.stdin.write(frame([Cancel(id=question.id)]))
 
     async def close(self) -> None:
@@ -159,7 +161,7 @@ class Engine:
         except (BrokenPipeError, ConnectionResetError) as error:
             raise EngineLost from error
 
-    async def _loaded(self, settings: Settings) -> None:
+    async def _loaded(self) -> None:
         (first,) = await self._some() or (None,)
         if isinstance(first, Ready):
             self.facts = first.facts
@@ -170,14 +172,16 @@ class Engine:
         code = await self._process.wait()
         await self._listening
         # What it wrote is for the operator: it can name files and lines of code, which are no business of a caller's.
-        log.error("model process ended while loading", model=settings.model, said=self._said.decode(errors="replace"))
+        log.error("model process ended while loading", model=self._model, said=self._said.decode(errors="replace"))
         raise LoadFailed(f"its process {_ended(code)}; the server's log says more")
 
     async def _read(self) -> None:
         """Hand the answers to those who asked."""
         while answers := await self._some():
             for answer in answers:
-                if isinstance(answer, Answer) and (call := self._calls.get(answer.id)) is not None:
+                if isinstance(answer, Noted):
+                    log.error("model failed", model=self._model, said=answer.text)
+                elif isinstance(answer, Answer) and (call := self._calls.get(answer.id)) is not None:
                     call.put(answer)
         wanted = self._closing
         for call in self._calls.values():
@@ -185,7 +189,9 @@ class Engine:
         code = await self._process.wait()
         await self._listening
         if not wanted:
-            log.error("model process ended", how=_ended(code), said=self._said.decode(errors="replace"))
+            log.error(
+                "model process ended", model=self._model, how=_ended(code), said=self._said.decode(errors="replace")
+            )
 
     async def _some(self) -> list[Told]:
         """What the process says next; nothing when it has ended."""

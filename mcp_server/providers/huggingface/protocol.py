@@ -165,7 +165,13 @@ class Refused(Answer, frozen=True, kw_only=True):
     metadata: dict[str, str]
 
 
-Told = Ready | Failed | Said | Thought | Called | Done | Counted | Vectors | Refused
+class Noted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something that only the operator is to read."""
+
+    text: str
+
+
+Told = Ready | Failed | Said | Thought | Called | Done | Counted | Vectors | Refused | Noted
 
 
 def frame(messages: Sequence[Asked] | Sequence[Told]) -> bytes:

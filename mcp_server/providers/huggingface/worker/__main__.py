@@ -31,6 +31,7 @@ def main() -> None:
     # What libraries print is not to come between the answers.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    sys.stdout = sys.stderr
     lock = threading.Lock()
 
     def tell(messages: list[Told]) -> None:

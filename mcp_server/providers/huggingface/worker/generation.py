@@ -13,24 +13,22 @@ from __future__ import annotations
 
 import inspect
 import queue
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import structlog
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from mcp_server.errors import ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import GenerateRequest
 from mcp_server.messages import FinishReason, Logprob
-from mcp_server.providers.huggingface.protocol import Done, Refused, Told
+from mcp_server.providers.huggingface.protocol import Done, Noted, Refused, Told
 from mcp_server.providers.huggingface.worker.conversation import Prompt
 from mcp_server.providers.huggingface.worker.loading import CannotLoad
 from mcp_server.providers.huggingface.worker.sampling import Sampler
 from mcp_server.providers.huggingface.worker.text import AnswerText, Detokenizer
-
-log = structlog.get_logger("contextprotocol.providers")
 
 PIECE: Final = 128
 """How many tokens of a prompt are read in one go: the others wait for so long, and so does a stop."""
@@ -333,8 +331,7 @@ class Generation:
                 self._reading.popleft()
                 if self._write([row], logits):
                     self._join(row)
-        except Exception as error:  # whatever the model's code raises, the other answers go on
-            log.error("model failed", model=self._writer.name, exc_info=error)
+        except Exception as error:  # noqa: BLE001  # whatever the model's code raises, the other answers go on
             self._reading = deque(other for other in self._reading if other is not row)
             self._fail([row], error)
 
@@ -348,8 +345,7 @@ class Generation:
     def _step(self, batch: Batch) -> None:
         try:
             going_on = self._write(batch.rows, batch.step())
-        except Exception as error:  # as above
-            log.error("model failed", model=self._writer.name, exc_info=error)
+        except Exception as error:  # noqa: BLE001  # as above
             self._batches.remove(batch)
             self._fail(batch.rows, error)
             return
@@ -376,7 +372,10 @@ class Generation:
         reasons = [(ProviderStreamCut if row.begun else ProviderUnavailable).reason for row in rows]
         self._tell(
             [
-                Refused(id=row.id, reason=reason, message=message, metadata={"model": name})
-                for row, reason in zip(rows, reasons, strict=True)
+                Noted(text="".join(traceback.format_exception(error))),
+                *[
+                    Refused(id=row.id, reason=reason, message=message, metadata={"model": name})
+                    for row, reason in zip(rows, reasons, strict=True)
+                ],
             ]
         )

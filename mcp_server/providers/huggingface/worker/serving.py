@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
-
-import structlog
 
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable
 from mcp_server.providers.huggingface.protocol import (
@@ -23,6 +23,7 @@ from mcp_server.providers.huggingface.protocol import (
     Embed,
     Failed,
     Generate,
+    Noted,
     Ready,
     Refused,
     Settings,
@@ -33,8 +34,6 @@ from mcp_server.providers.huggingface.worker.embedding import Embedding
 from mcp_server.providers.huggingface.worker.generation import Generation, Writer
 from mcp_server.providers.huggingface.worker.loading import CannotLoad, Loaded, load
 from mcp_server.providers.huggingface.worker.text import CALL, THINK
-
-log = structlog.get_logger("contextprotocol.providers")
 
 Tell = Callable[[list[Told]], None]
 Ask = Callable[[Asked], None]
@@ -143,19 +142,19 @@ def _refused(question: Asked, model: str, tell: Tell) -> Iterator[None]:
         yield
     except MCPError as error:
         tell([Refused(id=question.id, reason=error.reason, message=error.message, metadata=error.metadata)])
-    except Exception as error:  # whatever the model's code raises
-        log.error("model failed", model=model, exc_info=error)
+    except Exception as error:  # noqa: BLE001  # whatever the model's code raises, others go on
         message = f"the model {model} failed: {type(error).__name__}; the log says more"
-        tell([Refused(id=question.id, reason=ProviderUnavailable.reason, message=message, metadata={"model": model})])
+        refused = Refused(id=question.id, reason=ProviderUnavailable.reason, message=message, metadata={"model": model})
+        tell([Noted(text=traceback.format_exc()), refused])
 
 
 def _start(work: Callable[[], None]) -> None:
     def run() -> None:
         try:
             work()
-        except Exception as error:
-            # Without this thread nothing is answered any more: whoever waits is to hear of it.
-            log.error("model process fails", exc_info=error)
+        except Exception:  # noqa: BLE001  # without this thread nothing is answered: the process ends, and is missed
+            traceback.print_exc()
+            sys.stderr.flush()
             os._exit(1)
 
     threading.Thread(target=run, daemon=True).start()
