@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,7 +33,7 @@ from mcp_server.messages import (
     ToolChoice,
     ToolResult,
 )
-from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel, translate
 from tests.models.tiny import ANSWERS, TOOL, WINDOW
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -284,21 +283,12 @@ async def test_an_unknown_model_is_not_found(huggingface: HuggingFaceProvider) -
         await events_of(huggingface, GenerateRequest(model="other", prompt="x"))
 
 
-async def test_the_defaults_of_the_settings_stand_in(tiny_model: Path) -> None:
-    """Instruction, temperature and limit of the settings hold for calls that do not say."""
-    models = [
-        TransformersModel(name="tiny", path=tiny_model, system_instruction="Be brief.", max_output_tokens=3),
-        TransformersModel(name="other", path=tiny_model),
-    ]
-    provider = HuggingFaceProvider(models)
-    try:
-        plain = GenerateRequest(model="tiny", messages=(said(FRANCE),))
-        usage = finish_of(await events_of(provider, plain)).usage
-        assert usage is not None
-        assert usage.output_tokens == 3
-        spelled_out = chat(said("Be brief.", Role.SYSTEM), FRANCE)
-        other = chat(said("Rhyme.", Role.SYSTEM), FRANCE)
-        assert await provider.count_tokens(plain) == await provider.count_tokens(spelled_out)
-        assert await provider.count_tokens(other) != await provider.count_tokens(plain)
-    finally:
-        await provider.close()
+async def test_the_defaults_of_the_settings_stand_in() -> None:
+    """Instruction, temperature and limit of the settings hold for calls that do not say, and only for those."""
+    model = TransformersModel(name="tiny", system_instruction="Be brief.", temperature=0.5, max_output_tokens=3)
+    instructed = said("Be brief.", Role.SYSTEM)
+    asked = translate.generate(GenerateRequest(model="tiny", messages=(said(FRANCE),)), model)
+    assert asked.messages == (instructed, said(FRANCE))
+    assert asked.config == GenerationConfig(temperature=0.5, max_output_tokens=3)
+    request = chat(said("Rhyme.", Role.SYSTEM), FRANCE, temperature=0.0, max_output_tokens=9)
+    assert translate.generate(request, model) == request

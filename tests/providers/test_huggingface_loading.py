@@ -100,3 +100,24 @@ def test_files_in_several_parts_must_all_be_there(tiny_model: Path, tmp_path: Pa
     parts[1].unlink()
     with pytest.raises(CannotLoad, match=f"no {parts[1].name}"):
         load(settings(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["cut", "no safetensors", "unknown", "no tokenizer"])
+def test_what_cannot_be_loaded_is_said(tiny_model: Path, tmp_path: Path, kind: str) -> None:
+    """Damaged weights, another kind of model, and what is missing beside them."""
+    from mcp_server.providers.huggingface.worker.loading import CannotLoad, load
+
+    for file in tiny_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / "model.safetensors"
+    if kind == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    elif kind == "no safetensors":
+        weights.write_bytes(b"<!DOCTYPE html><title>404</title>" * 100)
+    elif kind == "unknown":
+        (tmp_path / "config.json").write_text(json.dumps({"architectures": ["OwnForCausalLM"], "model_type": "own"}))
+    else:
+        (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(CannotLoad) as raised:
+        load(settings(tmp_path))
+    assert len(str(raised.value)) > 20
