@@ -38,7 +38,7 @@ def contract() -> Mapping[str, bytes]:
 
 
 def descriptors() -> bytes:
-    """A serialized ``FileDescriptorSet``: the contract with its comments, its imports, google.rpc and grpc.health.v1."""
+    """A serialized ``FileDescriptorSet``: the contract with its comments and imports, google.rpc, grpc.health.v1."""
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "contract.binpb"
         compiler = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}"]

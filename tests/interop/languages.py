@@ -6,13 +6,14 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import _protos
-
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 DEBIAN_GO = Path("/usr/share/gocode/src")
 DEBIAN_JAVA = Path("/usr/share/java")
 
@@ -59,31 +60,41 @@ class Language:
             for old in cache.glob(f"{self.folder}-*"):
                 shutil.rmtree(old)
             out.mkdir(parents=True)
-            (out / "contextprotocol.binpb").write_bytes(_protos.descriptors())
-            self._build(out)
+            self._build(out, unpacked(out))
             (out / "built").touch()
         return [part.format(out=out) for part in self.run]
 
     def _key(self) -> str:
         digest = hashlib.sha256()
-        for path, content in [*_protos.contract().items(), *((p.name, p.read_bytes()) for p in self.sources())]:
-            digest.update(f"{path} {len(content)}\n".encode() + content)
+        packing = ROOT / "scripts" / "_protos.py"
+        for path in [packing, *sorted((ROOT / "protos").rglob("*.proto")), *self.sources()]:
+            content = path.read_bytes()
+            digest.update(f"{path.name} {len(content)}\n".encode() + content)
         for command in self.commands:  # an update of the toolchain builds anew
             status = Path(shutil.which(command) or "").resolve().stat()
             digest.update(f"{command} {status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:16]
 
-    def _build(self, out: Path) -> None:
+    def _build(self, out: Path, protos: Path) -> None:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "build"],
             cwd=HERE / self.folder,
-            env={**os.environ, "PROTOS": str(_protos.PROTOS), "OUT": str(out)},
+            env={**os.environ, "PROTOS": str(protos), "OUT": str(out)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
         assert done.returncode == 0, f"the program in {self.title} cannot be built:\n{done.stdout}"
+
+
+def unpacked(folder: Path) -> Path:
+    """The contract as a stranger has it: the archive that ``scripts/protos`` makes, unpacked."""
+    packing = [sys.executable, str(ROOT / "scripts" / "_protos.py"), str(folder)]
+    archive = subprocess.run(packing, capture_output=True, text=True, check=True).stdout.strip()
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+    return Path(archive.removesuffix(".tar.gz"))
 
 
 LANGUAGES = (
@@ -95,6 +106,13 @@ LANGUAGES = (
             DEBIAN_GO / "google.golang.org/grpc",
             DEBIAN_GO / "google.golang.org/genproto/googleapis/rpc/errdetails",
         ),
+    ),
+    Language(
+        title="Ruby",
+        folder="ruby",
+        commands=("ruby", "grpc_tools_ruby_protoc"),
+        modules=("grpc", "google/rpc/error_details_pb"),
+        run=("ruby", "{out}/cases.rb"),
     ),
     Language(title="Node.js", folder="node", commands=("node", "npm"), run=("node", "{out}/cases.js")),
 )

@@ -78,7 +78,7 @@ async def test_stream(serve: Serve, start: Start) -> None:
 
 
 async def test_retry(serve: Serve, start: Start) -> None:
-    """Sends a request twice with the same `request_id`: one answer, one call to the provider; another request is refused."""
+    """Sends a request twice with one `request_id`: one answer, one call to the provider. Another request is refused."""
     wire, provider = await scripted(serve, [TEXT, Finish()])
     async with start(wire.server.address) as program:
         found = await program.found()
@@ -152,7 +152,7 @@ async def test_busy(serve: Serve, start: Start) -> None:
 
 
 async def test_deadline(serve: Serve, start: Start) -> None:
-    """Tells the call's own deadline, which ends the reader alone, from the turn's `timeout`, and reads the rest later."""
+    """Tells the call's own deadline, which ends the reader alone, from the turn's `timeout`; reads the rest later."""
     gate = Gate()
     wire, provider = await scripted(serve, ["one ", gate, "two", Finish()], [Gate()])
     async with start(wire.server.address) as program:

@@ -7,11 +7,11 @@ const loader = require("@grpc/proto-loader");
 
 const OPTIONS = { longs: Number, enums: String, defaults: true, oneofs: true };
 
-// The contract, from the folder with its .proto files.
+// The contract, from its .proto files beside this one.
 const v1 = grpc.loadPackageDefinition(
   loader.loadSync(
     ["chat", "embedding", "session", "turn"].map((name) => `contextprotocol/v1/${name}.proto`),
-    { ...OPTIONS, includeDirs: [path.join(__dirname, "protos")] },
+    { ...OPTIONS, includeDirs: [__dirname] },
   ),
 ).contextprotocol.v1;
 
