@@ -20,7 +20,19 @@ import platformdirs
 from msgspec import Meta
 
 from mcp_server.errors import ConfigError
-from mcp_server.strict import DEFAULT, Decoder, EnvironmentText, Given, Origin, Secret, Setting, dotted, given, shown
+from mcp_server.strict import (
+    DEFAULT,
+    Decoder,
+    EnvironmentText,
+    Given,
+    Origin,
+    Secret,
+    Setting,
+    UnreadableSecret,
+    dotted,
+    given,
+    shown,
+)
 
 __all__ = [
     "Config",
@@ -421,9 +433,9 @@ class OpenAISettings(Settings, tag_field="type", tag="openai"):
     """The address before ``/chat/completions``. With ``api_version`` that of the Azure resource,
     ``https://NAME.openai.azure.com``."""
     api_key: Key | None = None
-    """The key; unset, and no ``api_keys``: none is sent."""
+    """The key, or ``{ file = "path" }`` for a file that holds it; unset, and no ``api_keys``: none is sent."""
     api_keys: Keys = ()
-    """Several keys, used in turn; one that is refused is set aside for a while."""
+    """Several keys, or files of keys, used in turn; one that is refused is set aside for a while."""
     key_rest: Annotated[float, Meta(ge=0, le=DAY)] = 60.0
     """Seconds for which it is set aside, where the server does not say."""
     api_version: Annotated[str, Meta(pattern="^[A-Za-z0-9.-]{0,64}$", extra={"allowed": "a version, or empty"})] = ""
@@ -555,7 +567,7 @@ def read(
     file = _find(path, environ)
     origin = Origin(name=str(file), folder=file.parent.absolute()) if file is not None else DEFAULT
     tree: dict[str, Any] = given(_parse(file) if file is not None else {}, origin).value
-    decoder = Decoder()
+    decoder = Decoder(_read_secret)
     for variable, key, text in _variables(environ, decoder):
         if key[0] == "PROVIDERS":
             tree.setdefault("providers", given(_EMBEDDED_PROVIDERS, DEFAULT))
@@ -617,6 +629,16 @@ def _parse(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: is not UTF-8 text, which TOML asks for: byte {error.start} is bad") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: is not valid TOML: {error}") from error
+
+
+def _read_secret(file: Path) -> str:
+    """The text of a file that holds one secret, without the end of its line."""
+    try:
+        return file.read_bytes().decode().removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise UnreadableSecret(f"the file {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UnreadableSecret(f"the file {file} is not UTF-8 text") from error
 
 
 def _variables(environ: Mapping[str, str], decoder: Decoder) -> Iterator[tuple[str, list[str], str]]:

@@ -92,6 +92,14 @@ class Secret:
         raise TypeError("a Secret is not written out")
 
 
+ReadSecret = Callable[[Path], str]
+"""Reads the text of a secret from its file."""
+
+
+class UnreadableSecret(Exception):
+    """The file of a secret cannot be read; the message says which and why."""
+
+
 def given(value: Any, origin: Origin) -> Given:
     """A value with all that is in it, written at ``origin``."""
     if isinstance(value, dict):
@@ -118,14 +126,18 @@ def toml_value(text: str) -> Any:
 
 
 class Decoder:
-    """Decodes one document.
+    """Decodes one document. A secret may be a text, or a table ``{ file = "path" }`` that names where it is written.
+
+    Args:
+        read_secret: reads such a file; raises :class:`UnreadableSecret`.
 
     Attributes:
         problems: what was wrong, a line each: where, which key, what was found, what is allowed.
         settings: every key of every table that was met, its value and its origin, in the order of the Structs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read_secret: ReadSecret) -> None:
+        self._read_secret = read_secret
         self.problems: list[str] = []
         self.settings: list[Setting] = []
 
@@ -214,11 +226,14 @@ class Decoder:
     def _leaf(self, kind: inspect.Type, type_: Any, value: Given, key: str) -> Any:
         raw = str(value.value) if isinstance(value.value, EnvironmentText) else plain(value)
         try:
-            result = msgspec.convert(raw, type_, dec_hook=_hook(value.origin))
+            result = msgspec.convert(raw, type_, dec_hook=_hook(value.origin, self._read_secret))
             if isinstance(result, float) and not math.isfinite(result):
                 raise ValueError
             if (check := _extra(kind).get("check")) is not None:
                 check(result)
+        except UnreadableSecret as error:
+            self.problem(value.origin, key, str(error))
+            return None
         except (msgspec.ValidationError, ValueError):
             hidden = _is_secret(kind) or _extra(kind).get("hidden")
             found = f"{_noun(raw)} (hidden)" if hidden else shown(raw)
@@ -320,14 +335,19 @@ def _arguments(type_: Any) -> tuple[Any, Any]:
     return key, value
 
 
-def _hook(origin: Origin) -> Callable[[type, Any], Any]:
+def _hook(origin: Origin, read_secret: ReadSecret) -> Callable[[type, Any], Any]:
+    def path(text: str) -> Path:
+        return (origin.folder or Path.cwd()) / Path(text).expanduser()
+
     def convert(type_: type, value: Any) -> Any:
+        if type_ is Secret and isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str):
+            value = read_secret(path(value["file"]))
         if not isinstance(value, str) or not value or "\0" in value:
             raise ValueError
         if type_ is not Path:
             return type_(value)
         try:
-            return (origin.folder or Path.cwd()) / Path(value).expanduser()
+            return path(value)
         except RuntimeError as error:
             raise ValueError("a home folder that is not there") from error
 

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.config import CustomSettings, LlamaCppSettings, Loaded, Secret, load, read, split_address
+from mcp_server.config import (
+    CustomSettings,
+    LlamaCppSettings,
+    Loaded,
+    OpenAISettings,
+    Secret,
+    load,
+    read,
+    split_address,
+)
 from mcp_server.errors import ConfigError
 
 MINE = """
@@ -358,6 +367,33 @@ def test_a_file_that_cannot_be_read_is_told_by_its_path(file: Path, content: byt
         file.write_bytes(content)
     (problem,) = problems(file)
     assert problem.startswith(f"{file}: {expected}")
+
+
+def test_a_secret_may_lie_in_a_file(file: Path, tmp_path: Path) -> None:
+    """Beside the settings, as container platforms hand secrets over; what is wrong with it is told without it."""
+    (tmp_path / "key").write_text("sk-1\n")
+    (tmp_path / "other").write_text("sk-2")
+    file.write_text(
+        'providers.a = { type = "openai", api_keys = ["sk-0", { file = "key" }] }\n'
+        'providers.c = { type = "openai", headers = { X-Key = { file = "other" } } }'
+    )
+    variable = {"CONTEXTPROTOCOL_PROVIDERS__B": '{ type = "openai" }'}
+    variable["CONTEXTPROTOCOL_PROVIDERS__B__API_KEY__FILE"] = str(tmp_path / "other")
+    a, c, b = [provider for provider in load(file, variable).providers.values() if isinstance(provider, OpenAISettings)]
+    assert a.api_keys == (Secret("sk-0"), Secret("sk-1"))
+    assert c.headers == {"X-Key": Secret("sk-2")}
+    assert b.api_key == Secret("sk-2")
+
+    (tmp_path / "bad").write_bytes(b"sk-\xff")
+    (tmp_path / "empty").write_text("\n")
+    for given, expected in {
+        '{ file = "none" }': f"the file {tmp_path / 'none'} cannot be read: No such file or directory",
+        '{ file = "bad" }': f"the file {tmp_path / 'bad'} is not UTF-8 text",
+        '{ file = "empty" }': "found a table (hidden), allowed is a text of printable ASCII characters",
+        '{ path = "key" }': "found a table (hidden), allowed is a text of printable ASCII characters",
+    }.items():
+        file.write_text(f'providers.a = {{ type = "openai", api_key = {given} }}')
+        assert problems(file) == [f"{file}: providers.a.api_key: {expected}"]
 
 
 def test_secrets_never_show(file: Path) -> None:
