@@ -146,6 +146,6 @@ def test_the_settings_about_routing_are_valid(tmp_path: Path) -> None:
     file = tmp_path / "contextprotocol.toml"
     file.write_text("\n".join(blocks("docs/routing.md", "toml")))
     config = load(file, {})
-    assert config.models.routes["spread"].weights == (3, 1)
+    assert list(config.models.routes["spread"].weights) == [3, 1]
     assert config.models.settings["openai/gpt-5*"].price is not None
     assert config.routing == RoutingSettings(silence_timeout=60, backoff=0.25)  # the page shows the defaults
