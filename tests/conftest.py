@@ -12,10 +12,17 @@ import pytest
 
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.testing import running
-from tests.models import minilm, need_transformers, tiny
+from tests.models import NEEDING, minilm, need_transformers, tiny
 from tests.wire import Wire
 
 Serve = Callable[..., Awaitable[Wire]]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs PyTorch where that is missing: here and not in a fixture, so that one line tells of all."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    if NEEDING & set(getattr(item, "fixturenames", ())) or "huggingface" in parameters:
+        need_transformers()
 
 
 @pytest.fixture
@@ -41,12 +48,15 @@ async def wire(serve: Serve) -> Wire:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny model in the Hugging Face format."""
-    need_transformers()
     return tiny.make(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
 def minilm_model() -> Path:
     """The folder of a small model for embeddings."""
-    need_transformers()
     return minilm.fetch()
+
+
+@pytest.fixture(scope="session")
+def transformers() -> None:
+    """For tests that make models of their own: what runs them is there."""

@@ -6,6 +6,9 @@ import importlib.util
 
 import pytest
 
+NEEDING = {"tiny_model", "minilm_model", "transformers"}
+"""The fixtures whose tests need what runs Hugging Face models."""
+
 
 def need_transformers() -> None:
     """Skip the test where what runs Hugging Face models is missing."""

@@ -260,8 +260,22 @@ async def test_too_long_a_prompt_is_refused_by_the_numbers(huggingface: HuggingF
         (chat("x", options={"min_p": 1.5}), "min_p"),
         (chat("x", options={"repetition_penalty": 0}), "repetition_penalty"),
         (chat("x", options={"top_k": float("inf")}), "top_k"),
+        (chat("x", options={"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}), "chat_template"),
+        (chat("x", options={"chat_template_kwargs": []}), "an object"),
     ],
-    ids=["json", "suffix", "empty", "image", "unknown option", "no number", "too much", "zero", "endless"],
+    ids=[
+        "json",
+        "suffix",
+        "empty",
+        "image",
+        "unknown option",
+        "no number",
+        "too much",
+        "zero",
+        "endless",
+        "template",
+        "no object",
+    ],
 )
 async def test_what_it_cannot_do_is_said(
     huggingface: HuggingFaceProvider, request_: GenerateRequest, word: str

@@ -15,7 +15,6 @@ from mcp_server.errors import ContextTooLong, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
 from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
 from mcp_server.providers.huggingface.protocol import Embed, Settings
-from tests.models import need_transformers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -142,11 +141,11 @@ CLS = {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": False, "pooli
     ],
     ids=["nothing said", "mean", "normalised", "cls", "last token"],
 )
+@pytest.mark.usefixtures("transformers")
 async def test_vectors_are_pooled_as_the_files_say(
     tmp_path: Path, pooling: Mapping[str, Any] | None, further: tuple[str, ...], rows: str, unit: bool
 ) -> None:
     """Each way is the one that the model's own hidden states lead to, for texts of several lengths."""
-    need_transformers()
     import torch
 
     from mcp_server.providers.huggingface.worker.embedding import Embedding
@@ -174,11 +173,11 @@ async def test_vectors_are_pooled_as_the_files_say(
     [({"pooling_mode_max_tokens": True}, (), "max"), (MEAN, ("Dense",), "Dense"), ({}, (), "known are")],
     ids=["pooling", "module", "nothing chosen"],
 )
+@pytest.mark.usefixtures("transformers")
 async def test_what_is_not_known_is_not_guessed(
     tmp_path: Path, pooling: Mapping[str, Any], further: tuple[str, ...], word: str
 ) -> None:
     """Files that ask for something else are refused, since other vectors would be of no use."""
-    need_transformers()
     from mcp_server.providers.huggingface.worker.embedding import Embedding
     from mcp_server.providers.huggingface.worker.loading import CannotLoad, load
 

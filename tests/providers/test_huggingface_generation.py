@@ -11,7 +11,8 @@ import pytest
 from mcp_server.interfaces import GenerateRequest
 from mcp_server.messages import FinishReason, GenerationConfig
 from mcp_server.providers.huggingface.protocol import Done, Refused, Said, Told
-from tests.models import need_transformers
+
+pytestmark = pytest.mark.usefixtures("transformers")
 
 PROMPTS = [[(7 * number * place + 3 * place) % 250 + 1 for place in range(5 + 29 * number)] for number in range(4)]
 """Of several lengths, the longest read in several pieces."""
@@ -67,11 +68,6 @@ class Written:
     def ends(self) -> dict[int, Done]:
         """The ends that there are."""
         return {told.id: told for told in self.told if isinstance(told, Done)}
-
-
-@pytest.fixture(autouse=True)
-def _libraries() -> None:
-    need_transformers()
 
 
 def model_of(kind: str) -> Any:

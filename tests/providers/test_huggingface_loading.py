@@ -14,14 +14,12 @@ from mcp_server.interfaces import Finish, GenerateRequest
 from mcp_server.messages import FinishReason, GenerationConfig, Message, Role, Text
 from mcp_server.model_files import pull
 from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
-from tests.models import need_transformers
 from tests.providers.test_huggingface_embedding import settings
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def smollm2() -> AsyncIterator[HuggingFaceProvider]:
+async def smollm2(transformers: None) -> AsyncIterator[HuggingFaceProvider]:
     """SmolLM2-135M-Instruct, from the GGUF file that llama.cpp runs too."""
-    need_transformers()
     provider = HuggingFaceProvider([TransformersModel(name="smollm2", path=pull("smollm2-135m"), temperature=0.0)])
     yield provider
     await provider.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,12 @@ def prompt_of(request: GenerateRequest, tokenizer: Any, model: str) -> Prompt:
         if not tokens:
             raise UnsupportedByModel(f"the model {model} cannot go on from nothing", metadata={"model": model})
         return Prompt(tokens)
+    variables = request.provider_options.get("chat_template_kwargs", {})
+    if taken := variables.keys() & inspect.signature(tokenizer.apply_chat_template).parameters.keys():
+        # Another template above all: a template is a program.
+        raise UnsupportedByModel(
+            f"provider_options.chat_template_kwargs.{min(taken)} is not for callers to set", metadata={"model": model}
+        )
     offered = [_tool(tool) for tool in request.tools] if request.tool_choice.mode != "none" else []
     last = request.messages[-1] if request.messages else None
     prefill = last is not None and last.role is Role.ASSISTANT and bool(last.text)
@@ -44,7 +51,7 @@ def prompt_of(request: GenerateRequest, tokenizer: Any, model: str) -> Prompt:
             tokenize=False,
             add_generation_prompt=not prefill,
             continue_final_message=prefill,
-            **request.provider_options.get("chat_template_kwargs", {}),
+            **variables,
         )
     except (jinja2.TemplateError, ValueError, TypeError) as error:
         # A template is a program, and says no by raising whatever it likes.
