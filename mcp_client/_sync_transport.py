@@ -50,7 +50,8 @@ class SyncTransport:
         self, method: Method, request: Any, timeout: float | None, *, wait_for_ready: bool = False
     ) -> SyncResponses:
         """Call a method that answers with a stream; ``timeout`` in seconds."""
-        call = self._start(method, request, timeout=timeout, wait_for_ready=wait_for_ready)
+        waiting = {"wait_for_ready": True} if wait_for_ready else {}  # gRPC's double of a channel does not know of it
+        call = self._start(method, request, timeout=timeout, **waiting)
         return SyncResponses(self, call, method)
 
     def pause(self, seconds: float) -> None:

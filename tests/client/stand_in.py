@@ -26,6 +26,14 @@ OK = turn_pb2.TurnEvent(
 )
 """The end of an answer."""
 
+STARTED = turn_pb2.TurnEvent(sequence=1, started=turn_pb2.TurnStarted(turn="turns/t", model="a/a"))
+"""Its beginning."""
+
+
+def text(sequence: int, piece: str, part: int = 0) -> turn_pb2.TurnEvent:
+    """A piece of text."""
+    return turn_pb2.TurnEvent(sequence=sequence, delta=turn_pb2.Delta(part=part, text=piece))
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -24,19 +24,13 @@ from mcp_client import (
     TurnNotFound,
 )
 from tests.client.beside import Gate, Moment, StandIn, sleep, spawn
-from tests.client.stand_in import OK, Failure, Step
+from tests.client.stand_in import OK, STARTED, Failure, Step, text
 
 Event = turn_pb2.TurnEvent
 Code = grpc.StatusCode
 
-STARTED = Event(sequence=1, started=turn_pb2.TurnStarted(turn="turns/t", model="a/a"))
 LOST = Failure()
 QUICK = Retry(initial_delay=0.01, max_delay=0.02)
-
-
-def text(sequence: int, piece: str) -> Event:
-    """A piece of text."""
-    return Event(sequence=sequence, delta=turn_pb2.Delta(text=piece))
 
 
 async def test_a_stream_goes_on_behind_the_last_event_that_was_seen() -> None:

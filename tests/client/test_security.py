@@ -9,12 +9,10 @@ import grpc
 import pytest
 import trustme
 
-from contextprotocol.v1 import turn_pb2
 from mcp_client import TLS, BadCredentials, MCPClient, Retry, ServerUnavailable
 from tests.client.beside import StandIn
-from tests.client.stand_in import OK, Failure
+from tests.client.stand_in import OK, STARTED, Failure
 
-STARTED = turn_pb2.TurnEvent(sequence=1, started=turn_pb2.TurnStarted(turn="turns/t", model="a/a"))
 LOST = Failure()
 QUICK = Retry(initial_delay=0.01, max_delay=0.02)
 

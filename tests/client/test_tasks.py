@@ -6,22 +6,13 @@ import asyncio
 
 import pytest
 
-from contextprotocol.v1 import turn_pb2
 from mcp_client import MCPClient, Retry
 from mcp_server.interfaces import Finish
 from tests.client.beside import Gate, ScriptedProvider, StandIn
 from tests.client.conftest import Connect
-from tests.client.stand_in import OK
+from tests.client.stand_in import OK, STARTED, text
 
-Event = turn_pb2.TurnEvent
-
-STARTED = Event(sequence=1, started=turn_pb2.TurnStarted(turn="turns/t", model="a/a"))
 QUICK = Retry(initial_delay=0.01, max_delay=0.02)
-
-
-def text(sequence: int, piece: str) -> Event:
-    """A piece of text."""
-    return Event(sequence=sequence, delta=turn_pb2.Delta(text=piece))
 
 
 async def test_a_cancelled_call_is_cancelled(connect: Connect) -> None:

@@ -70,7 +70,7 @@ def test_more_calls_than_one_connection_carries_take_more(max_connections: int, 
         MCPSyncClient(server.address, max_connections=max_connections, retry=None) as client,
     ):
         client.wait_until_ready(10)
-        calls = [spawn(client.chat, "Hi", timeout=2) for _ in range(6)]
+        calls = [spawn(client.chat, "Hi", timeout=1) for _ in range(6)]
         while len(server.requests) < served:  # nobody tells of it
             sleep(0.01)
         sleep(0.1)

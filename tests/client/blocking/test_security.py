@@ -11,12 +11,10 @@ import grpc
 import pytest
 import trustme
 
-from contextprotocol.v1 import turn_pb2
 from mcp_client import TLS, BadCredentials, MCPSyncClient, Retry, ServerUnavailable
 from tests.client.blocking.beside import StandIn
-from tests.client.stand_in import OK, Failure
+from tests.client.stand_in import OK, STARTED, Failure
 
-STARTED = turn_pb2.TurnEvent(sequence=1, started=turn_pb2.TurnStarted(turn="turns/t", model="a/a"))
 LOST = Failure()
 QUICK = Retry(initial_delay=0.01, max_delay=0.02)
 
