@@ -145,8 +145,8 @@ class Turns:
         name = turn_name(session_id, turn_id)
         error = TurnCancelled(f"the turn {name} was cancelled", metadata={"turn": name})
         reason = TurnError(reason=error.reason, message=error.message, metadata=error.metadata)
+        live = self._find(tenant, session_id, turn_id)
         while True:
-            live = self._find(tenant, session_id, turn_id)
             if live is not None:
                 live.cancel(error)
                 await asyncio.wait([live.task])
@@ -155,7 +155,9 @@ class Turns:
                 turn = await self.sessions.give_up(turn, reason)
             if turn.state in FINAL:
                 return whole(turn, await self.sessions.events(turn))
-            # It had been interrupted, and its request was sent again meanwhile.
+            # It had been interrupted, and its request was sent again meanwhile; or it ends just now.
+            await asyncio.sleep(0)
+            live = self._live.get(turn_id)
 
     def cancel_session(self, session: MCPSession) -> None:
         """Stop the turns of a session that was deleted; their readers end with SessionNotFound."""
