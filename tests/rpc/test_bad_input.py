@@ -251,7 +251,8 @@ async def test_a_deadline_of_the_caller_ends_the_call(serve: Serve) -> None:
     provider = ScriptedProvider([Gate()])
     wire = await serve(providers={"scripted": provider})
     with Refused() as refused:
-        await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("hi")]), timeout=0.05)
+        request = chat_pb2.ChatRequest(messages=[user("hi")], on_disconnect=generation_pb2.ON_DISCONNECT_CANCEL)
+        await wire.chat.Chat(request, timeout=0.05)
     assert refused.code == grpc.StatusCode.DEADLINE_EXCEEDED
     await wire.server.idle()
     assert provider.active == 0
