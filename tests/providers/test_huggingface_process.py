@@ -27,7 +27,7 @@ from mcp_server.interfaces import GenerateRequest
 from mcp_server.messages import GenerationConfig, ModelState
 from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
 from tests.conftest import Serve
-from tests.models.tiny import ANSWERS
+from tests.models.tiny import ANSWERS, WINDOW
 from tests.providers.conftest import Workers
 from tests.wire import Refused, text_of, user
 
@@ -221,10 +221,10 @@ async def test_without_the_extra_the_error_names_it(make: Make, monkeypatch: pyt
     assert "contextprotocol[huggingface]" in model.state_reason
 
 
-async def test_a_model_of_a_hub_out_of_reach_is_a_clear_error(
-    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+async def test_a_model_of_the_hub_is_taken_from_its_cache_or_missed(
+    make: Make, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It says that the hub cannot be reached, and what to do."""
+    """Out of reach and not there, the error says so and what to do; when it is there, it is loaded."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     provider = make(source="some/model")
@@ -232,6 +232,13 @@ async def test_a_model_of_a_hub_out_of_reach_is_a_clear_error(
     with pytest.raises(ProviderUnavailable, match="some/model is not in the cache of the model hub"):
         await text(provider)
     assert await state(provider) is ModelState.UNAVAILABLE
+    cached = tmp_path / "hub" / "models--some--model"
+    shutil.copytree(tiny_model, cached / "snapshots" / ("0" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0" * 40)
+    assert await text(provider)
+    (model,) = await provider.models()
+    assert (model.state, model.context_window, model.capabilities.embedding) == (ModelState.READY, WINDOW, False)
 
 
 async def test_a_server_says_what_its_model_is_doing(serve: Serve, tiny_model: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def _fetched(settings: Settings) -> Path:
             f"{settings.source} is not in the cache of the model hub, and the hub cannot be reached: "
             "set `path` to a folder with the model, or run `hf download` where there is a network"
         ) from error
-    except Exception as error:  # as below: whatever it is, there is no model
+    except Exception as error:  # whatever else goes wrong with a network, there is no model
         said = " ".join(str(error).split())[:300]
         raise CannotLoad(f"{settings.source} cannot be fetched from the model hub: {said}") from error
     return Path(folder)
@@ -118,7 +118,7 @@ def _device(name: str) -> torch.device:
 
 def _dtype(name: str, device: torch.device) -> Any:
     if name == "auto":
-        # Processors are fastest with the numbers that they have always had; others take what the file holds.
+        # A processor without instructions for smaller numbers is many times slower with them.
         return torch.float32 if device.type == "cpu" else "auto"
     return getattr(torch, name)
 
@@ -153,7 +153,10 @@ def _available() -> int | None:
         return None
     lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
-        free = min(free, int(text) - int(used.read_text()))
+    group = Path("/sys/fs/cgroup")
+    limit, used, told = group / "memory.max", group / "memory.current", group / "memory.stat"
+    if limit.is_file() and used.is_file() and told.is_file() and (most := limit.read_text().strip()).isdigit():
+        # What is kept of files counts as used, and makes room when it is needed.
+        kept = dict(line.split() for line in told.read_text().splitlines()).get("inactive_file", "0")
+        free = min(free, int(most) - int(used.read_text()) + int(kept))
     return free
