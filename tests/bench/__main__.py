@@ -12,7 +12,7 @@ from typing import Final
 
 from rich.console import Console
 
-from tests.bench import calls, process, providers, scaling
+from tests.bench import calls, clients, process, providers, scaling
 from tests.bench.curves import svg
 from tests.bench.processes import started
 from tests.bench.rows import markdown, show
@@ -26,6 +26,7 @@ PARTS: Final[Mapping[str, Callable[[Run], Awaitable[None]]]] = {
     "readers": calls.readers,
     "held": calls.held,
     "providers": providers.providers,
+    "clients": clients.clients,
     "start": process.start,
     "history": scaling.history,
     "sessions": scaling.sessions,

@@ -83,6 +83,13 @@ async def asking(way: str, port: int) -> AsyncIterator[Asking]:
 
 
 @contextlib.asynccontextmanager
+async def reading(port: int) -> AsyncIterator[Asking]:
+    """Streams of the server on that port, read in one of the ways of :mod:`tests.bench.reading`."""
+    async with _running("tests.bench.reading", str(port)) as process:
+        yield Asking(process)
+
+
+@contextlib.asynccontextmanager
 async def watching(port: int, readers: int) -> AsyncIterator[Watchers]:
     """So many readers of each turn of the server on that port."""
     async with _running("tests.bench.watchers", str(port), str(readers)) as process:
