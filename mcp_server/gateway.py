@@ -47,6 +47,7 @@ from mcp_server.messages import (
     Turn,
     TurnState,
     Window,
+    elapsed,
 )
 from mcp_server.routing import Catalogue, Route, Router
 from mcp_server.sessions import Claimed, Clock, Entry, MCPSessionManager, digest_of, new_name
@@ -238,7 +239,7 @@ class Gateway:
                 row = replace(row, cost_nanos=price.nanos(row.usage), currency=price.currency)
             return embeddings
         finally:
-            attempts.append(replace(row, duration=self.clock() - start))
+            attempts.append(replace(row, duration=elapsed(start, self.clock())))
 
     async def delete_session(self, tenant: str, session_id: str, *, etag: str) -> None:
         """Delete a session and stop its turn, whose readers then end with SessionNotFound."""

@@ -19,7 +19,7 @@ from mcp_server.errors import (
     ProviderUnavailable,
     UnsupportedByModel,
 )
-from mcp_server.messages import Attempt, TurnError, TurnState, Usage, UsageSource
+from mcp_server.messages import Attempt, TurnError, TurnState, Usage, UsageSource, elapsed
 from mcp_server.sessions import Clock
 
 replace = msgspec.structs.replace
@@ -67,7 +67,7 @@ class Ledger:
     def first_token(self) -> None:
         """The first piece of its answer has come."""
         row = self.rows[-1]
-        self._put(replace(row, first_token_duration=self._clock() - row.start_time))
+        self._put(replace(row, first_token_duration=elapsed(row.start_time, self._clock())))
 
     def write_up(self, answer: Answer, outcome: TurnState = TurnState.RUNNING, error: MCPError | None = None) -> None:
         """Bring the last row up to date, unless its call has ended.
@@ -87,7 +87,7 @@ class Ledger:
         self._put(
             replace(
                 row,
-                duration=self._clock() - row.start_time,
+                duration=elapsed(row.start_time, self._clock()),
                 usage=usage,
                 delivered_tokens=usage.output_tokens,
                 outcome=outcome,

@@ -555,3 +555,8 @@ class Receipt(Struct):
 def turn_name(session: str, turn: str) -> str:
     """The full resource name of a turn, from the ids of its session (or empty) and its own."""
     return f"sessions/{session}/turns/{turn}" if session else f"turns/{turn}"
+
+
+def elapsed(start: int, end: int) -> int:
+    """Nanoseconds from one time to another; 0 if the clock was set back in between."""
+    return max(end - start, 0)

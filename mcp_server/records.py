@@ -26,7 +26,19 @@ from mcp_server.events import (
     SwitchMode,
     TurnLog,
 )
-from mcp_server.messages import Logprob, Message, Part, Reasoning, Refusal, Struct, Text, ToolCall, Turn, TurnState
+from mcp_server.messages import (
+    Logprob,
+    Message,
+    Part,
+    Reasoning,
+    Refusal,
+    Struct,
+    Text,
+    ToolCall,
+    Turn,
+    TurnState,
+    elapsed,
+)
 
 replace = msgspec.structs.replace
 
@@ -220,8 +232,8 @@ def completed(turn: Turn, message: Message) -> Completed:
         usage=turn.usage,
         attempts=turn.attempts,
         session_etag=turn.session_etag,
-        time_to_first_token=None if first is None else attempt.start_time + first - turn.create_time,
-        duration=turn.end_time - turn.create_time,
+        time_to_first_token=None if first is None else elapsed(turn.create_time, attempt.start_time + first),
+        duration=elapsed(turn.create_time, turn.end_time),
     )
 
 

@@ -606,8 +606,15 @@ class MCPSessionManager:
         return turn.state in _UNFINISHED and turn.id in self._unfinished
 
     async def events(self, turn: Turn) -> Sequence[bytes]:
-        """The pieces of the log of a turn."""
-        return await self._store.events(turn.tenant, turn.id)
+        """The pieces of the log of a turn.
+
+        Raises:
+            TurnNotFound: since the turn was read, it has been forgotten.
+        """
+        pieces = await self._store.events(turn.tenant, turn.id)
+        if not pieces and turn.message is not None and not turn.message.parts:
+            raise _turn_not_found(turn.name)
+        return pieces
 
     async def give_up(self, turn: Turn, error: TurnError) -> Turn:
         """Make a turn that no process runs CANCELLED, unless it has ended otherwise or runs again; return it as it is

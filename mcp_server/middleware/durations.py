@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from mcp_server.messages import Turn
+from mcp_server.messages import Turn, elapsed
 
 
 def duration(turn: Turn) -> int:
     """Nanoseconds until the end of a turn that has ended."""
-    return (turn.end_time or turn.create_time) - turn.create_time
+    return elapsed(turn.create_time, turn.end_time or turn.create_time)
 
 
 def time_to_first_token(turn: Turn) -> int | None:
     """Nanoseconds until the first token of the answer; ``None`` if none came."""
     for attempt in turn.attempts:
         if attempt.first_token_duration is not None:
-            return attempt.start_time + attempt.first_token_duration - turn.create_time
+            return elapsed(turn.create_time, attempt.start_time + attempt.first_token_duration)
     return None

@@ -210,3 +210,25 @@ async def test_readers_may_come_while_the_server_drains(serve: Serve, disk: Conf
         assert (await collect(stream))[-1].HasField("completed")
     await stopping
     assert len(provider.requests) == 1
+
+
+async def test_equal_calls_after_a_restart_are_one_more_attempt(serve: Serve, disk: Config) -> None:
+    """All callers come back at once: the provider is asked once more, and all get that answer."""
+    gate = Gate()
+    provider = ScriptedProvider(["one ", gate], ["fine", Finish()])
+    wire = await serve(disk, providers={"scripted": provider})
+    await wire.create()
+    streams = [wire.chat.StreamChat(chat()) for _ in range(100)]
+    for stream in streams:
+        assert (await stream.read()).HasField("started")
+    await wire.server.stop(grace=0)
+    for stream in streams:
+        with Refused() as refused:
+            await collect(stream)
+        assert refused.reason == "DRAINING"
+    wire = await serve(disk, providers={"scripted": provider})
+    answers = await asyncio.gather(*[wire.chat.Chat(chat()) for _ in streams])
+    assert {text_of(answer.completed.message) for answer in answers} == {"fine"}
+    assert {len(answer.completed.attempts) for answer in answers} == {2}
+    assert len(provider.requests) == 2
+    assert len(await wire.history()) == 2
