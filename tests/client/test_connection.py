@@ -185,6 +185,16 @@ def test_importing_the_client_loads_no_more_than_it_needs() -> None:
         "print(*sorted({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names))"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    unneeded = {"typer", "rich", "click", "msgspec", "mcp_server", "uvloop", "structlog", "prometheus_client", "aiohttp"}
+    unneeded = {
+        "typer",
+        "rich",
+        "click",
+        "msgspec",
+        "mcp_server",
+        "uvloop",
+        "structlog",
+        "prometheus_client",
+        "aiohttp",
+    }
     assert not unneeded & set(printed.split())
     assert {"mcp_client", "grpc", "google"} <= set(printed.split())
