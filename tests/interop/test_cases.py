@@ -16,8 +16,8 @@ from tests.faults.proxy import Proxy
 from tests.interop.conftest import Start
 from tests.wire import Refused, Wire, collect, text_of
 
-# What is built for the first test of a language takes its time on a small machine.
-pytestmark = pytest.mark.timeout(600)
+# Without what is built for the first test of a language, which takes a minute on a small machine.
+pytestmark = pytest.mark.timeout(30, func_only=True)
 
 TEXT = "Grüße, 世界 🌍: a short story"
 
