@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from tests.interop import table
+from tests.interop import pages
 from tests.interop.languages import LANGUAGES, Language
 from tests.interop.programs import Program, started
 
@@ -40,4 +40,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     }
     if outcomes:
         terminalreporter.section("the same in every language")
-        terminalreporter.write_line(table.render(outcomes))
+        terminalreporter.write_line(pages.render(outcomes))

@@ -1,6 +1,6 @@
-"""The table of cases and languages: in docs/clients/README.md, and at the end of the tests.
+"""The pages on the languages, as far as they are made from the tests: the table, and the programs that are shown.
 
-``python -m tests.interop.table`` writes it into the page.
+``python -m tests.interop.pages`` writes them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from pathlib import Path
 
 from tests.interop.languages import LANGUAGES
 
-PAGE = Path(__file__).parents[2] / "docs" / "clients" / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "clients"
+FILE = re.compile(r"(<!-- (tests/interop/\S+) -->\n```\w+\n).*?^```\n", re.MULTILINE | re.DOTALL)
 MARKS = {"passed": "✓", "skipped": "–", "failed": "✗", "error": "✗"}
 
 
@@ -39,12 +41,26 @@ def render(outcomes: Mapping[str, str] | None = None) -> str:
 
 
 def written(page: str) -> str:
-    """The page with the table as it is now."""
+    """The page with the table and the files as they are now: code behind a comment that is a path is that file."""
     before, begin, rest = page.partition("<!-- table -->\n")
     _, end, after = rest.partition("<!-- end of the table -->\n")
-    assert begin and end
-    return f"{before}{begin}\n{render()}\n\n{end}{after}"
+    if begin:
+        page = f"{before}{begin}\n{render()}\n\n{end}{after}"
+    return FILE.sub(lambda found: f"{found[1]}{(ROOT / found[2]).read_text(encoding='utf-8')}```\n", page)
+
+
+def blocks(page: str) -> list[str]:
+    """The code of a page."""
+    return re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def stripped(code: str) -> str:
+    """Code without what depends on how deep it stands."""
+    return "\n".join(line.strip() for line in code.strip().splitlines())
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        if written(text) != text:
+            path.write_text(written(text), encoding="utf-8")
