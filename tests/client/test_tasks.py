@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -116,3 +119,33 @@ async def test_a_unary_call_whose_task_is_cancelled_stops_its_turn(connect: Conn
     assert (provider.cancelled, provider.active) == (1, 0)
     assert (await client.chat("Hi", session=session)).text == "again"
     assert [turn.state async for turn in client.list_turns(session)] == ["succeeded", "cancelled"]
+
+
+FORKED = """
+import asyncio, os, sys
+from mcp_client import MCPClient
+
+async def ask() -> None:
+    async with MCPClient(sys.argv[1]) as client:
+        print(await client.health(), flush=True)
+
+asyncio.run(ask())
+if not os.fork():
+    try:
+        asyncio.run(ask())
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_fork_after_the_first_use_is_said_to_be_too_late() -> None:
+    """Where gRPC would hang."""
+    with StandIn.in_a_thread() as address:
+        command = [sys.executable, "-c", FORKED, address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    first, second = done.stdout.splitlines()
+    assert first == "serving"
+    assert second.startswith("a client was used in the process that this one was forked from")
