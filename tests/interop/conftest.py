@@ -18,9 +18,16 @@ Start = Callable[[str], AbstractAsyncContextManager[Program]]
 def command(request: pytest.FixtureRequest) -> Sequence[str]:
     """How the program of a language is started; it is built first."""
     language: Language = request.param
-    if missing := language.missing():
-        pytest.skip(f"{language.title}: this machine lacks {', '.join(missing)}")
     return language.build(request.config.cache.mkdir("interop"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine lacks the tools for; here and not in a fixture, so that it is one line a language."""
+    callspec = getattr(item, "callspec", None)  # those with parameters have one
+    language: Language | None = callspec.params.get("command") if callspec else None
+    if language and language.missing:
+        pytest.skip(f"{language.title}: this machine lacks {', '.join(language.missing)}")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -35,7 +36,8 @@ class Language:
     run: Sequence[str] = ("{out}/cases",)
     """How the program is started."""
 
-    def missing(self) -> list[str]:
+    @cached_property
+    def missing(self) -> Sequence[str]:
         """What of all that this machine lacks."""
         lacking = [name for name in self.commands if shutil.which(name) is None]
         lacking += [str(path) for path in self.files if not path.exists()]

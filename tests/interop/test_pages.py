@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -64,9 +65,14 @@ def test_the_contract_is_packed(tmp_path: Path) -> None:
 
 def test_buf_generates_for_every_language(tmp_path: Path) -> None:
     """By ``buf.gen.yaml``, where the plugins are."""
-    for language in LANGUAGES:
-        if missing := language.missing():
-            pytest.skip(f"{language.title}: this machine lacks {', '.join(missing)}")
+    plugins = (
+        "protoc",
+        "protoc-gen-go",
+        "protoc-gen-go-grpc",
+        *[f"grpc_{name}_plugin" for name in ("java", "cpp", "ruby")],
+    )
+    if missing := [name for name in plugins if shutil.which(name) is None]:
+        pytest.skip(f"buf: this machine lacks {', '.join(missing)}")
     buf = Path(sys.executable).parent / "buf"
     subprocess.run([buf, "generate", "--output", tmp_path], cwd=ROOT, check=True)
     for file in ("go/contextprotocol/gen/contextprotocol/v1/chat_grpc.pb.go", "cpp/contextprotocol/v1/chat.grpc.pb.h"):
