@@ -11,7 +11,7 @@ from tests.interop import pages
 from tests.interop.languages import LANGUAGES, Language
 from tests.interop.programs import Program, started
 
-Start = Callable[[str], AbstractAsyncContextManager[Program]]
+Start = Callable[..., AbstractAsyncContextManager[Program]]
 
 
 @pytest.fixture(scope="session", params=LANGUAGES, ids=lambda language: language.folder)
@@ -32,9 +32,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def start(command: Sequence[str], request: pytest.FixtureRequest) -> Start:
-    """Start the program with the case that the test is named for."""
-    case = request.node.originalname.removeprefix("test_")
-    return lambda address: started(command, address, case)
+    """Start the program with an address, and the case that the test is named for, or another."""
+    named = request.node.originalname.removeprefix("test_")
+    return lambda address, case=named: started(command, address, case)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 
 from contextprotocol.v1 import turn_pb2
+from mcp_server.config import StoreSettings
+from mcp_server.config import testing_config as settings
 from mcp_server.interfaces import Finish
-from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from tests.conftest import Serve
 from tests.faults.proxy import Proxy
 from tests.interop.conftest import Start
@@ -107,6 +112,31 @@ async def test_resume(serve: Serve, start: Start) -> None:
     assert found["text"] == text_of(turn.message) == "Once upon a time."
     assert found["sequences"] == sorted(set(found["sequences"]))
     assert len(provider.requests) == 1
+
+
+async def test_restart(start: Start, tmp_path: Path) -> None:
+    """Has its server replaced in the middle of an answer: drops what it had at `switched`, has the new one whole."""
+    gate = Gate()
+    provider = ScriptedProvider(["Once ", Gate()], ["Twice ", gate, "upon a time.", Finish()])
+    store = StoreSettings(type="sqlite", path=tmp_path / "sessions.db")
+    config = msgspec.structs.replace(settings(default_model="scripted/scripted"), store=store)
+    async with AsyncExitStack() as stack:
+        async with running(config, providers={"scripted": provider}) as server:
+            at = msgspec.structs.replace(config.server, address=server.address)
+            program = await stack.enter_async_context(start(server.address, "resume"))
+            assert await program.pause() == "Once "
+        config = msgspec.structs.replace(config, server=at)
+        await stack.enter_async_context(running(config, providers={"scripted": provider}))
+        program.go_on()
+        assert await program.pause() == "Twice "
+        gate.open()
+        program.go_on()
+        assert await program.pause() == "upon a time."
+        program.go_on()
+        found = await program.found()
+    assert found["text"] == "Twice upon a time."
+    assert found["sequences"] == sorted(set(found["sequences"]))
+    assert len(provider.requests) == 2
 
 
 async def test_cancel(serve: Serve, start: Start) -> None:

@@ -54,8 +54,8 @@ async function answer(chat, request, { deadline, seen = async () => {} } = {}) {
           parts = [];
         }
         await seen(event);
-        if (event.event === "completed") return parts.join("");
       }
+      return parts.join("");
     } catch (error) {
       const wait = waitAfter(error);
       if (wait === undefined) throw error;
