@@ -45,7 +45,7 @@ The class follows from the server's ``reason``; a reason that this client does n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -316,6 +316,9 @@ def error_of(error: Any, address: str) -> MCPError:
     message = error.details() or code
     trailers = dict(error.trailing_metadata() or ())
     details = _details(code, trailers.get("grpc-status-details-bin", b""), trailers.get("grpc-retry-pushback-ms"))
+    if code == "CANCELLED" and not details.reason:
+        # gRPC's servers end so what has reached them in the moment in which they stop: nobody has seen the call.
+        code, details = "UNAVAILABLE", replace(details, code="UNAVAILABLE")
     kind = BY_REASON.get(details.reason) or _BY_CODE.get(code, InternalError)
     if kind is ServerUnavailable:
         message = f"no answer from {address}: {message}"

@@ -91,10 +91,14 @@ class SyncTransport:
         if channel is not None:
             channel.close()
 
-    def error_of(self, error: grpc.RpcError) -> MCPError:
-        """The error to raise for a call that gRPC ended."""
-        failure = error_of(error, self._settings.address)
-        return self.cancelled() if self.closed and failure.code == "CANCELLED" else failure
+    def error_of(self, error: grpc.RpcError, *, left: bool = False) -> MCPError:
+        """The error to raise for a call that gRPC ended, or that this side has left."""
+        if error.code() is not grpc.StatusCode.CANCELLED or not (left or self.closed):
+            return error_of(error, self._settings.address)
+        if self.closed:
+            return self.cancelled()
+        message = f"the call to {self._settings.address} was left before it was answered"
+        return ServerUnavailable(message, Details(code="CANCELLED"))
 
     def cancelled(self) -> MCPError:
         """The error to raise for a call that this side ended."""
@@ -177,8 +181,8 @@ class SyncResponses:
             self._over = True
             raise
         except grpc.RpcError as error:
-            self._over = True
-            self._error = self._transport.error_of(error)
+            left, self._over = self._over, True
+            self._error = self._transport.error_of(error, left=left)
             raise self._error from error
         except BaseException:
             # A signal's handler has raised it, and gRPC has let go of the call.

@@ -151,6 +151,22 @@ async def test_a_connection_that_dies_in_the_trailers_is_no_end() -> None:
     assert server.requests[0] == server.requests[1]
 
 
+async def test_a_call_that_reaches_a_server_as_it_stops_is_sent_again() -> None:
+    """gRPC's servers end it CANCELLED, with nothing that says why: nobody has seen it."""
+    gone = Failure(Code.CANCELLED, "CANCELLED")
+    server = StandIn([gone], [OK], [text(2, "a"), gone], [text(3, "b"), OK])
+    async with server, MCPClient(server.address, retry=QUICK) as client:
+        assert (await client.chat("Hi")).text == "ok"
+        async with client.stream_chat("Hi") as stream:
+            assert [token async for token in stream] == ["a", "b"]
+    assert server.requests[0] == server.requests[1]
+    server = StandIn([gone])
+    async with server, MCPClient(server.address, retry=None) as client:
+        with pytest.raises(ServerUnavailable) as caught:
+            await client.chat("Hi")
+    assert caught.value.code == "UNAVAILABLE"
+
+
 async def test_the_time_that_the_server_asks_for_is_waited() -> None:
     """By its details, or by the trailer for gRPC's own retries alone."""
     notices: list[RetryNotice] = []

@@ -153,7 +153,6 @@ def packed(reason: str, domain: str) -> bytes:
         (grpc.StatusCode.RESOURCE_EXHAUSTED, TryLater),
         (grpc.StatusCode.UNAVAILABLE, ServerUnavailable),
         (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded),
-        (grpc.StatusCode.CANCELLED, TryLater),
         (grpc.StatusCode.DATA_LOSS, InternalError),
         (grpc.StatusCode.UNKNOWN, InternalError),
     ],
@@ -178,6 +177,17 @@ def test_a_reason_that_is_not_known_goes_by_the_code(
     assert type(caught.value) is kind
     assert (caught.value.code, caught.value.reason) == (code.name, reason)
     assert caught.value.metadata == ({"fact": "1"} if reason else {})
+
+
+def test_a_cancelled_call_is_the_turns_end_only_if_that_is_said() -> None:
+    """Without a reason of the contract, nobody has seen it."""
+    said = Failure(grpc.StatusCode.CANCELLED, details=packed("NEWER_THAN_US", "contextprotocol"))
+    unsaid = Failure(grpc.StatusCode.CANCELLED, details=packed("ANYTHING", "example.com"))
+    with StandIn([said], [unsaid]) as server, MCPSyncClient(server.address, retry=None) as client:
+        for kind, code in ((TryLater, "CANCELLED"), (ServerUnavailable, "UNAVAILABLE")):
+            with pytest.raises(MCPError) as caught:
+                client.chat("Hi")
+            assert (type(caught.value), caught.value.code) == (kind, code)
 
 
 def test_errors_of_the_connection_are_worth_another_try() -> None:
