@@ -66,6 +66,7 @@ class UnifiedMCPServer:
         self._clock = clock
         self._running = contextlib.AsyncExitStack()
         self._stopped = False
+        self._urged = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -149,7 +150,8 @@ class UnifiedMCPServer:
         self._server = server
 
     async def stop(self, grace: float | None = None) -> None:
-        """Turn NOT_SERVING, refuse new work, let turns end for ``grace`` seconds, interrupt the rest, and close.
+        """Turn NOT_SERVING; after ``drain_delay`` refuse new work, let turns end for ``grace`` seconds, interrupt the
+        rest, and close.
 
         Args:
             grace: seconds; ``None``: as configured.
@@ -159,6 +161,10 @@ class UnifiedMCPServer:
         self._stopped = True
         async with self._running:
             self._server.health.set_serving(False)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.server.drain_delay):
+                    await self._urged.wait()
+                    grace = 0
             await self._turns.drain(self.config.server.drain_timeout if grace is None else grace)
             # Every turn has ended: what is left is to let the last messages out.
             await self._server.stop(1)
@@ -173,12 +179,13 @@ class UnifiedMCPServer:
         await self.stop()
 
     async def wait_for_signal(self) -> None:
-        """Return at the first SIGTERM or SIGINT. After it, a second one makes :meth:`stop` wait for turns no longer."""
+        """Return at the first SIGTERM or SIGINT. After it, a second one makes :meth:`stop` wait for nothing more."""
         loop = asyncio.get_running_loop()
         first = asyncio.Event()
 
         def on_signal() -> None:
             if first.is_set():
+                self._urged.set()
                 self._turns.interrupt()
             first.set()
 

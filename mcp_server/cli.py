@@ -115,7 +115,12 @@ async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
         # What was made for the start stays to the end: the collector of garbage need not look at it again and again.
         gc.freeze()
         await signalled
-        log.info("stopping when running turns have ended", drain_timeout=loaded.config.server.drain_timeout)
+        settings = loaded.config.server
+        log.info(
+            "stopping when running turns have ended",
+            drain_delay=settings.drain_delay,
+            drain_timeout=settings.drain_timeout,
+        )
     log.info("stopped")
 
 

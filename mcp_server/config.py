@@ -157,8 +157,11 @@ class ServerSettings(Settings):
 
     address: Address = "127.0.0.1:50051"
     """``host:port`` of the gRPC service; port 0 takes any free one."""
+    drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    """Seconds that the server, told to stop, still takes new turns while its health says NOT_SERVING: as long as a
+    proxy in front of it takes to notice. Who watches the health itself, as ``MCPClient`` does, needs none."""
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
-    """Seconds that running turns may go on when the server is told to stop."""
+    """Seconds that running turns may go on then."""
 
 
 class StoreSettings(Settings):

@@ -247,6 +247,19 @@ def test_a_running_turn_ends_well_while_the_server_stops(start: Start, waiting: 
     assert program.process.wait(PATIENCE) == 0
 
 
+def test_new_turns_are_taken_while_a_proxy_takes_notice(start: Start) -> None:
+    """For `drain_delay` only the health says that the server stops; a second signal ends that too."""
+    program = start(CONTEXTPROTOCOL_SERVER__DRAIN_DELAY="600")
+    with grpc.insecure_channel(program.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        program.process.send_signal(signal.SIGTERM)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        answer = chat_pb2_grpc.ChatServiceStub(channel).Chat(HELLO, timeout=PATIENCE)
+        assert answer.completed.message.parts[0].text
+        assert program.end(signal.SIGTERM) == 0
+
+
 def test_a_second_signal_ends_running_turns_at_once(start: Start, waiting: dict[str, str]) -> None:
     """Their readers are told that the server went, and the exit is still an orderly one."""
     program = start(**waiting)

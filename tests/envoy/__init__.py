@@ -1,0 +1,1 @@
+"""A real proxy in between."""
