@@ -193,7 +193,7 @@ class Caller:
             heard = await persist(self._through, request, patience=PATIENCE, timeout=5, pause=0.02)
         except grpc.aio.AioRpcError as error:
             # What several calls on one session may do to one another, and what a caller that is away too long meets.
-            assert reason_of(error) in ("SESSION_BUSY", "TURN_CANCELLED"), error
+            assert reason_of(error) in ("OVERLOADED", "SESSION_BUSY", "TURN_CANCELLED"), error
             self._never.add(question)
             return
         assert heard.text == "".join(answer(question))
