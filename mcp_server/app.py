@@ -301,6 +301,7 @@ def _openai(name: str, settings: OpenAISettings) -> Provider:
         keys=[key.reveal() for key in keys],
         headers={header: value.reveal() for header, value in settings.headers.items()},
         ssl_context=ssl_context,
+        proxy=settings.proxy.reveal() if settings.proxy is not None else None,
     )
 
 

@@ -92,6 +92,12 @@ def _base_url(address: str) -> None:
         raise ValueError(address)
 
 
+def _proxy(given: Secret) -> None:
+    parts = urlsplit(given.reveal())
+    if parts.scheme != "http" or not parts.hostname or not parts.port or parts.path.strip("/") or parts.query:
+        raise ValueError
+
+
 def _header_values(given: Secret | tuple[Secret, ...]) -> None:
     for secret in given if isinstance(given, tuple) else (given,):
         text = secret.reveal()
@@ -138,6 +144,9 @@ BaseURL = Annotated[
 _KEY = "a text of printable ASCII characters"
 Key = Annotated[Secret, Meta(extra={"check": _header_values, "allowed": _KEY})]
 Keys = Annotated[tuple[Secret, ...], Meta(extra={"check": _header_values, "allowed": f"an array, each {_KEY}"})]
+Proxy = Annotated[
+    Secret, Meta(extra={"check": _proxy, "allowed": "http://host:port, or http://user:password@host:port"})
+]
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", extra={"allowed": "a name of letters, digits, . _ and -"})
 ]
@@ -452,6 +461,9 @@ class OpenAISettings(Settings, tag_field="type", tag="openai"):
     """Further headers of every request, never shown."""
     ca_file: Path | None = None
     """Certificates, as PEM, of authorities that the server's certificate may come from, instead of the system's."""
+    proxy: Proxy | None = None
+    """An HTTP proxy that its connections go through, ``http://host:port`` or ``http://user:password@host:port``, or a
+    file that holds this. Variables such as ``HTTPS_PROXY`` are not looked at."""
     connect_timeout: Annotated[float, Meta(ge=0.001, le=3600)] = 10.0
     """Seconds that a new connection may take, TLS included."""
     keep_alive: bool = True

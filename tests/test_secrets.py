@@ -344,6 +344,8 @@ BAD: Final = {
     "two ways at once": f'api_key = "{MARK}"\napi_keys = ["{MARK}"]',
     "a password in the address": f'base_url = "https://me:{MARK}@localhost/v1"',
     "a key in the address": f'base_url = "https://localhost/v1?key={MARK}"',
+    "a proxy with TLS": f'proxy = "https://me:{MARK}@localhost:3128"',
+    "a proxy without a port": f'proxy = "http://me:{MARK}@localhost"',
     "no TOML": f'api_key = "{MARK}',
 }
 

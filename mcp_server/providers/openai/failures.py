@@ -75,6 +75,7 @@ BY_STATUS: Final[Mapping[int, Kind]] = {
     402: Kind.CREDENTIALS,
     403: Kind.CREDENTIALS,
     404: Kind.NO_MODEL,
+    407: Kind.UNAVAILABLE,  # a proxy on the way
     408: Kind.UNAVAILABLE,
     409: Kind.UNAVAILABLE,
     413: Kind.CONTEXT,

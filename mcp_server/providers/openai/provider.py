@@ -33,6 +33,7 @@ class OpenAIProvider:
         keys: the API keys; none for a server that asks for none.
         headers: sent with every request.
         ssl_context: how the server's certificate is checked; ``None``: as usual.
+        proxy: the address of an HTTP proxy, perhaps with a user and a password; ``None``: connections are direct.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class OpenAIProvider:
         keys: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
     ) -> None:
         self._options = options
-        self._upstream = Upstream(options, keys=keys, headers=headers or {}, ssl_context=ssl_context)
+        self._upstream = Upstream(options, keys=keys, headers=headers or {}, ssl_context=ssl_context, proxy=proxy)
 
     async def models(self) -> Sequence[Model]:
         """The models that are configured by their full names. Asks nobody."""

@@ -47,6 +47,7 @@ class Upstream:
         keys: the API keys; none for a server that asks for none.
         headers: sent with every request.
         ssl_context: how the server's certificate is checked; ``None``: as usual.
+        proxy: the address of an HTTP proxy, perhaps with a user and a password; ``None``: connections are direct.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class Upstream:
         keys: Sequence[str],
         headers: Mapping[str, str],
         ssl_context: ssl.SSLContext | None,
+        proxy: str | None,
     ) -> None:
         self._options = options
         self._keys = Keys(keys, rest=options.key_rest)
         self._ssl = ssl_context
+        self._proxy = proxy
         self._http: aiohttp.ClientSession | None = None
         self._closed = False
         self._open: set[aiohttp.ClientResponse] = set()
@@ -229,6 +232,7 @@ class Upstream:
             headers=self._headers,
             # Who reads bounds the rest.
             timeout=aiohttp.ClientTimeout(total=None, connect=self._options.connect_timeout),
+            proxy=self._proxy,
             max_line_size=MAX_HEADER,
             max_field_size=MAX_HEADER,
             max_headers=MAX_HEADERS,
@@ -245,6 +249,10 @@ class Upstream:
 
 def _why(error: Exception) -> str:
     """What kept an answer from coming, without addresses."""
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"cannot be reached: its proxy cannot, {error.os_error.strerror or 'no connection'}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"cannot be reached: its proxy answered with {error.status}"
     if isinstance(error, aiohttp.ClientSSLError):
         return "cannot be reached: TLS failed"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
