@@ -449,7 +449,7 @@ class LiveTurn:
         turn = self._closed(TurnState.SUCCEEDED)
         turn = replace(turn, last_sequence=turn.last_sequence + 1)
         message = replace(
-            cast(Message, turn.message), turn=turn.id, finish_reason=turn.finish_reason, usage=turn.attempts[-1].usage
+            cast(Message, turn.message), turn=turn.name, finish_reason=turn.finish_reason, usage=turn.attempts[-1].usage
         )
         turn = replace(turn, message=message)
         try:

@@ -150,7 +150,7 @@ class Message(Struct):
     create_time: int = 0
     """When the server stored it."""
     turn: str = ""
-    """The id of the turn that brought it, or empty."""
+    """The full name of the turn that brought it, or empty: in a fork, a turn of the session where it was said."""
     model: str = ""
     """The ``provider/model`` that wrote it, or empty."""
     finish_reason: FinishReason | None = None

@@ -518,7 +518,7 @@ class MCPSessionManager:
             appended: tuple[Message, ...] = ()
             ended = turn
             if messages:
-                session, appended = self._appended(session, messages, turn=turn.id)
+                session, appended = self._appended(session, messages, turn=turn.name)
                 # Its parts are in the log.
                 ended = replace(turn, message=replace(appended[-1], parts=()))
             if save_as:

@@ -6,7 +6,6 @@ from contextprotocol.v1 import chat_pb2, completion_pb2, turn_pb2
 from mcp_server.events import Completed, Queued, Started, TurnReader
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
-from mcp_server.messages import turn_name
 from mcp_server.rpc import decode, encode
 from mcp_server.rpc.edge import Send
 
@@ -57,5 +56,6 @@ async def fold(call: Call, reader: TurnReader, session: str) -> turn_pb2.TurnCom
     with reader:
         completed = await reader.last()
     assert type(completed) is Completed
-    call.turn = turn_name(session, completed.message.turn)
-    return encode.turn_completed(completed, session)
+    answer = encode.turn_completed(completed, session)
+    call.turn = answer.message.turn
+    return answer

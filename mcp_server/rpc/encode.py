@@ -109,6 +109,9 @@ def duration(nanoseconds: int) -> duration_pb2.Duration:
 
 def message(value: Message, session: str) -> message_pb2.Message:
     """A message of the session with the id ``session``, or of none."""
+    turn = value.turn
+    if turn and "/" not in turn:  # as earlier versions stored it
+        turn = turn_name(session, turn)
     return message_pb2.Message(
         index=value.index,
         id=value.id,
@@ -116,7 +119,7 @@ def message(value: Message, session: str) -> message_pb2.Message:
         parts=[_part(part) for part in value.parts],
         name=value.name,
         create_time=timestamp(value.create_time) if value.create_time else None,
-        turn=turn_name(session, value.turn) if value.turn else "",
+        turn=turn,
         model=value.model,
         finish_reason=_FINISH_REASONS[value.finish_reason],
         usage=usage(value.usage) if value.usage is not None else None,

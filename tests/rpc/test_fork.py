@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf import duration_pb2
 
-from contextprotocol.v1 import context_pb2, session_pb2
+from contextprotocol.v1 import context_pb2, session_pb2, turn_pb2
 from mcp_server.config import Config
 from mcp_server.messages import SECOND
 from mcp_server.testing import EchoProvider, ScriptedProvider
@@ -67,6 +67,19 @@ async def test_a_fork_at_any_message_lives_alone(wire: Wire, count: int) -> None
     await wire.say("trunk")
     assert await texts(wire, forked.name) == [*["one", "one", "two", "two"][:count], "branch", "branch"]
     assert await texts(wire, "sessions/tour") == ["one", "one", "two", "two", "trunk", "trunk"]
+
+
+async def test_messages_of_a_fork_name_the_turns_that_brought_them(wire: Wire) -> None:
+    """Those that were shared are turns of the parent, which can be read there; its own are its own."""
+    await talked(wire, "one")
+    forked = await fork(wire)
+    await wire.say("branch", forked.name)
+    listed = await wire.sessions.ListMessages(session_pb2.ListMessagesRequest(parent=forked.name))
+    names = [message.turn for message in listed.messages]
+    assert [name.rpartition("/turns/")[0] for name in names] == ["sessions/tour"] * 2 + [forked.name] * 2
+    for name in names:
+        got = await wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=name))
+        assert got.name == got.message.turn == name
 
 
 async def test_a_fork_outlives_its_parent(wire: Wire) -> None:
