@@ -1,7 +1,8 @@
 """A program in another language, as its own process, and the talk with it.
 
 It is started with an address and the name of a case, prints JSON, a line at a time, and ends with its findings. Where
-the test has something to do in between, it prints ``{"pause": …}`` and waits for a line.
+the test has something to do in between, it prints ``{"pause": …}`` and waits for a line. The case ``load`` is told what
+to do in lines of JSON, and says what came of each, until there are no more.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Program:
 
     async def pause(self) -> Any:
         """Wait until it waits; what it has to say then."""
-        line = await self._line()
+        line = await self.line()
         assert "pause" in line, line
         return line["pause"]
 
@@ -31,15 +32,26 @@ class Program:
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
 
+    def send(self, what: object) -> None:
+        """Tell it something."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{json.dumps(what)}\n".encode())
+
+    def end(self) -> None:
+        """Tell it that there is no more."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
     async def found(self) -> dict[str, Any]:
         """Its findings, when it has ended well and without complaints."""
-        line = await self._line()
+        line = await self.line()
         assert "pause" not in line, line
         said, complaints = await self._process.communicate()
         assert (self._process.returncode, said, complaints.decode()) == (0, b"", "")
         return line
 
-    async def _line(self) -> dict[str, Any]:
+    async def line(self) -> dict[str, Any]:
+        """What it says next."""
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:

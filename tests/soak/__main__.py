@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
 import random
-import re
 import sys
 import tempfile
-import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import msgspec
@@ -31,11 +26,14 @@ from tests.faults.cuts import Storyteller, Tell, client, everywhere, generic, me
 from tests.faults.kills import Lives
 from tests.faults.proxy import Kind
 from tests.soak.load import soak
+from tests.soak.process import started
 from tests.wire import Wire
 
 MAY_GROW: Final = {"open files and sockets": (1.0, 8), "objects": (1.1, 5000), "memory, kB": (1.1, 8000)}
 """How much more of something there may be at the end than after the warm-up, as a factor and a number; of all else
 nothing."""
+GRACE: Final = 0.3
+"""Seconds that turns under the load go on without readers."""
 SETTLING: Final = 2.0
 """Seconds that the server is given to let go of what nobody wants any more."""
 KINDS: Final = (Kind.CLOSE, Kind.RESET, Kind.CLOSE, Kind.RESET, Kind.DELAY, Kind.SPLIT, Kind.STALL)
@@ -125,12 +123,14 @@ async def _load(result: Result, folder: Path, seconds: float, sessions: int, see
     """Everything at once, against one process; then a look at what is left."""
     counts: Counter[str] = Counter()
     held: list[dict[str, int]] = []
-    async with _soaked(folder) as server:
+    async with started(folder, grace=GRACE) as server:
         for phase, share in (("warm", 1 / 3), ("soak", 2 / 3)):
             counts = Counter()
             await soak(
                 server.address, phase=phase, sessions=sessions, seconds=seconds * share, seed=seed, counts=counts
             )
+            # Graces run out, and connections take a moment to end.
+            await asyncio.sleep(SETTLING)
             held.append(await server.held())
         gauges = await server.gauges()
     before, after = held
@@ -147,66 +147,6 @@ async def _load(result: Result, folder: Path, seconds: float, sessions: int, see
     for what, value in gauges.items():
         result.add(what, value, good=value == 0)
     result.add("exit status of the server", server.status, good=server.status == 0)
-
-
-class _Soaked:
-    """The server's process."""
-
-    def __init__(self, process: asyncio.subprocess.Process, said: dict[str, Any]) -> None:
-        self.address: str = said["address"]
-        self.status: int | None = None
-        self._metrics = said["metrics"]
-        self._process = process
-
-    async def held(self) -> dict[str, int]:
-        """What it holds, when it has had the time to let go of all."""
-        # Graces run out, and connections take a moment to end.
-        await asyncio.sleep(SETTLING)
-        return await self._ask()
-
-    async def _ask(self) -> dict[str, int]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(b"\n")
-        said: dict[str, int] = json.loads(await self._process.stdout.readline())
-        return said
-
-    async def gauges(self) -> dict[str, float]:
-        """What the metrics say of calls and turns that run."""
-        url = f"http://127.0.0.1:{self._metrics}/metrics"
-        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
-        found = {}
-        for name in ("contextprotocol_turns_running", "grpc_server_in_flight"):
-            found[name] = sum(map(float, re.findall(rf"^{name}{{.*}} (\S+)$", page, re.MULTILINE)))
-        return found
-
-    async def stop(self) -> None:
-        """Let it end."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self.status = await self._process.wait()
-
-
-@contextlib.asynccontextmanager
-async def _soaked(folder: Path) -> AsyncIterator[_Soaked]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.soak.server",
-        str(folder),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        server = _Soaked(process, json.loads(await process.stdout.readline()))
-        yield server
-        async with asyncio.timeout(30):
-            await server.stop()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The server that is soaked, in a process of its own.
 
-It says what it holds for each line that it reads, and stops in an orderly way when there are no more.
+For each line that it reads it says what it holds, or what its model was asked; when there are no more it stops in an
+orderly way.
 """
 
 from __future__ import annotations
@@ -22,9 +23,6 @@ from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.logs import configure
 from mcp_server.messages import Capabilities, Model
 
-GRACE = 0.3
-"""Seconds that turns go on without readers."""
-
 
 def answer(question: str) -> list[str]:
     """The pieces of the answer to ``WORDS MILLISECONDS anything``."""
@@ -32,13 +30,21 @@ def answer(question: str) -> list[str]:
 
 
 class _Words:
-    """Answers so many words, with so many milliseconds from one to the next."""
+    """Answers so many words, with so many milliseconds from one to the next.
+
+    Attributes:
+        asked: how often it was asked each question.
+    """
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
 
     async def models(self) -> Sequence[Model]:
         return [Model(name="words", capabilities=Capabilities(chat=True))]
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
         question = request.messages[-1].text
+        self.asked[question] += 1
         pause = int(question.split()[1]) / 1000
         for word in answer(question):
             await asyncio.sleep(pause)
@@ -68,23 +74,24 @@ def held() -> dict[str, int]:
     }
 
 
-async def main(folder: Path) -> None:
-    """Serve until standard input ends."""
+async def main(folder: Path, grace: float) -> None:
+    """Serve until standard input ends; turns go on without readers for ``grace`` seconds."""
+    words = _Words()
     config = msgspec.structs.replace(
         testing_config(default_model="words/words"),
         store=StoreSettings(type="sqlite", path=folder / "sessions.db"),
         sessions=SessionSettings(sweep_interval=1),
-        turns=TurnSettings(disconnect_grace=GRACE, journal_interval=0.2, heartbeat_interval=0.5, max_queued=3),
+        turns=TurnSettings(disconnect_grace=grace, journal_interval=0.2, heartbeat_interval=0.5, max_queued=3),
         metrics=MetricsSettings(address="127.0.0.1:0"),
     )
     configure(level="error", format="json")
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    async with UnifiedMCPServer(config, providers={"words": _Words()}) as server:
+    async with UnifiedMCPServer(config, providers={"words": words}) as server:
         _say({"address": server.address, "metrics": server.metrics_port})
-        while await lines.readline():
-            _say(held())
+        while line := await lines.readline():
+            _say(held() if line == b"held\n" else words.asked)
 
 
 def _say(answer: object) -> None:
@@ -92,4 +99,4 @@ def _say(answer: object) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), float(sys.argv[2])))
