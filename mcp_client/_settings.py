@@ -103,6 +103,9 @@ class Settings:
             ("grpc.primary_user_agent", f"contextprotocol-python/{_version()}"),
             ("grpc.keepalive_time_ms", int(seconds("keepalive", keepalive) * 1000)),
             ("grpc.keepalive_timeout_ms", 10_000),
+            # A connection that is dead in one direction alone satisfies the keepalive with what still comes in. gRPC
+            # gives the ping itself a minute, as long as a client is patient: in that time nothing could be tried again.
+            ("grpc.http2.ping_timeout_ms", 20_000),
             ("grpc.keepalive_permit_without_calls", 1),
             # While an answer is awaited nothing is sent but pings; all of them count.
             ("grpc.http2.max_pings_without_data", 0),

@@ -31,8 +31,8 @@ class TurnStream:
 
     Leaving the block before the end, by ``break``, by an exception or because the task is cancelled, stops the turn:
     the model ends, and the session is free for the next call. The client gives that a second at most; if it fails, the
-    turn ends when the server's grace is over. With ``on_disconnect="continue"`` the turn goes on. A stream of
-    :meth:`MCPClient.stream_turn` only watches: leaving it stops nothing.
+    turn ends when the server's grace is over. With ``on_disconnect="continue"``, or after :meth:`detach`, leaving stops
+    nothing. A stream of :meth:`MCPClient.stream_turn` only watches: leaving it never does.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class TurnStream:
         self._request = request
         self._timeout = None if timeout is None else seconds("timeout", timeout)
         self._watches = watches
+        self._detached = watches
         self._answer = Answer(turn, request.after_sequence)
         self._attempts: Attempts | None = None
         self._responses: AsyncResponses | None = None
@@ -69,7 +70,7 @@ class TurnStream:
         self._left = True
         if self._responses is not None:
             self._responses.cancel()
-        if not self._ended and self._answer.reply is None and not self._watches:
+        if not self._ended and self._answer.reply is None and not self._detached:
             await self._calls.leave(self._name, self._request, self.turn)
 
     def __aiter__(self) -> Self:
@@ -104,6 +105,14 @@ class TurnStream:
         while self._answer.reply is None and await self._next() is not None:
             pass
         return self._answer.whole()
+
+    def detach(self) -> None:
+        """From now on, leaving the block stops nothing: the turn goes on as its ``on_disconnect`` says.
+
+        By default it waits the server's grace for another reader, who comes by :meth:`MCPClient.stream_turn` or
+        with the same request. This is for who passes an answer on and may be replaced, as a web server is.
+        """
+        self._detached = True
 
     async def cancel(self, *, timeout: Seconds | None = None) -> Turn:
         """Stop the turn, and return it as it ended: cancelled, or otherwise if that came first.
@@ -160,7 +169,7 @@ class TurnStream:
         if self._responses is None:
             raise RuntimeError("a stream is read inside of its `async with` block")
         if self._left:
-            raise RuntimeError("the stream was left before its end, which stopped the answer")
+            raise RuntimeError("the stream was left before its end")
         while True:
             try:
                 async for received in self._responses:

@@ -208,6 +208,21 @@ async def test_leaving_a_stream_stops_the_model(connect: Connect, leave: str) ->
     assert [message.text async for message in client.list_messages(session)] == ["Hi", "again"]
 
 
+async def test_a_detached_stream_leaves_its_turn_to_others(connect: Connect) -> None:
+    """Who comes next goes on where the first has left it, and the model hears of nothing."""
+    gate = Gate()
+    provider = ScriptedProvider(["Hel", gate, "lo", Finish()])
+    client = await connect(provider)
+    async with client.stream_chat("Hi", session=await client.create_session("tour")) as stream:
+        stream.detach()
+        assert await anext(stream) == "Hel"
+    async with client.stream_turn(stream.turn, after_sequence=stream.sequence) as rest:
+        gate.open()
+        assert await anext(rest) == "lo"
+        assert (await rest.reply()).text == "Hello"
+    assert (len(provider.requests), provider.cancelled) == (1, 0)
+
+
 async def test_a_stream_is_read_inside_of_its_block_and_once(connect: Connect) -> None:
     """Anything else is said at once."""
     client = await connect(ScriptedProvider(["Hel", Gate()]))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from tests.interop.languages import LANGUAGES
 from tests.soak.clients import starts
 from tests.soak.mixed import load
 
@@ -11,11 +15,16 @@ TURNS = 40
 """Of each client."""
 
 
-async def test_python(tmp_path: Path, seed: int) -> None:
+@pytest.mark.timeout(60, func_only=True)  # what is built for other languages takes its time
+@pytest.mark.parametrize("languages", [(), ("go", "node")], ids=["python", "all"])
+async def test_a_mixed_load(languages: Sequence[str], pytestconfig: pytest.Config, tmp_path: Path, seed: int) -> None:
     """Each answer is whole, each exchange once in its session, in order, and the model was asked each question once."""
-    clients = starts([], tmp_path)
+    chosen = [language for language in LANGUAGES if language.folder in languages]
+    if missing := [f"{one.title}: this machine lacks {', '.join(one.missing)}" for one in chosen if one.missing]:
+        pytest.skip("; ".join(missing))
+    clients = starts(chosen, pytestconfig.cache.mkdir("interop"))
     result = await load(tmp_path, clients, lambda: iter(range(TURNS)), seed=seed, silent=False)
-    print(result.figures)  # noqa: T201
+    print(result.figures)  # noqa: T201  # shown where it fails
     assert {name: figures.turns for name, figures in result.figures.items()} == dict.fromkeys(clients, TURNS)
     assert set(result.asked.values()) == {1}
     assert len(result.asked) == TURNS * len(clients)

@@ -46,9 +46,13 @@ class Program:
         """Its findings, when it has ended well and without complaints."""
         line = await self.line()
         assert "pause" not in line, line
+        await self.ended()
+        return line
+
+    async def ended(self) -> None:
+        """Wait until it has ended: well, and without complaints."""
         said, complaints = await self._process.communicate()
         assert (self._process.returncode, said, complaints.decode()) == (0, b"", "")
-        return line
 
     async def line(self) -> dict[str, Any]:
         """What it says next."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
 import sys
 import tempfile
+import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +28,10 @@ from mcp_server.testing import running
 from tests.faults.cuts import Storyteller, Tell, client, everywhere, generic, measured, suffer
 from tests.faults.kills import Lives
 from tests.faults.proxy import Kind
+from tests.interop.languages import LANGUAGES
+from tests.soak.clients import starts
 from tests.soak.load import soak
+from tests.soak.mixed import Figures, load
 from tests.soak.process import started
 from tests.wire import Wire
 
@@ -36,6 +42,10 @@ GRACE: Final = 0.3
 """Seconds that turns under the load go on without readers."""
 SETTLING: Final = 2.0
 """Seconds that the server is given to let go of what nobody wants any more."""
+PROGRAMS: Final = ("go", "node")
+"""The languages of the programs that take part in the mixed load, beside both clients in Python."""
+BUILT: Final = Path(__file__).parents[2] / ".pytest_cache" / "d" / "interop"
+"""Where the tests build these programs as well."""
 KINDS: Final = (Kind.CLOSE, Kind.RESET, Kind.CLOSE, Kind.RESET, Kind.DELAY, Kind.SPLIT, Kind.STALL)
 
 
@@ -46,6 +56,8 @@ class Result:
     seed: int
     rows: list[tuple[str, str, bool]] = field(default_factory=list)
     """What was looked at, what was seen, and whether that is good."""
+    clients: Mapping[str, Figures] = field(default_factory=dict)
+    """What each client of the mixed load came to."""
 
     def add(self, what: str, seen: object, *, good: bool = True) -> None:
         self.rows.append((what, str(seen), good))
@@ -64,8 +76,18 @@ class Result:
             table.add_row(what, seen, "[green]good[/]" if good else "[bold red]BAD[/]")
         return table
 
+    def mixed(self) -> Table:
+        """The clients of the mixed load, for people."""
+        table = Table(title="clients behind connections that are cut", title_justify="left")
+        for column in ("", "turns", "connections", "sent again", "went on", "slowest, s", "all, s"):
+            table.add_column(column, justify="right" if column else "left")
+        for name, one in self.clients.items():
+            counts = (one.turns, one.connections, one.sent.again, one.sent.resumed)
+            table.add_row(name, *map(str, counts), f"{one.longest:.1f}", f"{one.seconds:.1f}")
+        return table
 
-async def run(result: Result, *, seconds: float, sessions: int, kills: int, positions: int) -> None:
+
+async def run(result: Result, *, seconds: float, sessions: int, kills: int, positions: int, mixed: float = 0) -> None:
     """All of it."""
     seed = result.seed
     with tempfile.TemporaryDirectory() as folder:
@@ -75,6 +97,8 @@ async def run(result: Result, *, seconds: float, sessions: int, kills: int, posi
             await _kills(result, Path(folder), kills, seed)
         if seconds:
             await _load(result, Path(folder), seconds, sessions, seed)
+        if mixed:
+            await _mixed(result, Path(folder), mixed, seed)
 
 
 async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
@@ -149,6 +173,30 @@ async def _load(result: Result, folder: Path, seconds: float, sessions: int, see
     result.add("exit status of the server", server.status, good=server.status == 0)
 
 
+async def _mixed(result: Result, folder: Path, seconds: float, seed: int) -> None:
+    """Clients in several languages, each behind connections that are cut."""
+    languages = [language for language in LANGUAGES if language.folder in PROGRAMS and not language.missing]
+    for language in LANGUAGES:
+        if language.folder in PROGRAMS and language.missing:
+            result.add(f"{language.title} takes no part: this machine lacks", ", ".join(language.missing))
+    clients = starts(languages, BUILT)
+    end = time.monotonic() + seconds
+
+    def numbers() -> Iterator[int]:
+        return itertools.takewhile(lambda _: time.monotonic() < end, itertools.count())
+
+    (folder / "mixed").mkdir()
+    came = await load(folder / "mixed", clients, numbers, seed=seed, silent=True)
+    result.clients = came.figures
+    turns = sum(figures.turns for figures in came.figures.values())
+    result.add("turns of clients in several languages: whole, once in the history", turns, good=turns > 0)
+    once = sum(count == 1 for count in came.asked.values())
+    result.add("of them asked of the model once", once, good=once == turns == len(came.asked))
+    for what, count in came.left.items():
+        result.add(f"{what} that they left", count, good=count == 0)
+    result.add("exit status of their server", came.status, good=came.status == 0)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
@@ -156,6 +204,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=200, help="under that load at once")
     parser.add_argument("--kills", type=int, default=300, help="of the process under turns; 0: none")
     parser.add_argument("--positions", type=int, default=10_000, help="of faults in the stream of a turn; 0: none")
+    parser.add_argument("--mixed", type=float, default=120, metavar="SECONDS", help="of load by mixed clients; 0: none")
     parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
     arguments = vars(parser.parse_args())
     seed = arguments.pop("seed")
@@ -166,6 +215,8 @@ def main() -> None:
     try:
         asyncio.run(run(result, **arguments))
     finally:  # what was seen until then, too, if something breaks
+        if result.clients:
+            console.print(result.mixed())
         console.print(result.table())
     sys.exit(not result.good)
 

@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from mcp_client import MCPClient, MCPSyncClient, RetryNotice
+from mcp_client import MCPClient, MCPSyncClient, Retry, RetryNotice
 from tests.interop.languages import Language
 from tests.interop.programs import Program, started
 
 WORKERS: Final = 4
 """How many turns each client has at once."""
-PATIENCE: Final = 90.0
-"""Seconds after which a turn without an answer counts as lost: longer than a silent connection is believed in."""
+PATIENCE: Final = 150.0
+"""Seconds after which a turn without an answer counts as lost: enough for two silent connections or three."""
+RETRY: Final = Retry(patience=PATIENCE)
+"""One silent connection may follow the other."""
 KEEPALIVE: Final = 10.0
 """Seconds without traffic after which a client tries whether its connection is alive."""
 
@@ -81,7 +83,7 @@ def starts(languages: Sequence[Language], cache: Path) -> Mapping[str, Start]:
 @asynccontextmanager
 async def _asynchronous(address: str) -> AsyncIterator[Client]:
     sent = Sent()
-    async with MCPClient(address, on_retry=sent.count, keepalive=KEEPALIVE) as client:
+    async with MCPClient(address, retry=RETRY, on_retry=sent.count, keepalive=KEEPALIVE) as client:
         yield _Asynchronous(client, sent)
 
 
@@ -90,7 +92,7 @@ async def _blocking(address: str) -> AsyncIterator[Client]:
     sent = Sent()
     with (
         ThreadPoolExecutor(WORKERS) as threads,
-        MCPSyncClient(address, on_retry=sent.count, keepalive=KEEPALIVE) as client,
+        MCPSyncClient(address, retry=RETRY, on_retry=sent.count, keepalive=KEEPALIVE) as client,
     ):
         yield _Blocking(client, threads, sent)
 
@@ -151,10 +153,10 @@ def _options(turn: Turn) -> dict[str, Any]:
 
 
 class _Foreign:
-    """The case ``load`` of a program: it reads a turn a line, and says each answer when it has it.
+    """The case ``load`` of a program: it reads a turn a line, says each answer, and at the end what it took.
 
     Attributes:
-        hearing: reads what it says.
+        hearing: what it says.
     """
 
     def __init__(self, program: Program) -> None:
@@ -166,21 +168,22 @@ class _Foreign:
         heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._answers[turn.request_id] = heard
         self._program.send(asdict(turn))
-        await asyncio.wait([heard, self.hearing], return_when=asyncio.FIRST_COMPLETED)
+        awaited: list[asyncio.Future[Any]] = [heard, self.hearing]
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         if not heard.done():
             await self.hearing  # it raises why there is no more to hear
         return heard.result()
 
-    async def _hear(self) -> None:
-        while True:
-            said = await self._program.line()
+    async def _hear(self) -> Sent:
+        while "request_id" in (said := await self._program.line()):
             heard = self._answers.pop(said["request_id"])
             if "error" in said:
                 heard.set_exception(AssertionError(said["error"]))
             else:
                 heard.set_result(said["text"])
+        await self._program.ended()
+        return Sent(**said)
 
     async def sent(self) -> Sent:
-        self.hearing.cancel()
         self._program.end()
-        return Sent(**await self._program.found())
+        return await self.hearing

@@ -70,7 +70,7 @@ def mortal(generator: random.Random, *, silent: bool) -> Plan:
         generator: decides.
         silent: whether some end without telling anybody.
     """
-    ends = [Kind.CLOSE, Kind.RESET] * 3 + [Kind.STALL] * silent
+    ends = [Kind.CLOSE, Kind.RESET] * 50 + [Kind.STALL] * silent
 
     def fault(kinds: Sequence[Kind]) -> Fault:
         way = generator.choice(list(Way))

@@ -210,6 +210,21 @@ def test_leaving_a_stream_stops_the_model(connect: Connect, leave: str) -> None:
     assert [message.text for message in client.list_messages(session)] == ["Hi", "again"]
 
 
+def test_a_detached_stream_leaves_its_turn_to_others(connect: Connect) -> None:
+    """Who comes next goes on where the first has left it, and the model hears of nothing."""
+    gate = Gate()
+    provider = ScriptedProvider(["Hel", gate, "lo", Finish()])
+    client = connect(provider)
+    with client.stream_chat("Hi", session=client.create_session("tour")) as stream:
+        stream.detach()
+        assert next(stream) == "Hel"
+    with client.stream_turn(stream.turn, after_sequence=stream.sequence) as rest:
+        gate.open()
+        assert next(rest) == "lo"
+        assert (rest.reply()).text == "Hello"
+    assert (len(provider.requests), provider.cancelled) == (1, 0)
+
+
 def test_a_stream_is_read_inside_of_its_block_and_once(connect: Connect) -> None:
     """Anything else is said at once."""
     client = connect(ScriptedProvider(["Hel", Gate()]))

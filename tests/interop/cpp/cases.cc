@@ -172,7 +172,10 @@ class Events {
 class Cases {
  public:
   explicit Cases(const std::string& address) {
-    const auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+    grpc::ChannelArguments alive;
+    alive.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+    alive.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+    const auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), alive);
     sessions_ = v1::SessionService::NewStub(channel);
     chats_ = v1::ChatService::NewStub(channel);
     turns_ = v1::TurnService::NewStub(channel);

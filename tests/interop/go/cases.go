@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	health "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -32,7 +33,8 @@ type client struct {
 }
 
 func connect(address string) *client {
-	connection, err := grpc.Dial(address, grpc.WithInsecure())
+	alive := keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}
+	connection, err := grpc.Dial(address, grpc.WithInsecure(), grpc.WithKeepaliveParams(alive))
 	must(err)
 	return &client{
 		sessions:   pb.NewSessionServiceClient(connection),
@@ -389,6 +391,8 @@ var cases = map[string]func(*client) object{
 		must(err)
 		return object{"status": next.Status.String()}
 	},
+
+	"load": func(c *client) object { return load(c.chats, input, output) },
 }
 
 func main() {

@@ -387,7 +387,12 @@ final class Cases {
   }
 
   public static void main(String[] arguments) {
-    ManagedChannel channel = ManagedChannelBuilder.forTarget(arguments[0]).usePlaintext().build();
+    ManagedChannel channel =
+        ManagedChannelBuilder.forTarget(arguments[0])
+            .usePlaintext()
+            .keepAliveTime(30, TimeUnit.SECONDS)
+            .keepAliveTimeout(10, TimeUnit.SECONDS)
+            .build();
     say(new Cases(channel).run(arguments[1]));
     System.exit(0); // with the streams that a case has left open
   }

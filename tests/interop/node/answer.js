@@ -67,4 +67,4 @@ async function answer(chat, request, { deadline, seen = async () => {} } = {}) {
   }
 }
 
-module.exports = { answer, details };
+module.exports = { answer, details, waitAfter };

@@ -6,10 +6,12 @@ const { promisify } = require("node:util");
 const grpc = require("@grpc/grpc-js");
 const { v1, health } = require("./contract");
 const { answer, details } = require("./answer");
+const { load } = require("./load");
 
 const [, , address, name] = process.argv;
 
-const connect = (Client) => new Client(address, grpc.credentials.createInsecure());
+const alive = { "grpc.keepalive_time_ms": 30_000, "grpc.keepalive_timeout_ms": 10_000 };
+const connect = (Client) => new Client(address, grpc.credentials.createInsecure(), alive);
 const sessions = connect(v1.SessionService);
 const chats = connect(v1.ChatService);
 const turns = connect(v1.TurnService);
@@ -234,6 +236,8 @@ const cases = {
     const next = await events.next();
     return { status: next.value.status };
   },
+
+  load: () => load(chats, lines, say),
 };
 
 cases[name]().then((found) => {

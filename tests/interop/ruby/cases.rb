@@ -71,7 +71,8 @@ class Cases
   def initialize(address)
     @sessions, @chats, @turns, @embeddings, @health =
       [V1::SessionService, V1::ChatService, V1::TurnService, V1::EmbeddingService, Grpc::Health::V1::Health].map do |service|
-        service::Stub.new(address, :this_channel_is_insecure)
+        alive = { 'grpc.keepalive_time_ms' => 30_000, 'grpc.keepalive_timeout_ms' => 10_000 }
+        service::Stub.new(address, :this_channel_is_insecure, channel_args: alive)
       end
   end
 
