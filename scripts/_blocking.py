@@ -20,6 +20,7 @@ MODULES: Final = {
     "mcp_client/_calls.py": "mcp_client/_sync_calls.py",
     "mcp_client/_stream.py": "mcp_client/_sync_stream.py",
     "mcp_client/_tools.py": "mcp_client/_sync_tools.py",
+    "mcp_client/integrations/_chat.py": "mcp_client/integrations/_sync_chat.py",
     **{
         f"tests/client/test_{tests}.py": f"tests/client/blocking/test_{tests}.py"
         for tests in (
@@ -46,6 +47,7 @@ NAMES: Final[Mapping[str, str]] = {
     "AbstractAsyncContextManager": "AbstractContextManager",
     "AsyncCalls": "SyncCalls",
     "AsyncExitStack": "ExitStack",
+    "AsyncFrames": "SyncFrames",
     "AsyncIterator": "Iterator",
     "AsyncMetadata": "SyncMetadata",
     "AsyncResponses": "SyncResponses",
@@ -58,10 +60,12 @@ NAMES: Final[Mapping[str, str]] = {
     "__aexit__": "__exit__",
     "__aiter__": "__iter__",
     "__anext__": "__next__",
+    "aclose": "close",
     "anext": "next",
     "asynccontextmanager": "contextmanager",
     "asyncio.CancelledError": "KeyboardInterrupt",
     "enter_async_context": "enter_context",
+    "mcp_client._async": "mcp_client._sync",
     "mcp_client._calls": "mcp_client._sync_calls",
     "mcp_client._running": "mcp_client._sync_running",
     "mcp_client._stream": "mcp_client._sync_stream",

@@ -73,6 +73,14 @@ ONLY_IN = {
 CLIENT_LIBRARIES = {"contextprotocol", "google", "grpc", "grpc_health", "rich", "typer"}
 """All that ``mcp_client`` may see beside the standard library: what is installed without any extra."""
 
+INTEGRATIONS = {
+    "aiohttp": {"aiohttp"},
+    "fastapi": {"fastapi", "starlette"},
+    "flask": {"flask"},
+    "langchain": {"langchain_core", "pydantic"},
+}
+"""What the modules of ``mcp_client.integrations`` are for, and which libraries each sees besides."""
+
 
 def test_the_map_names_every_part_of_the_server() -> None:
     """A new file at the root of the server is a decision about the map."""
@@ -95,9 +103,19 @@ def test_server_modules_keep_to_the_map(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "mcp_client").rglob("*.py")), ids=lambda path: _name(path))
 def test_client_modules_need_no_extra(path: Path) -> None:
-    """A module of the client imports the contract and the few libraries that every installation has."""
+    """A module of the client imports the contract and the few libraries that every installation has.
+
+    Only an integration imports what it is for, and only who uses it imports an integration.
+    """
     allowed = CLIENT_LIBRARIES | {"mcp_client"} | sys.stdlib_module_names
-    strays = [f"line {line}: {target}" for line, target in _imports(path) if target[0] not in allowed]
+    integrates = "integrations" in path.parts
+    if integrates:
+        allowed |= INTEGRATIONS.get(path.stem, set())
+    strays = [
+        f"line {line}: {target}"
+        for line, target in _imports(path)
+        if target[0] not in allowed or (target[:2] == ("mcp_client", "integrations") and not integrates)
+    ]
     assert not strays
 
 

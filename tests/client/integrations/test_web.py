@@ -1,0 +1,430 @@
+"""A chat in a web application: what a browser gets, whatever the framework."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from http.cookies import SimpleCookie
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from mcp_client import MCPClient
+from mcp_client.integrations._web import Cookie
+from mcp_server.app import UnifiedMCPServer
+from mcp_server.errors import ProviderUnavailable
+from mcp_server.interfaces import Finish, Provider
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from tests.client.integrations.reader import events, whole
+from tests.client.integrations.sites import SITES, Site
+
+Serve = Callable[..., Awaitable[UnifiedMCPServer]]
+
+
+@pytest.fixture(params=SITES)
+def site(request: pytest.FixtureRequest) -> Site:
+    """Each of the frameworks."""
+    return SITES[request.param]
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """What is left at the end of a test."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def browser(stack: AsyncExitStack) -> Callable[[], Awaitable[aiohttp.ClientSession]]:
+    """Somebody with cookies of their own."""
+
+    async def start() -> aiohttp.ClientSession:
+        jar = aiohttp.CookieJar(unsafe=True)  # which lets sites without a name have some
+        return await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=jar))
+
+    return start
+
+
+Open = Callable[[], Awaitable[aiohttp.ClientSession]]
+
+
+@pytest.fixture
+def serve(stack: AsyncExitStack) -> Serve:
+    """Start a server with a provider."""
+
+    async def start(provider: Provider | None = None) -> UnifiedMCPServer:
+        providers = {"scripted": provider or EchoProvider()}
+        return await stack.enter_async_context(running(providers=providers))
+
+    return start
+
+
+def say(message: str, **more: Any) -> dict[str, Any]:
+    """The arguments of a request that says something."""
+    return {"json": {"message": message, **more}, "headers": {"Accept": "text/event-stream"}}
+
+
+async def test_an_answer_streams_as_it_comes(site: Site, serve: Serve, browser: Open, stack: AsyncExitStack) -> None:
+    """Each token when it is there, with an id of its own; then the whole."""
+    gate = Gate()
+    server = await serve(ScriptedProvider(["Hel", gate, "lo", Finish()]))
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    async with (await browser()).post(url, **say("Hi")) as response:
+        assert response.headers["Cache-Control"] == "no-cache, no-transform"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        received = events(response)
+        started = await anext(received)
+        assert (started.name, started.data["model"]) == ("started", "scripted/scripted")
+        turn = started.data["turn"]
+        assert response.headers["Content-Location"] == f"chat/{turn}"
+        while (event := await anext(received)).name != "delta":
+            pass
+        assert event.data == {"part": 0, "text": "Hel"}
+        gate.open()
+        rest = [event async for event in received]
+        assert [event.data["text"] for event in rest if event.name == "delta"] == ["lo"]
+        assert rest[-1].name == "completed"
+        assert rest[-1].data["finish_reason"] == "stop"
+        assert rest[-1].data["usage"]["output_tokens"] > 0
+        ids = [event.id for event in [started, event, *rest]]
+        assert all(id.startswith(f"{turn}/") for id in ids)
+        assert [int(id.partition("/")[2]) for id in ids] == sorted({int(id.partition("/")[2]) for id in ids})
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_browser_goes_on_where_it_was_cut(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack, method: str
+) -> None:
+    """With the id of the last event: no token is lost or comes twice, and the model is asked once."""
+    gate = Gate()
+    provider = ScriptedProvider(["one ", "two ", gate, "three ", "four", Finish()])
+    server = await serve(provider)
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    visitor = await browser()
+    seen, text = "", ""
+    async with visitor.post(url, **say("Count", request_id="count-1")) as response:
+        async for event in events(response):
+            seen, text = event.id, text + event.data.get("text", "")
+            if text == "one two ":
+                break
+        response.close()  # as if the cable were cut
+    turn = seen.partition("/")[0]
+    if method == "GET":
+        again = visitor.get(f"{url}/{turn}", headers={"Last-Event-ID": seen})
+    else:
+        said = {"message": "Count", "request_id": "count-1"}
+        again = visitor.post(url, json=said, headers={"Last-Event-ID": seen})
+    async with again as response:
+        gate.open()
+        rest, received = await whole(response)
+    assert text + rest == "one two three four"
+    assert received[-1].name == "completed"
+    assert (len(provider.requests), provider.cancelled) == (1, 0)
+    for last in (received[-1].id, f"{turn}/end"):  # an EventSource comes back after the end as well, until it is told
+        async with visitor.get(f"{url}/{turn}", headers={"Last-Event-ID": last}) as response:
+            assert response.status == 204
+    async with visitor.get(f"{url}/{turn}") as response:  # and who has seen nothing gets it all
+        assert (await whole(response))[0] == "one two three four"
+
+
+async def test_an_answer_survives_the_application(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """It is stopped in the middle and started again; the browser goes on at the new one."""
+    gate = Gate()
+    provider = ScriptedProvider(["one ", gate, "two", Finish()])
+    server = await serve(provider)
+    visitor = await browser()
+    async with site(server.address) as address:
+        response = await visitor.post(f"{address}/chat", **say("Count"))
+        received = events(response)
+        while (event := await anext(received)).name != "delta":
+            pass
+        if site is SITES["flask"]:
+            response.close()  # its server waits for its threads
+    response.close()
+    port = int(address.rpartition(":")[2])
+    async with site(server.address, port=port) as address:
+        turn = event.id.partition("/")[0]
+        async with visitor.get(f"{address}/chat/{turn}", headers={"Last-Event-ID": event.id}) as response:
+            gate.open()
+            assert (await whole(response))[0] == "two"
+    assert (len(provider.requests), provider.cancelled) == (1, 0)
+
+
+async def test_an_event_source_begins_with_a_place(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """It can only GET: who posts for it is told where the answer will be, and does not wait for it."""
+    gate = Gate()
+    server = await serve(ScriptedProvider(["Hel", gate, "lo", Finish()]))
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    visitor = await browser()
+    async with visitor.post(url, json={"message": "Hi"}, headers={"Accept": "application/json"}) as response:
+        assert response.status == 202
+        turn = (await response.json())["turn"]
+        place = response.url.join(URL(response.headers["Location"]))
+    assert str(place) == f"{url}/{turn}"
+    async with visitor.get(place) as response:
+        gate.open()
+        assert (await whole(response))[0] == "Hello"
+
+
+async def test_each_visitor_has_a_session_of_their_own(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """It is remembered, and nobody else reaches it or its turns."""
+    server = await serve()
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    ann, bob = await browser(), await browser()
+    async with ann.post(url, **say("I am Ann")) as response:
+        text, received = await whole(response)
+        assert "I am Ann" in text
+        cookie = SimpleCookie(response.headers["Set-Cookie"])["chat_visitor"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["secure"], cookie["path"]) == (True, "Lax", "", "/")
+    assert int(cookie["max-age"]) == 30 * 24 * 3600
+    turn = received[0].data["turn"]
+    async with bob.post(url, **say("I am Bob")) as response:
+        assert "Ann" not in (await whole(response))[0]
+    for call in (bob.get(f"{url}/{turn}"), bob.delete(f"{url}/{turn}"), bob.get(f"{url}/..%2f{turn}")):
+        async with call as response:
+            assert response.status == 404
+    async with ann.get(f"{url}/{turn}") as response:
+        assert (await whole(response))[0] == text
+    async with ann.get(url) as response:
+        shown = await response.json()
+    assert [(one["role"], one["text"]) for one in shown["messages"]] == [("user", "I am Ann"), ("assistant", text)]
+    assert (shown["turn"], {one["turn"] for one in shown["messages"]}) == (None, {turn})
+    async with MCPClient(server.address) as client:
+        names = [session.name async for session in client.list_sessions()]
+    assert len(names) == 2
+    assert not any(cookie.value in name for name in names)  # a list of sessions opens none
+
+
+async def test_an_application_may_know_its_users(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """Then no cookie is set, and sessions and turns are as the request says."""
+    provider = ScriptedProvider.saying("Hello")
+    server = await serve(provider)
+    chat = site(
+        server.address,
+        session_of=lambda request: request.headers.get("X-User"),
+        session_options=lambda request: {"labels": {"plan": request.headers["X-Plan"]}},
+        turn_options={"temperature": 0.5},
+    )
+    url = await stack.enter_async_context(chat) + "/chat"
+    headers = {"Accept": "text/event-stream", "X-User": "ann", "X-Plan": "free"}
+    async with (await browser()).post(url, json={"message": "Hi"}, headers=headers) as response:
+        assert (await whole(response))[0] == "Hello"
+        assert "Set-Cookie" not in response.headers
+    async with MCPClient(server.address) as client:
+        assert (await client.get_session("ann")).labels == {"plan": "free"}
+    assert provider.requests[0].config.temperature == 0.5
+    async with (await browser()).get(url) as response:  # nobody that it knows
+        assert "Set-Cookie" in response.headers
+
+
+async def test_a_cookie_that_is_none_makes_a_new_visitor(site: Site, serve: Serve, stack: AsyncExitStack) -> None:
+    """Whoever sends one of their own making has a session of their own."""
+    server = await serve()
+    settings = Cookie(name="who", secure=True, samesite="Strict", max_age=60, path="/chat", domain="localhost")
+    url = await stack.enter_async_context(site(server.address, cookie=settings)) + "/chat"
+    for value in ("", "short", "x" * 5000, "../../" + "x" * 26, '"' + "x" * 32):
+        async with aiohttp.ClientSession(headers={"Cookie": f"who={value}"}) as visitor, visitor.get(url) as response:
+            assert response.status == 200
+            cookie = SimpleCookie(response.headers["Set-Cookie"])["who"]
+            assert cookie.value != value
+            assert len(cookie.value) == 32
+            assert (cookie["secure"], cookie["samesite"], cookie["domain"]) == (True, "Strict", "localhost")
+    async with (
+        aiohttp.ClientSession(headers={"Cookie": f"who={cookie.value}"}) as visitor,
+        visitor.get(url) as response,
+    ):
+        assert SimpleCookie(response.headers["Set-Cookie"])["who"].value == cookie.value
+
+
+async def test_a_session_that_is_gone_begins_anew(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """Deleted or expired: the visitor goes on talking."""
+    server = await serve()
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    visitor = await browser()
+    for _ in range(2):
+        async with visitor.post(url, **say("Hi")) as response:
+            assert (await whole(response))[1][-1].name == "completed"
+        async with MCPClient(server.address) as client:
+            async for session in client.list_sessions():
+                await client.delete_session(session)
+
+
+async def test_first_messages_at_once_share_a_session(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """A page that was opened has a visitor already."""
+    server = await serve()
+    chat = site(server.address, turn_options={"if_busy": "queue"})
+    url = await stack.enter_async_context(chat) + "/chat"
+    visitor = await browser()
+    async with visitor.get(url) as response:
+        assert await response.json() == {"messages": [], "turn": None}
+
+    async def ask(number: int) -> str:
+        async with visitor.post(url, **say(f"number {number}")) as response:
+            return (await whole(response))[1][-1].name
+
+    assert await asyncio.gather(*map(ask, range(5))) == ["completed"] * 5
+    async with visitor.get(url) as response:
+        assert len((await response.json())["messages"]) == 10
+
+
+async def test_a_turn_is_stopped(site: Site, serve: Serve, browser: Open, stack: AsyncExitStack) -> None:
+    """Its stream ends with the reason; another message meanwhile is told which turn runs."""
+    provider = ScriptedProvider(["Hel", Gate(), "lo", Finish()])
+    server = await serve(provider)
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    visitor = await browser()
+    async with visitor.post(url, **say("Hi")) as response:
+        received = events(response)
+        turn = (await anext(received)).data["turn"]
+        async with visitor.get(url) as page:
+            assert (await page.json())["turn"] == turn
+        async with visitor.post(url, **say("Are you there?")) as busy:
+            problem = await busy.json()
+            assert (busy.status, busy.content_type) == (409, "application/problem+json")
+            assert (problem["reason"], problem["turn"], problem["status"]) == ("SESSION_BUSY", turn, 409)
+        async with visitor.delete(f"{url}/{turn}") as stopped:
+            assert await stopped.json() == {"turn": turn, "state": "cancelled"}
+        last = [event async for event in received][-1]
+    assert (last.name, last.id, last.data["reason"]) == ("failed", f"{turn}/end", "TURN_CANCELLED")
+    assert provider.cancelled == 1
+    async with visitor.get(f"{url}/{turn}") as response:  # who comes late is told the same
+        text, received_again = await whole(response)
+    assert (text, received_again[-1]) == ("Hel", last)
+
+
+async def test_a_failure_in_the_middle_is_an_event(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What visitors are not to know stands in the log."""
+    server = await serve(ScriptedProvider(["Hel", ProviderUnavailable("the machine 10.0.0.7 fell over")]))
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    async with (await browser()).post(url, **say("Hi")) as response:
+        text, received = await whole(response)
+    assert text == "Hel"
+    assert (received[-1].name, received[-1].data["status"]) == ("failed", 502)
+    assert received[-1].data["reason"] == "PROVIDER_UNAVAILABLE"
+    assert received[-1].data["detail"] == "The model could not answer."
+    assert "10.0.0.7" in caplog.text
+
+
+HOSTILE = 'a\nb\rc\r\nd\n\nevent: x\ndata: {}\n\n\u2028 "quoted" \\ 😀 </script> \x7f'
+
+
+async def test_text_cannot_break_out_of_its_event(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """Line breaks of all kinds, and what looks like events."""
+    server = await serve(ScriptedProvider([HOSTILE, Finish()]))
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    async with (await browser()).post(url, **say(HOSTILE)) as response:
+        text, received = await whole(response)
+    assert text == HOSTILE
+    assert {event.name for event in received} == {"started", "part", "delta", "completed"}
+
+
+BAD: list[tuple[dict[str, Any], int, str]] = [
+    ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "the body is no JSON"),
+    ({"data": b'"\xff"', "headers": {"Content-Type": "application/json"}}, 400, "the body is no JSON"),
+    ({"data": b"[" * 1400, "headers": {"Content-Type": "application/json"}}, 400, "the body is no JSON"),
+    ({"json": ["Hi"]}, 400, "expected an object"),
+    ({"json": {}}, 400, "message: say something"),
+    ({"json": {"message": " \n"}}, 400, "message: say something"),
+    ({"json": {"message": 5}}, 400, "message: expected a text"),
+    ({"json": {"message": "Hi", "model": "x"}}, 400, "not also: model"),
+    ({"data": b'{"message": "\\ud800"}', "headers": {"Content-Type": "application/json"}}, 400, "message"),
+    ({"json": {"message": "Hi", "request_id": "x" * 1000}}, 400, "request_id"),
+    ({"data": {"message": "Hi"}}, 415, "application/json"),
+    ({}, 415, "application/json"),
+    ({"json": {"message": "x" * 2000}}, 413, "larger than"),
+    ({"json": {"message": "Hi"}, "headers": {"Last-Event-ID": "nonsense"}}, 400, "Last-Event-ID"),
+    ({"json": {"message": "Hi"}, "headers": {"Last-Event-ID": "t/5"}}, 400, "request_id"),
+    ({"json": {"message": "Hi", "request_id": "a"}, "headers": {"Last-Event-ID": "t/5"}}, 404, "turn"),
+]
+
+
+async def test_bad_requests_are_told_what_is_wrong(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """And nothing reaches the model."""
+    provider = ScriptedProvider.saying("Hello")
+    server = await serve(provider)
+    url = await stack.enter_async_context(site(server.address, max_body=1500)) + "/chat"
+    visitor = await browser()
+    for arguments, status, detail in BAD:
+        async with visitor.post(url, **arguments) as response:
+            problem = await response.json(content_type="application/problem+json")
+            assert (response.status, problem["status"]) == (status, status), problem
+            assert detail in problem["detail"]
+            assert problem["title"]
+    assert provider.requests == []
+
+
+async def test_a_server_that_is_away_is_a_problem(site: Site, browser: Open, stack: AsyncExitStack) -> None:
+    """That says nothing of where it should be; also from the application's own routes."""
+    url = await stack.enter_async_context(site("127.0.0.1:1", retry=None))
+    visitor = await browser()
+    for call in (visitor.get(f"{url}/chat"), visitor.post(f"{url}/chat", **say("Hi")), visitor.get(f"{url}/missing")):
+        async with call as response:
+            problem = await response.json(content_type="application/problem+json")
+            assert (response.status, problem["status"]) == (503, 503)
+            assert "127.0.0.1" not in str(problem)
+
+
+async def test_the_applications_own_routes_answer_alike(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """They use the same client, and their errors are the same problems."""
+    server = await serve()
+    url = await stack.enter_async_context(site(server.address))
+    async with (await browser()).get(f"{url}/missing") as response:
+        problem = await response.json(content_type="application/problem+json")
+        assert (response.status, problem["reason"]) == (404, "SESSION_NOT_FOUND")
+
+
+async def test_who_is_to_wait_is_told_how_long(site: Site, serve: Serve, browser: Open, stack: AsyncExitStack) -> None:
+    """In the header, in whole seconds."""
+    gate = Gate()
+    server = await serve(ScriptedProvider(["Hel", gate, "lo", Finish()]))
+    url = await stack.enter_async_context(site(server.address, retry=None)) + "/chat"
+    visitor = await browser()
+    async with visitor.post(url, **say("Hi")) as response:
+        stopping = asyncio.create_task(server.stop(grace=30))
+        async with (await browser()).post(url, **say("Hi")) as refused:
+            problem = await refused.json(content_type="application/problem+json")
+            assert (refused.status, problem["reason"]) == (503, "DRAINING")
+            assert (refused.headers["Retry-After"], problem["retry_after"]) == ("1", 1.0)
+        gate.open()
+        assert (await whole(response))[0] == "Hello"
+    await stopping
+
+
+async def test_a_slow_browser_gets_all_of_it(site: Site, serve: Serve, browser: Open, stack: AsyncExitStack) -> None:
+    """More than all the buffers on the way hold; the model has long ended when it begins to read."""
+    pieces = [f"{number} " + "x" * 10_000 for number in range(100)]
+    server = await serve(ScriptedProvider([*pieces, Finish()]))
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    visitor = await browser()
+    async with visitor.post(url, **say("Go on")) as response:
+        received = events(response)
+        turn = (await anext(received)).data["turn"]
+        async with MCPClient(server.address) as client:
+            (session,) = [session async for session in client.list_sessions()]
+            async with client.stream_turn(f"{session.name}/turns/{turn}") as other:
+                await other.reply()
+        rest = [event async for event in received]
+    assert "".join(event.data["text"] for event in rest if event.name == "delta") == "".join(pieces)
