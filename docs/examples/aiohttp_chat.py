@@ -1,0 +1,34 @@
+"""A site to chat on, with aiohttp: python aiohttp_chat.py, then open http://127.0.0.1:8080."""
+
+import os
+from pathlib import Path
+
+from aiohttp import web
+
+from mcp_client.integrations.aiohttp import WebChat
+
+PAGE = Path(__file__).with_name("chat.html")
+
+
+async def page(request: web.Request) -> web.FileResponse:
+    return web.FileResponse(PAGE)
+
+
+def create_app() -> web.Application:
+    chat = WebChat(
+        os.environ.get("MCP_ADDRESS", "127.0.0.1:50051"),
+        session_options={"system_instruction": "You are the guide of a small museum. Be brief.", "ttl": 7 * 24 * 3600},
+    )
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response([model.name for model in await chat.client.list_models()])
+
+    app = web.Application()
+    chat.init_app(app, prefix="/chat")
+    app.router.add_get("/", page)
+    app.router.add_get("/models", models)
+    return app
+
+
+if __name__ == "__main__":
+    web.run_app(create_app(), host="127.0.0.1", port=int(os.environ.get("PORT", "8080")))
