@@ -78,6 +78,7 @@ INTEGRATIONS = {
     "fastapi": {"fastapi", "starlette"},
     "flask": {"flask"},
     "langchain": {"langchain_core", "pydantic"},
+    "_langchain_messages": {"langchain_core"},
 }
 """What the modules of ``mcp_client.integrations`` are for, and which libraries each sees besides."""
 

@@ -1,0 +1,74 @@
+"""Clients that are made when they are first used: by then a web server has forked, and an event loop runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from mcp_client import MCPClient, MCPSyncClient
+from mcp_client._settings import Address
+
+
+class Clients:
+    """The clients of one server: a blocking one, and an asynchronous one for each event loop.
+
+    Args:
+        address: of the server, or several.
+        options: what the clients are made with besides.
+    """
+
+    def __init__(self, address: Address, options: Mapping[str, Any]) -> None:
+        self._address = address
+        self._options = dict(options)
+        self._lock = threading.Lock()
+        self._blocking: MCPSyncClient | None = None
+        self._asynchronous: dict[asyncio.AbstractEventLoop, MCPClient] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Clients, (self._address, self._options)
+
+    def made_with(self, address: Address, options: Mapping[str, Any]) -> bool:
+        """Whether these are the clients for such arguments."""
+        return (self._address, self._options) == (address, options)
+
+    @property
+    def blocking(self) -> MCPSyncClient:
+        """The one for all threads of this process; it is closed when the process ends."""
+        with self._lock:
+            if self._blocking is None:
+                self._blocking = MCPSyncClient(self._address, **self._options)
+                weakref.finalize(self, _close, self._blocking, os.getpid())
+            return self._blocking
+
+    @property
+    def asynchronous(self) -> MCPClient:
+        """The one of the event loop that runs."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if loop not in self._asynchronous:
+                alive = {other: client for other, client in self._asynchronous.items() if not other.is_closed()}
+                self._asynchronous = {**alive, loop: MCPClient(self._address, **self._options)}
+            return self._asynchronous[loop]
+
+    def close(self) -> None:
+        """Close the blocking one; the next use makes another."""
+        with self._lock:
+            client, self._blocking = self._blocking, None
+        if client is not None:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close that of the event loop that runs; the next use makes another."""
+        with self._lock:
+            client = self._asynchronous.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
+
+
+def _close(client: MCPSyncClient, process: int) -> None:
+    if os.getpid() == process:  # and not in one that was forked from it
+        client.close()
