@@ -18,6 +18,10 @@ from google.protobuf.descriptor_pb2 import (
 
 MODULES = (
     "mcp_client",
+    "mcp_client.integrations.aiohttp",
+    "mcp_client.integrations.fastapi",
+    "mcp_client.integrations.flask",
+    "mcp_client.integrations.langchain",
     "mcp_server",
     "mcp_server.config",
     "mcp_server.interfaces",
@@ -200,9 +204,16 @@ def _public(module: griffe.Module) -> Iterator[tuple[str, griffe.Object]]:
 
 
 def _class(name: str, cls: griffe.Class) -> Iterator[str]:
-    bases = ", ".join(str(base) for base in cls.bases)
-    yield from (f"#### `{name}`" + (f" ({bases})" if bases else ""), "", _markdown(cls.docstring), "")
-    public = [member for key, member in cls.members.items() if not key.startswith("_") and not member.is_alias]
+    bases = [str(base) for base in cls.bases if not str(base).startswith("_")]
+    yield from (f"#### `{name}`" + (f" ({', '.join(bases)})" if bases else ""), "")
+    # One that says nothing of itself is set up as its parent is.
+    described = cls if cls.docstring is not None else next((base for base in cls.resolved_bases if base.docstring), cls)
+    yield from (_markdown(described.docstring), "")
+    public = [
+        member
+        for key, member in cls.members.items()
+        if not key.startswith("_") and not member.is_alias and key != "model_config"  # that is for Pydantic
+    ]
     values = [member for member in public if isinstance(member, griffe.Attribute)]
     if values:
         yield from ("| field | type | |", "|-|-|-|")
@@ -211,7 +222,7 @@ def _class(name: str, cls: griffe.Class) -> Iterator[str]:
             kind = f"`{value.annotation or ''}{default}`" if value.annotation or default else ""
             yield _row(f"`{value.name}`", kind, _markdown(value.docstring))
         yield ""
-    init = cls.members.get("__init__")
+    init = described.members.get("__init__")
     if isinstance(init, griffe.Function):
         yield from _signature(name, init)
     for method in public:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -70,6 +71,52 @@ async def test_a_whole_program_runs(page: str) -> None:
         printed, errors = await process.communicate()
         assert (process.returncode, errors.decode()) == (0, "")
         assert printed
+
+
+async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> None:
+    """Each of them ends well, and the last tells that the server serves. Where a turn is left out, it is the newest."""
+    (commands,) = [block for block in blocks("docs/usage.md", "console") if "mcp-client" in block]
+    lines = [line.partition("  #")[0].removeprefix("$ ").strip() for line in commands.splitlines()]
+    assert len(lines) > 12
+    programs = Path(sys.executable).parent
+    async with running() as server, MCPClient(server.address) as client:
+        environment = {
+            **os.environ,
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "CONTEXTPROTOCOL_ADDRESS": server.address,
+        }
+
+        async def shell(command: str, said: str = "") -> str:
+            process = await asyncio.create_subprocess_exec(
+                *("bash", "-euo", "pipefail", "-c", command),
+                cwd=tmp_path,
+                env=environment,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            printed, _ = await process.communicate(said.encode())
+            assert process.returncode == 0, f"{command}\n{printed.decode()}"
+            return printed.decode()
+
+        await shell("git init --quiet && echo old >file && git add file && echo new >file")
+        await shell(lines[0], "Hello!")
+        for line in lines[1:]:
+            if "…" in line:
+                turn = await anext(client.list_turns("tour"))
+                line = line.replace("sessions/tour/turns/…", turn.name)
+            printed = await shell(line)
+        assert "SERVING" in printed.upper()
+        assert (await client.get_session("detour")).message_count == 2
+
+
+def test_the_settings_of_the_setup_guide_are_valid(tmp_path: Path) -> None:
+    """Each file alone."""
+    for number, block in enumerate(blocks("docs/setup.md", "toml")):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(block)
+        config = load(file, {})
+        assert config.models.default.partition("/")[0] in config.providers
 
 
 async def run_pieces(page: str, client: MCPClient) -> None:

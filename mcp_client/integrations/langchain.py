@@ -86,7 +86,7 @@ class ChatContextProtocol(BaseChatModel):
     Errors are those of :mod:`mcp_client` and, at the same time, the ones of :mod:`langchain_core.exceptions` that
     mean the same.
 
-    All fields, and the knobs of :class:`~mcp_client.TurnOptions`, can also be given to a call or to ``bind``.
+    ``model``, ``session``, ``timeout`` and all knobs can also be given to a call, or to ``bind``.
     """
 
     model_config = ConfigDict(extra="forbid")
