@@ -1,4 +1,8 @@
-"""A site to chat on, with aiohttp: python aiohttp_chat.py, then open http://127.0.0.1:8080."""
+"""A site to chat on, with aiohttp.
+
+Run ``python aiohttp_chat.py`` and open http://127.0.0.1:8080.
+When it is stopped it cuts its streams, and browsers go on when it is there again.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,8 @@
-"""A site to chat on, with FastAPI: uvicorn --factory fastapi_chat:create_app, then open http://127.0.0.1:8000."""
+"""A site to chat on, with FastAPI.
+
+Run ``uvicorn --factory fastapi_chat:create_app --timeout-graceful-shutdown 1`` and open http://127.0.0.1:8000.
+When it is stopped it cuts its streams after that second, and browsers go on when it is there again.
+"""
 
 import os
 from pathlib import Path
