@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -12,9 +12,9 @@ from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import model_pb2, session_pb2, turn_pb2
 from mcp_client import _requests, _responses
-from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, WATCH_PAUSE, health
+from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, WATCH_PAUSE, AsyncStatuses, health
 from mcp_client._calls import AsyncCalls
-from mcp_client._errors import DeadlineExceeded, Details, ServerUnavailable
+from mcp_client._errors import DeadlineExceeded, ServerUnavailable
 from mcp_client._functions import Functions
 from mcp_client._messages import (
     Embeddings,
@@ -650,6 +650,38 @@ class MCPClient:
         response = await self._calls.unary("Health.List", health_pb2.HealthListRequest(), timeout)
         return {name: health(item) for name, item in response.statuses.items()}
 
+    async def watch_health(self, service: str = "", *, timeout: Seconds | None = None) -> AsyncStatuses:
+        """Whether it answers, now and each time that this changes, until you leave.
+
+        Where nobody answers, it is ``UNKNOWN``, and so is what the server does not know; either may come to serve.
+
+        Args:
+            service: as in :meth:`health`.
+            timeout: seconds to watch; ``None``: no end.
+
+        Raises:
+            DeadlineExceeded: ``timeout`` seconds have passed.
+        """
+        with _requests.argument("service"):
+            request = health_pb2.HealthCheckRequest(service=service)
+        attempts = self._calls.attempts("Health.Watch", None if timeout is None else seconds("timeout", timeout), 0)
+        last: HealthStatus | None = None
+        while True:
+            watch = await self._calls.stream("Health.Watch", request, attempts)
+            try:
+                async for response in watch:
+                    attempts.succeeded()
+                    if (status := health(response)) is not last:
+                        yield (last := status)
+            except ServerUnavailable as error:
+                if error.code == "CANCELLED":  # this client was closed
+                    raise
+            finally:
+                watch.cancel()
+            if last is not HealthStatus.UNKNOWN:
+                yield (last := HealthStatus.UNKNOWN)
+            await self._calls.pause(WATCH_PAUSE)
+
     async def wait_until_ready(self, timeout: Seconds = DEFAULT_TIMEOUT) -> None:
         """Return when the server serves, however often it cannot be reached until then.
 
@@ -657,25 +689,11 @@ class MCPClient:
             DeadlineExceeded: it did not within ``timeout`` seconds.
         """
         limit = seconds("timeout", timeout)
-        deadline = time.monotonic() + limit
-        while (left := deadline - time.monotonic()) > 0:
-            watch = await self._transport.stream(
-                METHODS["Health.Watch"], health_pb2.HealthCheckRequest(), left, wait_for_ready=True
-            )
-            try:
-                async for response in watch:
-                    if health(response) is HealthStatus.SERVING:
-                        self._retries.reached = True
+        try:
+            async with aclosing(self.watch_health(timeout=limit)) as statuses:
+                async for status in statuses:
+                    if status is HealthStatus.SERVING:
                         return
-            except ServerUnavailable as error:
-                if error.code == "CANCELLED":  # this client was closed
-                    raise
-            except DeadlineExceeded:
-                break
-            finally:
-                watch.cancel()
-            await self._transport.pause(WATCH_PAUSE)
-        raise DeadlineExceeded(
-            f"the server at {self._settings.address} was not ready within {limit:g} s",
-            Details(code="DEADLINE_EXCEEDED"),
-        )
+        except DeadlineExceeded as error:
+            message = f"the server at {self._settings.address} was not ready within {limit:g} s"
+            raise DeadlineExceeded(message, error.details) from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import Any, Final, TypeAlias
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
@@ -109,6 +109,10 @@ def connecting() -> int:
         raise RuntimeError(FORKED)
     return process
 
+
+AsyncStatuses: TypeAlias = AsyncGenerator[HealthStatus, None]
+SyncStatuses: TypeAlias = Generator[HealthStatus, None, None]
+"""How a service fares, as it changes, asynchronous or not."""
 
 _HEALTH: Final = {
     health_pb2.HealthCheckResponse.SERVING: HealthStatus.SERVING,

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -14,8 +14,8 @@ from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import model_pb2, session_pb2, turn_pb2
 from mcp_client import _requests, _responses
-from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, METHODS, WATCH_PAUSE, health
-from mcp_client._errors import DeadlineExceeded, Details, ServerUnavailable
+from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, WATCH_PAUSE, SyncStatuses, health
+from mcp_client._errors import DeadlineExceeded, ServerUnavailable
 from mcp_client._functions import Functions
 from mcp_client._messages import (
     Embeddings,
@@ -655,6 +655,38 @@ class MCPSyncClient:
         response = self._calls.unary("Health.List", health_pb2.HealthListRequest(), timeout)
         return {name: health(item) for name, item in response.statuses.items()}
 
+    def watch_health(self, service: str = "", *, timeout: Seconds | None = None) -> SyncStatuses:
+        """Whether it answers, now and each time that this changes, until you leave.
+
+        Where nobody answers, it is ``UNKNOWN``, and so is what the server does not know; either may come to serve.
+
+        Args:
+            service: as in :meth:`health`.
+            timeout: seconds to watch; ``None``: no end.
+
+        Raises:
+            DeadlineExceeded: ``timeout`` seconds have passed.
+        """
+        with _requests.argument("service"):
+            request = health_pb2.HealthCheckRequest(service=service)
+        attempts = self._calls.attempts("Health.Watch", None if timeout is None else seconds("timeout", timeout), 0)
+        last: HealthStatus | None = None
+        while True:
+            watch = self._calls.stream("Health.Watch", request, attempts)
+            try:
+                for response in watch:
+                    attempts.succeeded()
+                    if (status := health(response)) is not last:
+                        yield (last := status)
+            except ServerUnavailable as error:
+                if error.code == "CANCELLED":  # this client was closed
+                    raise
+            finally:
+                watch.cancel()
+            if last is not HealthStatus.UNKNOWN:
+                yield (last := HealthStatus.UNKNOWN)
+            self._calls.pause(WATCH_PAUSE)
+
     def wait_until_ready(self, timeout: Seconds = DEFAULT_TIMEOUT) -> None:
         """Return when the server serves, however often it cannot be reached until then.
 
@@ -662,25 +694,11 @@ class MCPSyncClient:
             DeadlineExceeded: it did not within ``timeout`` seconds.
         """
         limit = seconds("timeout", timeout)
-        deadline = time.monotonic() + limit
-        while (left := deadline - time.monotonic()) > 0:
-            watch = self._transport.stream(
-                METHODS["Health.Watch"], health_pb2.HealthCheckRequest(), left, wait_for_ready=True
-            )
-            try:
-                for response in watch:
-                    if health(response) is HealthStatus.SERVING:
-                        self._retries.reached = True
+        try:
+            with closing(self.watch_health(timeout=limit)) as statuses:
+                for status in statuses:
+                    if status is HealthStatus.SERVING:
                         return
-            except ServerUnavailable as error:
-                if error.code == "CANCELLED":  # this client was closed
-                    raise
-            except DeadlineExceeded:
-                break
-            finally:
-                watch.cancel()
-            self._transport.pause(WATCH_PAUSE)
-        raise DeadlineExceeded(
-            f"the server at {self._settings.address} was not ready within {limit:g} s",
-            Details(code="DEADLINE_EXCEEDED"),
-        )
+        except DeadlineExceeded as error:
+            message = f"the server at {self._settings.address} was not ready within {limit:g} s"
+            raise DeadlineExceeded(message, error.details) from error

@@ -46,13 +46,9 @@ class SyncTransport:
             raise self.error_of(error) from error
         return method.read(data)
 
-    def stream(
-        self, method: Method, request: Any, timeout: float | None, *, wait_for_ready: bool = False
-    ) -> SyncResponses:
+    def stream(self, method: Method, request: Any, timeout: float | None) -> SyncResponses:
         """Call a method that answers with a stream; ``timeout`` in seconds."""
-        waiting = {"wait_for_ready": True} if wait_for_ready else {}  # gRPC's double of a channel does not know of it
-        call = self._start(method, request, timeout=timeout, **waiting)
-        return SyncResponses(self, call, method)
+        return SyncResponses(self, self._start(method, request, timeout=timeout), method)
 
     def pause(self, seconds: float) -> None:
         """Wait between two attempts.
@@ -109,11 +105,11 @@ class SyncTransport:
         # What a signal's handler raises while an answer is read takes the call with it.
         return ServerUnavailable(f"the call to {address} was interrupted", Details(code="UNAVAILABLE"))
 
-    def _start(self, method: Method, request: Any, **options: Any) -> Any:
+    def _start(self, method: Method, request: Any, *, timeout: float | None) -> Any:
         data, metadata = written(request), self._headers()
         call = self._callable(method)
         try:
-            return call(data, metadata=metadata, **options)
+            return call(data, metadata=metadata, timeout=timeout)
         except ValueError as error:
             if self.closed:  # by another thread, just now
                 raise self.cancelled() from error

@@ -43,12 +43,9 @@ class AsyncTransport:
             raise self.cancelled() from error
         return method.read(data)
 
-    async def stream(
-        self, method: Method, request: Any, timeout: float | None, *, wait_for_ready: bool = False
-    ) -> AsyncResponses:
+    async def stream(self, method: Method, request: Any, timeout: float | None) -> AsyncResponses:
         """Call a method that answers with a stream; ``timeout`` in seconds."""
-        call = await self._start(method, request, timeout=timeout, wait_for_ready=wait_for_ready)
-        return AsyncResponses(self, call, method)
+        return AsyncResponses(self, await self._start(method, request, timeout=timeout), method)
 
     async def pause(self, seconds: float) -> None:
         """Wait between two attempts.
@@ -96,9 +93,9 @@ class AsyncTransport:
         # A read that is cancelled, by a timeout around it for example, takes its call with it.
         return ServerUnavailable(f"the call to {address} was cancelled while it was read", Details(code="UNAVAILABLE"))
 
-    async def _start(self, method: Method, request: Any, **options: Any) -> Any:
+    async def _start(self, method: Method, request: Any, *, timeout: float | None) -> Any:
         data, metadata = written(request), await self._headers()
-        return self._callable(method)(data, metadata=metadata, **options)
+        return self._callable(method)(data, metadata=metadata, timeout=timeout)
 
     async def _headers(self) -> Headers:
         if self._settings.metadata is None:

@@ -108,6 +108,34 @@ async def test_health_is_known_by_service_and_provider(client: MCPClient) -> Non
         await client.health("no.such.Service")
 
 
+async def test_health_is_watched_over_restarts() -> None:
+    """Each change is told once: the server drains, is gone, and another one comes."""
+    async with running() as first:
+        address = first.address
+        async with MCPClient(address) as client:
+            statuses = client.watch_health("contextprotocol.v1.ChatService")
+            assert await anext(statuses) is HealthStatus.SERVING
+            await first.stop(grace=0)
+            assert await anext(statuses) is HealthStatus.NOT_SERVING
+            assert await anext(statuses) is HealthStatus.UNKNOWN
+            async with server_at(address):
+                assert await anext(statuses) is HealthStatus.SERVING
+            await statuses.aclose()
+
+
+async def test_watching_has_an_end(client: MCPClient, nobody: str) -> None:
+    """What is not known and who is not there may come; until the caller's time is up, or the client is closed."""
+    async with MCPClient(nobody) as stranger:
+        for watching in (client.watch_health("no.such.Service", timeout=0.2), stranger.watch_health(timeout=0.2)):
+            assert await anext(watching) is HealthStatus.UNKNOWN
+            with pytest.raises(DeadlineExceeded):
+                await anext(watching)
+        watching = stranger.watch_health()
+        assert await anext(watching) is HealthStatus.UNKNOWN
+    with pytest.raises((ServerUnavailable, RuntimeError), match="closed"):
+        await anext(watching)
+
+
 async def test_a_server_that_came_back_is_found_again() -> None:
     """By the same client, without a word: a call that is made while it is away waits for it."""
     away = Moment()

@@ -98,3 +98,5 @@ def blocking() -> None:
         assert_type([model.name for model in client.list_models()], list[str])
         assert_type(client.get_model("a"), Model)
         assert_type(client.health(), HealthStatus)
+        for status in client.watch_health("providers/echo", timeout=5):
+            assert_type(status, HealthStatus)

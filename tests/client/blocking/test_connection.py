@@ -110,6 +110,34 @@ def test_health_is_known_by_service_and_provider(client: MCPSyncClient) -> None:
         client.health("no.such.Service")
 
 
+def test_health_is_watched_over_restarts() -> None:
+    """Each change is told once: the server drains, is gone, and another one comes."""
+    with running() as first:
+        address = first.address
+        with MCPSyncClient(address) as client:
+            statuses = client.watch_health("contextprotocol.v1.ChatService")
+            assert next(statuses) is HealthStatus.SERVING
+            first.stop(grace=0)
+            assert next(statuses) is HealthStatus.NOT_SERVING
+            assert next(statuses) is HealthStatus.UNKNOWN
+            with server_at(address):
+                assert next(statuses) is HealthStatus.SERVING
+            statuses.close()
+
+
+def test_watching_has_an_end(client: MCPSyncClient, nobody: str) -> None:
+    """What is not known and who is not there may come; until the caller's time is up, or the client is closed."""
+    with MCPSyncClient(nobody) as stranger:
+        for watching in (client.watch_health("no.such.Service", timeout=0.2), stranger.watch_health(timeout=0.2)):
+            assert next(watching) is HealthStatus.UNKNOWN
+            with pytest.raises(DeadlineExceeded):
+                next(watching)
+        watching = stranger.watch_health()
+        assert next(watching) is HealthStatus.UNKNOWN
+    with pytest.raises((ServerUnavailable, RuntimeError), match="closed"):
+        next(watching)
+
+
 def test_a_server_that_came_back_is_found_again() -> None:
     """By the same client, without a word: a call that is made while it is away waits for it."""
     away = Moment()
