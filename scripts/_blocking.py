@@ -40,6 +40,7 @@ MODULES: Final = {
             "turns",
         )
     },
+    "tests/interop/python/cases.py": "tests/interop/python_blocking/cases.py",
 }
 """Each source and its twin, relative to the checkout."""
 
@@ -74,12 +75,14 @@ NAMES: Final[Mapping[str, str]] = {
     "mcp_client._tools": "mcp_client._sync_tools",
     "mcp_client._transport": "mcp_client._sync_transport",
     "tests.client.beside": "tests.client.blocking.beside",
+    "tests.interop.python": "tests.interop.python_blocking",
     "tests.client.conftest": "tests.client.blocking.conftest",
 }
 """What is called otherwise: names, dotted or not, in code, comments and docstrings."""
 
 PHRASES: Final[Mapping[str, str]] = {
     "The client, asynchronous": "The client, blocking",
+    "with the asynchronous client": "with the blocking client",
     "A client belongs to the event loop in which it is first used.": (
         "Any number of threads may use one\n    client. A child of a forked process needs one of its own, unless the"
         " parent has used none yet."

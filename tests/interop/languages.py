@@ -21,14 +21,18 @@ DEBIAN_JAVA = Path("/usr/share/java")
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """A folder beside this file: a program, and the script ``build`` that makes it ready in the folder named OUT."""
+    """A folder beside this file with a program.
+
+    Unless it is in Python, it is generated from the contract alone: the script ``build`` there makes it ready in the
+    folder named OUT.
+    """
 
     title: str
     """As people write it."""
     folder: str
     """The folder's name."""
-    commands: Sequence[str]
-    """What must be on PATH."""
+    commands: Sequence[str] = ()
+    """What must be on PATH. Nothing: there is nothing to build."""
     files: Sequence[Path] = ()
     """What must be on this machine beside."""
     modules: Sequence[str] = ()
@@ -57,6 +61,8 @@ class Language:
         Args:
             cache: a folder that outlives the tests. What is there for older sources is removed.
         """
+        if not self.commands:
+            return self.run
         out = cache / f"{self.folder}-{self._key()}"
         if not (out / "built").exists():
             for old in cache.glob(f"{self.folder}-*"):
@@ -100,6 +106,16 @@ def unpacked(folder: Path) -> Path:
 
 
 LANGUAGES = (
+    Language(
+        title="Python",
+        folder="python",
+        run=(sys.executable, "-W", "error", "-m", "tests.interop.python.cases"),
+    ),
+    Language(
+        title="Python, blocking",
+        folder="python_blocking",
+        run=(sys.executable, "-W", "error", "-m", "tests.interop.python_blocking.cases"),
+    ),
     Language(
         title="Go",
         folder="go",
