@@ -121,7 +121,8 @@ class Stage:
 
     def when(self, message: str, *script: Step) -> ScriptedProvider:
         """Set what is played to a message."""
-        return self._scripts.setdefault(message, ScriptedProvider(script))
+        scripted = self._scripts[message] = ScriptedProvider(script)
+        return scripted
 
     async def models(self) -> Sequence[Model]:
         """The model ``scripted``."""
