@@ -102,7 +102,10 @@ class MCPClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls that run end. A closed client stays closed."""
+        """Close the connection; calls that run end with :class:`ServerUnavailable`.
+
+        A closed client stays closed: later calls are a ``RuntimeError``.
+        """
         await self._transport.close()
 
     @property
@@ -666,6 +669,7 @@ class MCPClient:
             request = health_pb2.HealthCheckRequest(service=service)
         attempts = self._calls.attempts("Health.Watch", None if timeout is None else seconds("timeout", timeout), 0)
         last: HealthStatus | None = None
+        trouble: ServerUnavailable | None = None
         while True:
             watch = await self._calls.stream("Health.Watch", request, attempts)
             try:
@@ -676,6 +680,9 @@ class MCPClient:
             except ServerUnavailable as error:
                 if error.code == "CANCELLED":  # this client was closed
                     raise
+                trouble = error
+            except DeadlineExceeded as error:
+                raise error from trouble
             finally:
                 watch.cancel()
             if last is not HealthStatus.UNKNOWN:
@@ -696,4 +703,6 @@ class MCPClient:
                         return
         except DeadlineExceeded as error:
             message = f"the server at {self._settings.address} was not ready within {limit:g} s"
+            if isinstance(error.__cause__, ServerUnavailable):
+                message += f": {error.__cause__}"
             raise DeadlineExceeded(message, error.details) from error

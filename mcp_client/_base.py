@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2
 from mcp_client import _responses
-from mcp_client._errors import Details, InternalError
+from mcp_client._errors import Details, InternalError, RequestError
 from mcp_client._messages import (
     AttemptSwitched,
     Delta,
@@ -153,6 +153,7 @@ class Answer:
 
     def __init__(self, turn: str = "", sequence: int = 0) -> None:
         self.turn = turn
+        self._begin = sequence
         self.sequence = sequence
         self.model = ""
         self.reply: Reply | None = None
@@ -196,8 +197,14 @@ class Answer:
         """The answer of a stream that has ended well.
 
         Raises:
+            RequestError: it began behind the answer's end.
             InternalError: it ended without an answer.
         """
+        if self.reply is None and self.sequence == self._begin > 0:
+            raise RequestError(
+                f"nothing comes behind event {self._begin}: the answer has ended, and get_turn has it",
+                Details(code="OUT_OF_RANGE"),
+            )
         if self.reply is None:
             raise InternalError(
                 "the server ended the stream as a success without saying how it ended", Details(code="INTERNAL")

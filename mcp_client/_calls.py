@@ -54,7 +54,7 @@ class AsyncCalls:
                 if "inputs" not in error.violations or len(batch.inputs) < 2:
                     raise
                 # More than the model takes. Which one that is, its answer to the first text tells if nobody else does.
-                size = await self._max_batch(request.model) if request.model else 1
+                size = await self._max_batch(request.model, left) if request.model else 1
                 if not 0 < size < len(batch.inputs):
                     raise
                 continue
@@ -65,7 +65,7 @@ class AsyncCalls:
             if request.model != answer.model:
                 # Vectors of two models cannot be compared: all others are asked of the same, and of no fallback.
                 request.model = answer.model
-                size = await self._max_batch(answer.model)
+                size = await self._max_batch(answer.model, left)
 
     async def turn(self, name: str, request: Any, timeout: Seconds | None) -> Any:
         """Begin a turn and wait for its end. If the caller will not wait so long, it is stopped."""
@@ -97,14 +97,18 @@ class AsyncCalls:
         return stopped
 
     async def leave(self, name: str, request: Any, turn: str = "") -> None:
-        """Stop the turn of a stream that its caller has left, so that its session is free; unless it is to go on."""
+        """Stop the turn of a stream that its caller has left, so that its session is free; unless it is to go on.
+
+        One that somebody else may be waiting for as well is left to the server, who knows.
+        """
         goes_on = request.on_disconnect == generation_pb2.ON_DISCONNECT_CONTINUE
-        if not goes_on and not self._transport.closed:
+        if not goes_on and not _requests.may_be_shared(request) and self._transport.usable:
             await self._transport.finish(self._leave, name, request, turn)
 
     async def _leave(self, name: str, request: Any, turn: str) -> None:
-        # A courtesy of which nobody hears: without it, the server stops the turn when its grace is over.
-        with contextlib.suppress(MCPError):
+        # A courtesy of which nobody hears, whatever becomes of it: without it, the server stops the turn when its
+        # grace is over. What raises here can be the function that is asked for metadata.
+        with contextlib.suppress(Exception):
             deadline = time.monotonic() + STOP_TIMEOUT
             cancel = turn_pb2.CancelTurnRequest(name=turn or await self._name_of_turn(name, request, STOP_TIMEOUT))
             await self._transport.unary(METHODS["TurnService.CancelTurn"], cancel, deadline - time.monotonic())
@@ -129,8 +133,9 @@ class AsyncCalls:
             responses.cancel()
         return answer.turn
 
-    async def _max_batch(self, model: str) -> int:
-        found: model_pb2.Model = await self.unary("ModelService.GetModel", _requests.get_model(model), None)
+    async def _max_batch(self, model: str, left: float | None) -> int:
+        limit = self._settings.timeout if left is None else min(left, self._settings.timeout)
+        found: model_pb2.Model = await self._unary("ModelService.GetModel", _requests.get_model(model), limit)
         return found.max_batch
 
     async def _unary(self, name: str, request: Any, limit: float | None) -> Any:

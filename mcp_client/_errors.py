@@ -323,8 +323,13 @@ def error_of(error: Any, address: str) -> MCPError:
     if kind is ServerUnavailable:
         message = f"no answer from {address}: {message}"
     elif kind is DeadlineExceeded:
-        message = f"the deadline of the call to {address} passed before it was answered"
+        return deadline_passed(address, details)
     return kind(message, details)
+
+
+def deadline_passed(address: str, details: Details = Details(code="DEADLINE_EXCEEDED")) -> DeadlineExceeded:
+    """The error to raise when the caller's own deadline has passed."""
+    return DeadlineExceeded(f"the deadline of the call to {address} passed before it was answered", details)
 
 
 def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> Details:

@@ -499,3 +499,5 @@ class Embeddings:
     vectors: Sequence[Sequence[float]]
     model: str
     usage: Usage
+    attempts: Sequence[Attempt] = ()
+    """Every call of the server to a provider, in order, with what it cost."""

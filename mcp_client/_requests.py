@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import math
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, TypedDict, TypeVar
@@ -129,6 +129,12 @@ _ON_DISCONNECT: Final = {
 }
 
 
+_LONGEST: Final = 1e9
+"""Seconds: thirty years. Clocks overflow behind that."""
+_RANDOM_KEY: Final = "auto-"
+"""What a key for retries begins with that nobody else can know."""
+
+
 class Unset:
     """Stands for an argument that was not given, where ``None`` means something."""
 
@@ -175,7 +181,7 @@ def seconds(name: str, value: Seconds) -> float:
             raise TypeError(f"expected seconds or a timedelta, not {value!r}")
         if not 0 < result < math.inf:
             raise ValueError(f"expected seconds above 0, not {value!r}")
-    return result
+    return min(result, _LONGEST)
 
 
 _Value = TypeVar("_Value")
@@ -191,7 +197,12 @@ def _chosen(name: str, value: str, choices: Mapping[str, _Value]) -> _Value:
 def _set_request_id(request: Any, request_id: str | None) -> None:
     """Give a request the key that makes it free to retry: the caller's, or a random one."""
     with argument("request_id"):
-        request.request_id = request_id or secrets.token_hex(16)
+        request.request_id = request_id or f"{_RANDOM_KEY}{secrets.token_hex(16)}"
+
+
+def may_be_shared(request: Any) -> bool:
+    """Whether somebody else may have made the same call: its key is the caller's own."""
+    return not request.request_id.startswith(_RANDOM_KEY)
 
 
 def session_name(session: str | Session) -> str:
@@ -219,6 +230,8 @@ def turn_name(turn: str | Turn) -> str:
 def said(given: Input) -> list[Message]:
     """What can be said, as messages."""
     with argument("messages"):
+        if isinstance(given, Mapping | Set):
+            raise TypeError(f"expected a text, a Message or a sequence of them, not {type(given).__name__}")
         several = [given] if isinstance(given, str | Message) else given
         return [Message.user(item) if isinstance(item, str) else item for item in several]
 
@@ -248,6 +261,8 @@ def _part(part: Part) -> message_pb2.Part:
     if isinstance(part, Refusal):
         return message_pb2.Part(refusal=part.text)
     if isinstance(part, Blob):
+        if part.uri and part.data:
+            raise ValueError("a Blob has `data` or `uri`, not both")
         if part.uri:
             return message_pb2.Part(blob=message_pb2.Blob(mime_type=part.mime_type, uri=part.uri))
         return message_pb2.Part(blob=message_pb2.Blob(mime_type=part.mime_type, data=part.data))
@@ -264,6 +279,8 @@ def _part(part: Part) -> message_pb2.Part:
 def duration(name: str, value: Seconds) -> duration_pb2.Duration:
     """A duration of seconds or of a timedelta."""
     with argument(name):
+        if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+            raise TypeError(f"expected seconds or a timedelta, not {value!r}")
         seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
         nanoseconds = round(seconds * 1_000_000_000)
         return duration_pb2.Duration(
@@ -313,6 +330,8 @@ def _fill(target: struct_pb2.Value, value: Any, depth: int) -> None:
 def _context_entry(entry: ContextEntry | str) -> context_pb2.ContextEntry:
     if isinstance(entry, str):
         entry = ContextEntry(text=entry)
+    if sum(value is not None for value in (entry.text, entry.json, entry.data)) > 1:
+        raise ValueError("a ContextEntry has one of `text`, `json` and `data`")
     result = context_pb2.ContextEntry(type=entry.type)
     if entry.stored_only:
         result.visibility = context_pb2.ContextEntry.VISIBILITY_STORED
@@ -329,7 +348,9 @@ def _context_entry(entry: ContextEntry | str) -> context_pb2.ContextEntry:
 def context(name: str, entries: Context) -> dict[str, context_pb2.ContextEntry]:
     """Context entries."""
     result = {}
-    for key, entry in entries.items():
+    with argument(name):
+        given = entries.items()
+    for key, entry in given:
         with argument(f"{name}[{key!r}]"):
             key.encode()
             result[key] = _context_entry(entry)
@@ -612,6 +633,8 @@ def embed(
     """A batch of texts."""
     request = embedding_pb2.EmbedRequest()
     with argument("inputs"):
+        if isinstance(inputs, bytes | Mapping | Set):
+            raise TypeError(f"expected a text or a sequence of texts, not {type(inputs).__name__}")
         request.inputs.extend([inputs] if isinstance(inputs, str) else inputs)
     with argument("model"):
         request.model = model

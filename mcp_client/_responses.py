@@ -354,7 +354,12 @@ def model(value: model_pb2.Model) -> Model:
 def embeddings(values: Sequence[embedding_pb2.EmbedResponse]) -> Embeddings:
     """The vectors of all batches."""
     vectors = tuple([tuple(embedding.values) for value in values for embedding in value.embeddings])
-    return Embeddings(vectors=vectors, model=values[0].model, usage=_sum([_usage(value.usage) for value in values]))
+    return Embeddings(
+        vectors=vectors,
+        model=values[0].model,
+        usage=_sum([_usage(value.usage) for value in values]),
+        attempts=tuple([_attempt(attempt) for value in values for attempt in value.attempts]),
+    )
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:

@@ -15,18 +15,25 @@ from mcp_client._requests import Seconds, argument, seconds
 
 Address = str | Sequence[str]
 """``host:port``, or any target that gRPC resolves; or several of ``IP:port``."""
-AsyncMetadata = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
+Metadata = Mapping[str, str] | Mapping[str, str | bytes]
+"""Headers by their names; values of those that end in ``-bin`` are bytes."""
+AsyncMetadata = Metadata | Callable[[], Metadata | Awaitable[Metadata]]
 """What is sent with each call, or a function that is asked for it before each; the function may be asynchronous."""
-SyncMetadata = Mapping[str, str] | Callable[[], Mapping[str, str]]
+SyncMetadata = Metadata | Callable[[], Metadata]
 """What is sent with each call, or a function that is asked for it before each."""
-Headers = tuple[tuple[str, str], ...]
+Headers = tuple[tuple[str, str | bytes], ...]
 """Metadata as gRPC takes them."""
 
 MIN_KEEPALIVE: Final = 10.0
 """Seconds. Servers hang up on clients that ask more often whether they are there."""
+MAX_KEEPALIVE: Final = 24 * 3600.0
+"""Seconds."""
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 """What a server takes."""
+MAX_HEADER_BYTES: Final = 8 * 1024
+"""What a server takes of metadata; more than that gRPC refuses at random."""
 
+_PEM: Final = "-----BEGIN "
 _SIGNS: Final = str.maketrans("-_.", "aaa")
 
 
@@ -52,8 +59,10 @@ class TLS:
 
         Raises:
             OSError: a file cannot be read.
+            ValueError: what is given is not in PEM format.
         """
-        return grpc.ssl_channel_credentials(_content(self.ca), _content(self.key), _content(self.certificate))
+        ca, key, certificate = [_pem(name, getattr(self, name)) for name in ("ca", "key", "certificate")]
+        return grpc.ssl_channel_credentials(ca, key, certificate)
 
 
 class Settings:
@@ -92,12 +101,16 @@ class Settings:
         with argument("address"):
             self.address = address if isinstance(address, str) else ", ".join(address)
             self.target = _target(address)
+        if not (isinstance(metadata, Mapping) or callable(metadata)):
+            raise TypeError(f"metadata: expected a mapping or a function, not {type(metadata).__name__}")
         self.metadata = None if isinstance(metadata, Mapping) else metadata
         self.headers = headers(metadata) if isinstance(metadata, Mapping) else ()
         self.timeout = seconds("timeout", timeout)
+        if not isinstance(credentials, TLS | grpc.ChannelCredentials | None):
+            raise TypeError(f"credentials: expected TLS or gRPC's ChannelCredentials, not {type(credentials).__name__}")
         self.credentials = credentials.credentials() if isinstance(credentials, TLS) else credentials
-        if seconds("keepalive", keepalive) < MIN_KEEPALIVE:
-            raise ValueError(f"keepalive: expected at least {MIN_KEEPALIVE:g} seconds, not {keepalive}")
+        if not MIN_KEEPALIVE <= seconds("keepalive", keepalive) <= MAX_KEEPALIVE:
+            raise ValueError(f"keepalive: expected {MIN_KEEPALIVE:g} to {MAX_KEEPALIVE:g} seconds, not {keepalive}")
         balanced = not isinstance(address, str) if load_balancing is None else load_balancing
         self.options: tuple[tuple[str, str | int], ...] = (
             ("grpc.primary_user_agent", f"contextprotocol-python/{_version()}"),
@@ -120,22 +133,27 @@ class Settings:
             self.options += (("grpc.ssl_target_name_override", credentials.server_name),)
 
 
-def headers(metadata: Mapping[str, str]) -> Headers:
+def headers(metadata: Metadata) -> Headers:
     """Metadata that can be sent.
 
     Raises:
         ValueError, TypeError: they cannot.
     """
     with argument("metadata"):
-        return tuple([(key.lower(), _header(key, value)) for key, value in metadata.items()])
+        found = tuple([(key.lower(), _header(key, value)) for key, value in metadata.items()])
+        if (size := sum([len(key) + len(value) for key, value in found])) > MAX_HEADER_BYTES:
+            raise ValueError(f"{size:,} bytes; a server takes at most {MAX_HEADER_BYTES:,}")
+    return found
 
 
-def _header(key: str, value: str) -> str:
+def _header(key: str, value: str | bytes) -> str | bytes:
     """A value that can be sent as metadata. What gRPC cannot send fails in its depths, far from its cause."""
-    if not (value.isascii() and value.isprintable()):
-        raise ValueError(f"the value of {key!r} is not printable ASCII")
     if not (key.isascii() and key.translate(_SIGNS).isalnum()):
         raise ValueError(f"{key!r} is no name of a header: letters, digits, and any of -_. are")
+    if key.lower().endswith("-bin") is not isinstance(value, bytes):
+        raise TypeError(f"the value of {key!r}: bytes go with names that end in -bin, and with no others")
+    if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+        raise ValueError(f"the value of {key!r} is not printable ASCII")
     return value
 
 
@@ -159,26 +177,39 @@ def _ip(address: str) -> tuple[int, str]:
         ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
     except ValueError as error:
         raise ValueError(f"{error}; a name of several servers is given alone: 'dns:///{address}'") from error
-    if not port.isdecimal():
+    if not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"expected IP:port, not {address!r}")
     return ip.version, f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 
 
 def _service_config(*, balanced: bool, max_connections: int) -> dict[str, object]:
     with argument("max_connections"):
-        if not 1 <= max_connections <= 100:
+        if max_connections not in range(1, 101):
             raise ValueError(f"expected 1 to 100, not {max_connections!r}")
     config: dict[str, object] = {}
     if max_connections > 1:
-        config["connectionScaling"] = {"maxConnectionsPerSubchannel": max_connections}
+        config["connectionScaling"] = {"maxConnectionsPerSubchannel": int(max_connections)}
     if balanced:
         config["loadBalancingConfig"] = [{"round_robin": {}}]
         config["healthCheckConfig"] = {"serviceName": ""}  # one that drains gets no more calls
     return config
 
 
-def _content(pem: Path | str | bytes | None) -> bytes | None:
-    return pem if pem is None or isinstance(pem, bytes) else Path(pem).read_bytes()
+def _pem(name: str, given: Path | str | bytes | None) -> bytes | None:
+    """What a file in PEM format holds. No error quotes what was given: it may be a key."""
+    if given is None:
+        return None
+    content = given
+    if isinstance(content, str) and _PEM in content:
+        content = content.encode()
+    if not isinstance(content, bytes):
+        try:
+            content = Path(content).read_bytes()
+        except OSError as error:
+            raise OSError(error.errno, f"{name}: {error.strerror}") from None
+    if _PEM.encode() not in content:
+        raise ValueError(f"{name}: expected the path or the content of a file in PEM format")
+    return content
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
@@ -61,7 +62,12 @@ class TurnStream:
         if self._attempts is not None:
             raise RuntimeError("a stream can be entered once")
         self._attempts = self._calls.attempts(self._name, self._timeout, self.sequence)
-        self._responses = await self._calls.stream(self._name, self._request, self._attempts)
+        try:
+            self._responses = await self._calls.stream(self._name, self._request, self._attempts)
+        except asyncio.CancelledError:  # it may have begun, and nobody will leave what was not entered
+            if not self._detached:
+                await self._calls.leave(self._name, self._request)
+            raise
         return self
 
     async def __aexit__(
@@ -77,7 +83,8 @@ class TurnStream:
         return self
 
     async def __anext__(self) -> str:
-        """The next piece of the text. What follows a switch to another model begins anew; ``text`` is always right.
+        """The next piece of the text, a refusal's words too. What follows a switch to another model begins anew;
+        ``text`` is always right.
 
         Raises:
             MCPError: the turn did not succeed.

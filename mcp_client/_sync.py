@@ -51,7 +51,7 @@ class MCPSyncClient:
     A session is given by its id, its full name or a :class:`Session`. Every call can raise the errors of
     :mod:`mcp_client` (:class:`MCPError` and its kinds); an argument that cannot be sent raises ``TypeError`` or
     ``ValueError`` before anything is sent. Any number of threads may use one
-    client. A child of a forked process needs one of its own, unless the parent has used none yet.
+    client. Processes fork before the first call: after it, a child can use none.
 
     Args:
         address: ``host:port``, any target that gRPC resolves, or several of ``IP:port``.
@@ -105,7 +105,10 @@ class MCPSyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls that run end. A closed client stays closed."""
+        """Close the connection; calls that run end with :class:`ServerUnavailable`.
+
+        A closed client stays closed: later calls are a ``RuntimeError``.
+        """
         self._transport.close()
 
     @property
@@ -671,6 +674,7 @@ class MCPSyncClient:
             request = health_pb2.HealthCheckRequest(service=service)
         attempts = self._calls.attempts("Health.Watch", None if timeout is None else seconds("timeout", timeout), 0)
         last: HealthStatus | None = None
+        trouble: ServerUnavailable | None = None
         while True:
             watch = self._calls.stream("Health.Watch", request, attempts)
             try:
@@ -681,6 +685,9 @@ class MCPSyncClient:
             except ServerUnavailable as error:
                 if error.code == "CANCELLED":  # this client was closed
                     raise
+                trouble = error
+            except DeadlineExceeded as error:
+                raise error from trouble
             finally:
                 watch.cancel()
             if last is not HealthStatus.UNKNOWN:
@@ -701,4 +708,6 @@ class MCPSyncClient:
                         return
         except DeadlineExceeded as error:
             message = f"the server at {self._settings.address} was not ready within {limit:g} s"
+            if isinstance(error.__cause__, ServerUnavailable):
+                message += f": {error.__cause__}"
             raise DeadlineExceeded(message, error.details) from error

@@ -63,7 +63,12 @@ class SyncTurnStream:
         if self._attempts is not None:
             raise RuntimeError("a stream can be entered once")
         self._attempts = self._calls.attempts(self._name, self._timeout, self.sequence)
-        self._responses = self._calls.stream(self._name, self._request, self._attempts)
+        try:
+            self._responses = self._calls.stream(self._name, self._request, self._attempts)
+        except KeyboardInterrupt:  # it may have begun, and nobody will leave what was not entered
+            if not self._detached:
+                self._calls.leave(self._name, self._request)
+            raise
         return self
 
     def __exit__(
@@ -79,7 +84,8 @@ class SyncTurnStream:
         return self
 
     def __next__(self) -> str:
-        """The next piece of the text. What follows a switch to another model begins anew; ``text`` is always right.
+        """The next piece of the text, a refusal's words too. What follows a switch to another model begins anew;
+        ``text`` is always right.
 
         Raises:
             MCPError: the turn did not succeed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
@@ -75,9 +76,19 @@ class SyncTransport:
         """Whether :meth:`close` was called."""
         return self._closed.is_set()
 
+    @property
+    def usable(self) -> bool:
+        """Whether anything can be sent."""
+        return not self.closed and not self.forked
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process was forked from the one that has the connection."""
+        return self._process is not None and self._process != os.getpid()
+
     def close(self) -> None:
         """Close the connection; calls that run in other threads end."""
-        if self._forked():
+        if self.forked:
             self._closed.set()  # the connection is the parent's
             return
         with self._changes:
@@ -106,7 +117,10 @@ class SyncTransport:
         return ServerUnavailable(f"the call to {address} was interrupted", Details(code="UNAVAILABLE"))
 
     def _start(self, method: Method, request: Any, *, timeout: float | None) -> Any:
-        data, metadata = written(request), self._headers()
+        data, begun = written(request), time.monotonic()
+        metadata = self._headers()
+        if timeout is not None and self._settings.metadata is not None:
+            timeout -= time.monotonic() - begun  # the function has taken its time
         call = self._callable(method)
         try:
             return call(data, metadata=metadata, timeout=timeout)
@@ -128,7 +142,7 @@ class SyncTransport:
             raise RuntimeError("the client is closed")
         if self._process is None:
             self._connect()
-        elif self._forked():
+        elif self.forked:
             raise RuntimeError(FORKED)
         call = self._calls.get(method)
         if call is None:
@@ -150,9 +164,6 @@ class SyncTransport:
             else:
                 self._channel = grpc.secure_channel(target, self._settings.credentials, options=options)
             self._process = process  # last: from now on other threads use the channel
-
-    def _forked(self) -> bool:
-        return self._process is not None and self._process != os.getpid()
 
 
 class SyncResponses:
@@ -189,7 +200,7 @@ class SyncResponses:
 
     def cancel(self) -> None:
         """End the call."""
-        if self._over:
+        if self._over or self._transport.forked:  # what ends it is not in this process
             return
         self._over = True
         # gRPC keeps what belongs to such a call until its end is read, and its own `cancel` makes that impossible.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ import grpc
 import grpc.aio
 
 from mcp_client._base import Method, connecting, written
-from mcp_client._errors import Details, MCPError, ServerUnavailable, error_of
+from mcp_client._errors import Details, MCPError, ServerUnavailable, deadline_passed, error_of
 from mcp_client._settings import Headers, Settings, headers
 
 
@@ -71,6 +72,11 @@ class AsyncTransport:
         """Whether :meth:`close` was called."""
         return self._closed.is_set()
 
+    @property
+    def usable(self) -> bool:
+        """Whether anything can be sent."""
+        return not self.closed
+
     async def close(self) -> None:
         """Close the connection; calls that run end."""
         if self._finishing:
@@ -94,14 +100,23 @@ class AsyncTransport:
         return ServerUnavailable(f"the call to {address} was cancelled while it was read", Details(code="UNAVAILABLE"))
 
     async def _start(self, method: Method, request: Any, *, timeout: float | None) -> Any:
-        data, metadata = written(request), await self._headers()
+        data, metadata = written(request), self._settings.headers
+        if self._settings.metadata is not None:
+            metadata, timeout = await self._asked_headers(self._settings.metadata, timeout)
         return self._callable(method)(data, metadata=metadata, timeout=timeout)
 
-    async def _headers(self) -> Headers:
-        if self._settings.metadata is None:
-            return self._settings.headers
-        given = self._settings.metadata()
-        return headers(await given if inspect.isawaitable(given) else given)
+    async def _asked_headers(self, metadata: Callable[[], Any], timeout: float | None) -> tuple[Headers, float | None]:
+        """What a function gives as metadata, and the seconds that it has left of ``timeout``."""
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                given = metadata()
+                found = headers(await given if inspect.isawaitable(given) else given)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise deadline_passed(self._settings.address) from error
+        return found, None if timeout is None else timeout - (time.monotonic() - begun)
 
     def _callable(self, method: Method) -> Any:
         if self.closed:

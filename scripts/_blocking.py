@@ -84,8 +84,8 @@ PHRASES: Final[Mapping[str, str]] = {
     "The client, asynchronous": "The client, blocking",
     "with the asynchronous client": "with the blocking client",
     "A client belongs to the event loop in which it is first used.": (
-        "Any number of threads may use one\n    client. A child of a forked process needs one of its own, unless the"
-        " parent has used none yet."
+        "Any number of threads may use one\n    client. Processes fork before the first call: after it, a child can"
+        " use none."
     ),
     "function, asynchronous or not, that": "function that",
     "or because its task is cancelled": "or because of Ctrl-C",

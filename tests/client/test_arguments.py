@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mcp_client import ContextEntry, MCPClient, Message, Role, Text, ToolCall, TurnStream
+from mcp_client import Blob, ContextEntry, MCPClient, Message, Role, Text, ToolCall, TurnStream
 
 HALF = "half a pair: \ud83d"
 
@@ -49,6 +49,9 @@ async def first(items: Any) -> Any:
         ("ttl", lambda c: c.create_session(ttl=math.inf)),
         ("ttl", lambda c: c.create_session(ttl="soon")),
         ("ttl", lambda c: c.create_session(ttl=1e30)),
+        ("ttl", lambda c: c.create_session(ttl="60")),
+        ("context", lambda c: c.update_session("a", context=None)),
+        ("context['a']", lambda c: c.create_session(context={"a": ContextEntry(text="b", data=b"c")})),
         ("timeout", lambda c: c.create_session(timeout=0)),
         ("timeout", lambda c: c.create_session(timeout=math.nan)),
         ("timeout", lambda c: c.create_session(timeout="soon")),
@@ -72,6 +75,8 @@ async def first(items: Any) -> Any:
         ("messages", lambda c: c.chat(["fine", HALF])),
         ("messages", lambda c: c.chat(7)),
         ("messages", lambda c: c.chat([{"role": "user", "content": "Hi"}])),
+        ("messages", lambda c: c.chat({"role": "user", "content": "Hi"})),
+        ("messages", lambda c: c.chat(Message(role=Role.USER, parts=[Blob(mime_type="a/b", data=b"c", uri="d:")]))),
         ("messages", lambda c: c.chat(Message(role=Role.UNKNOWN, parts=[Text(text="Hi")]))),
         ("messages", lambda c: c.chat(Message(role=Role.USER, parts="Hi"))),  # type: ignore[arg-type]  # wrong on purpose
         ("messages", lambda c: c.chat(Message(role=Role.USER, parts=[ToolCall(id=HALF, name="x")]))),
@@ -108,6 +113,8 @@ async def first(items: Any) -> Any:
         ("save_as", lambda c: c.complete("Hi", save_as=HALF)),
         ("inputs", lambda c: c.embed([HALF])),
         ("inputs", lambda c: c.embed(7)),
+        ("inputs", lambda c: c.embed({"a": "b"})),
+        ("inputs", lambda c: c.embed(b"a")),
         ("dimensions", lambda c: c.embed("a", dimensions="many")),
         ("model", lambda c: c.embed("a", model=HALF)),
         ("model", lambda c: c.get_model(HALF)),
@@ -131,7 +138,15 @@ async def test_a_bad_argument_is_named(name: str, act: Act) -> None:
         ("address", {"address": HALF}),
         ("timeout", {"timeout": 0}),
         ("timeout", {"timeout": None}),
+        ("address", {"address": ["127.0.0.1:99999"]}),
         ("keepalive", {"keepalive": 9.9}),
+        ("keepalive", {"keepalive": 1e7}),
+        ("credentials", {"credentials": "tls"}),
+        ("max_connections", {"max_connections": 2.5}),
+        ("metadata", {"metadata": [("a", "b")]}),
+        ("metadata", {"metadata": {"trace-bin": "text"}}),
+        ("metadata", {"metadata": {"trace": b"bytes"}}),
+        ("metadata", {"metadata": {"a": "b" * 9000}}),
         ("metadata", {"metadata": {"Not a header": "x"}}),
         ("metadata", {"metadata": {"": "x"}}),
         ("metadata", {"metadata": {"authorization": "Bearer \n"}}),
@@ -144,6 +159,12 @@ def test_a_client_says_what_it_cannot_be_made_with(name: str, options: dict[str,
     with pytest.raises((ValueError, TypeError)) as caught:
         MCPClient(**options)
     assert str(caught.value).startswith(name)
+
+
+async def test_a_limit_may_be_as_long_as_you_like(client: MCPClient) -> None:
+    """Longer than clocks can tell."""
+    assert (await client.chat("Hi", timeout=1e300)).text == "Hi"
+    await client.wait_until_ready(timedelta.max)
 
 
 async def test_deep_and_large_values_arrive(client: MCPClient) -> None:

@@ -42,7 +42,7 @@ def test_the_programs_run_in_their_order(
 ) -> None:
     """As a reader would collect them, against a model that asks for tools."""
     for name in ("ca.pem", "client.pem", "client.key", "token"):
-        (tmp_path / name).write_text("x")
+        (tmp_path / name).write_text("-----BEGIN SOMETHING-----")
     monkeypatch.chdir(tmp_path)
     whole, *pieces = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert len(pieces) > 6

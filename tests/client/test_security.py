@@ -9,9 +9,9 @@ import grpc
 import pytest
 import trustme
 
-from mcp_client import TLS, BadCredentials, MCPClient, Retry, ServerUnavailable
-from tests.client.beside import StandIn
-from tests.client.stand_in import OK, STARTED, Failure
+from mcp_client import TLS, BadCredentials, DeadlineExceeded, MCPClient, Retry, ServerUnavailable
+from tests.client.beside import Gate, StandIn, sleep
+from tests.client.stand_in import OK, STARTED, Failure, text
 
 LOST = Failure()
 QUICK = Retry(initial_delay=0.01, max_delay=0.02)
@@ -95,14 +95,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 async def test_a_server_proves_who_it_is(certificates: Certificates) -> None:
     """To who trusts its authority, and knows its name."""
     async with StandIn(credentials=certificates.credentials(mutual=False)) as server:
-        for ca in (certificates.ca, str(certificates.ca), certificates.ca.read_bytes()):
+        for ca in (certificates.ca, str(certificates.ca), certificates.ca.read_bytes(), certificates.ca.read_text()):
             async with MCPClient(server.address, credentials=TLS(ca=ca, server_name="server.test")) as client:
                 assert (await client.chat("Hi")).text == "ok"
         for distrusted in (TLS(ca=certificates.ca, server_name="other.test"), TLS(server_name="server.test"), None):
             async with MCPClient(server.address, credentials=distrusted, retry=None) as client:
                 with pytest.raises(ServerUnavailable):
                     await client.chat("Hi")
-    assert len(server.requests) == 3
+    assert len(server.requests) == 4
 
 
 async def test_a_client_proves_who_it_is(certificates: Certificates) -> None:
@@ -122,6 +122,52 @@ def test_half_a_proof_is_none_and_keys_are_not_shown(tmp_path: Path) -> None:
     """What is wrong is said when it is made."""
     with pytest.raises(ValueError, match="certificate and key"):
         TLS(certificate=b"x")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="ca: No such file"):
         MCPClient(credentials=TLS(ca=tmp_path / "nosuch.pem"))
     assert "secret" not in repr(TLS(certificate=b"x", key=b"secret"))
+    certificate = "-----BEGIN CERTIFICATE-----\nx\n"
+    for key in ("secret", b"secret", "secret" * 1000):
+        with pytest.raises((OSError, ValueError), match="key: ") as raised:
+            MCPClient(credentials=TLS(certificate=certificate, key=key))
+        assert "secret" not in str(raised.value)
+
+
+async def test_bytes_can_be_metadata() -> None:
+    """By names that end in ``-bin``."""
+    async with StandIn() as server, MCPClient(server.address, metadata={"trace-bin": b"\x00\xff"}) as client:
+        await client.chat("Hi")
+    assert [sent["trace-bin"] for sent in server.metadata] == [b"\x00\xff"]
+
+
+async def test_a_token_that_takes_its_time_takes_it_from_the_call() -> None:
+    """A call's ``timeout`` holds for all that it does."""
+
+    async def slow() -> dict[str, str]:
+        await sleep(0.3)
+        return {}
+
+    async with StandIn() as server, MCPClient(server.address, metadata=slow) as client:
+        with pytest.raises(DeadlineExceeded):
+            await client.chat("Hi", timeout=0.2)
+        with pytest.raises(DeadlineExceeded):
+            await client.wait_until_ready(timeout=0.2)
+        assert (await client.chat("Hi", timeout=30)).text == "ok"
+
+
+async def test_who_leaves_hears_nothing_of_a_lost_token() -> None:
+    """What was raised in the block comes out of it, and not what became of the courtesy of stopping the turn."""
+    asked: list[int] = []
+
+    def metadata() -> dict[str, str]:
+        asked.append(1)
+        if len(asked) > 1:
+            raise FileNotFoundError("the token is gone")
+        return {}
+
+    server = StandIn([STARTED, text(2, "a"), Gate()])
+    async with server, MCPClient(server.address, metadata=metadata) as client:
+        with pytest.raises(KeyError, match="the caller's own"):
+            async with client.stream_chat("Hi") as stream:
+                async for _ in stream:
+                    raise KeyError("the caller's own")
+    assert len(asked) == 2

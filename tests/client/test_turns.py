@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from mcp_client import (
     PartStarted,
     ProviderStreamCut,
     Reasoning,
+    RequestError,
     Role,
     SessionBusy,
     Text,
@@ -221,6 +224,57 @@ async def test_a_detached_stream_leaves_its_turn_to_others(connect: Connect) -> 
         assert await anext(rest) == "lo"
         assert (await rest.reply()).text == "Hello"
     assert (len(provider.requests), provider.cancelled) == (1, 0)
+
+
+async def test_a_turn_that_somebody_else_may_wait_for_is_left_to_the_server(connect: Connect) -> None:
+    """With a key of the caller's own another process can have made the same call: giving up does not stop its turn."""
+    gate = Gate()
+    provider = ScriptedProvider(["one ", gate, "two", Finish()])
+    client = await connect(provider)
+    async with client.stream_chat("Hi", request_id="job") as first:
+        assert await anext(first) == "one "
+        with pytest.raises(DeadlineExceeded):
+            await client.chat("Hi", request_id="job", timeout=0.1)
+        async with client.stream_chat("Hi", request_id="job") as second:
+            async for _ in second:
+                break
+        gate.open()
+        assert (await first.reply()).text == "one two"
+    assert (len(provider.requests), provider.cancelled) == (1, 0)
+
+
+async def test_a_call_that_is_stopped_as_it_begins_stops_its_turn(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request may have gone out, though the block was never entered."""
+    provider = ScriptedProvider(["one ", Gate(), Finish()])
+    client = await connect(provider)
+    begin = client._transport.stream
+
+    async def stopped(*arguments: Any) -> Any:
+        monkeypatch.setattr(client._transport, "stream", begin)
+        responses = await begin(*arguments)
+        async for _ in responses:
+            raise asyncio.CancelledError
+        raise AssertionError
+
+    session = await client.create_session()
+    monkeypatch.setattr(client._transport, "stream", stopped)
+    with pytest.raises(asyncio.CancelledError):
+        async with client.stream_chat("Hi", session=session):
+            raise AssertionError
+    assert (await client.get_session(session)).active_turn == ""
+    assert provider.cancelled == 1
+
+
+async def test_behind_the_end_there_is_nothing(client: MCPClient) -> None:
+    """An answer that was read to its end is not read again: the turn has it."""
+    async with client.stream_chat("Hi") as stream:
+        await stream.reply()
+    async with client.stream_turn(stream.turn, after_sequence=stream.sequence) as rest:
+        assert [token async for token in rest] == []
+        with pytest.raises(RequestError, match="get_turn"):
+            await rest.reply()
 
 
 async def test_a_stream_is_read_inside_of_its_block_and_once(connect: Connect) -> None:

@@ -85,7 +85,7 @@ def test_waiting_ends_when_a_server_serves(nobody: str) -> None:
 def test_waiting_has_an_end(nobody: str) -> None:
     """With nobody there, and with somebody who does not serve."""
     with MCPSyncClient(nobody) as client:
-        with pytest.raises(DeadlineExceeded, match=nobody):
+        with pytest.raises(DeadlineExceeded, match=f"{nobody} was not ready within 0.3 s: no answer from {nobody}"):
             client.wait_until_ready(0.3)
     with StandIn() as server:
         server.serving = False

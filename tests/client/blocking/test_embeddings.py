@@ -22,6 +22,8 @@ def test_many_texts_go_in_batches_that_the_model_takes(model: str) -> None:
     assert [vector.index(max(vector)) for vector in found.vectors] == list(range(8))
     assert [max(vector) for vector in found.vectors] == list(range(1, 9))
     assert (found.model, found.usage.input_tokens) == ("letters/letters", 8)
+    assert [attempt.model for attempt in found.attempts] == ["letters"] * len(provider.batches)
+    assert sum(attempt.usage.input_tokens for attempt in found.attempts) == 8
     assert [text for batch in provider.batches for text in batch] == TEXTS
     assert max(len(batch) for batch in provider.batches) == 3
     assert len(provider.batches) <= 4

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from mcp_client import (
     PartStarted,
     ProviderStreamCut,
     Reasoning,
+    RequestError,
     Role,
     SessionBusy,
     Text,
@@ -223,6 +225,55 @@ def test_a_detached_stream_leaves_its_turn_to_others(connect: Connect) -> None:
         assert next(rest) == "lo"
         assert (rest.reply()).text == "Hello"
     assert (len(provider.requests), provider.cancelled) == (1, 0)
+
+
+def test_a_turn_that_somebody_else_may_wait_for_is_left_to_the_server(connect: Connect) -> None:
+    """With a key of the caller's own another process can have made the same call: giving up does not stop its turn."""
+    gate = Gate()
+    provider = ScriptedProvider(["one ", gate, "two", Finish()])
+    client = connect(provider)
+    with client.stream_chat("Hi", request_id="job") as first:
+        assert next(first) == "one "
+        with pytest.raises(DeadlineExceeded):
+            client.chat("Hi", request_id="job", timeout=0.1)
+        with client.stream_chat("Hi", request_id="job") as second:
+            for _ in second:
+                break
+        gate.open()
+        assert (first.reply()).text == "one two"
+    assert (len(provider.requests), provider.cancelled) == (1, 0)
+
+
+def test_a_call_that_is_stopped_as_it_begins_stops_its_turn(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request may have gone out, though the block was never entered."""
+    provider = ScriptedProvider(["one ", Gate(), Finish()])
+    client = connect(provider)
+    begin = client._transport.stream
+
+    def stopped(*arguments: Any) -> Any:
+        monkeypatch.setattr(client._transport, "stream", begin)
+        responses = begin(*arguments)
+        for _ in responses:
+            raise KeyboardInterrupt
+        raise AssertionError
+
+    session = client.create_session()
+    monkeypatch.setattr(client._transport, "stream", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        with client.stream_chat("Hi", session=session):
+            raise AssertionError
+    assert (client.get_session(session)).active_turn == ""
+    assert provider.cancelled == 1
+
+
+def test_behind_the_end_there_is_nothing(client: MCPSyncClient) -> None:
+    """An answer that was read to its end is not read again: the turn has it."""
+    with client.stream_chat("Hi") as stream:
+        stream.reply()
+    with client.stream_turn(stream.turn, after_sequence=stream.sequence) as rest:
+        assert list(rest) == []
+        with pytest.raises(RequestError, match="get_turn"):
+            rest.reply()
 
 
 def test_a_stream_is_read_inside_of_its_block_and_once(connect: Connect) -> None:
