@@ -14,6 +14,9 @@ from mcp_client._requests import argument
 FIRST_CONTACT: Final = 2.0
 """Seconds that are given to a server that has never answered: most likely it is the address that is wrong."""
 
+OTHERS: Final = 5.0
+"""Seconds that who only watches a turn gives its caller, who alone can make it go on, after its process has died."""
+
 _TEMPORARY: Final = (ServerUnavailable, Draining, Overloaded, TurnInterrupted, StoreUnavailable)
 """What the same request, sent again, may not meet again. All else is the caller's to decide."""
 
@@ -105,6 +108,7 @@ class Attempts:
         self._attempt = 1
         self._trouble: float | None = None
         self._failed_before = False
+        self._interrupted: float | None = None
         self._over = False
 
     def begin(self) -> float | None:
@@ -130,6 +134,8 @@ class Attempts:
         if retry is None or self._over or not self._may_help(error):
             self._over = True
             raise error
+        if heard:
+            self._interrupted = None
         if self._trouble is None or heard or now - self._began > retry.patience:
             self._attempt, self._trouble, self._sequence = 1, now, sequence
         limit = min(retry.max_delay, retry.initial_delay * 2.0 ** (self._attempt - 1))
@@ -152,5 +158,7 @@ class Attempts:
             return False
         if self._method == "TurnService.StreamTurn" and isinstance(error, TurnInterrupted):
             # Who only watches cannot make it go on. If the connection was lost just now, its caller is about to.
-            return self._failed_before
+            now = time.monotonic()
+            self._interrupted = now if self._interrupted is None else self._interrupted
+            return self._failed_before and now - self._interrupted < OTHERS
         return error.code != "CANCELLED"  # this client was closed

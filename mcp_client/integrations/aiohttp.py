@@ -34,12 +34,12 @@ class WebChat(_web.Settings[web.Request]):
     def init_app(self, app: web.Application, *, prefix: str = "/chat") -> None:
         """Add the routes, the client and the answers to errors.
 
-        =======================  ========================================================================
-        ``POST prefix``          says something, and streams the answer
-        ``GET prefix``           the newest messages, and the turn that runs
-        ``GET prefix/{turn}``    streams the answer of a turn, or goes on with it behind ``Last-Event-ID``
-        ``DELETE prefix/{turn}`` stops a turn
-        =======================  ========================================================================
+        ::
+
+            POST prefix            says something, and streams the answer
+            GET prefix             the newest messages, and the turn that runs
+            GET prefix/{turn}      streams the answer of a turn, or goes on with it behind Last-Event-ID
+            DELETE prefix/{turn}   stops a turn
 
         The client lives as long as the application. Any handler that raises a :class:`~mcp_client.MCPError` answers
         with the same problems in JSON as these routes.

@@ -8,6 +8,9 @@
     app = FastAPI()
     chat = WebChat("127.0.0.1:50051")
     chat.init_app(app, prefix="/chat")
+
+A server that stops waits for its streams, uvicorn for ever: tell it how long, for example
+``uvicorn --timeout-graceful-shutdown 1``. Browsers go on when it is there again.
 """
 
 from __future__ import annotations
@@ -32,12 +35,12 @@ class WebChat(_web.Settings[Request]):
     def init_app(self, app: FastAPI, *, prefix: str = "/chat") -> None:
         """Add the routes, the client and the answers to errors.
 
-        =======================  ========================================================================
-        ``POST prefix``          says something, and streams the answer
-        ``GET prefix``           the newest messages, and the turn that runs
-        ``GET prefix/{turn}``    streams the answer of a turn, or goes on with it behind ``Last-Event-ID``
-        ``DELETE prefix/{turn}`` stops a turn
-        =======================  ========================================================================
+        ::
+
+            POST prefix            says something, and streams the answer
+            GET prefix             the newest messages, and the turn that runs
+            GET prefix/{turn}      streams the answer of a turn, or goes on with it behind Last-Event-ID
+            DELETE prefix/{turn}   stops a turn
 
         The client lives as long as the application. Any route that raises a :class:`~mcp_client.MCPError` answers with
         the same problems in JSON as these.

@@ -13,15 +13,13 @@
         return app
 
 Each stream takes a thread for as long as it lasts: serve this with threads enough, for example
-``gunicorn --threads 100``.
+``gunicorn --threads 100``. One that stops waits for its streams, gunicorn for half a minute: with
+``--graceful-timeout 1`` browsers go on sooner, when it is there again.
 """
 
 from __future__ import annotations
 
 import inspect
-import os
-import threading
-import weakref
 from typing import Any
 
 import flask
@@ -29,6 +27,7 @@ from flask import Response, request
 
 from mcp_client import MCPError, MCPSyncClient
 from mcp_client.integrations import _sync_chat, _web
+from mcp_client.integrations._clients import Clients
 from mcp_client.integrations._web import Call, Cookie, SyncFrames, Visitor
 
 __all__ = ["Cookie", "WebChat"]
@@ -39,18 +38,17 @@ class WebChat(_web.Settings[flask.Request]):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._lock = threading.Lock()
-        self._client: MCPSyncClient | None = None
+        self._clients = Clients(self.address, self.client_options)
 
     def init_app(self, app: flask.Flask, *, prefix: str = "/chat") -> None:
         """Add the routes and the answers to errors. One object may serve several applications.
 
-        =======================  ========================================================================
-        ``POST prefix``          says something, and streams the answer
-        ``GET prefix``           the newest messages, and the turn that runs
-        ``GET prefix/<turn>``    streams the answer of a turn, or goes on with it behind ``Last-Event-ID``
-        ``DELETE prefix/<turn>`` stops a turn
-        =======================  ========================================================================
+        ::
+
+            POST prefix            says something, and streams the answer
+            GET prefix             the newest messages, and the turn that runs
+            GET prefix/<turn>      streams the answer of a turn, or goes on with it behind Last-Event-ID
+            DELETE prefix/<turn>   stops a turn
 
         Any view that raises a :class:`~mcp_client.MCPError` answers with the same problems in JSON as these.
         """
@@ -64,11 +62,7 @@ class WebChat(_web.Settings[flask.Request]):
 
         It is made at its first use, so that servers may fork before, and closed when the process ends.
         """
-        with self._lock:
-            if self._client is None:
-                self._client = MCPSyncClient(self.address, **self.client_options)
-                weakref.finalize(self, _close, self._client, os.getpid())
-            return self._client
+        return self._clients.blocking
 
     def _respond(self, turn: str = "") -> Response:
         call = self._call(turn)
@@ -116,8 +110,3 @@ def _resolved(given: Any) -> Any:
 def _problem(error: MCPError) -> Response:
     outcome = _web.problem(error)
     return Response(outcome.body, outcome.status, outcome.headers)
-
-
-def _close(client: MCPSyncClient, process: int) -> None:
-    if os.getpid() == process:  # and not in a process that was forked from it
-        client.close()

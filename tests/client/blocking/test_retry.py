@@ -341,6 +341,18 @@ def test_a_viewer_waits_for_an_interrupted_turn_only_if_it_was_cut_off_itself() 
     assert len(server.requests) == 4
 
 
+def test_a_viewer_does_not_wait_for_ever_for_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the request can only send it again when told that it has to be: a browser's page, for example."""
+    monkeypatch.setattr("mcp_client._retry.OTHERS", 0.2)
+    server = StandIn([text(2, "a"), LOST], [Failure.of(Code.UNAVAILABLE, "TURN_INTERRUPTED")])
+    begun = time.monotonic()
+    with server, MCPSyncClient(server.address, retry=QUICK) as client, client.stream_turn("turns/t") as stream:
+        with pytest.raises(TurnInterrupted):
+            stream.reply()
+    assert 0.2 <= time.monotonic() - begun < 10
+    assert len(server.requests) > 3
+
+
 @pytest.mark.parametrize("retry", [{"patience": 0}, {"initial_delay": -1}, {"max_delay": "long"}])
 def test_a_bad_value_is_named(retry: dict[str, Any]) -> None:
     """When it is made."""
