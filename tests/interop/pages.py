@@ -1,4 +1,4 @@
-"""The pages on the languages, as far as they are made from the tests: the table, and the programs that are shown.
+"""The pages on clients, as far as they are made from the tests: the table, and the programs that are shown.
 
 ``python -m tests.interop.pages`` writes them.
 """
@@ -13,7 +13,7 @@ from tests.interop.languages import LANGUAGES
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "clients"
-FILE = re.compile(r"(<!-- (tests/interop/\S+) -->\n```\w+\n).*?^```\n", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"(<!-- ((?:tests/interop|docs/examples)/\S+) -->\n```\w+\n).*?^```\n", re.MULTILINE | re.DOTALL)
 MARKS = {"passed": "✓", "skipped": "–", "failed": "✗", "error": "✗"}
 
 
