@@ -400,21 +400,26 @@ class MCPClient:
         not. What a function returns goes to the model as text or as JSON; what it raises, as an error that the model
         may react to.
 
-        Each round is a turn of its own. With a ``request_id``, the later ones have it with ``.1``, ``.2`` … behind.
+        Each round is a turn of its own. With a ``request_id``, the later ones have it with ``.1``, ``.2`` … behind: the
+        same call again runs the functions again, and comes to the same turns if they answer the same. A session is
+        held only while a turn runs: what others say to it between two rounds fails with :class:`ToolResultsMissing`,
+        with ``if_busy="queue"`` too.
 
         Args:
             messages: as in :meth:`chat`.
-            tools: the functions.
+            tools: the functions. Those that are not asynchronous run in threads of their own.
             session: as in :meth:`chat`.
             tool_choice: for the first round; the others leave it to the model.
             max_rounds: how often the model may ask. After that it is told to answer without.
             truncation: as in :meth:`chat`.
-            timeout: seconds for all rounds together.
+            timeout: seconds for all rounds together. Functions that take longer are not waited for: asynchronous ones
+                are cancelled, others run on in their threads, and nobody hears of them.
             **options: the knobs, :class:`TurnOptions`, of each round; ``etag`` holds for the first.
 
         Raises:
             TypeError: a function cannot be described to a model.
             ToolRoundsExceeded: the model asks even then.
+            DeadlineExceeded: the time is over.
         """
         stream = self.stream_chat_with_tools(
             messages,
@@ -442,9 +447,7 @@ class MCPClient:
         **options: Unpack[TurnOptions],
     ) -> ToolStream:
         """The same, as it comes. The arguments are those of :meth:`chat_with_tools`."""
-        with _requests.argument("max_rounds"):
-            if max_rounds < 1:
-                raise ValueError(f"expected at least 1, not {max_rounds!r}")
+        _requests.check_rounds(options, max_rounds)
         functions = Functions(tools)
 
         def ask(

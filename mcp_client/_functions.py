@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import dataclasses
 import enum
 import inspect
 import json
+import logging
 import re
-import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
 
-from mcp_client._messages import Blob, Text, Tool, ToolCall, ToolResult
-from mcp_client._shapes import Shape, record, shape
+from mcp_client import _requests
+from mcp_client._messages import Blob, Message, Text, Tool, ToolCall, ToolResult
+from mcp_client._shapes import Shape, hints_of, is_plain, record, shape
+
+MAX_RESULT_BYTES: Final = 3 * 1024 * 1024
+"""Of a message that a server stores."""
+MAX_ERROR_CHARACTERS: Final = 10_000
+"""Of what a model is told of an exception."""
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_MIME_TYPE: Final = re.compile(r"[^/\s]+/[^/\s]+")
 
 _SECTION: Final = re.compile(r"^(?:[A-Z][\w ]*:$|:\w)")
 """Where a docstring goes on to parameters, results, errors …"""
 _ARGUMENTS: Final = re.compile(r"^(?:Args|Arguments|Parameters):$")
 _GOOGLE: Final = re.compile(r"^(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
 _SPHINX: Final = re.compile(r"^:param\s+(?:[^:]*\s)?(\w+):\s*(.*)$")
+
+_FAILURES: Final = (Exception, SystemExit, asyncio.CancelledError)
+"""What the model is told of. All else, ``KeyboardInterrupt`` above all, is for the program."""
+_Result = TypeVar("_Result")
+
+_log: Final = logging.getLogger("mcp_client.tools")
 
 
 class Function:
@@ -35,27 +54,28 @@ class Function:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        name = getattr(function, "__name__", "")
-        if not name.isidentifier():
-            raise TypeError(f"a tool is a function with a name and a docstring, not {function!r}")
+        name = getattr(function, "__name__", None)
+        if not (isinstance(name, str) and _NAME.fullmatch(name) and callable(function)):
+            raise TypeError(
+                f"a tool is a function with a name of up to 64 letters of a-z, digits, _ and -, not {function!r}"
+            )
         self._function = function
         description, told = _described(inspect.getdoc(function) or "")
         self._arguments = _parameters(name, function, told)
         self.tool = Tool(name=name, description=description, parameters=self._arguments.schema)
 
     @property
-    def asynchronous(self) -> bool:
+    def is_asynchronous(self) -> bool:
         """Whether it is to be awaited."""
         return inspect.iscoroutinefunction(self._function)
 
-    def bind(self, arguments_json: str) -> Callable[[], Any]:
-        """The call that a model asks for.
+    def call(self, arguments_json: str) -> Any:
+        """Call it as a model asks for.
 
         Raises:
             ValueError: the arguments do not fit.
         """
-        arguments = self._arguments.read(json.loads(arguments_json or "{}"))
-        return lambda: self._function(**arguments)
+        return self._function(**self._arguments.read(json.loads(arguments_json or "{}")))
 
 
 class Functions:
@@ -69,6 +89,8 @@ class Functions:
     """
 
     def __init__(self, functions: Sequence[Callable[..., Any]]) -> None:
+        if not isinstance(functions, Iterable):
+            raise TypeError(f"tools: expected a sequence of functions, not {functions!r} alone")
         self._by_name: dict[str, Function] = {}
         for function in map(Function, functions):
             if function.tool.name in self._by_name:
@@ -80,22 +102,55 @@ class Functions:
         """What a model is told of them."""
         return [function.tool for function in self._by_name.values()]
 
-    def find(self, name: str) -> Function:
-        """The function of that name.
+    def is_asynchronous(self, name: str) -> bool:
+        """Whether the function of that name is to be called in an event loop, and takes no time there."""
+        return name in self._by_name and self._by_name[name].is_asynchronous
 
-        Raises:
-            LookupError: there is none.
+    def run(self, call: ToolCall) -> ToolResult | Awaitable[ToolResult]:
+        """Do here what a model asks for; what is asynchronous is to be awaited.
+
+        What goes wrong is a result too. So it comes back from whatever thread or event loop this is done in.
         """
-        if name not in self._by_name:
-            raise LookupError(f"there is no tool {name!r}; there are {', '.join(self._by_name)}")
-        return self._by_name[name]
+        try:
+            if call.name not in self._by_name:
+                raise LookupError(f"there is no tool {call.name!r}; there are {', '.join(self._by_name)}")
+            value = self._by_name[call.name].call(call.arguments_json)
+            return _awaited(call, value) if inspect.isawaitable(value) else _answered(call, value)
+        except _FAILURES as error:
+            return _failed(call, error)
 
 
-def answered(call: ToolCall, value: Any) -> ToolResult:
+def in_thread(work: Callable[[], _Result]) -> Future[_Result]:
+    """Do it in a thread of its own, for which the program does not wait when it ends."""
+    future: Future[_Result] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # for the thread that waits
+            future.set_exception(error)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=[run], name="mcp_client.tools", daemon=True).start()
+    return future
+
+
+async def _awaited(call: ToolCall, value: Awaitable[Any]) -> ToolResult:
+    try:
+        return _answered(call, await value)
+    except _FAILURES as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        return _failed(call, error)
+
+
+def _answered(call: ToolCall, value: Any) -> ToolResult:
     """What a function has returned, for the model: a text as it is, parts of a message, anything else as JSON.
 
     Raises:
-        TypeError: JSON cannot say it.
+        TypeError, ValueError: it cannot be sent.
     """
     parts: Sequence[Text | Blob]
     if isinstance(value, Text | Blob):
@@ -103,14 +158,41 @@ def answered(call: ToolCall, value: Any) -> ToolResult:
     elif isinstance(value, list | tuple) and value and all(isinstance(part, Text | Blob) for part in value):
         parts = tuple(value)
     else:
-        text = value if isinstance(value, str) else json.dumps(value, default=_plain, ensure_ascii=False)
+        text = value if isinstance(value, str) else _json(value)
         parts = (Text(text=text or '""'),)
-    return ToolResult(tool_call_id=call.id, parts=parts)
+    for part in parts:
+        _check(part)
+    result = ToolResult(tool_call_id=call.id, parts=parts)
+    (message,) = _requests.messages([Message.tool(result)])
+    if (size := message.ByteSize()) > MAX_RESULT_BYTES:
+        raise ValueError(f"the result has {size:,} bytes; a model can be told at most {MAX_RESULT_BYTES:,}")
+    return result
 
 
-def failed(call: ToolCall, error: Exception) -> ToolResult:
-    """What a function has raised, for the model: it may ask again, and better."""
-    return ToolResult(tool_call_id=call.id, parts=(Text(text=f"{type(error).__name__}: {error}"),), is_error=True)
+def _check(part: Text | Blob) -> None:
+    """Raises ValueError if a server would refuse it."""
+    if isinstance(part, Text):
+        if not part.text:
+            raise ValueError("a Text of the result is empty")
+    elif not _MIME_TYPE.fullmatch(part.mime_type):
+        raise ValueError(f"the mime_type of a Blob of the result is {part.mime_type!r}; image/png is one")
+    elif part.uri and not part.uri.startswith(("https://", "data:")):
+        raise ValueError("the uri of a Blob of the result begins neither with https:// nor with data:")
+
+
+def _failed(call: ToolCall, error: BaseException) -> ToolResult:
+    """What a function has raised, for the model, who may ask again, and better. Its author finds it in the log."""
+    _log.warning("the tool %r failed, as the model is told", call.name, exc_info=error)
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # it cannot even say what it is
+        text = type(error).__name__
+    text = text[:MAX_ERROR_CHARACTERS].encode(errors="replace").decode()
+    return ToolResult(tool_call_id=call.id, parts=(Text(text=text),), is_error=True)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
@@ -124,13 +206,14 @@ def _plain(value: Any) -> Any:
 
 
 def _parameters(name: str, function: Callable[..., Any], told: Mapping[str, str]) -> Shape:
+    hints = hints_of(function, f"tool {name}")
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise TypeError(f"tool {name}: an annotation cannot be resolved: {error}") from error
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError as error:
+        raise TypeError(f"tool {name}: it does not say which parameters it has: {error}") from error
     fields: dict[str, Shape] = {}
     required = []
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters:
         where = f"tool {name}: parameter {parameter.name}"
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise TypeError(f"{where}: a model gives arguments by their names, which *, ** and / rule out")
@@ -142,7 +225,7 @@ def _parameters(name: str, function: Callable[..., Any], told: Mapping[str, str]
             schema.setdefault("description", told[parameter.name])
         if parameter.default is parameter.empty:
             required.append(parameter.name)
-        elif isinstance(parameter.default, str | int | float) and not isinstance(parameter.default, enum.Enum):
+        elif parameter.default is not None and is_plain(parameter.default):
             schema["default"] = parameter.default
         fields[parameter.name] = Shape(schema, found.read)
     return record(name, fields, required, dict)

@@ -51,6 +51,8 @@ MAX_JSON_DEPTH: Final = 30
 MAX_JSON_INTEGER: Final = 2**53
 """Numbers in JSON are doubles; above this they lose their last digits."""
 
+MAX_REQUEST_ID: Final = 128
+"""Characters."""
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Of texts to embed in one request."""
 
@@ -552,6 +554,26 @@ def chat(
     return request
 
 
+def check_rounds(options: TurnOptions, max_rounds: int) -> None:
+    """See that a conversation with tools can have so many rounds.
+
+    Raises:
+        TypeError, ValueError: it cannot; one of them would be refused when functions have already run.
+    """
+    _check_names(options)
+    with argument("max_rounds"):
+        if isinstance(max_rounds, bool) or not isinstance(max_rounds, int):
+            raise TypeError(f"expected a whole number, not {max_rounds!r}")
+        if max_rounds < 1:
+            raise ValueError(f"expected at least 1, not {max_rounds!r}")
+    with argument("request_id"):
+        longest = of_round(options, max_rounds).get("request_id")
+        if longest and len(longest) > MAX_REQUEST_ID:
+            suffix = f".{max_rounds}"
+            most = MAX_REQUEST_ID - len(suffix)
+            raise ValueError(f"at most {most} characters are allowed, since the last round has it with {suffix} behind")
+
+
 def of_round(options: TurnOptions, number: int) -> TurnOptions:
     """The options of one of the turns of a conversation with tools, from 0."""
     if number == 0:
@@ -590,16 +612,20 @@ def complete(
     return request
 
 
+def _check_names(options: TurnOptions) -> None:
+    if unknown := options.keys() - TurnOptions.__annotations__.keys():
+        raise TypeError(
+            f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(TurnOptions.__annotations__)}"
+        )
+
+
 def _turn_fields(
     request: chat_pb2.ChatRequest | completion_pb2.CompleteRequest,
     session: str | Session | None,
     options: TurnOptions,
     after_sequence: int | None,
 ) -> None:
-    if unknown := options.keys() - TurnOptions.__annotations__.keys():
-        raise TypeError(
-            f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(TurnOptions.__annotations__)}"
-        )
+    _check_names(options)
     if session is not None:
         request.session = session_name(session)
     with argument("model"):

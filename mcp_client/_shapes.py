@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
@@ -54,7 +55,7 @@ def shape(annotation: Any, where: str, around: tuple[type, ...] = ()) -> Shape:
     if origin in (Required, NotRequired):
         return shape(arguments[0], where, around)
     if origin is Literal:
-        return _one_of({argument: argument for argument in arguments})
+        return _one_of([(_value(argument), argument) for argument in arguments], where)
     if origin in (Union, types.UnionType):
         return _union([shape(argument, where, around) for argument in arguments])
     if (origin or annotation) in _SEQUENCES:
@@ -63,7 +64,7 @@ def shape(annotation: Any, where: str, around: tuple[type, ...] = ()) -> Shape:
         return _mapping(arguments, where, around)
     if isinstance(annotation, type):
         if issubclass(annotation, enum.Enum):
-            return _one_of({member.value: member for member in annotation})
+            return _one_of([(member.value, member) for member in annotation], where)
         if annotation in around:
             raise TypeError(f"{where}: {annotation.__name__} contains itself, which cannot be described to a model")
         if dataclasses.is_dataclass(annotation) or typing.is_typeddict(annotation):
@@ -112,8 +113,8 @@ def _scalar(name: str, *kinds: type, make: Callable[[Any], Any] = _same) -> Shap
     return Shape({"type": name}, read)
 
 
-def _whole(value: float) -> int:
-    if value != int(value):
+def _whole(value: int | float) -> int:
+    if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"expected integer, not {value!r}")
     return int(value)
 
@@ -128,15 +129,45 @@ _SCALARS: Final[Mapping[Any, Shape]] = {
 }
 
 
-def _one_of(values: Mapping[Any, Any]) -> Shape:
+def is_plain(value: Any) -> bool:
+    """Whether it is one of JSON's own values, and no list or object."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, str | int) and not isinstance(value, enum.Enum))
+
+
+def hints_of(owner: Any, where: str) -> dict[str, Any]:
+    """The annotations of a function or a class, resolved.
+
+    Raises:
+        TypeError: one of them cannot be.
+    """
+    try:
+        return typing.get_type_hints(owner, include_extras=True)
+    except Exception as error:  # an annotation is a program: anything can go wrong with it
+        raise TypeError(f"{where}: an annotation of {owner.__name__} cannot be resolved: {error}") from error
+
+
+def _value(argument: Any) -> Any:
+    return argument.value if isinstance(argument, enum.Enum) else argument
+
+
+def _one_of(choices: Sequence[tuple[Any, Any]], where: str) -> Shape:
+    """One of several values; with each, how JSON says it."""
+    keys = [key for key, _ in choices]
+    if not keys:
+        raise TypeError(f"{where}: an Enum without members cannot be described to a model")
+    if others := [key for key in keys if not is_plain(key)]:
+        raise TypeError(f"{where}: {others[0]!r} cannot be described to a model as a choice; plain values can")
+
     def read(value: Any) -> Any:
-        for key, result in values.items():
+        for key, result in choices:
             if type(key) is type(value) and key == value:
                 return result
-        raise ValueError(f"expected one of {', '.join(map(repr, values))}, not {value!r}")
+        raise ValueError(f"expected one of {', '.join(map(repr, keys))}, not {value!r}")
 
-    schema: Schema = {"enum": list(values)}
-    if all(isinstance(value, str) for value in values):
+    schema: Schema = {"enum": keys}
+    if all(isinstance(key, str) for key in keys):
         schema["type"] = "string"
     return Shape(schema, read)
 
@@ -186,10 +217,12 @@ def _mapping(arguments: tuple[Any, ...], where: str, around: tuple[type, ...]) -
 
 def _class(kind: Any, where: str, around: tuple[type, ...]) -> Shape:
     """A dataclass or a TypedDict."""
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = hints_of(kind, where)
     if typing.is_typeddict(kind):
         names, required = list(hints), [name for name in hints if name in kind.__required_keys__]
     else:
+        if given := [name for name, hint in hints.items() if isinstance(hint, dataclasses.InitVar)]:
+            raise TypeError(f"{where}.{given[0]}: an InitVar cannot be described to a model")
         fields = [field for field in dataclasses.fields(kind) if field.init]
         names = [field.name for field in fields]
         absent = dataclasses.MISSING

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from mcp_client._errors import Details, MCPError, ToolRoundsExceeded
-from mcp_client._functions import Functions, answered, failed
-from mcp_client._messages import Delta, Event, Message, Reply, ToolCall, ToolChoice, ToolResult, ToolRun
-from mcp_client._running import invoke, together
+from mcp_client._errors import DeadlineExceeded, Details, MCPError, ToolRoundsExceeded, TurnCancelled
+from mcp_client._functions import Functions
+from mcp_client._messages import Delta, Event, FinishReason, Message, Reply, ToolChoice, ToolRun, Turn, Usage
+from mcp_client._requests import Seconds
+from mcp_client._running import Running
 from mcp_client._stream import TurnStream
 
 Ask = Callable[[Sequence[Message], int, ToolChoice | str | None, float | None], TurnStream]
@@ -31,7 +30,8 @@ class ToolStream:
 
     Each time that the model asks, its turn ends, the functions are run, and their results begin the next turn. Each
     turn is like that of a :class:`TurnStream`: it outlives its connections, and leaving the block stops it. Who
-    leaves while functions run leaves a session that waits for their results.
+    leaves while functions run leaves a session that waits for their results; what is asynchronous of them is
+    cancelled. Who is only interrupted, and reads on, misses nothing, and no function runs twice.
     """
 
     def __init__(
@@ -51,24 +51,31 @@ class ToolStream:
         self._in_session = in_session
         self._max_rounds = max_rounds
         self._timeout = timeout
-        self._deadline = math.inf
+        self._began = 0.0
         self._stream = ask(messages, 0, tool_choice, timeout)
-        self._events: AsyncIterator[Event] = self._stream.events()
         self._replies: list[Reply] = []
-        self._runs: deque[ToolRun] = deque()
+        self._running: Running | None = None
+        self._ran: deque[ToolRun] = deque()
+        self._answers: Sequence[Message] = ()
+        self._cancelled = False
         self._whole = False
-        self._error: MCPError | None = None
+        self._error: Exception | None = None
 
     async def __aenter__(self) -> Self:
-        if self._timeout is not None:
-            self._deadline = time.monotonic() + self._timeout
+        self._began = time.monotonic()
         await self._stream.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stream.__aexit__(kind, error, traceback)
+        if self._error is None and not self._whole:
+            self._error = RuntimeError("the stream was left before its end")
+        try:
+            if self._running is not None:
+                await self._running.stop()
+        finally:
+            await self._stream.__aexit__(kind, error, traceback)
 
     def __aiter__(self) -> Self:
         return self
@@ -79,6 +86,7 @@ class ToolStream:
         Raises:
             MCPError: a turn did not succeed.
             ToolRoundsExceeded: the model does not stop asking.
+            DeadlineExceeded: the time for all of it is over; functions may still run.
         """
         while (event := await self._next()) is not None:
             if isinstance(event, Delta) and event.text:
@@ -104,6 +112,20 @@ class ToolStream:
             pass
         return self._replies[-1]
 
+    async def cancel(self, *, timeout: Seconds | None = None) -> Turn:
+        """Stop the turn that runs, and begin no other; return it as it ended.
+
+        Functions that run are not stopped. Who reads on gets what comes before, then :class:`TurnCancelled`.
+
+        Args:
+            timeout: seconds that the call may take.
+
+        Raises:
+            TurnNotFound: it has not begun, or is kept no longer.
+        """
+        self._cancelled = True
+        return await self._stream.cancel(timeout=timeout)
+
     @property
     def replies(self) -> Sequence[Reply]:
         """The answers of all turns that have ended, in order."""
@@ -115,54 +137,108 @@ class ToolStream:
         return self._stream.turn
 
     @property
+    def model(self) -> str:
+        """The ``provider/model`` of that turn, once it has begun."""
+        return self._stream.model
+
+    @property
     def text(self) -> str:
         """What the model has said so far in that turn."""
         return self._stream.text
 
+    @property
+    def usage(self) -> Usage | None:
+        """What that turn took, once its answer is whole; ``replies`` have what the others took."""
+        return self._stream.usage
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model stopped in that turn, once it has."""
+        return self._stream.finish_reason
+
     async def _next(self) -> Event | ToolRun | None:
-        """What happens next; ``None`` at the end."""
+        """What happens next; ``None`` at the end.
+
+        Whoever waits may be interrupted anywhere, and come again: what is done is noted when it is, and not before.
+        """
         if self._error is not None:
             raise self._error
-        while not self._whole:
-            if self._runs:
-                return self._runs.popleft()
-            if (event := await anext(self._events, None)) is not None:
-                return event
-            try:
-                await self._advance(await self._stream.reply())
-            except MCPError as error:
-                self._error = error
-                raise
+        try:
+            while not self._whole:
+                if self._ran:
+                    return self._ran.popleft()
+                if self._running is not None:
+                    await self._wait(self._running)
+                elif self._answers:
+                    await self._begin()
+                # Not by its events(): an exception that passes through a generator ends it.
+                elif (event := await self._stream._next()) is not None:
+                    return event
+                else:
+                    self._ended(await self._stream.reply())
+        except MCPError as error:
+            self._error = error
+            raise
         return None
 
-    async def _advance(self, reply: Reply) -> None:
-        """A turn has ended: run what it asks for, and begin the next; or that was all."""
+    def _ended(self, reply: Reply) -> None:
+        """A turn has ended: what it asks for begins to run; or that was all."""
         self._replies.append(reply)
         calls = reply.message.tool_calls
         if not calls:
             self._whole = True
-            return
-        done = len(self._replies)
-        if done > self._max_rounds:
+        elif len(self._replies) > self._max_rounds:
             names = ", ".join([call.name for call in calls])
             raise ToolRoundsExceeded(
                 f"after {self._max_rounds} rounds of tools the model still asks for {names}",
                 Details(code="FAILED_PRECONDITION", metadata={"turn": reply.turn}),
             )
-        results = await together([functools.partial(self._run, call) for call in calls])
-        self._runs.extend([ToolRun(call=call, result=result) for call, result in zip(calls, results, strict=True)])
-        answers = [Message.tool(result) for result in results]
-        self._messages = answers if self._in_session else [*self._messages, reply.message, *answers]
-        await self._stream.__aexit__(None, None, None)
-        left = None if self._timeout is None else max(self._deadline - time.monotonic(), 0.001)
-        # The last round is for an answer.
-        self._stream = self._ask(self._messages, done, "none" if done == self._max_rounds else None, left)
-        self._events = self._stream.events()
-        await self._stream.__aenter__()
+        else:
+            self._left()
+            self._running = Running(self._functions, calls)
 
-    async def _run(self, call: ToolCall) -> ToolResult:
+    async def _wait(self, running: Running) -> None:
+        """Functions run: wait for what they answer."""
         try:
-            function = self._functions.find(call.name)
-            return answered(call, await invoke(function, function.bind(call.arguments_json)))
-        except Exception as error:  # noqa: BLE001  # the model is told, and may ask better
-            return failed(call, error)
+            results = await running.results(self._left())
+        except TimeoutError as error:
+            raise self._late() from error
+        calls = self._replies[-1].message.tool_calls
+        self._ran.extend([ToolRun(call=call, result=result) for call, result in zip(calls, results, strict=True)])
+        self._answers = [Message.tool(result) for result in results]
+        self._running = None
+
+    async def _begin(self) -> None:
+        """Functions have answered: begin the next turn with that."""
+        messages = self._answers
+        if not self._in_session:
+            messages = [*self._messages, self._replies[-1].message, *messages]
+        done = len(self._replies)
+        await self._stream.__aexit__(None, None, None)
+        # The last round is for an answer.
+        stream = self._ask(messages, done, "none" if done == self._max_rounds else None, self._left())
+        await stream.__aenter__()
+        self._stream, self._messages, self._answers = stream, messages, ()
+
+    def _left(self) -> float | None:
+        """The seconds that are left for all that is still to come.
+
+        Raises:
+            DeadlineExceeded: none.
+            TurnCancelled: nothing more is wanted.
+        """
+        if self._cancelled:
+            raise TurnCancelled("the conversation was stopped between two turns", self._details("CANCELLED"))
+        if self._timeout is None:
+            return None
+        left = self._began + self._timeout - time.monotonic()
+        if left <= 0:
+            raise self._late()
+        return left
+
+    def _late(self) -> DeadlineExceeded:
+        names = ", ".join([call.name for call in self._replies[-1].message.tool_calls])
+        return DeadlineExceeded(f"the deadline passed while the model waited for {names}", self._details("DEADLINE_EXCEEDED"))
+
+    def _details(self, code: str) -> Details:
+        return Details(code=code, metadata={"turn": self.turn})

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
 from asyncio import Event as Moment
 from asyncio import sleep
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
+
+import pytest
 
 from mcp_server.app import UnifiedMCPServer as Server
 from mcp_server.testing import Gate, ScriptedProvider, running
@@ -24,6 +27,7 @@ __all__ = [
     "Server",
     "StandIn",
     "gather",
+    "interrupt",
     "running",
     "sleep",
     "spawn",
@@ -46,6 +50,10 @@ class Spawned(Generic[Result]):
         """Whether it is over."""
         return self._task.done()
 
+    def cancel(self) -> None:
+        """Cancel its task."""
+        self._task.cancel()
+
 
 def spawn(call: Callable[..., Awaitable[Result]], *arguments: Any, **options: Any) -> Spawned[Result]:
     """Begin a call."""
@@ -59,6 +67,16 @@ def spawn(call: Callable[..., Awaitable[Result]], *arguments: Any, **options: An
 async def gather(*calls: Callable[[], Awaitable[Result]]) -> list[Result]:
     """The results of calls that go on at once."""
     return await asyncio.gather(*[call() for call in calls])
+
+
+async def interrupt(call: Callable[[], Awaitable[Any]], after: Moment | threading.Event) -> None:
+    """Make a call, and cancel it once that has happened."""
+    calling = spawn(call)
+    await (after.wait() if isinstance(after, Moment) else asyncio.to_thread(after.wait))
+    await sleep(0)  # it waits now, for whatever it is
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling.result()
 
 
 class Process:

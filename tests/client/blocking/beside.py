@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +16,8 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from threading import Event as Moment
 from time import sleep
 from typing import Any, Final, Generic, Self, TypeVar
+
+import pytest
 
 from mcp_server import testing
 from mcp_server.app import UnifiedMCPServer
@@ -30,6 +34,7 @@ __all__ = [
     "Server",
     "StandIn",
     "gather",
+    "interrupt",
     "running",
     "sleep",
     "spawn",
@@ -172,6 +177,19 @@ def gather(*calls: Callable[[], Result]) -> list[Result]:
     """The results of calls that go on at once."""
     with ThreadPoolExecutor(len(calls)) as executor:
         return list(executor.map(lambda call: call(), calls))
+
+
+def interrupt(call: Callable[[], Any], after: Moment) -> None:
+    """Make a call, and press Ctrl-C once that has happened."""
+
+    def press() -> None:
+        after.wait()
+        sleep(0.1)  # nobody tells that the main thread waits now
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        spawn(press)
+        call()
 
 
 class Process:

@@ -4,13 +4,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+import functools
 import json
+import logging
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from mcp_client import (
+    DeadlineExceeded,
     FinishReason,
     InvalidArgument,
     MCPSyncClient,
@@ -24,7 +32,9 @@ from mcp_client import (
     ToolResultsMissing,
     ToolRoundsExceeded,
     ToolRun,
+    TurnCancelled,
     TurnCompleted,
+    TurnState,
     UnsupportedByModel,
 )
 from mcp_server import messages as core
@@ -32,9 +42,23 @@ from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish, ToolArgumentsDelta, ToolCallStart
 from mcp_server.messages import Capabilities, Model
 from mcp_server.testing import Step
-from tests.client.blocking.beside import ScriptedProvider
+from tests.client.blocking.beside import Gate, ScriptedProvider, interrupt, sleep
 from tests.client.blocking.conftest import Connect
-from tests.client.functions import Meeting, broken, everything, slow_temperature, temperature
+from tests.client.functions import (
+    Meeting,
+    Waiting,
+    broken,
+    decorated,
+    everything,
+    fail,
+    fail_later,
+    give,
+    give_later,
+    passed_on,
+    slow_temperature,
+    temperature,
+    wait_for_nobody,
+)
 
 ABLE = Model(name="scripted", capabilities=Capabilities(chat=True, tools=True))
 ROME = {"place": {"city": "Rome"}}
@@ -175,6 +199,82 @@ def test_what_goes_wrong_is_told_to_the_model(connect: Connect) -> None:
     assert [text[: len(start)] for (text, _), start in zip(answers, expected, strict=True)] == expected
 
 
+@pytest.mark.parametrize("function", [fail, fail_later])
+def test_whatever_a_function_raises_is_told(connect: Connect, function: Callable[..., Any]) -> None:
+    """It ends neither the program nor the conversation, and nobody waits for ever."""
+    name = function.__name__
+    ways = ["stop", "exit", "cancelled", "speechless", "half", "long"]
+    provider = provider_of(asking(*[(name, {"how": way}) for way in ways]), ["Sorry.", Finish()])
+    client = connect(provider)
+    session = client.create_session()
+    reply = client.chat_with_tools("Do it.", tools=[function], session=session, timeout=10)
+    assert reply.text == "Sorry."
+    answers = told(provider)
+    assert all(is_error for _, is_error in answers)
+    names = [text.partition(":")[0] for text, _ in answers]
+    stop = "StopIteration" if function is fail else "RuntimeError"  # which Python makes of it in a coroutine
+    assert names == [stop, "SystemExit", "CancelledError", "Speechless", "LookupError", "LookupError"]
+    assert answers[4][0] == "LookupError: half a pair: ?"
+    assert len(answers[5][0]) == 10_000
+
+
+def test_a_function_may_wait_for_what_is_cancelled(connect: Connect) -> None:
+    """That is its own affair: nobody has cancelled who called the client."""
+    provider = provider_of(asking(("wait_for_nobody", {})), ["Sorry.", Finish()])
+    client = connect(provider)
+    assert (client.chat_with_tools("Do it.", tools=[wait_for_nobody])).text == "Sorry."
+    assert told(provider) == [("CancelledError: ", True)]
+
+
+@pytest.mark.parametrize("function", [give, give_later])
+def test_what_no_model_can_be_told_is_an_error(connect: Connect, function: Callable[..., Any]) -> None:
+    """Said of each result by itself: the others arrive."""
+    expected = {
+        "half": "ValueError: messages: 'utf-8' codec can't encode",
+        "long": "ValueError: the result has 3,14",
+        "longer": "ValueError: the result has 17,8",
+        "empty": "ValueError: a Text of the result is empty",
+        "nothing": "ValueError: a Text of the result is empty",
+        "untyped": "ValueError: the mime_type of a Blob of the result is 'png'",
+        "foreign": "ValueError: the uri of a Blob",
+        "nan": "ValueError: Out of range float values are not JSON compliant",
+        "object": "TypeError: the result cannot be told to a model: JSON cannot say object",
+    }
+    calls = [(function.__name__, {"what": what}) for what in expected]
+    provider = provider_of(asking(*calls, ("temperature", ROME)), ["Sorry.", Finish()])
+    client = connect(provider)
+    session = client.create_session()
+    client.chat_with_tools("Do it.", tools=[function, temperature], session=session)
+    *answers, last = told(provider)
+    assert all(is_error for _, is_error in answers)
+    assert [text[: len(start)] for (text, _), start in zip(answers, expected.values(), strict=True)] == [
+        *expected.values()
+    ]
+    assert last == ("21 C in Rome, IT", False)
+
+
+def test_what_a_function_raises_is_in_the_log(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, with its traceback: only the model hears of it otherwise."""
+    client = connect(provider_of(asking(("broken", {"times": 2}), ("temperature", ROME)), ["Sorry.", Finish()]))
+    client.chat_with_tools("Do it.", tools=[broken, temperature])
+    (record,) = [record for record in caplog.records if record.name == "mcp_client.tools"]
+    assert (record.levelno, record.getMessage()) == (
+        logging.WARNING,
+        "the tool 'broken' failed, as the model is told",
+    )
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], LookupError)
+
+
+def test_what_is_to_be_awaited_is_awaited(connect: Connect) -> None:
+    """Also of a function that does not look asynchronous."""
+    calls = [("decorated", {"city": "Rome"}), ("passed_on", {"city": "Oslo"})]
+    provider = provider_of(asking(*calls), ["ok", Finish()])
+    client = connect(provider)
+    client.chat_with_tools("Do it.", tools=[decorated, passed_on])
+    assert told(provider) == [("Rome it is", False), ("Oslo it is", False)]
+
+
 def test_every_type_arrives_as_itself(connect: Connect) -> None:
     """And the schema says what it is."""
     arguments = {
@@ -257,6 +357,78 @@ class Node:
 def recursive(x: Node) -> None: ...
 
 
+class Pairs(enum.Enum):
+    """Of what JSON has no single value for."""
+
+    ONE = (1, 2)
+
+
+class Lists(enum.Enum):
+    """The same, and unhashable."""
+
+    ONE = [1, 2]  # noqa: RUF012  # wrong on purpose
+
+
+class Nothing(enum.Enum):
+    """Leaves no choice."""
+
+
+@dataclass
+class Lost:
+    """One with an annotation that nobody knows."""
+
+    x: Nowhere  # type: ignore[name-defined]  # noqa: F821  # wrong on purpose
+
+
+@dataclass
+class Initialised:
+    """One that is made of more than its fields."""
+
+    x: dataclasses.InitVar[int]
+
+
+def pairs(x: Pairs) -> None: ...
+
+
+def lists(x: Lists) -> None: ...
+
+
+def nothing(x: Nothing) -> None: ...
+
+
+def lost(x: Lost) -> None: ...
+
+
+def initialised(x: Initialised) -> None: ...
+
+
+def literal(x: Literal[b"x"]) -> None: ...
+
+
+def unwritten(x: int) -> None: ...
+
+
+unwritten.__annotations__["x"] = "a b"
+
+
+def größe(x: int) -> None: ...
+
+
+def named(name: str) -> Any:
+    """A function of that name."""
+
+    def function(x: int) -> None: ...
+
+    function.__name__ = name
+    return function
+
+
+class Callback:
+    """Not a function."""
+
+    def __call__(self, x: int) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
@@ -270,6 +442,19 @@ def recursive(x: Node) -> None: ...
         (recursive, "parameter x.next: Node contains itself"),
         (lambda: None, "a function with a name"),
         (7, "a function with a name"),
+        (pairs, r"parameter x: \(1, 2\) cannot be described"),
+        (lists, r"parameter x: \[1, 2\] cannot be described"),
+        (nothing, "parameter x: an Enum without members"),
+        (lost, "parameter x: .*Lost.*Nowhere"),
+        (initialised, "parameter x.x: an InitVar"),
+        (literal, "parameter x: b'x' cannot be described"),
+        (unwritten, "tool unwritten: .*a b"),
+        (max, "tool max: "),
+        (int, "tool int: "),
+        (größe, "a function with a name"),
+        (named("x" * 65), "a function with a name"),
+        (Callback(), "a function with a name"),
+        (functools.update_wrapper(Callback(), bytewise, updated=[]), "tool bytewise: "),
     ],
 )
 def test_what_cannot_be_described_is_said_at_once(function: Any, problem: str) -> None:
@@ -279,8 +464,49 @@ def test_what_cannot_be_described_is_said_at_once(function: Any, problem: str) -
             client.stream_chat_with_tools("Hi", tools=[function])
 
 
+def test_one_function_is_not_several(client: MCPSyncClient) -> None:
+    """A frequent slip."""
+    with pytest.raises(TypeError, match="tools: expected a sequence of functions, not <function temperature"):
+        client.chat_with_tools("Hi", tools=temperature)  # type: ignore[arg-type]  # wrong on purpose
+
+
+class Level(enum.IntEnum):
+    """Numbers with names."""
+
+    LOW = 1
+
+
+def choices(x: Literal[1, True, Level.LOW], y: float = math.inf, z: float = 1.5) -> str:
+    """Has a default that JSON cannot say."""
+    return repr((x, y, z))
+
+
+def test_what_json_cannot_say_is_left_out(connect: Connect) -> None:
+    """The function has it all the same; and what Python takes for equal stays what it is."""
+    provider = provider_of(asking(("choices", {"x": 1}), ("choices", {"x": True})), ["ok", Finish()])
+    client = connect(provider)
+    client.chat_with_tools("Do it.", tools=[choices])
+    assert told(provider) == [("(1, inf, 1.5)", False), ("(True, inf, 1.5)", False)]
+    properties = json.loads(provider.requests[0].tools[0].parameters_json)["properties"]
+    assert properties["y"] == {"type": "number"}
+    assert properties["z"] == {"type": "number", "default": 1.5}
+
+
+def test_a_request_id_has_room_for_all_rounds(connect: Connect) -> None:
+    """Or it is refused before a function has run."""
+    client = connect(provider_of(*[asking(("temperature", ROME))] * 8, ["ok", Finish()]))
+    with pytest.raises(ValueError, match=r"request_id: at most 126 characters .* \.8 behind"):
+        client.chat_with_tools("Hi", tools=[temperature], request_id="x" * 127)
+    assert (client.chat_with_tools("Hi", tools=[temperature], request_id="x" * 126)).text == "ok"
+
+
 def test_bad_arguments_are_named(client: MCPSyncClient) -> None:
     """Before anything is sent; what the model cannot do, by the server."""
+    for rounds in (1.5, True, "8"):
+        with pytest.raises(TypeError, match="max_rounds"):
+            client.chat_with_tools("Hi", tools=[temperature], max_rounds=rounds)  # type: ignore[arg-type]  # too
+    with pytest.raises(TypeError, match="unknown options: after_sequence"):
+        client.stream_chat_with_tools("Hi", tools=[], after_sequence=1)  # type: ignore[call-arg]  # wrong on purpose
     with pytest.raises(ValueError, match="two are named 'temperature'"):
         client.chat_with_tools("Hi", tools=[temperature, temperature])
     with pytest.raises(ValueError, match="max_rounds"):
@@ -291,6 +517,100 @@ def test_bad_arguments_are_named(client: MCPSyncClient) -> None:
         client.chat("Hi", tool_choice="always")
     with pytest.raises(UnsupportedByModel):
         client.chat_with_tools("Hi", tools=[temperature])
+
+
+def test_an_interrupted_read_loses_nothing(connect: Connect) -> None:
+    """Who gives up waiting for a token may come again."""
+    gate = Gate()
+    client = connect(provider_of(["Let ", gate, "me ", "see.", Finish()]))
+    with client.stream_chat_with_tools("Hi", tools=[temperature]) as stream:
+        assert next(stream) == "Let "
+        interrupt(lambda: next(stream), gate.reached)
+        gate.open()
+        assert "".join(list(stream)) == "me see."
+        assert (stream.reply()).text == "Let me see."
+
+
+@pytest.mark.parametrize("name", ["wait", "wait_in_loop"])
+def test_an_interruption_runs_no_function_twice(connect: Connect, name: str) -> None:
+    """It goes on meanwhile, and who comes again gets what it has answered."""
+    waiting = Waiting()
+    provider = provider_of(asking((name, {})), ["ok", Finish()])
+    client = connect(provider)
+    with client.stream_chat_with_tools("Hi", tools=[getattr(waiting, name)]) as stream:
+        interrupt(stream.reply, waiting.begun)
+        waiting.may_end.set()
+        assert (stream.reply()).text == "ok"
+        assert waiting.runs == 1
+        assert [reply.finish_reason for reply in stream.replies] == [FinishReason.TOOL_CALLS, FinishReason.STOP]
+    assert told(provider) == [("done", False)]
+
+
+@pytest.mark.parametrize("name", ["wait", "wait_in_loop"])
+def test_who_leaves_waits_for_no_function(connect: Connect, name: str) -> None:
+    """What is asynchronous is cancelled; a thread runs to its end."""
+    waiting = Waiting()
+    function = getattr(waiting, name)
+    client = connect(provider_of(asking((name, {}), (name, {})), ["ok", Finish()]))
+    with client.stream_chat_with_tools("Hi", tools=[function]) as stream:
+        interrupt(stream.reply, waiting.begun)
+    with pytest.raises(RuntimeError, match="left"):
+        stream.reply()
+    assert waiting.ended.wait(10) if name == "wait_in_loop" else not waiting.ended.is_set()
+    waiting.may_end.set()
+
+
+@pytest.mark.parametrize("name", ["wait", "wait_in_loop"])
+def test_the_timeout_holds_for_functions_too(connect: Connect, name: str) -> None:
+    """They are not waited for, and no other turn begins."""
+    waiting = Waiting()
+    provider = provider_of(asking((name, {})), ["ok", Finish()])
+    client = connect(provider)
+    begun = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=f"waited for {name}") as caught:
+        client.chat_with_tools("Hi", tools=[getattr(waiting, name)], timeout=0.3)
+    assert 0.2 < time.monotonic() - begun < 5
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert waiting.ended.wait(10) if name == "wait_in_loop" else not waiting.ended.is_set()
+    assert len(provider.requests) == 1
+    waiting.may_end.set()
+
+
+def test_no_turn_begins_when_the_time_is_over(connect: Connect) -> None:
+    """Though all functions have answered in time."""
+    provider = provider_of(asking(("temperature", ROME)), ["ok", Finish()])
+    client = connect(provider)
+    with client.stream_chat_with_tools("Hi", tools=[temperature], timeout=0.3) as stream:
+        for event in stream.events():
+            if isinstance(event, ToolRun):
+                break
+        sleep(0.3)  # who reads takes its time
+        with pytest.raises(DeadlineExceeded):
+            stream.reply()
+    assert len(provider.requests) == 1
+
+
+def test_a_conversation_can_be_stopped(connect: Connect) -> None:
+    """In the turn that runs, or before the next one begins."""
+    gate = Gate()
+    provider = provider_of(["Let ", gate], asking(("temperature", ROME)), ["never", Finish()])
+    client = connect(provider)
+    with client.stream_chat_with_tools("Hi", tools=[temperature]) as stream:
+        assert next(stream) == "Let "
+        assert (stream.model, stream.usage, stream.finish_reason) == ("scripted/scripted", None, None)
+        assert (stream.cancel()).state is TurnState.CANCELLED
+        with pytest.raises(TurnCancelled):
+            stream.reply()
+    with client.stream_chat_with_tools("Hi", tools=[temperature]) as stream:
+        for event in stream.events():
+            if isinstance(event, ToolRun):
+                break
+        assert stream.finish_reason is FinishReason.TOOL_CALLS
+        assert stream.usage == stream.replies[0].usage
+        assert (stream.cancel(timeout=5)).state is TurnState.SUCCEEDED
+        with pytest.raises(TurnCancelled):
+            stream.reply()
+    assert len(provider.requests) == 2
 
 
 def test_several_calls_run_beside_each_other(connect: Connect) -> None:
