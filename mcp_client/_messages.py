@@ -441,6 +441,8 @@ class AttemptSwitched:
     """Whether all parts so far are void; else the other model goes on with them."""
     reason: str
     """Why: the reason of an error, or empty if it is newer than this client."""
+    window: Window
+    """What of the history the other model sees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

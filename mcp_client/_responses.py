@@ -295,6 +295,7 @@ def event(value: turn_pb2.TurnEvent, turn: str) -> Event | None:
             to_model=switched.to_model,
             restarted=switched.mode == turn_pb2.AttemptSwitched.MODE_RESTARTED,
             reason=_reason(switched.reason),
+            window=_window(switched.window),
         )
     return None
 

@@ -20,6 +20,7 @@ from mcp_client import (
     Role,
     TurnQueued,
     TurnStream,
+    Window,
 )
 from tests.client.beside import StandIn
 from tests.client.stand_in import OK
@@ -54,6 +55,7 @@ async def test_a_restart_drops_what_came_before() -> None:
                 to_model="b/b",
                 reason=errors_pb2.ERROR_REASON_PROVIDER_STREAM_CUT,
                 mode=turn_pb2.AttemptSwitched.MODE_RESTARTED,
+                window=turn_pb2.Window(used_messages=3, dropped_messages=2),
             ),
         ),
         text(6, "kept, "),
@@ -71,7 +73,12 @@ async def test_a_restart_drops_what_came_before() -> None:
         assert (stream.turn, stream.model) == ("turns/t", "c/c")
     assert seen[0] == TurnQueued(sequence=1, turn="turns/t", position=2)
     assert seen[4] == AttemptSwitched(
-        sequence=5, from_model="a/a", to_model="b/b", restarted=True, reason="PROVIDER_STREAM_CUT"
+        sequence=5,
+        from_model="a/a",
+        to_model="b/b",
+        restarted=True,
+        reason="PROVIDER_STREAM_CUT",
+        window=Window(first_message=0, used_messages=3, dropped_messages=2, input_tokens=0),
     )
     async with streamed(*events) as stream:
         assert [token async for token in stream] == ["dropped ", "kept, ", "and gone on with"]
