@@ -113,7 +113,7 @@ class Functions:
         """
         try:
             if call.name not in self._by_name:
-                raise LookupError(f"there is no tool {call.name!r}; there are {', '.join(self._by_name)}")
+                raise LookupError(f"there is no tool {call.name!r}; there are {', '.join(self._by_name) or 'none'}")
             value = self._by_name[call.name].call(call.arguments_json)
             return _awaited(call, value) if inspect.isawaitable(value) else _answered(call, value)
         except _FAILURES as error:
@@ -174,6 +174,7 @@ def _check(part: Text | Blob) -> None:
     if isinstance(part, Text):
         if not part.text:
             raise ValueError("a Text of the result is empty")
+        part.text.encode()  # half of a surrogate pair
     elif not _MIME_TYPE.fullmatch(part.mime_type):
         raise ValueError(f"the mime_type of a Blob of the result is {part.mime_type!r}; image/png is one")
     elif part.uri and not part.uri.startswith(("https://", "data:")):

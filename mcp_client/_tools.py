@@ -238,7 +238,9 @@ class ToolStream:
 
     def _late(self) -> DeadlineExceeded:
         names = ", ".join([call.name for call in self._replies[-1].message.tool_calls])
-        return DeadlineExceeded(f"the deadline passed while the model waited for {names}", self._details("DEADLINE_EXCEEDED"))
+        return DeadlineExceeded(
+            f"the deadline passed while the model waited for {names}", self._details("DEADLINE_EXCEEDED")
+        )
 
     def _details(self, code: str) -> Details:
         return Details(code=code, metadata={"turn": self.turn})

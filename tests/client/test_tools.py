@@ -228,7 +228,7 @@ async def test_a_function_may_wait_for_what_is_cancelled(connect: Connect) -> No
 async def test_what_no_model_can_be_told_is_an_error(connect: Connect, function: Callable[..., Any]) -> None:
     """Said of each result by itself: the others arrive."""
     expected = {
-        "half": "ValueError: messages: 'utf-8' codec can't encode",
+        "half": "UnicodeEncodeError: 'utf-8' codec can't encode",
         "long": "ValueError: the result has 3,14",
         "longer": "ValueError: the result has 17,8",
         "empty": "ValueError: a Text of the result is empty",
@@ -566,8 +566,8 @@ async def test_the_timeout_holds_for_functions_too(connect: Connect, name: str) 
     client = await connect(provider)
     begun = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=f"waited for {name}") as caught:
-        await client.chat_with_tools("Hi", tools=[getattr(waiting, name)], timeout=0.3)
-    assert 0.2 < time.monotonic() - begun < 5
+        await client.chat_with_tools("Hi", tools=[getattr(waiting, name)], timeout=1)
+    assert 0.9 < time.monotonic() - begun < 5
     assert caught.value.code == "DEADLINE_EXCEEDED"
     assert waiting.ended.wait(10) if name == "wait_in_loop" else not waiting.ended.is_set()
     assert len(provider.requests) == 1
@@ -578,11 +578,11 @@ async def test_no_turn_begins_when_the_time_is_over(connect: Connect) -> None:
     """Though all functions have answered in time."""
     provider = provider_of(asking(("temperature", ROME)), ["ok", Finish()])
     client = await connect(provider)
-    async with client.stream_chat_with_tools("Hi", tools=[temperature], timeout=0.3) as stream:
+    async with client.stream_chat_with_tools("Hi", tools=[temperature], timeout=1) as stream:
         async for event in stream.events():
             if isinstance(event, ToolRun):
                 break
-        await sleep(0.3)  # who reads takes its time
+        await sleep(1)  # who reads takes its time
         with pytest.raises(DeadlineExceeded):
             await stream.reply()
     assert len(provider.requests) == 1
