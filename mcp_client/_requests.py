@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json as jsonlib
-import math
 import secrets
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
-from datetime import timedelta
-from typing import Any, Final, TypedDict, TypeVar
-
-from google.protobuf import duration_pb2, struct_pb2
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, Final, TypedDict
 
 from contextprotocol.v1 import (
     chat_pb2,
@@ -23,6 +18,7 @@ from contextprotocol.v1 import (
     session_pb2,
     turn_pb2,
 )
+from mcp_client._arguments import Seconds, Unset, argument, chosen, duration, fill_json, struct
 from mcp_client._messages import (
     Blob,
     ContextEntry,
@@ -44,12 +40,6 @@ Input = str | Message | Sequence[str | Message]
 """What can be said: a text, a message, or several of them. A text is a USER message."""
 Context = Mapping[str, "ContextEntry | str"]
 """Context entries by name; a text is one of the type ``text``."""
-Seconds = float | timedelta
-
-MAX_JSON_DEPTH: Final = 30
-"""Of lists and objects in one another. Protocol buffers end at a hundred messages, and each level is three of them."""
-MAX_JSON_INTEGER: Final = 2**53
-"""Numbers in JSON are doubles; above this they lose their last digits."""
 
 MAX_REQUEST_ID: Final = 128
 """Characters."""
@@ -131,20 +121,9 @@ _ON_DISCONNECT: Final = {
 }
 
 
-_LONGEST: Final = 1e9
-"""Seconds: thirty years. Clocks overflow behind that."""
 _RANDOM_KEY: Final = "auto-"
 """What a key for retries begins with that nobody else can know."""
 
-
-class Unset:
-    """Stands for an argument that was not given, where ``None`` means something."""
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset()
 
 _ROLES: Final = {
     Role.SYSTEM: message_pb2.ROLE_SYSTEM,
@@ -152,48 +131,6 @@ _ROLES: Final = {
     Role.ASSISTANT: message_pb2.ROLE_ASSISTANT,
     Role.TOOL: message_pb2.ROLE_TOOL,
 }
-
-
-@contextmanager
-def argument(name: str) -> Iterator[None]:
-    """Around the use of an argument: what is wrong with it is said with its name.
-
-    Raises:
-        ValueError: it cannot be sent; a string with half a surrogate pair, for example.
-        TypeError: it is not of a type that can be sent.
-    """
-    try:
-        yield
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"{name}: {error}") from error
-    except (TypeError, AttributeError) as error:
-        raise TypeError(f"{name}: {error}") from error
-
-
-def seconds(name: str, value: Seconds) -> float:
-    """A time to wait.
-
-    Raises:
-        ValueError: it is not above 0.
-        TypeError: it is no time.
-    """
-    with argument(name):
-        result = value.total_seconds() if isinstance(value, timedelta) else value
-        if isinstance(result, bool) or not isinstance(result, int | float):
-            raise TypeError(f"expected seconds or a timedelta, not {value!r}")
-        if not 0 < result < math.inf:
-            raise ValueError(f"expected seconds above 0, not {value!r}")
-    return min(result, _LONGEST)
-
-
-_Value = TypeVar("_Value")
-
-
-def _chosen(name: str, value: str, choices: Mapping[str, _Value]) -> _Value:
-    with argument(name):
-        if value not in choices:
-            raise ValueError(f"expected {' or '.join(map(repr, choices))}, not {value!r}")
-        return choices[value]
 
 
 def _set_request_id(request: Any, request_id: str | None) -> None:
@@ -278,57 +215,6 @@ def _part(part: Part) -> message_pb2.Part:
     raise TypeError(f"{type(part).__name__} is no part of a message")
 
 
-def duration(name: str, value: Seconds) -> duration_pb2.Duration:
-    """A duration of seconds or of a timedelta."""
-    with argument(name):
-        if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
-            raise TypeError(f"expected seconds or a timedelta, not {value!r}")
-        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-        nanoseconds = round(seconds * 1_000_000_000)
-        return duration_pb2.Duration(
-            seconds=int(nanoseconds / 1_000_000_000),
-            nanos=nanoseconds - int(nanoseconds / 1_000_000_000) * 1_000_000_000,
-        )
-
-
-def struct(name: str, value: Mapping[str, Any]) -> struct_pb2.Struct:
-    """A JSON object."""
-    result = struct_pb2.Value()
-    with argument(name):
-        _fill(result, dict(value), 1)
-    return result.struct_value
-
-
-def _fill(target: struct_pb2.Value, value: Any, depth: int) -> None:
-    """Put what JSON can say into ``target``, and nothing that would come back as something else."""
-    if depth > MAX_JSON_DEPTH:
-        raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} deep")
-    if value is None:
-        target.null_value = struct_pb2.NULL_VALUE
-    elif isinstance(value, bool):
-        target.bool_value = value
-    elif isinstance(value, str):
-        target.string_value = value
-    elif isinstance(value, int | float):
-        if not math.isfinite(value):
-            raise ValueError(f"JSON has no number {value}")
-        if isinstance(value, int) and abs(value) > MAX_JSON_INTEGER:
-            raise ValueError(f"{value} has more digits than are kept of a number; send it as a text")
-        target.number_value = value
-    elif isinstance(value, Mapping):
-        target.struct_value.SetInParent()
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"JSON has no key {key!r}, only texts")
-            _fill(target.struct_value.fields[key], item, depth + 1)
-    elif isinstance(value, list | tuple):
-        target.list_value.SetInParent()
-        for item in value:
-            _fill(target.list_value.values.add(), item, depth + 1)
-    else:
-        raise TypeError(f"JSON cannot say {type(value).__name__}")
-
-
 def _context_entry(entry: ContextEntry | str) -> context_pb2.ContextEntry:
     if isinstance(entry, str):
         entry = ContextEntry(text=entry)
@@ -343,7 +229,7 @@ def _context_entry(entry: ContextEntry | str) -> context_pb2.ContextEntry:
         result.data.mime_type = entry.mime_type
         result.data.content = entry.data
     else:
-        _fill(result.json, entry.json, 1)
+        fill_json(result.json, entry.json, 1)
     return result
 
 
@@ -547,10 +433,10 @@ def chat(
     if tool_choice is not None:
         choice = ToolChoice(mode=tool_choice) if isinstance(tool_choice, str) else tool_choice
         with argument("tool_choice"):
-            request.tool_choice.mode = _chosen("mode", choice.mode, _TOOL_MODES)
+            request.tool_choice.mode = chosen("mode", choice.mode, _TOOL_MODES)
             request.tool_choice.name = choice.name
     _turn_fields(request, session, options, after_sequence)
-    request.truncation = _chosen("truncation", truncation, _TRUNCATIONS)
+    request.truncation = chosen("truncation", truncation, _TRUNCATIONS)
     return request
 
 
@@ -643,9 +529,9 @@ def _turn_fields(
                 raise ValueError("it goes on with the turn of a request_id: give that one too")
             request.after_sequence = after_sequence
     if if_busy := options.get("if_busy"):
-        request.if_busy = _chosen("if_busy", if_busy, _IF_BUSY)
+        request.if_busy = chosen("if_busy", if_busy, _IF_BUSY)
     if on_disconnect := options.get("on_disconnect"):
-        request.on_disconnect = _chosen("on_disconnect", on_disconnect, _ON_DISCONNECT)
+        request.on_disconnect = chosen("on_disconnect", on_disconnect, _ON_DISCONNECT)
 
 
 def embed(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from mcp_client._arguments import argument
 from mcp_client._errors import Draining, MCPError, Overloaded, ServerUnavailable, StoreUnavailable, TurnInterrupted
-from mcp_client._requests import argument
 
 FIRST_CONTACT: Final = 2.0
 """Seconds that are given to a server that has never answered: most likely it is the address that is wrong."""

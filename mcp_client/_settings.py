@@ -11,7 +11,7 @@ from typing import Final
 
 import grpc
 
-from mcp_client._requests import Seconds, argument, seconds
+from mcp_client._arguments import Seconds, argument, seconds
 
 Address = str | Sequence[str]
 """``host:port``, or any target that gRPC resolves; or several of ``IP:port``."""

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from mcp_client import _responses
+from mcp_client._arguments import Seconds, seconds
 from mcp_client._base import Answer
 from mcp_client._calls import AsyncCalls
 from mcp_client._errors import DeadlineExceeded, MCPError
 from mcp_client._messages import Delta, Event, FinishReason, Reply, Turn, Usage
-from mcp_client._requests import Seconds, seconds
 from mcp_client._retry import Attempts
 from mcp_client._transport import AsyncResponses
 

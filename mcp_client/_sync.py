@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import model_pb2, session_pb2, turn_pb2
 from mcp_client import _requests, _responses
+from mcp_client._arguments import UNSET, Seconds, Unset, argument, seconds
 from mcp_client._base import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, WATCH_PAUSE, SyncStatuses, health
 from mcp_client._errors import DeadlineExceeded, ServerUnavailable
 from mcp_client._functions import Functions
@@ -28,7 +29,7 @@ from mcp_client._messages import (
     ToolChoice,
     Turn,
 )
-from mcp_client._requests import UNSET, Context, Input, Seconds, TurnOptions, Unset, seconds
+from mcp_client._requests import Context, Input, TurnOptions
 from mcp_client._retry import DEFAULT_RETRY, OnRetry, Retries, Retry
 from mcp_client._settings import TLS, Address, Settings, SyncMetadata
 from mcp_client._sync_calls import SyncCalls
@@ -651,7 +652,7 @@ class MCPSyncClient:
             RequestError: there is nothing of that name.
             ServerUnavailable: no server answers at all.
         """
-        with _requests.argument("service"):
+        with argument("service"):
             request = health_pb2.HealthCheckRequest(service=service)
         response = self._calls.unary("Health.Check", request, timeout)
         return health(response)
@@ -673,7 +674,7 @@ class MCPSyncClient:
         Raises:
             DeadlineExceeded: ``timeout`` seconds have passed.
         """
-        with _requests.argument("service"):
+        with argument("service"):
             request = health_pb2.HealthCheckRequest(service=service)
         attempts = self._calls.attempts("Health.Watch", None if timeout is None else seconds("timeout", timeout), 0)
         last: HealthStatus | None = None

@@ -12,9 +12,9 @@ from typing import Any
 
 from contextprotocol.v1 import embedding_pb2, generation_pb2, model_pb2, turn_pb2
 from mcp_client import _requests
+from mcp_client._arguments import Seconds, seconds
 from mcp_client._base import METHODS, STOP_TIMEOUT, Answer
 from mcp_client._errors import DeadlineExceeded, InvalidArgument, MCPError
-from mcp_client._requests import Seconds, seconds
 from mcp_client._retry import Attempts, Retries
 from mcp_client._settings import Settings
 from mcp_client._sync_transport import SyncResponses, SyncTransport

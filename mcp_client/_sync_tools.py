@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from mcp_client._arguments import Seconds
 from mcp_client._errors import DeadlineExceeded, Details, MCPError, ToolRoundsExceeded, TurnCancelled
 from mcp_client._functions import Functions
 from mcp_client._messages import Delta, Event, FinishReason, Message, Reply, ToolChoice, ToolRun, Turn, Usage
-from mcp_client._requests import Seconds
 from mcp_client._sync_running import Running
 from mcp_client._sync_stream import SyncTurnStream
 
