@@ -159,6 +159,8 @@ class LiveTurn:
         """What happens if its session has a turn already."""
         self.log = TurnLog(self._abandoned)
         """Its events."""
+        self.deleted = False
+        """Whether its session was deleted: until it has ended, nobody finds it any more."""
         self.earlier_attempts = 0
         """How many of its calls to providers another process has made."""
         self._turns = turns

@@ -165,11 +165,14 @@ class Turns:
         for live in self._lines.of(session.tenant, session.id, session.uid):
             # Another session may have its id already, and request ids of its own.
             self._forget_request(live)
+            live.deleted = True
             live.cancel(gone)
 
     def _find(self, tenant: str, session_id: str, turn_id: str) -> LiveTurn | None:
         live = self._live.get(turn_id)
-        if live is None or (live.turn.tenant, live.turn.session) != (tenant, session_id) or not live.exists:
+        if live is None or (live.turn.tenant, live.turn.session) != (tenant, session_id):
+            return None
+        if live.deleted or not live.exists:
             return None
         return live
 

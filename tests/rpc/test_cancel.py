@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from google.protobuf import duration_pb2
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, message_pb2, session_pb2, turn_pb2
-from mcp_server.config import Config
-from mcp_server.interfaces import Finish
-from mcp_server.testing import Gate, ScriptedProvider
+from mcp_server.config import Config, ModelSettings
+from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.rpc.conftest import GRACE
 from tests.wire import Refused, Wire, collect, deltas, text_of, user
@@ -236,6 +238,43 @@ async def test_a_deleted_session_ends_its_turns_and_their_readers(serve: Serve, 
     with Refused() as refused:
         await wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=name))
     assert refused.reason == "TURN_NOT_FOUND"
+
+
+class Lingering(EchoProvider):
+    """Takes its time to stop."""
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+
+    async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
+        yield "one"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.released.wait()
+
+
+async def test_a_turn_of_a_deleted_session_is_found_no_more(serve: Serve, config: Config) -> None:
+    """Also while its provider has not stopped yet, and nobody reads it."""
+    provider = Lingering()
+    wire = await serve(
+        msgspec.structs.replace(config, models=ModelSettings(default="echo/echo")), providers={"echo": provider}
+    )
+    await wire.create()
+    stream = wire.chat.StreamChat(chat(on_disconnect=CONTINUE))
+    name = (await stream.read()).started.turn
+    stream.cancel()
+    await wire.sessions.DeleteSession(session_pb2.DeleteSessionRequest(name="sessions/tour"))
+    for call in (
+        wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=name)),
+        collect(wire.turns.StreamTurn(turn_pb2.StreamTurnRequest(name=name))),
+        stop(wire, name),
+    ):
+        with Refused() as refused:
+            await call
+        assert refused.reason == "TURN_NOT_FOUND"
+    provider.released.set()
+    await wire.server.idle()
 
 
 async def test_a_turn_prevents_the_expiry_of_its_session(serve: Serve, config: Config) -> None:
