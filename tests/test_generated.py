@@ -34,7 +34,7 @@ def test_generating_again_makes_no_difference() -> None:
 
 def test_a_stale_checkout_is_noticed(contract: Path) -> None:
     """A change of the contract or of the asynchronous client alone fails the check, and the check names the files."""
-    for part in ("scripts", "mcp_server", "mcp_client", "protos/gen", "docs", "tests/client"):
+    for part in ("scripts", "mcp_server", "mcp_client", "protos/gen", "docs", "tests/client", "tests/interop"):
         shutil.copytree(ROOT / part, contract / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(ROOT / "pyproject.toml", contract / "pyproject.toml")
     chat = contract / "protos" / "contextprotocol" / "v1" / "chat.proto"
