@@ -75,10 +75,13 @@ NAMES: Final[Mapping[str, str]] = {
     "mcp_client._tools": "mcp_client._sync_tools",
     "mcp_client._transport": "mcp_client._sync_transport",
     "tests.client.beside": "tests.client.blocking.beside",
-    "tests.interop.python": "tests.interop.python_blocking",
     "tests.client.conftest": "tests.client.blocking.conftest",
+    "tests.interop.python": "tests.interop.python_blocking",
 }
 """What is called otherwise: names, dotted or not, in code, comments and docstrings."""
+
+WRAPPERS: Final = frozenset({"Awaitable", "asyncio.run"})
+"""What is left out around something in brackets."""
 
 PHRASES: Final[Mapping[str, str]] = {
     "The client, asynchronous": "The client, blocking",
@@ -136,7 +139,7 @@ def _changes(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int], st
             dotted = "".join(part.string for part in tokens[index:end])
             if dotted in ("async", "await"):
                 yield token.start, tokens[end].start, ""
-            elif dotted == "Awaitable" and tokens[end].string == "[":
+            elif dotted in WRAPPERS and tokens[end].string in ("[", "("):
                 yield token.start, tokens[end].end, ""
                 closing = _closing(tokens, end)
                 yield tokens[closing].start, tokens[closing].end, ""
@@ -151,7 +154,7 @@ def _closing(tokens: list[tokenize.TokenInfo], opening: int) -> int:
     """Where the bracket is closed that is opened there."""
     depth = 0
     for index in range(opening, len(tokens)):
-        depth += {"[": 1, "]": -1}.get(tokens[index].string, 0)
+        depth += {"[": 1, "(": 1, "]": -1, ")": -1}.get(tokens[index].string, 0)
         if depth == 0:
             return index
     raise ValueError(f"line {tokens[opening].start[0]}: the bracket is not closed")

@@ -223,5 +223,4 @@ async def main(address: str, case: str) -> Any:
 
 
 if __name__ == "__main__":
-    found: Any = main(*sys.argv[1:])
-    say(asyncio.run(found) if asyncio.iscoroutine(found) else found)
+    say(asyncio.run(main(*sys.argv[1:])))

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Mapping
@@ -225,5 +224,4 @@ def main(address: str, case: str) -> Any:
 
 
 if __name__ == "__main__":
-    found: Any = main(*sys.argv[1:])
-    say(asyncio.run(found) if asyncio.iscoroutine(found) else found)
+    say(main(*sys.argv[1:]))
