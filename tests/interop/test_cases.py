@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from contextprotocol.v1 import turn_pb2
-from mcp_server.config import StoreSettings
+from mcp_server.config import StoreSettings, TurnSettings
 from mcp_server.config import testing_config as settings
 from mcp_server.interfaces import Finish
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
@@ -154,7 +154,12 @@ async def test_cancel(serve: Serve, start: Start) -> None:
 
 async def test_leave(serve: Serve, start: Start) -> None:
     """Leaves a stream in the middle, having asked with `on_disconnect` that this stops the turn."""
-    wire, provider = await scripted(serve, ["one ", Gate()])
+    provider = ScriptedProvider(["one ", Gate()])
+    # With such a grace, the server would not stop it of its own accord within this test.
+    config = msgspec.structs.replace(
+        settings(default_model="scripted/scripted"), turns=TurnSettings(disconnect_grace=3600)
+    )
+    wire = await serve(config, providers={"scripted": provider})
     async with start(wire.server.address) as program:
         turn = await program.pause()
         await provider.stopped.wait()

@@ -36,11 +36,11 @@ KINDS: Final[Mapping[type, str]] = {
 
 def say(line: Any) -> None:
     """Tell the test something."""
-    print(json.dumps(line), flush=True)  # noqa: T201  # that is how
+    print(json.dumps(line), flush=True)  # noqa: T201  # the test reads it
 
 
 def pause(what: str) -> None:
-    """Let the test do what is its part."""
+    """Let the test do what is its part. Nothing else happens here meanwhile: an event loop stands still."""
     say({"pause": what})
     sys.stdin.readline()
 
@@ -128,14 +128,15 @@ class Cases:
         }
 
     async def resume(self) -> Any:
-        sequences = []
+        sequences, text = [], ""
         async with self._client.stream_chat("go", request_id="story") as stream:
             async for event in stream.events():
                 if not isinstance(event, Heartbeat):
                     sequences.append(event.sequence)
                 if isinstance(event, Delta):
+                    text = stream.text  # as it has grown so far: at the end it is what the server says that it is
                     pause(event.text)
-        return {"turn": stream.turn, "text": stream.text, "sequences": sequences}
+        return {"turn": stream.turn, "text": text, "sequences": sequences}
 
     async def cancel(self) -> Any:
         async with self._client.stream_chat("go") as stream:
@@ -153,6 +154,7 @@ class Cases:
     async def leave(self) -> Any:
         async with self._client.stream_chat("go", on_disconnect="cancel") as stream:
             await til(stream, Delta)
+            stream.detach()  # or leaving would stop the turn by a call of its own
         pause(stream.turn)
         turn = await self._client.get_turn(stream.turn)
         return {"state": f"TURN_STATE_{turn.state.name}"}

@@ -37,11 +37,11 @@ KINDS: Final[Mapping[type, str]] = {
 
 def say(line: Any) -> None:
     """Tell the test something."""
-    print(json.dumps(line), flush=True)  # noqa: T201  # that is how
+    print(json.dumps(line), flush=True)  # noqa: T201  # the test reads it
 
 
 def pause(what: str) -> None:
-    """Let the test do what is its part."""
+    """Let the test do what is its part. Nothing else happens here meanwhile: an event loop stands still."""
     say({"pause": what})
     sys.stdin.readline()
 
@@ -129,14 +129,15 @@ class Cases:
         }
 
     def resume(self) -> Any:
-        sequences = []
+        sequences, text = [], ""
         with self._client.stream_chat("go", request_id="story") as stream:
             for event in stream.events():
                 if not isinstance(event, Heartbeat):
                     sequences.append(event.sequence)
                 if isinstance(event, Delta):
+                    text = stream.text  # as it has grown so far: at the end it is what the server says that it is
                     pause(event.text)
-        return {"turn": stream.turn, "text": stream.text, "sequences": sequences}
+        return {"turn": stream.turn, "text": text, "sequences": sequences}
 
     def cancel(self) -> Any:
         with self._client.stream_chat("go") as stream:
@@ -154,6 +155,7 @@ class Cases:
     def leave(self) -> Any:
         with self._client.stream_chat("go", on_disconnect="cancel") as stream:
             til(stream, Delta)
+            stream.detach()  # or leaving would stop the turn by a call of its own
         pause(stream.turn)
         turn = self._client.get_turn(stream.turn)
         return {"state": f"TURN_STATE_{turn.state.name}"}
