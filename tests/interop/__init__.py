@@ -1,1 +1,1 @@
-"""Clients in other languages, made of nothing but generated code, hold one list of cases against a real server."""
+"""Python's clients, and generated ones in other languages, hold one list of cases against a real server."""

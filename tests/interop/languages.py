@@ -23,8 +23,8 @@ DEBIAN_JAVA = Path("/usr/share/java")
 class Language:
     """A folder beside this file with a program.
 
-    Unless it is in Python, it is generated from the contract alone: the script ``build`` there makes it ready in the
-    folder named OUT.
+    The Python ones run as they are, with the finished clients. The others' stubs are generated from the contract alone:
+    the script ``build`` there makes the program ready in the folder named OUT.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""A program in another language, as its own process, and the talk with it.
+"""The program of a language, as its own process, and the talk with it.
 
 It is started with an address and the name of a case, prints JSON, a line at a time, and ends with its findings. Where
 the test has something to do in between, it prints ``{"pause": …}`` and waits for a line. The case ``load`` is told what
