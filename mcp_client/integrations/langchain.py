@@ -202,14 +202,17 @@ class ChatContextProtocol(BaseChatModel):
             "model": self.model,
             "session": self.session,
             "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
+            "max_output_tokens": self.max_tokens,
+            "stop": self.stop,
             "timeout": self.timeout,
             **self.options,
             **given,
-            "stop": self.stop if stop is None else stop,
         }
         asked.pop("stream", None)  # it is for LangChain itself
-        asked["max_output_tokens"] = asked.pop("max_tokens")
+        if "max_tokens" in asked:
+            asked["max_output_tokens"] = asked.pop("max_tokens")
+        if stop is not None:
+            asked["stop"] = stop
         asked["session"] = session_name(asked["session"]) if asked["session"] else None
         asked["tools"] = values.tools(asked.pop("tools", ()))
         if asked.get("tool_choice") is not None:

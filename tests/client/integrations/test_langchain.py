@@ -359,7 +359,11 @@ async def test_knobs_of_the_model_and_of_the_call(way: Ways, connect: Connect) -
     )
     await way.invoke(model, "Hi")
     await way.invoke(model, "Hi", temperature=1, max_tokens=8, stop=["."], seed=4)
-    first, second = [request.config for request in provider.requests]
+    await way.invoke(model, "Hi", max_output_tokens=9)
+    other = model.model_copy(update={"options": {"stop": ["!"], "max_output_tokens": 6}})
+    await way.invoke(other, "Hi")
+    first, second, third, fourth = [request.config for request in provider.requests]
+    assert (third.max_output_tokens, fourth.max_output_tokens, fourth.stop) == (9, 6, ("!",))
     assert (first.temperature, first.max_output_tokens, first.stop, first.seed) == (0, 7, ("\n",), 3)
     assert (second.temperature, second.max_output_tokens, second.stop, second.seed) == (1, 8, (".",), 4)
 
