@@ -19,20 +19,27 @@ from typing import Any, Final, Self
 import msgspec
 import structlog
 
-from mcp_server.attempts import Limits, OnCut, Policy, Price
-from mcp_server.config import Config, HuggingFaceSettings, LlamaCppSettings, OpenAISettings, ProviderSettings
-from mcp_server.context_types import load_context_types
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Provider, Store
-from mcp_server.messages import SECOND, Capabilities
 from mcp_server.middleware.access import AccessLog
 from mcp_server.middleware.metrics import Metrics
-from mcp_server.routing import ModelOverride, RoutePlan, Router, Routing
+from mcp_server.models.catalogue import ModelOverride, RoutePlan, Router, Routing
+from mcp_server.models.failover import OnCut, Policy
+from mcp_server.models.target import Limits, Price
 from mcp_server.rpc.server import GRPCServer
-from mcp_server.sessions import Clock, MCPSessionManager
+from mcp_server.sessions.context_types import load_context_types
+from mcp_server.sessions.manager import MCPSessionManager
+from mcp_server.settings import (
+    Config,
+    HuggingFaceSettings,
+    LlamaCppSettings,
+    OpenAISettings,
+    ProviderSettings,
+)
 from mcp_server.stores.memory import MemoryStore
-from mcp_server.turns import Turns
+from mcp_server.turns.registry import Turns
+from mcp_server.values import SECOND, Capabilities, Clock
 
 PROVIDER_ENTRY_POINTS: Final = "contextprotocol.providers"
 """Where packages register provider classes by name."""

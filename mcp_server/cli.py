@@ -19,8 +19,8 @@ import typer
 
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer
-    from mcp_server.config import Loaded
     from mcp_server.model_files import Progress
+    from mcp_server.settings import Loaded
 
 FAILED = 1
 """The exit status of a command that could not do its work."""
@@ -86,7 +86,7 @@ def serve(
         "--log-level": ("log.level", log_level),
     }
     with _told():
-        from mcp_server.config import prepare_grpc, read
+        from mcp_server.settings import prepare_grpc, read
 
         loaded = read(config, options={name: (key, text) for name, (key, text) in given.items() if text is not None})
         prepare_grpc()
@@ -142,7 +142,7 @@ def _banner(server: UnifiedMCPServer, loaded: Loaded) -> str:
 def check_config(config: ConfigOption = None) -> None:
     """Print every setting and where it comes from, or all that is wrong. Secrets stay hidden."""
     with _told():
-        from mcp_server.config import read
+        from mcp_server.settings import read
 
         loaded = read(config)
     colour = sys.stdout.isatty()
@@ -158,7 +158,7 @@ def list_models(context: typer.Context, config: ConfigOption = None) -> None:
         return
     with _told():
         from mcp_server import model_files
-        from mcp_server.config import read
+        from mcp_server.settings import read
 
         loaded = read(config)
         fetched = {file.source for file in model_files.installed()}
@@ -186,7 +186,7 @@ def pull(
     """Fetch model files that are not there yet, and print where they are."""
     with _told():
         from mcp_server import model_files
-        from mcp_server.config import read
+        from mcp_server.settings import read
 
         for source in sources or _sources(read(config)):
             with _progress(source) as progress:
@@ -199,7 +199,7 @@ def pull(
 
 def _sources(loaded: Loaded) -> list[str]:
     """What the settings say to fetch."""
-    from mcp_server.config import LlamaCppSettings
+    from mcp_server.settings import LlamaCppSettings
 
     return [
         model.source or name
@@ -214,8 +214,8 @@ def _model_files(loaded: Loaded) -> dict[str, Path]:
     """The files of the models that run on this machine, by ``provider/model``."""
     import msgspec
 
-    from mcp_server.config import LlamaCppSettings
     from mcp_server.model_files import local_model
+    from mcp_server.settings import LlamaCppSettings
 
     return {
         f"{provider_name}/{name}": local_model(name, **msgspec.structs.asdict(model)).path

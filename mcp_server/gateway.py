@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from mcp_server.attempts import Course, Target, Watch
 from mcp_server.errors import (
     InvalidArgument,
     MCPError,
@@ -21,14 +20,22 @@ from mcp_server.errors import (
     UnsupportedByModel,
     Violation,
 )
-from mcp_server.events import TurnReader
 from mcp_server.interfaces import ContextType, Embedder, EmbedRequest, GenerateRequest, TurnObserver
-from mcp_server.ledger import told
-from mcp_server.live import Plan, Terms
-from mcp_server.messages import (
+from mcp_server.models.catalogue import Catalogue, Route, Router
+from mcp_server.models.failover import Course, Watch
+from mcp_server.models.target import Target
+from mcp_server.models.usage import told
+from mcp_server.sessions.idempotency import digest_of
+from mcp_server.sessions.manager import Claimed, Entry, MCPSessionManager, new_name
+from mcp_server.turns.log import TurnReader
+from mcp_server.turns.registry import Turns
+from mcp_server.turns.runner import Plan, Terms
+from mcp_server.turns.window import context_text, estimate_tokens, select, system_messages
+from mcp_server.values import (
     SECOND,
     Attempt,
     Blob,
+    Clock,
     ContextEntry,
     Embeddings,
     GenerationConfig,
@@ -49,10 +56,6 @@ from mcp_server.messages import (
     Window,
     elapsed,
 )
-from mcp_server.routing import Catalogue, Route, Router
-from mcp_server.sessions import Claimed, Clock, Entry, MCPSessionManager, digest_of, new_name
-from mcp_server.turns import Turns
-from mcp_server.window import context_text, estimate_tokens, select, system_messages
 
 replace = msgspec.structs.replace
 

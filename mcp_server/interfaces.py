@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, runtime_checkable
 
-from mcp_server.messages import (
+from mcp_server.values import (
     Attempt,
     ContextEntry,
     Embeddings,

@@ -23,9 +23,9 @@ MODULES = (
     "mcp_client.integrations.flask",
     "mcp_client.integrations.langchain",
     "mcp_server",
-    "mcp_server.config",
+    "mcp_server.settings",
     "mcp_server.interfaces",
-    "mcp_server.messages",
+    "mcp_server.values",
     "mcp_server.errors",
     "mcp_server.testing",
 )

@@ -13,11 +13,11 @@ import grpc
 import msgspec
 
 from mcp_server.app import UnifiedMCPServer
-from mcp_server.config import StoreSettings, TurnSettings, testing_config
 from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent
 from mcp_server.logs import configure
-from mcp_server.messages import Capabilities, Model
+from mcp_server.settings import StoreSettings, TurnSettings, testing_config
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
+from mcp_server.values import Capabilities, Model
 from tests.wire import Wire
 
 JOURNAL_INTERVAL: Final = 0.1

@@ -17,11 +17,11 @@ import pytest
 
 from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2
 from mcp_client import MCPClient
-from mcp_server.config import RoutingSettings, StoreSettings, load
-from mcp_server.config import testing_config as settings
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
-from mcp_server.messages import Capabilities, Model
+from mcp_server.settings import RoutingSettings, StoreSettings, load
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import Gate, ScriptedProvider, running
+from mcp_server.values import Capabilities, Model
 
 replace = msgspec.structs.replace
 

@@ -11,42 +11,29 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-VALUES = {"errors", "messages", "interfaces"}
-CORE = {
-    "answers",
-    "attempts",
-    "circuits",
-    "context_types",
-    "events",
-    "ledger",
-    "lines",
-    "live",
-    "records",
-    "routing",
-    "sessions",
-    "turns",
-    "window",
-}
-EDGES = {"rpc", "web"}
+VALUES = {"errors", "values", "interfaces"}
+CORE = {"sessions", "models", "turns"}
+EDGES = {"api", "rpc"}
 PLUGGED_IN = {"providers", "stores", "middleware"}
+FORMER_NAMES = {"config": {"settings"}, "messages": {"values"}}
+"""Modules that stay importable for one minor release under the names they had."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "strict": set(),
     "logs": set(),
     "model_files": {"errors", "providers"},
-    "messages": {"errors"},
-    "interfaces": {"errors", "messages"},
-    "settings": {"strict"},
-    "config": {"errors", "settings", "strict"},
+    "values": {"errors"},
+    "interfaces": {"errors", "values"},
+    "settings": {"errors"},
     **dict.fromkeys(PLUGGED_IN, VALUES),
     **dict.fromkeys(CORE, VALUES | CORE),
     "gateway": VALUES | CORE,
-    **{part: VALUES | CORE | {"gateway"} for part in EDGES},
-    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"gateway", "config", "model_files"},
-    "testing": VALUES | CORE | {"config", "app"},
-    "cli": {"errors", "app", "config", "logs", "model_files"},
+    **{part: VALUES | CORE | EDGES | {"gateway"} for part in EDGES},
+    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"gateway", "settings", "model_files"},
+    "testing": VALUES | CORE | {"settings", "app"},
+    "cli": {"errors", "app", "settings", "logs", "model_files"},
     "__main__": {"cli"},
+    **FORMER_NAMES,
 }
 """For each part of ``mcp_server``, a file or a folder, the other parts that it may see."""
 
@@ -125,7 +112,7 @@ def test_only_the_configuration_reads_the_environment() -> None:
     readers = {
         _name(path) for path in _sources("mcp_server") if "os.environ" in _names(path) or "os.getenv" in _names(path)
     }
-    assert readers == {"mcp_server/config.py"}
+    assert readers == {"mcp_server/settings/load.py"}
 
 
 def test_nothing_imports_another_project_named_mcp() -> None:

@@ -14,9 +14,9 @@ import pytest
 from google.protobuf import duration_pb2
 
 from contextprotocol.v1 import chat_pb2, session_pb2
-from mcp_server.config import Config, SessionSettings, StoreSettings
-from mcp_server.config import testing_config as settings
 from mcp_server.errors import ConfigError
+from mcp_server.settings import Config, SessionSettings, StoreSettings
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import ScriptedProvider, running
 from tests.conftest import Serve
 from tests.killable import Killable

@@ -52,7 +52,7 @@ import asyncio
 from pathlib import Path
 
 from mcp_server.interfaces import Finish
-from mcp_server.messages import Capabilities, Model
+from mcp_server.values import Capabilities, Model
 
 
 class Waiting:
@@ -432,7 +432,7 @@ def test_checking_settings_imports_little(environ: dict[str, str]) -> None:
     """Commands import what they need: help and checks are quick."""
     command = [sys.executable, "-X", "importtime", "-m", "mcp_server", "check-config"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert "mcp_server.config" in imported(done.stderr)
+    assert "mcp_server.settings" in imported(done.stderr)
     assert not imported(done.stderr) & {"grpc", "sqlite3", "rich", "structlog", "prometheus_client", "xllamacpp"}
 
 

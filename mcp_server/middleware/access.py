@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 
 from mcp_server.interfaces import Call
-from mcp_server.messages import Attempt, Turn, TurnState
 from mcp_server.middleware.durations import duration, time_to_first_token
+from mcp_server.values import Attempt, Turn, TurnState
 
 _MILLISECOND = 1_000_000
 _QUIET = frozenset({"grpc.health.v1.Health"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_server.messages import Turn, elapsed
+from mcp_server.values import Turn, elapsed
 
 
 def duration(turn: Turn) -> int:

@@ -21,8 +21,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 from mcp_server.errors import ConfigError
 from mcp_server.interfaces import Call
-from mcp_server.messages import SECOND, Attempt, Turn
 from mcp_server.middleware.durations import duration, time_to_first_token
+from mcp_server.values import SECOND, Attempt, Turn
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _CALL = ("grpc_type", "grpc_service", "grpc_method")

@@ -22,8 +22,8 @@ from mcp_server.errors import ConfigError
 from mcp_server.model_files import from_hub, from_package
 from mcp_server.model_files.catalogue import CATALOGUE, CatalogueModel
 from mcp_server.model_files.fetching import CannotFetch, Progress
-from mcp_server.providers import gguf
 from mcp_server.providers.llama_cpp import LocalModel
+from mcp_server.providers.local import gguf
 
 HUB: Final = "hf:"
 """How the source of a file of the model hub begins; ``OWNER/REPOSITORY/FILE.gguf`` follows."""

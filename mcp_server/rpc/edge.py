@@ -13,9 +13,9 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from mcp_server.api.codes import code_of, message_of, trailers_of
 from mcp_server.errors import InternalError, InvalidArgument, MCPError, NotSupported, Violation
 from mcp_server.interfaces import Call, Middleware
-from mcp_server.rpc.status import code_of, message_of, trailers_of
 
 log = structlog.get_logger("contextprotocol.rpc")
 

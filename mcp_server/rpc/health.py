@@ -14,9 +14,9 @@ from grpc_health.v1 import health_pb2
 
 from mcp_server.errors import MCPError
 from mcp_server.interfaces import Call
-from mcp_server.messages import ModelState
-from mcp_server.routing import Router
+from mcp_server.models.catalogue import Router
 from mcp_server.rpc.edge import PlainStatus, Send
+from mcp_server.values import ModelState
 
 WATCH_INTERVAL = 1.0
 """Seconds between looks at the providers while somebody watches one."""

@@ -11,17 +11,17 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2
+from mcp_server.api.chat import ChatService, CompletionService
+from mcp_server.api.embedding import EmbeddingService
+from mcp_server.api.model import ModelService
+from mcp_server.api.session import SessionService
+from mcp_server.api.turn import TurnService
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Middleware
-from mcp_server.rpc.chat import ChatService, CompletionService
 from mcp_server.rpc.edge import Edge
-from mcp_server.rpc.embedding import EmbeddingService
 from mcp_server.rpc.health import Health
-from mcp_server.rpc.model import ModelService
 from mcp_server.rpc.reflection import Reflection
-from mcp_server.rpc.session import SessionService
-from mcp_server.rpc.turn import TurnService
 
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcp_server.interfaces import Change
-from mcp_server.messages import MCPSession, Receipt, Turn
+from mcp_server.values import MCPSession, Receipt, Turn
 
 
 def check(tenant: str, session: str, old: MCPSession | None, change: Change, *, forked: int | None) -> None:

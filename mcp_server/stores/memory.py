@@ -19,8 +19,14 @@ from mcp_server.interfaces import (
     SessionQuery,
     Stored,
 )
-from mcp_server.messages import MCPSession, Message, Receipt, Turn, TurnState
 from mcp_server.stores.consistency import check, request_taken, turn_moved
+from mcp_server.values import (
+    MCPSession,
+    Message,
+    Receipt,
+    Turn,
+    TurnState,
+)
 
 _UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
 

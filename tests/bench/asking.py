@@ -17,8 +17,8 @@ from typing import Any, Final
 import uvloop
 
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.messages import Message, Role, Text
 from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.values import Message, Role, Text
 from tests.bench.bare import Upstream
 from tests.bench.load import TEXT
 

@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from mcp_server.interfaces import Change
-from mcp_server.messages import MCPSession, Message, Role, Text
 from mcp_server.stores.sqlite import SQLiteStore
+from mcp_server.values import MCPSession, Message, Role, Text
 
 TENANT: Final = "default"
 AT_ONCE: Final = 256

@@ -11,7 +11,8 @@ import msgspec
 import uvloop
 
 from mcp_server.app import UnifiedMCPServer
-from mcp_server.config import (
+from mcp_server.logs import configure
+from mcp_server.settings import (
     LogSettings,
     MetricsSettings,
     OpenAIModel,
@@ -21,7 +22,6 @@ from mcp_server.config import (
     WindowSettings,
     testing_config,
 )
-from mcp_server.logs import configure
 from tests.bench.bare import MODELS
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mcp_server.interfaces import EmbedRequest
-from mcp_server.messages import Capabilities, Embeddings, Model
 from mcp_server.testing import EchoProvider
+from mcp_server.values import Capabilities, Embeddings, Model
 
 
 class Letters(EchoProvider):

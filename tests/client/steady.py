@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.config import Config, ServerSettings, StoreSettings, testing_config
 from mcp_server.interfaces import Finish
 from mcp_server.logs import configure
+from mcp_server.settings import Config, ServerSettings, StoreSettings, testing_config
 from mcp_server.testing import ScriptedProvider, running
 
 PIECES: Final = [f"{number} " for number in range(200)]

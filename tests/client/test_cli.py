@@ -21,8 +21,8 @@ from mcp_client.cli import app
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish
-from mcp_server.messages import Model, ModelState
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from mcp_server.values import Model, ModelState
 from tests.client.stand_in import OK, StandIn
 
 COMMANDS = (

@@ -10,8 +10,8 @@ import pytest
 
 from mcp_client import MCPSyncClient, _errors
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent, ToolArgumentsDelta, ToolCallStart
-from mcp_server.messages import Capabilities, FinishReason, Model, Role
 from mcp_server.testing import EchoProvider
+from mcp_server.values import Capabilities, FinishReason, Model, Role
 from tests.client.blocking.beside import LOOP, running
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "clients" / "python.md").read_text()

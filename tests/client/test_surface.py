@@ -8,7 +8,7 @@ import pytest
 
 import mcp_client
 from contextprotocol.v1 import errors_pb2
-from mcp_server.rpc.status import CODES
+from mcp_server.api.codes import CODES
 
 
 def test_every_public_name_is_there_once_and_in_order() -> None:

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent, TextDelta
-from mcp_server.messages import (
+from mcp_server.model_files import local_model, pull
+from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+from mcp_server.providers.llama_cpp import LlamaCppProvider
+from mcp_server.providers.openai import ModelOptions, OpenAIProvider, Options
+from mcp_server.testing import EchoProvider, ScriptedProvider
+from mcp_server.values import (
     Capabilities,
     FinishReason,
     GenerationConfig,
@@ -25,11 +30,6 @@ from mcp_server.messages import (
     Usage,
     UsageSource,
 )
-from mcp_server.model_files import local_model, pull
-from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
-from mcp_server.providers.llama_cpp import LlamaCppProvider
-from mcp_server.providers.openai import ModelOptions, OpenAIProvider, Options
-from mcp_server.testing import EchoProvider, ScriptedProvider
 from tests.contracts import tutorial
 from tests.models.llama_server import LlamaServer
 

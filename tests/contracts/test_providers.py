@@ -18,7 +18,7 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.messages import FinishReason, ModelState, UsageSource
+from mcp_server.values import FinishReason, ModelState, UsageSource
 from tests.contracts.provider_contract import CALLING, COUNTING, EMBEDDING, HONOURING, LIMITED, LOADING, Subject
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

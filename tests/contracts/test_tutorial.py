@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mcp_client import MCPClient
-from mcp_server.config import load
 from mcp_server.errors import ProviderError
+from mcp_server.settings import load
 from mcp_server.testing import running
 from tests.contracts.tutorial import PAGE, blocks, provider_class
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
-from mcp_server.messages import Capabilities, Model
+from mcp_server.values import Capabilities, Model
 
 WORDS = 10
 """How many an answer has."""

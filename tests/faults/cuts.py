@@ -12,7 +12,7 @@ from typing import Final
 from contextprotocol.v1 import chat_pb2, turn_pb2
 from mcp_client import MCPClient, Retry
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
-from mcp_server.messages import Capabilities, Model
+from mcp_server.values import Capabilities, Model
 from tests.faults.caller import Heard, persist
 from tests.faults.proxy import Fault, Kind, Proxy, Way, once
 from tests.wire import Wire, text_of, user

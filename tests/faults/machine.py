@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2
-from mcp_server.config import Config, SessionSettings, StoreSettings, TurnSettings
-from mcp_server.config import testing_config as settings
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
-from mcp_server.messages import Capabilities, Model
+from mcp_server.settings import Config, SessionSettings, StoreSettings, TurnSettings
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import running
+from mcp_server.values import Capabilities, Model
 from tests.faults.caller import Heard
 from tests.faults.model import MAX_QUEUED, RETENTION, SECOND, Receipt, Session, State, Turn, World, begin
 from tests.wire import Refused, Wire, text_of, user

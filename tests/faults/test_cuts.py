@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcp_server.config import StoreSettings
-from mcp_server.config import testing_config as settings
+from mcp_server.settings import StoreSettings
+from mcp_server.settings import testing_config as settings
 from tests.conftest import Serve
 from tests.faults.cuts import Storyteller, Tell, client, everywhere, generic, measured, suffer
 from tests.faults.proxy import Kind

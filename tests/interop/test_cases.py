@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from contextprotocol.v1 import turn_pb2
-from mcp_server.config import StoreSettings, TurnSettings
-from mcp_server.config import testing_config as settings
 from mcp_server.interfaces import Finish
+from mcp_server.settings import StoreSettings, TurnSettings
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from tests.conftest import Serve
 from tests.faults.proxy import Proxy

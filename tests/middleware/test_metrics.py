@@ -11,7 +11,10 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcp_server.config import (
+from mcp_server.errors import ConfigError, ProviderUnavailable
+from mcp_server.interfaces import Finish
+from mcp_server.middleware.metrics import Metrics
+from mcp_server.settings import (
     Config,
     MetricsSettings,
     ModelOverrides,
@@ -20,12 +23,9 @@ from mcp_server.config import (
     RouteSettings,
     RoutingSettings,
 )
-from mcp_server.config import testing_config as settings
-from mcp_server.errors import ConfigError, ProviderUnavailable
-from mcp_server.interfaces import Finish
-from mcp_server.messages import Attempt, Usage, UsageSource
-from mcp_server.middleware.metrics import Metrics
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from mcp_server.values import Attempt, Usage, UsageSource
 from tests.conftest import Serve
 from tests.wire import Refused, Wire
 

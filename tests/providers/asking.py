@@ -13,14 +13,14 @@ from mcp_server.interfaces import (
     TextDelta,
     ToolArgumentsDelta,
 )
-from mcp_server.messages import (
+from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.values import (
     GenerationConfig,
     Message,
     Part,
     Role,
     Text,
 )
-from mcp_server.providers.openai import OpenAIProvider, Options
 from tests.upstream.replies import Body, End, Head, Reply, Steps, in_turn, sse
 from tests.upstream.server import Upstream
 

@@ -12,8 +12,8 @@ import pytest
 
 from mcp_server.errors import MCPError, ProviderTimeout, ProviderUnavailable
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent
-from mcp_server.messages import Message, Role, Text, UsageSource
 from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.values import Message, Role, Text, UsageSource
 from tests.routing.fates import FATES
 from tests.upstream.faults import (
     AFTER_OUTPUT,

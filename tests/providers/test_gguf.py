@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.providers import gguf
-from mcp_server.providers.gguf import BadModelFile
+from mcp_server.providers.local import gguf
+from mcp_server.providers.local.gguf import BadModelFile
 
 
 def text(value: str) -> bytes:

@@ -19,7 +19,8 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.messages import (
+from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel, translate
+from mcp_server.values import (
     Blob,
     FinishReason,
     GenerationConfig,
@@ -33,7 +34,6 @@ from mcp_server.messages import (
     ToolChoice,
     ToolResult,
 )
-from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel, translate
 from tests.models.tiny import ANSWERS, TOOL, WINDOW
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.messages import FinishReason, GenerationConfig
 from mcp_server.providers.huggingface.protocol import Done, Refused, Said, Told
+from mcp_server.values import FinishReason, GenerationConfig
 
 pytestmark = pytest.mark.usefixtures("transformers")
 

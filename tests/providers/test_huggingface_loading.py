@@ -11,9 +11,15 @@ import pytest
 import pytest_asyncio
 
 from mcp_server.interfaces import Finish, GenerateRequest
-from mcp_server.messages import FinishReason, GenerationConfig, Message, Role, Text
 from mcp_server.model_files import pull
 from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+from mcp_server.values import (
+    FinishReason,
+    GenerationConfig,
+    Message,
+    Role,
+    Text,
+)
 from tests.providers.test_huggingface_embedding import settings
 
 

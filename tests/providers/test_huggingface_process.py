@@ -20,12 +20,12 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import chat_pb2, model_pb2
-from mcp_server.config import HuggingFaceModel, HuggingFaceSettings, RoutingSettings
-from mcp_server.config import testing_config as settings
 from mcp_server.errors import ProviderRateLimited, ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.messages import GenerationConfig, ModelState
 from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+from mcp_server.settings import HuggingFaceModel, HuggingFaceSettings, RoutingSettings
+from mcp_server.settings import testing_config as settings
+from mcp_server.values import GenerationConfig, ModelState
 from tests.conftest import Serve
 from tests.models.tiny import ANSWERS, WINDOW
 from tests.providers.conftest import Workers

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mcp_client import MCPClient
-from mcp_server.config import HuggingFaceSettings, load
 from mcp_server.errors import ConfigError
+from mcp_server.settings import HuggingFaceSettings, load
 from mcp_server.testing import running
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "providers" / "huggingface.md"

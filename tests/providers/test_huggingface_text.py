@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_server.messages import Logprob
 from mcp_server.providers.huggingface.protocol import Called, Said, Thought
 from mcp_server.providers.huggingface.worker.text import CALL, THINK, AnswerText, Detokenizer, Event
+from mcp_server.values import Logprob
 
 LETTERS = "ab<>"
 """So few that stop strings and marks are met all the time."""

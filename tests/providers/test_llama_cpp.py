@@ -10,7 +10,8 @@ import pytest
 
 from mcp_server.errors import ContextTooLong, ModelNotFound, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent, TextDelta
-from mcp_server.messages import (
+from mcp_server.providers.llama_cpp import LlamaCppProvider
+from mcp_server.values import (
     Blob,
     FinishReason,
     GenerationConfig,
@@ -20,7 +21,6 @@ from mcp_server.messages import (
     Text,
     Tool,
 )
-from mcp_server.providers.llama_cpp import LlamaCppProvider
 from tests.providers.conftest import MODEL
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -16,8 +16,8 @@ import pytest
 
 from mcp_server.errors import ProviderError, ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
-from mcp_server.messages import FinishReason, GenerationConfig, ModelState
 from mcp_server.providers.llama_cpp import LlamaCppProvider, LocalModel
+from mcp_server.values import FinishReason, GenerationConfig, ModelState
 from tests.providers.conftest import Workers
 
 SHORT = GenerateRequest(model="m", prompt="The capital of France is", config=GenerationConfig(max_output_tokens=3))

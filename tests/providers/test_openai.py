@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from contextprotocol.v1 import chat_pb2
-from mcp_server.config import load
 from mcp_server.errors import InvalidArgument, MCPError, ModelNotFound, UnsupportedByModel
 from mcp_server.interfaces import (
     GenerateRequest,
 )
-from mcp_server.messages import (
+from mcp_server.providers.openai import ModelOptions, Options, Prefill
+from mcp_server.settings import load
+from mcp_server.values import (
     Blob,
     Capabilities,
     GenerationConfig,
@@ -29,7 +30,6 @@ from mcp_server.messages import (
     ToolChoice,
     ToolResult,
 )
-from mcp_server.providers.openai import ModelOptions, Options, Prefill
 from tests.conftest import Serve
 from tests.providers.asking import asking, body_of, chat, completion, said
 from tests.upstream.replies import Answer, in_turn

@@ -19,16 +19,16 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.messages import (
+from mcp_server.providers.openai import ModelOptions, Prefill
+from mcp_server.providers.openai.chunks import EventStream
+from mcp_server.providers.openai.reading import Reading
+from mcp_server.values import (
     FinishReason,
     Logprob,
     Role,
     Usage,
     UsageSource,
 )
-from mcp_server.providers.openai import ModelOptions, Prefill
-from mcp_server.providers.openai.chunks import EventStream
-from mcp_server.providers.openai.reading import Reading
 from tests.providers.asking import asking, chat, completion, events_of, joined, lines, pieces, said
 from tests.upstream import replies
 from tests.upstream.replies import Answer, Body, End, Head, Reply, Steps

@@ -16,8 +16,17 @@ import pytest_asyncio
 
 from mcp_server.errors import ContextTooLong, InvalidArgument
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent, TextDelta
-from mcp_server.messages import FinishReason, Message, ResponseFormat, Role, Tool, ToolCall, ToolChoice, UsageSource
 from mcp_server.providers.openai import ModelOptions, OpenAIProvider, Options, Prefill
+from mcp_server.values import (
+    FinishReason,
+    Message,
+    ResponseFormat,
+    Role,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    UsageSource,
+)
 from tests.models.llama_server import WINDOW, LlamaServer
 from tests.providers.asking import chat, completion, joined, said
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from contextprotocol.v1 import chat_pb2
-from mcp_server.config import load
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.settings import load
 from tests.conftest import Serve
 from tests.providers.asking import chat
 from tests.upstream.forward import PASSWORD, ForwardProxy

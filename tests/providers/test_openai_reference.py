@@ -13,8 +13,17 @@ from openai.types.chat import ChatCompletionChunk
 
 from mcp_server.errors import MCPError
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, RefusalDelta, ToolArgumentsDelta, ToolCallStart
-from mcp_server.messages import FinishReason, ResponseFormat, Role, Text, Tool, ToolCall, ToolChoice, ToolResult
 from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.values import (
+    FinishReason,
+    ResponseFormat,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
 from tests.providers.asking import chat, completion, joined, lines, pieces, said
 from tests.upstream.books import Call
 from tests.upstream.faults import FAULTS

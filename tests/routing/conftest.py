@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from mcp_server.config import load
+from mcp_server.settings import load
 from tests.conftest import Serve
 from tests.faults.conftest import seed
 from tests.routing.stage import MODEL, NAMES, Stage

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from contextprotocol.v1 import embedding_pb2
-from mcp_server.rpc.status import CODES
+from mcp_server.api.codes import CODES
 from tests.routing.conftest import Begin
 from tests.routing.fates import FATES, LATER
 from tests.routing.stage import FAILED, MODEL, REPORTED, SUCCEEDED, Stage, reason_of

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mcp_server.rpc.status import CODES
+from mcp_server.api.codes import CODES
 from tests.routing.conftest import Begin
 from tests.routing.fates import FATES, LATER, UNREACHABLE
 from tests.routing.stage import (

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcp_server.config import Config, StoreSettings, TurnSettings
-from mcp_server.config import testing_config as settings
+from mcp_server.settings import Config, StoreSettings, TurnSettings
+from mcp_server.settings import testing_config as settings
 
 GRACE = 0.05
 """Seconds that a turn goes on without readers."""

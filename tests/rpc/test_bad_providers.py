@@ -11,7 +11,6 @@ import grpc
 import pytest
 
 from contextprotocol.v1 import chat_pb2, turn_pb2
-from mcp_server.config import Config
 from mcp_server.interfaces import (
     Finish,
     GenerateRequest,
@@ -21,7 +20,14 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.messages import Capabilities, FinishReason, Logprob, Model, Usage
+from mcp_server.settings import Config
+from mcp_server.values import (
+    Capabilities,
+    FinishReason,
+    Logprob,
+    Model,
+    Usage,
+)
 from tests.conftest import Serve
 from tests.wire import Wire, user
 

@@ -9,8 +9,8 @@ import grpc
 from google.protobuf import duration_pb2
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2
-from mcp_server.config import Config
 from mcp_server.interfaces import Finish
+from mcp_server.settings import Config
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, text_of, user

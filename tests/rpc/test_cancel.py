@@ -13,8 +13,8 @@ import pytest
 from google.protobuf import duration_pb2
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, message_pb2, session_pb2, turn_pb2
-from mcp_server.config import Config, ModelSettings
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
+from mcp_server.settings import Config, ModelSettings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.rpc.conftest import GRACE

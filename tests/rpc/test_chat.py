@@ -11,8 +11,6 @@ import pytest
 from google.protobuf import duration_pb2
 
 from contextprotocol.v1 import chat_pb2, context_pb2, generation_pb2, message_pb2, session_pb2, turn_pb2
-from mcp_server.config import TurnSettings
-from mcp_server.config import testing_config as settings
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import (
     Finish,
@@ -22,8 +20,17 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.messages import Capabilities, FinishReason, Logprob, Model, Usage, UsageSource
+from mcp_server.settings import TurnSettings
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
+from mcp_server.values import (
+    Capabilities,
+    FinishReason,
+    Logprob,
+    Model,
+    Usage,
+    UsageSource,
+)
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, deltas, text_of, user
 

@@ -12,15 +12,6 @@ import msgspec
 import pytest
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, errors_pb2, message_pb2, model_pb2, turn_pb2
-from mcp_server.config import (
-    Config,
-    ModelOverrides,
-    ModelSettings,
-    PriceSettings,
-    RouteSettings,
-    RoutingSettings,
-)
-from mcp_server.config import testing_config as settings
 from mcp_server.errors import (
     ContextTooLong,
     ProviderRateLimited,
@@ -29,8 +20,17 @@ from mcp_server.errors import (
     ProviderUnavailable,
 )
 from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent, ToolCallStart
-from mcp_server.messages import Capabilities, Model, Usage, UsageSource
+from mcp_server.settings import (
+    Config,
+    ModelOverrides,
+    ModelSettings,
+    PriceSettings,
+    RouteSettings,
+    RoutingSettings,
+)
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, Step
+from mcp_server.values import Capabilities, Model, Usage, UsageSource
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, user
 
@@ -377,7 +377,7 @@ async def test_a_provider_that_says_nothing_is_given_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, word: str, limits: ModelOverrides, reason: int, stubborn: bool
 ) -> None:
     """Its limit is up, the next one answers, and what comes too late goes nowhere."""
-    monkeypatch.setattr("mcp_server.attempts.CLEANUP_SECONDS", 0.05)
+    monkeypatch.setattr("mcp_server.models.failover.CLEANUP_SECONDS", 0.05)
     hanging: Sequence[Step] = [word, Gate()] if word else [Gate()]
     a: Provider = Stubborn(word) if stubborn else scripted(hanging)
     b = scripted([0.1, "fine", Finish()])
@@ -397,7 +397,7 @@ async def test_a_provider_that_says_nothing_is_given_up(
 
 async def test_a_stubborn_provider_holds_nobody_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """CancelTurn returns, and the session is free."""
-    monkeypatch.setattr("mcp_server.attempts.CLEANUP_SECONDS", 0.05)
+    monkeypatch.setattr("mcp_server.models.failover.CLEANUP_SECONDS", 0.05)
     a = Stubborn("Once")
     wire = await serve(config("a/m", "b/m"), providers={"a": a, "b": scripted(["fine", Finish()])})
     await wire.create()

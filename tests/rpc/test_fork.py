@@ -10,9 +10,9 @@ import pytest
 from google.protobuf import duration_pb2
 
 from contextprotocol.v1 import context_pb2, session_pb2, turn_pb2
-from mcp_server.config import Config
-from mcp_server.messages import SECOND
+from mcp_server.settings import Config
 from mcp_server.testing import EchoProvider, ScriptedProvider
+from mcp_server.values import SECOND
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, user
 

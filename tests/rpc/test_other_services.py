@@ -15,8 +15,8 @@ from contextprotocol.v1 import (
     turn_pb2,
 )
 from mcp_server.interfaces import Finish
-from mcp_server.messages import Capabilities, Model, ModelState
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
+from mcp_server.values import Capabilities, Model, ModelState
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, deltas, text_of
 

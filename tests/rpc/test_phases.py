@@ -12,10 +12,10 @@ import pytest
 
 import mcp_server.app
 from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2
-from mcp_server.config import Config
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, Finish, GenerateRequest, LookUp, ProviderEvent
-from mcp_server.messages import Capabilities, Model
+from mcp_server.settings import Config
 from mcp_server.testing import Gate
+from mcp_server.values import Capabilities, Model
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, user
 

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from contextprotocol.v1 import chat_pb2, errors_pb2, generation_pb2, session_pb2, turn_pb2
-from mcp_server.config import Config, StoreSettings
-from mcp_server.config import testing_config as settings
 from mcp_server.interfaces import Finish
+from mcp_server.settings import Config, StoreSettings
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, deltas, text_of, user

@@ -10,11 +10,11 @@ import grpc
 import pytest
 
 from contextprotocol.v1 import chat_pb2, turn_pb2
-from mcp_server.config import Config
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish, ReasoningDelta, ToolArgumentsDelta, ToolCallStart
-from mcp_server.messages import Capabilities, FinishReason, Model
+from mcp_server.settings import Config
 from mcp_server.testing import Gate, ScriptedProvider
+from mcp_server.values import Capabilities, FinishReason, Model
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, deltas, user
 

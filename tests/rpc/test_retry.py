@@ -10,11 +10,11 @@ import pytest
 from google.protobuf import duration_pb2, struct_pb2
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, generation_pb2, session_pb2, turn_pb2
-from mcp_server.config import Config
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish
-from mcp_server.messages import SECOND
+from mcp_server.settings import Config
 from mcp_server.testing import Gate, ScriptedProvider
+from mcp_server.values import SECOND
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, deltas, text_of, user
 

@@ -13,8 +13,8 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from mcp_server.errors import ProviderUnavailable
-from mcp_server.messages import Capabilities, Model, ModelState
 from mcp_server.testing import EchoProvider, ScriptedProvider
+from mcp_server.values import Capabilities, Model, ModelState
 from tests.conftest import Serve
 from tests.wire import Wire
 

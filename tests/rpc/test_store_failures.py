@@ -12,9 +12,9 @@ import pytest
 
 import mcp_server.app
 from contextprotocol.v1 import chat_pb2, generation_pb2, turn_pb2
-from mcp_server.config import Config
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, Finish, LookUp
+from mcp_server.settings import Config
 from mcp_server.testing import Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, user

@@ -12,8 +12,8 @@ import grpc
 import msgspec
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, turn_pb2
-from mcp_server.config import Config, TurnSettings
 from mcp_server.interfaces import Finish
+from mcp_server.settings import Config, TurnSettings
 from mcp_server.testing import Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, deltas, user

@@ -9,8 +9,14 @@ import pytest
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, message_pb2
 from mcp_server.interfaces import Finish, ToolArgumentsDelta, ToolCallStart
-from mcp_server.messages import Capabilities, FinishReason, Model, Tool, ToolChoice
 from mcp_server.testing import ScriptedProvider, Step
+from mcp_server.values import (
+    Capabilities,
+    FinishReason,
+    Model,
+    Tool,
+    ToolChoice,
+)
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, user
 

@@ -21,9 +21,9 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from mcp_server.config import StoreSettings
-from mcp_server.config import testing_config as settings
 from mcp_server.logs import configure
+from mcp_server.settings import StoreSettings
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import running
 from tests.faults.cuts import Storyteller, Tell, client, everywhere, generic, measured, suffer
 from tests.faults.kills import Lives

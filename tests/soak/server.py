@@ -18,10 +18,16 @@ import msgspec
 import psutil
 
 from mcp_server.app import UnifiedMCPServer
-from mcp_server.config import MetricsSettings, SessionSettings, StoreSettings, TurnSettings, testing_config
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.logs import configure
-from mcp_server.messages import Capabilities, Model
+from mcp_server.settings import (
+    MetricsSettings,
+    SessionSettings,
+    StoreSettings,
+    TurnSettings,
+    testing_config,
+)
+from mcp_server.values import Capabilities, Model
 
 
 def answer(question: str) -> list[str]:
@@ -60,7 +66,9 @@ def held() -> dict[str, int]:
     process = psutil.Process()
     objects = gc.get_objects()
     ours = Counter(
-        type(each).__name__ for each in objects if type(each).__module__ in ("mcp_server.live", "mcp_server.events")
+        type(each).__name__
+        for each in objects
+        if type(each).__module__ in ("mcp_server.turns.runner", "mcp_server.turns.log")
     )
     return {
         "tasks": len(asyncio.all_tasks()),

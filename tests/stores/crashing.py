@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from mcp_server.messages import TurnState
 from mcp_server.stores.sqlite import SQLiteStore
+from mcp_server.values import TurnState
 from tests.contracts.stores.values import append, delete, fork, put, put_turn, replace, session, turn
 
 SESSIONS = 6

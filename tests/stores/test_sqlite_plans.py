@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mcp_server.interfaces import NO_LOOK_UP, Change, LookUp, RequestKey
-from mcp_server.messages import TurnState
 from mcp_server.stores.sqlite.file import DatabaseFile
 from mcp_server.stores.sqlite.writable import WritableTables
+from mcp_server.values import TurnState
 from tests.contracts.stores.values import NOW, claim, messages, query, receipt, session, turn
 
 

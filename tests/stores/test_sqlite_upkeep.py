@@ -15,8 +15,8 @@ import pytest
 
 from mcp_server.errors import ConfigError
 from mcp_server.interfaces import Change, LookUp, RequestKey
-from mcp_server.messages import ContextEntry, TurnState
 from mcp_server.stores.sqlite import SQLiteStore, file, schema
+from mcp_server.values import ContextEntry, TurnState
 from tests.contracts.stores.values import (
     NOW,
     append,

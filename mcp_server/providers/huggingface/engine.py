@@ -25,7 +25,7 @@ from mcp_server.providers.huggingface.protocol import (
     Told,
     frame,
 )
-from mcp_server.providers.lazy import LoadFailed
+from mcp_server.providers.local.lazy import LoadFailed
 
 log = structlog.get_logger("contextprotocol.providers")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mcp_server.messages import Struct
+from mcp_server.values import Struct
 
 
 class TransformersModel(Struct):

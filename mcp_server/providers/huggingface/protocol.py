@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.messages import FinishReason, Logprob
+from mcp_server.values import FinishReason, Logprob
 
 LENGTH: Final = struct.Struct("<I")
 """What stands before each list."""

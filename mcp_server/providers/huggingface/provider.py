@@ -21,7 +21,6 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.messages import Capabilities, Embeddings, Logprob, Model, ModelState, Usage, UsageSource
 from mcp_server.providers.huggingface import files, translate
 from mcp_server.providers.huggingface.engine import Engine, EngineLost
 from mcp_server.providers.huggingface.model import TransformersModel
@@ -41,7 +40,16 @@ from mcp_server.providers.huggingface.protocol import (
     Told,
     Vectors,
 )
-from mcp_server.providers.lazy import LazyEngine, LoadFailed
+from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
+from mcp_server.values import (
+    Capabilities,
+    Embeddings,
+    Logprob,
+    Model,
+    ModelState,
+    Usage,
+    UsageSource,
+)
 
 LIBRARIES: Final = ("torch", "transformers")
 CALL_MARK: Final = "<tool_call>"

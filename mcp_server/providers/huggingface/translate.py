@@ -10,8 +10,15 @@ import msgspec
 
 from mcp_server.errors import UnsupportedByModel
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.messages import Blob, Message, ResponseFormat, Role, Text, ToolResult
 from mcp_server.providers.huggingface.model import TransformersModel
+from mcp_server.values import (
+    Blob,
+    Message,
+    ResponseFormat,
+    Role,
+    Text,
+    ToolResult,
+)
 
 OPTIONS: Final[Mapping[str, tuple[str, tuple[type, ...]]]] = {
     "chat_template_kwargs": ("an object", (dict,)),

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from mcp_server.providers.lazy import LoadFailed
 from mcp_server.providers.llama_cpp.connection import Connection
+from mcp_server.providers.local.lazy import LoadFailed
 
 log = structlog.get_logger("contextprotocol.providers")
 

@@ -11,7 +11,13 @@ import msgspec
 
 from mcp_server.errors import ModelNotFound, ProviderStreamCut, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent
-from mcp_server.messages import (
+from mcp_server.providers.llama_cpp import translate
+from mcp_server.providers.llama_cpp.connection import BrokenConnection
+from mcp_server.providers.llama_cpp.engine import Engine, Settings
+from mcp_server.providers.llama_cpp.model import DEFAULT_CONTEXT_WINDOW, LocalModel
+from mcp_server.providers.local import gguf
+from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
+from mcp_server.values import (
     Capabilities,
     Embeddings,
     FinishReason,
@@ -20,12 +26,6 @@ from mcp_server.messages import (
     Usage,
     UsageSource,
 )
-from mcp_server.providers import gguf
-from mcp_server.providers.lazy import LazyEngine, LoadFailed
-from mcp_server.providers.llama_cpp import translate
-from mcp_server.providers.llama_cpp.connection import BrokenConnection
-from mcp_server.providers.llama_cpp.engine import Engine, Settings
-from mcp_server.providers.llama_cpp.model import DEFAULT_CONTEXT_WINDOW, LocalModel
 
 PROMPT_BATCH = 128
 """Less than half a second's work on two cores for the smallest models."""

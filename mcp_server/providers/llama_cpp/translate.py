@@ -10,7 +10,9 @@ import msgspec
 
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable, UnsupportedByModel
 from mcp_server.interfaces import GenerateRequest, ReasoningDelta, TextDelta
-from mcp_server.messages import (
+from mcp_server.providers.llama_cpp import json_schema
+from mcp_server.providers.llama_cpp.model import LocalModel
+from mcp_server.values import (
     Blob,
     FinishReason,
     GenerationConfig,
@@ -24,8 +26,6 @@ from mcp_server.messages import (
     Usage,
     UsageSource,
 )
-from mcp_server.providers.llama_cpp import json_schema
-from mcp_server.providers.llama_cpp.model import LocalModel
 
 OPTIONS: Final = ("ignore_eos", "min_p", "repeat_last_n", "repeat_penalty", "top_k", "typical_p")
 """The ``provider_options`` that are passed on, by llama.cpp's names for them."""

@@ -10,7 +10,8 @@ import msgspec
 
 from mcp_server.errors import InvalidArgument, UnsupportedByModel, Violation
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
-from mcp_server.messages import (
+from mcp_server.providers.openai.options import ModelOptions, Options, Prefill
+from mcp_server.values import (
     Blob,
     GenerationConfig,
     Message,
@@ -24,7 +25,6 @@ from mcp_server.messages import (
     ToolChoice,
     ToolResult,
 )
-from mcp_server.providers.openai.options import ModelOptions, Options, Prefill
 
 OWN: Final = frozenset(("best_of", "input", "messages", "model", "n", "prompt", "stream", "stream_options", "suffix"))
 """What the request itself says, and ``provider_options`` may not: the answer would be to something else, or be lost."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_server.messages import Logprob, Usage, UsageSource
+from mcp_server.values import Logprob, Usage, UsageSource
 
 MAX_LINE: Final = 2 * 1024 * 1024
 """The longest line that is read, in bytes: an answer of the greatest length in one piece fits."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from mcp_server.messages import Capabilities, Model, Struct
+from mcp_server.values import Capabilities, Model, Struct
 
 OPENAI_ADDRESS: Final = "https://api.openai.com/v1"
 """Where OpenAI itself listens."""
@@ -47,7 +47,7 @@ class ModelOptions(Struct):
     prefill: Prefill = Prefill.NONE
     """How it goes on from the beginning of an answer."""
     refuse: tuple[str, ...] = ()
-    """Knobs, by their names in :class:`~mcp_server.messages.GenerationConfig`, whose use is refused."""
+    """Knobs, by their names in :class:`~mcp_server.values.GenerationConfig`, whose use is refused."""
     leave_out: tuple[str, ...] = ()
     """Knobs that are not passed on."""
 

@@ -14,12 +14,12 @@ import msgspec
 
 from mcp_server.errors import ModelNotFound
 from mcp_server.interfaces import EmbedRequest, GenerateRequest, ProviderEvent
-from mcp_server.messages import Embeddings, Model, Role, Usage
 from mcp_server.providers.openai import body
 from mcp_server.providers.openai.chunks import UNREADABLE, EventStream, Tokens, decode_chunk
 from mcp_server.providers.openai.options import ModelOptions, Options, Prefill
 from mcp_server.providers.openai.reading import Reading
 from mcp_server.providers.openai.upstream import Upstream
+from mcp_server.values import Embeddings, Model, Role, Usage
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """How much is read of an answer that comes in one piece, in bytes: the vectors of the largest batch fit."""

@@ -17,8 +17,8 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.messages import FinishReason, Logprob
 from mcp_server.providers.openai.chunks import Call, Chunk, Delta, Function, Thought, Tokens
+from mcp_server.values import FinishReason, Logprob
 
 FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": FinishReason.STOP,

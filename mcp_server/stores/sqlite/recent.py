@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcp_server.messages import MCPSession, Message, Turn
+from mcp_server.values import MCPSession, Message, Turn
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 """The most that is remembered, as it is stored."""

@@ -8,7 +8,15 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from mcp_server.errors import StoreUnavailable
-from mcp_server.messages import Claim, ContextEntry, MCPSession, Message, Receipt, Struct, Turn
+from mcp_server.values import (
+    Claim,
+    ContextEntry,
+    MCPSession,
+    Message,
+    Receipt,
+    Struct,
+    Turn,
+)
 
 T = TypeVar("T")
 

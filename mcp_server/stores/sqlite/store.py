@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery
-from mcp_server.messages import MCPSession, Message, Turn
 from mcp_server.stores.sqlite.file import DatabaseFile
 from mcp_server.stores.sqlite.threads import Jobs, Reader, Writer
 from mcp_server.stores.sqlite.writable import WritableTables
+from mcp_server.values import MCPSession, Message, Turn
 
 _READERS: Final = 2
 

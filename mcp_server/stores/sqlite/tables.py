@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mcp_server.interfaces import SessionQuery
-from mcp_server.messages import MCPSession, Message, Turn
 from mcp_server.stores.sqlite.rows import (
     MAX_MESSAGES,
     NO_CONTENT,
@@ -20,6 +19,7 @@ from mcp_server.stores.sqlite.rows import (
     session_of,
     turn_of,
 )
+from mcp_server.values import MCPSession, Message, Turn
 
 _COUNTED_LABELS: Final = 1000
 """How far the sessions of a label are counted to find the rarest one."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from mcp_server.interfaces import NO_LOOK_UP, Change, Changed, Decide, LookUp, RequestKey, Stored
-from mcp_server.messages import MCPSession, Message, Receipt, Turn, TurnState
 from mcp_server.stores.consistency import check, request_taken, turn_moved
 from mcp_server.stores.sqlite.recent import Known, Place, RecentSessions, RecentTurns, WrittenTurn
 from mcp_server.stores.sqlite.rows import (
@@ -26,6 +25,13 @@ from mcp_server.stores.sqlite.rows import (
     turn_of,
 )
 from mcp_server.stores.sqlite.tables import SESSION_LIVES, Tables
+from mcp_server.values import (
+    MCPSession,
+    Message,
+    Receipt,
+    Turn,
+    TurnState,
+)
 
 _UNFINISHED: Final = frozenset((TurnState.QUEUED, TurnState.RUNNING))
 MAX_TAIL_BYTES: Final = 32 * 1024 * 1024

@@ -21,7 +21,7 @@ import pytest
 
 from mcp_server import testing
 from mcp_server.app import UnifiedMCPServer
-from mcp_server.messages import Model
+from mcp_server.values import Model
 from tests.client import stand_in
 from tests.faults import proxy
 

@@ -40,8 +40,8 @@ from mcp_client import (
 from mcp_server import messages as core
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish, ToolArgumentsDelta, ToolCallStart
-from mcp_server.messages import Capabilities, Model
 from mcp_server.testing import Step
+from mcp_server.values import Capabilities, Model
 from tests.client.blocking.beside import Gate, ScriptedProvider, interrupt, sleep
 from tests.client.blocking.conftest import Connect
 from tests.client.functions import (

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from mcp_server.interfaces import GenerateRequest, ProviderEvent
-from mcp_server.messages import Capabilities, Model
 from mcp_server.testing import ScriptedProvider, Step
+from mcp_server.values import Capabilities, Model
 
 FOLDER: Final = Path(__file__).parents[3] / "docs" / "examples"
 EXAMPLES: Final = {path.stem.removesuffix("_chat"): path for path in sorted(FOLDER.glob("*_chat.py"))}

@@ -8,7 +8,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent, ToolArgumentsDelta, ToolCallStart
-from mcp_server.messages import Capabilities, FinishReason, Model, Role, Usage, UsageSource
+from mcp_server.values import (
+    Capabilities,
+    FinishReason,
+    Model,
+    Role,
+    Usage,
+    UsageSource,
+)
 
 
 class ObligingProvider:

@@ -34,8 +34,6 @@ from pydantic import BaseModel, ValidationError
 from mcp_client import MCPClient, MCPError, ProviderUnavailable, SessionNotFound
 from mcp_client.integrations.langchain import ChatContextProtocol
 from mcp_server import errors, messages
-from mcp_server.config import RoutingSettings
-from mcp_server.config import testing_config as settings
 from mcp_server.interfaces import (
     Finish,
     Provider,
@@ -45,8 +43,18 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.messages import Blob, Capabilities, FinishReason, Logprob, Model, Role, Text
+from mcp_server.settings import RoutingSettings
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, Step, running
+from mcp_server.values import (
+    Blob,
+    Capabilities,
+    FinishReason,
+    Logprob,
+    Model,
+    Role,
+    Text,
+)
 
 ABLE = Model(name="scripted", capabilities=Capabilities(chat=True, tools=True, images=True, json_schema=True))
 

@@ -17,8 +17,8 @@ from playwright.async_api import TimeoutError as TooLate
 from mcp_client.integrations.aiohttp import WebChat
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish
-from mcp_server.messages import FinishReason
 from mcp_server.testing import Gate, running
+from mcp_server.values import FinishReason
 from tests.client.integrations.examples import EXAMPLES, FOLDER, Application, Stage, started
 from tests.faults.proxy import Proxy
 

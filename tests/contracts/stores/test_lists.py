@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from mcp_server.interfaces import Store
-from mcp_server.messages import (
-    ContextEntry,
-)
+from mcp_server.values import ContextEntry
 from tests.contracts.stores.values import (
     NOW,
     append,

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mcp_server.interfaces import Change, LookUp, RequestKey, Store, Stored
-from mcp_server.messages import TurnState
+from mcp_server.values import TurnState
 from tests.contracts.stores.values import (
     NOW,
     append,

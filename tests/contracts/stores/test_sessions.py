@@ -8,11 +8,7 @@ import pytest
 
 from mcp_server.errors import SessionExists
 from mcp_server.interfaces import Change, Store, Stored
-from mcp_server.messages import (
-    ContextEntry,
-    MCPSession,
-    Visibility,
-)
+from mcp_server.values import ContextEntry, MCPSession, Visibility
 from tests.contracts.stores.values import (
     NOW,
     append,

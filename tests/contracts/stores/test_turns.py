@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mcp_server.interfaces import Change, Store, Stored
-from mcp_server.messages import (
+from mcp_server.values import (
     Attempt,
     FinishReason,
     OnDisconnect,

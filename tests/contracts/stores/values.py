@@ -7,7 +7,16 @@ from typing import Any
 import msgspec
 
 from mcp_server.interfaces import NO_LOOK_UP, Change, Changed, LookUp, SessionQuery, Store, Stored
-from mcp_server.messages import Claim, MCPSession, Message, Receipt, Role, Text, Turn, TurnState
+from mcp_server.values import (
+    Claim,
+    MCPSession,
+    Message,
+    Receipt,
+    Role,
+    Text,
+    Turn,
+    TurnState,
+)
 
 replace = msgspec.structs.replace
 

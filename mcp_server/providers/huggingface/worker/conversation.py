@@ -11,8 +11,17 @@ import msgspec
 
 from mcp_server.errors import UnsupportedByModel
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.messages import Message, Reasoning, Refusal, Role, Text, Tool, ToolCall, ToolResult
 from mcp_server.providers.huggingface.worker.text import CALL, THINK
+from mcp_server.values import (
+    Message,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 
 
 class Prompt(msgspec.Struct, frozen=True):

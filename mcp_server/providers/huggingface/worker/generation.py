@@ -23,12 +23,12 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from mcp_server.errors import ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.messages import FinishReason, Logprob
 from mcp_server.providers.huggingface.protocol import Done, Noted, Refused, Told
 from mcp_server.providers.huggingface.worker.conversation import Prompt
 from mcp_server.providers.huggingface.worker.loading import CannotLoad
 from mcp_server.providers.huggingface.worker.sampling import Sampler
 from mcp_server.providers.huggingface.worker.text import AnswerText, Detokenizer
+from mcp_server.values import FinishReason, Logprob
 
 PIECE: Final = 128
 """How many tokens of a prompt are read in one go: the others wait for so long, and so does a stop."""

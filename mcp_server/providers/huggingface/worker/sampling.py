@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers.generation import logits_process
 
-from mcp_server.messages import GenerationConfig
+from mcp_server.values import GenerationConfig
 
 SEEDS = 2**63
 

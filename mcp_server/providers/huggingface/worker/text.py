@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_server.messages import Logprob
 from mcp_server.providers.huggingface.protocol import Called, Said, Thought
+from mcp_server.values import Logprob
 
 TORN: Final = "\ufffd"
 """What stands for the bytes of a character that is not whole."""

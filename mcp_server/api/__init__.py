@@ -1,0 +1,1 @@
+"""The contract on any transport: protobuf in, protobuf out."""

@@ -1,0 +1,1 @@
+"""Models: names, candidates, calls to providers, failover and what calls cost."""

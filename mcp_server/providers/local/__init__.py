@@ -1,0 +1,1 @@
+"""What providers of local models share."""

@@ -1,0 +1,1 @@
+"""Sessions: conversations with memory, and who may write one now."""

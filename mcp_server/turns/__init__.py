@@ -1,0 +1,1 @@
+"""Turns: one request to a model and its answer, from the claim to the commit."""

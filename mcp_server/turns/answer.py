@@ -1,0 +1,194 @@
+"""An answer while it is made: from what a provider yields to the events of a turn and, at the end, one message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from mcp_server.errors import ProviderStreamCut
+from mcp_server.interfaces import (
+    Finish,
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolArgumentsDelta,
+    ToolCallStart,
+)
+from mcp_server.turns.journal import part_of
+from mcp_server.turns.log import MAX_DELTA_CHARACTERS
+from mcp_server.turns.window import BYTES_PER_TOKEN
+from mcp_server.values import (
+    Delta,
+    Event,
+    FinishReason,
+    Logprob,
+    Message,
+    Part,
+    PartStarted,
+    Role,
+)
+
+MAX_OUTPUT_BYTES: Final = 1024 * 1024
+"""The longest answer. One that reaches it ends there, with LENGTH."""
+_MAX_TOKENS: Final = 1 << 40
+"""More than any call takes, and little enough to be added up and priced."""
+
+T = TypeVar("T", TextDelta, Finish)
+
+
+class _OpenPart:
+    """One part while it grows."""
+
+    __slots__ = ("id", "kind", "name", "pieces")
+
+    def __init__(self, kind: str, id: str = "", name: str = "") -> None:
+        self.kind = kind
+        self.id = id
+        self.name = name
+        self.pieces: list[str] = []
+
+    def part(self) -> Part:
+        return part_of(self.kind, "".join(self.pieces), id=self.id, name=self.name)
+
+
+class Answer:
+    """Takes a provider's events one by one, emits a turn's events, and is the message so far.
+
+    Args:
+        emit: takes each event of the turn.
+        before: the answer that this one goes on with.
+    """
+
+    __slots__ = ("_begin", "_calls", "_emit", "_parts", "bytes", "deltas", "finish")
+
+    def __init__(self, emit: Callable[[Event], None], before: Answer | None = None) -> None:
+        self._emit = emit
+        self._parts: list[_OpenPart] = [] if before is None else before._parts
+        self._calls: dict[str, int] = {}
+        self.bytes: int = 0 if before is None else before.bytes
+        """How much has been generated, in bytes of UTF-8."""
+        self._begin = self.bytes
+        self.deltas = 0
+        """How many pieces have come."""
+        self.finish: Finish | None = None
+        """How the provider ended the answer; ``None`` while it has not."""
+
+    def add(self, event: ProviderEvent) -> None:
+        """Take the provider's next event. Once :attr:`finish` is set, nothing more is to be added.
+
+        Raises:
+            ProviderStreamCut: the event makes no sense here.
+            TypeError, ValueError: it is no such event, or holds what it must not.
+        """
+        if type(event) is str:
+            self._extend("text", event)
+        elif type(event) is TextDelta:
+            self._extend("text", event.text, _checked(event).logprobs if event.logprobs else ())
+        elif type(event) is Finish:
+            self.finish = _checked_finish(event)
+        elif type(event) is ReasoningDelta:
+            self._extend("reasoning", event.text)
+        elif type(event) is RefusalDelta:
+            self._extend("refusal", event.text)
+        elif type(event) is ToolCallStart:
+            # Their names count too: so there is an end to how many events a turn can have.
+            self.bytes += 1 + len(event.id) + len(event.name)
+            if self.bytes > MAX_OUTPUT_BYTES:
+                self.finish = Finish(reason=FinishReason.LENGTH)
+                return
+            self._calls[event.id] = self._open("tool_call", _sendable(event.id), _sendable(event.name))
+        elif type(event) is ToolArgumentsDelta:
+            index = self._calls.get(event.id)
+            if index is None:
+                raise ProviderStreamCut("the provider sent arguments for a tool call that it had not begun")
+            self._piece(index, event.text)
+        else:
+            raise TypeError(f"a provider yielded {type(event).__name__}, which is no ProviderEvent")
+
+    def parts(self) -> tuple[Part, ...]:
+        """What has been said so far."""
+        return tuple([part.part() for part in self._parts])
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything has been said."""
+        return bool(self._parts)
+
+    @property
+    def continuable(self) -> bool:
+        """Whether another model can go on from here: it ends with text, and has called no tool."""
+        kinds = [part.kind for part in self._parts]
+        return kinds[-1:] == ["text"] and set(kinds) <= {"text", "reasoning"}
+
+    def estimated_tokens(self) -> int:
+        """About how many tokens have come: most providers send each alone, some several in a piece."""
+        return max(self.deltas, -(-(self.bytes - self._begin) // BYTES_PER_TOKEN))
+
+    def head(self, *, model: str) -> Message:
+        """The message without its parts."""
+        return Message(role=Role.ASSISTANT, model=model)
+
+    def _extend(self, kind: str, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
+        if not text:
+            return
+        last = len(self._parts) - 1
+        if last < 0 or self._parts[last].kind != kind:
+            last = self._open(kind)
+        self._piece(last, text, logprobs)
+
+    def _open(self, kind: str, id: str = "", name: str = "") -> int:
+        self._parts.append(_OpenPart(kind, id, name))
+        part = len(self._parts) - 1
+        self._emit(PartStarted(part=part, kind=kind, tool_call_id=id, tool_name=name))
+        return part
+
+    def _piece(self, index: int, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
+        size = len(text)
+        if not text.isascii():
+            text = _sendable(text)
+            size = len(text.encode())
+        if self.bytes + size > MAX_OUTPUT_BYTES:
+            text = text.encode()[: max(MAX_OUTPUT_BYTES - self.bytes, 0)].decode(errors="ignore")
+            size = len(text.encode())
+            self.finish = Finish(reason=FinishReason.LENGTH)
+            if not text:
+                return
+        self.bytes += size
+        self.deltas += 1
+        part = self._parts[index]
+        part.pieces.append(text)
+        if len(text) <= MAX_DELTA_CHARACTERS:
+            self._emit(Delta(part=index, kind=part.kind, text=text, logprobs=logprobs))
+            return
+        for start in range(0, len(text), MAX_DELTA_CHARACTERS):
+            piece = text[start : start + MAX_DELTA_CHARACTERS]
+            self._emit(Delta(part=index, kind=part.kind, text=piece, logprobs=logprobs if start == 0 else ()))
+
+
+def _sendable(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate, which can be neither sent nor stored."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _checked(event: T) -> T:
+    """The event, if all that is in it has the type that it should have. No type checker has seen every provider, and
+    what can be neither sent nor stored must not come that far."""
+    return msgspec.convert(msgspec.to_builtins(event), type(event))
+
+
+def _checked_finish(finish: Finish) -> Finish:
+    finish = _checked(finish)
+    if (usage := finish.usage) is not None:
+        counts = (
+            usage.input_tokens,
+            usage.cached_input_tokens,
+            usage.cache_write_tokens,
+            usage.output_tokens,
+            usage.reasoning_tokens,
+        )
+        if min(counts) < 0 or max(counts) > _MAX_TOKENS:
+            raise ValueError(f"a provider reported {usage}")
+    return finish

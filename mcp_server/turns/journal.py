@@ -1,0 +1,269 @@
+"""A turn's log as it is kept: each text once, with the boundaries of its events.
+
+A log is stored in pieces, each of which :func:`pack` made of the events since the one before. :func:`replay` gives the
+events back with the numbers that they had; the last one, ``completed``, is made of the stored turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Final
+
+import msgspec
+
+from mcp_server.errors import InternalError, MCPError, TurnInterrupted, recorded
+from mcp_server.turns.log import MAX_DELTA_CHARACTERS, Numbered, TurnLog
+from mcp_server.values import (
+    Completed,
+    Delta,
+    Event,
+    Logprob,
+    Message,
+    Part,
+    PartStarted,
+    Queued,
+    Reasoning,
+    Refusal,
+    Started,
+    Struct,
+    Switched,
+    SwitchMode,
+    Text,
+    ToolCall,
+    Turn,
+    TurnState,
+    elapsed,
+)
+
+replace = msgspec.structs.replace
+
+
+class _Run(Struct, tag="run"):
+    """Neighbouring deltas of one part."""
+
+    sequence: int
+    """The number of the first; the others follow without a gap."""
+    part: int
+    kind: str
+    text: str
+    """All their texts."""
+    lengths: tuple[int, ...]
+    """How many characters each of them has."""
+    logprobs: tuple[tuple[Logprob, ...], ...] = ()
+    """Those of each, if any has one."""
+
+
+class _Single(Struct, tag="event"):
+    """An event that is no delta."""
+
+    sequence: int
+    event: Queued | Started | PartStarted | Switched
+
+
+_Record = _Run | _Single
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(list[_Record]).decode
+
+
+def pack(events: Sequence[Event], first: int, *, before: Sequence[Numbered] = ()) -> bytes:
+    """A piece of a log; empty if there is nothing to keep.
+
+    Args:
+        events: some of a turn's events, without a gap.
+        first: the number of the first of them.
+        before: events that go before them; no deltas.
+    """
+    records: list[_Record] = []
+    for sequence, event in before:
+        records += _single(sequence, event)
+    position, end = 0, len(events)
+    while position < end:
+        event = events[position]
+        start = position
+        position += 1
+        if isinstance(event, Delta):
+            part = event.part
+            while position < end and type(delta := events[position]) is Delta and delta.part == part:
+                position += 1
+            records.append(_run(events[start:position], first + start))
+        else:
+            records += _single(first + start, event)
+    return _encode(records) if records else b""
+
+
+def _single(sequence: int, event: Event) -> list[_Record]:
+    if isinstance(event, Queued | Started | PartStarted | Switched):
+        return [_Single(sequence=sequence, event=event)]
+    return []
+
+
+def _run(deltas: Sequence[Event], sequence: int) -> _Run:
+    texts = [delta.text for delta in deltas if isinstance(delta, Delta)]
+    logprobs = [delta.logprobs for delta in deltas if isinstance(delta, Delta)]
+    delta = deltas[0]
+    assert isinstance(delta, Delta)
+    return _Run(
+        sequence=sequence,
+        part=delta.part,
+        kind=delta.kind,
+        text="".join(texts),
+        lengths=tuple(map(len, texts)),
+        logprobs=tuple(logprobs) if any(logprobs) else (),
+    )
+
+
+def replay(pieces: Sequence[bytes], after: int) -> Iterator[Numbered]:
+    """The events of a log behind the number ``after``, neighbouring deltas merged."""
+    for record in _records(pieces):
+        if isinstance(record, _Run):
+            yield from _deltas(record, after)
+        elif record.sequence > after:
+            yield record.sequence, record.event
+
+
+def _records(pieces: Sequence[bytes]) -> Iterator[_Record]:
+    """What was recorded, each event once: a piece whose writing failed in spite of having been done is written again,
+    as the beginning of the next."""
+    last = 0
+    for piece in pieces:
+        try:
+            records = _decode(piece)
+        except msgspec.DecodeError as error:
+            raise InternalError("the record of the turn cannot be read") from error
+        for record in records:
+            end = record.sequence + (len(record.lengths) if isinstance(record, _Run) else 1) - 1
+            if end <= last:
+                continue
+            if isinstance(record, _Run) and record.sequence <= last:
+                record = _behind(record, last)
+            last = end
+            yield record
+
+
+def _behind(run: _Run, last: int) -> _Run:
+    """What of a run comes behind the event with that number."""
+    known = last - run.sequence + 1
+    return replace(
+        run,
+        sequence=last + 1,
+        text=run.text[sum(run.lengths[:known]) :],
+        lengths=run.lengths[known:],
+        logprobs=run.logprobs[known:],
+    )
+
+
+def _deltas(run: _Run, after: int) -> Iterator[Numbered]:
+    lengths, first = run.lengths, max(after - run.sequence + 1, 0)
+    ends = list(accumulate(lengths))
+    while first < len(lengths):
+        start = ends[first - 1] if first else 0
+        last = first
+        while last + 1 < len(lengths) and ends[last + 1] - start <= MAX_DELTA_CHARACTERS:
+            last += 1
+        logprobs = tuple([logprob for each in run.logprobs[first : last + 1] for logprob in each])
+        text = run.text[start : ends[last]]
+        yield run.sequence + last, Delta(part=run.part, kind=run.kind, text=text, logprobs=logprobs)
+        first = last + 1
+
+
+def parts(pieces: Sequence[bytes]) -> tuple[Part, ...]:
+    """The parts of the answer as far as the log goes; those of an abandoned attempt do not count."""
+    begun: list[PartStarted] = []
+    texts: list[list[str]] = []
+    for record in _records(pieces):
+        if isinstance(record, _Run):
+            texts[record.part].append(record.text)
+        elif isinstance(record.event, PartStarted):
+            begun.append(record.event)
+            texts.append([])
+        elif isinstance(record.event, Switched) and record.event.mode is SwitchMode.RESTARTED:
+            begun.clear()
+            texts.clear()
+    return tuple(
+        [
+            part_of(part.kind, "".join(pieces), id=part.tool_call_id, name=part.tool_name)
+            for part, pieces in zip(begun, texts, strict=True)
+        ]
+    )
+
+
+def part_of(kind: str, text: str, *, id: str = "", name: str = "") -> Part:
+    """A part of an answer.
+
+    Args:
+        kind: ``text``, ``reasoning``, ``refusal`` or ``tool_call``.
+        text: what it says; of a ``tool_call``, its arguments.
+        id: of a ``tool_call``, its id.
+        name: of a ``tool_call``, the tool.
+    """
+    if kind == "tool_call":
+        return ToolCall(id=id, name=name, arguments_json=text)
+    if kind == "reasoning":
+        return Reasoning(text=text)
+    return Refusal(text=text) if kind == "refusal" else Text(text=text)
+
+
+def whole(turn: Turn, pieces: Sequence[bytes]) -> Turn:
+    """A stored turn, whose message is kept without its parts, with the parts that its log holds."""
+    if turn.message is None or not pieces:
+        return turn
+    return replace(turn, message=replace(turn.message, parts=parts(pieces)))
+
+
+def completed(turn: Turn, message: Message) -> Completed:
+    """The last event of a turn that succeeded.
+
+    Args:
+        turn: the turn as it ended.
+        message: its answer with all its parts.
+    """
+    assert turn.finish_reason is not None
+    assert turn.end_time is not None
+    attempt = turn.attempts[-1]
+    first = attempt.first_token_duration
+    return Completed(
+        message=message,
+        finish_reason=turn.finish_reason,
+        usage=turn.usage,
+        attempts=turn.attempts,
+        session_etag=turn.session_etag,
+        time_to_first_token=None if first is None else elapsed(turn.create_time, attempt.start_time + first),
+        duration=elapsed(turn.create_time, turn.end_time),
+    )
+
+
+def log_of(turn: Turn, pieces: Sequence[bytes]) -> TurnLog:
+    """The log of a turn that no process runs: its readers get all of it and end as the turn ended."""
+    succeeded = turn.state is TurnState.SUCCEEDED
+    if turn.state in (TurnState.SUCCEEDED, TurnState.FAILED, TurnState.CANCELLED):
+        # The numbers between the last event and the limit were never given.
+        base = max(turn.last_sequence - succeeded, 0)
+    else:
+        base = turn.sequence_limit
+    log = TurnLog(_nobody_cares, base=base)
+    log.earlier = lambda after: replay(pieces, after)
+    if succeeded:
+        message = whole(turn, pieces).message
+        assert message is not None
+        log.append(completed(turn, message))
+    log.end(None if succeeded else error_of(turn))
+    return log
+
+
+def error_of(turn: Turn) -> MCPError:
+    """The error that a turn that did not succeed ended with, for one who asks again."""
+    if turn.error is None or turn.state not in (TurnState.FAILED, TurnState.CANCELLED):
+        return TurnInterrupted(
+            f"the process that ran the turn {turn.name} ended before the turn: send its request again with the same "
+            "request_id to run it again",
+            metadata={"turn": turn.name},
+            retry_after=0,
+        )
+    error = recorded(turn.error.reason, turn.error.message, {"turn": turn.name, **turn.error.metadata})
+    error.final = True
+    return error
+
+
+def _nobody_cares() -> None:
+    """The readers of a record come and go as they like."""

@@ -1,0 +1,240 @@
+"""What happens in a turn, and the log that keeps it.
+
+A turn writes its events to an append-only :class:`TurnLog`. Whoever wants them is a reader of that log: the call that
+started the turn, the same call sent again, a resume after a lost connection, a second viewer. A reader takes all that
+is there, with neighbouring deltas merged, and writes it; while that write waits, more gathers. So an idle reader gets
+each token at once and alone, a loaded one gets fewer and larger messages, and no timer is needed for either. A reader
+keeps nothing but its place in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Final
+
+from mcp_server.errors import MCPError, SequenceUnknown
+from mcp_server.values import (
+    Delta,
+    Event,
+    Heartbeat,
+)
+
+MAX_DELTA_CHARACTERS: Final = 16 * 1024
+"""The longest delta, merged or not: at most 64 KiB, since a character takes at most four bytes."""
+
+
+Numbered = tuple[int, Event]
+"""An event and its sequence."""
+
+_HEARTBEAT: Final = Heartbeat()
+
+
+class TurnLog:
+    """The events of one turn, in order, each with its number.
+
+    Only the turn appends; any number of readers read, each at its own pace. It belongs to one event loop.
+
+    Args:
+        on_idle: called when the last reader has left and the log has not ended.
+        base: the number that the first event that is appended follows.
+    """
+
+    __slots__ = ("_ended", "_error", "_events", "_instead", "_on_idle", "_readers", "base", "earlier")
+
+    def __init__(self, on_idle: Callable[[], None], *, base: int = 0) -> None:
+        self.base = base
+        self.earlier: Callable[[int], Iterable[Numbered]] | None = None
+        """Gives the events up to ``base`` that follow a sequence, if there are any: what another process wrote."""
+        self._events: list[Event] = []
+        self._ended = False
+        self._error: MCPError | None = None
+        # In the order in which they came: the caller who waits for the turn is woken before those who watch.
+        self._readers: dict[TurnReader, None] = {}
+        self._on_idle = on_idle
+        self._instead: TurnLog | None = None
+
+    @property
+    def last_sequence(self) -> int:
+        """The greatest number that may have been given to an event."""
+        return self.base + len(self._events)
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether anybody reads it."""
+        return bool(self._readers)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more events come."""
+        return self._ended
+
+    def since(self, sequence: int) -> list[Event]:
+        """The events that were appended behind ``sequence``, which is not below the base."""
+        return self._events[sequence - self.base :]
+
+    def append(self, event: Event) -> None:
+        """Add an event."""
+        self._events.append(event)
+        for reader in self._readers:
+            reader.wake()
+
+    def end(self, error: MCPError | None = None) -> None:
+        """No more events come. Readers that have read all of them end, or raise ``error``."""
+        if self._ended:
+            return
+        self._ended = True
+        self._error = error
+        for reader in self._readers:
+            reader.wake()
+
+    def refer(self, log: TurnLog) -> None:
+        """This turn never was, because its request belongs to another: all readers read the log of that one."""
+        self._instead = log
+        self.end()
+
+    def beat(self) -> None:
+        """Let the readers that have been waiting for a whole interval yield a heartbeat."""
+        for reader in self._readers:
+            reader.beat()
+
+    def reader(self, after_sequence: int = 0) -> TurnReader:
+        """A reader of the events behind ``after_sequence``. It counts as reading from now on until it is closed."""
+        reader = TurnReader(self, after_sequence)
+        self._readers[reader] = None
+        return reader
+
+
+class TurnReader:
+    """Reads a log: an async iterator of ``(sequence, event)``, and a context manager that leaves the log.
+
+    It ends when the turn has succeeded, and raises the turn's error when it has not.
+    """
+
+    __slots__ = ("_after", "_beat", "_end_only", "_log", "_waiter")
+
+    def __init__(self, log: TurnLog, after_sequence: int) -> None:
+        self._log = log
+        self._after = after_sequence
+        self._waiter: asyncio.Future[None] | None = None
+        self._beat = False
+        self._end_only = False
+
+    def __enter__(self) -> TurnReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the log. A turn whose last reader leaves is told so."""
+        log = self._log
+        if self in log._readers:
+            del log._readers[self]
+            if not log._readers and not log._ended:
+                log._on_idle()
+
+    async def last(self) -> Event:
+        """The last event of a turn that succeeds, without reading those before it.
+
+        Raises:
+            MCPError: the turn did not succeed.
+        """
+        log = self._log
+        self._end_only = True
+        while not log._ended:
+            await self._wait()
+        if log._instead is not None:
+            return await TurnReader(log._instead, 0).last()
+        if log._error is not None:
+            raise log._error
+        return log._events[-1]
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake(self) -> None:
+        """There is something to read."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and (self._log._ended or not self._end_only):
+            waiter.set_result(None)
+
+    def beat(self) -> None:
+        """If it has been waiting since the last time this was called, let it yield a heartbeat."""
+        if self._waiter is None:
+            self._beat = False
+        elif self._beat:
+            self.wake()
+        else:
+            self._beat = True
+
+    async def __aiter__(self) -> AsyncIterator[Numbered]:
+        log, sent = self._log, self._after
+        events = log._events
+        while not events and not log._ended:
+            await self._wait()
+            if self._beat and not events and not log._ended:
+                self._beat = False
+                yield sent, _HEARTBEAT
+        if log._instead is not None:
+            async for numbered in TurnReader(log._instead, self._after):
+                yield numbered
+            return
+        base = log.base
+        if sent > base + len(events):
+            raise SequenceUnknown(
+                f"after_sequence {sent} lies beyond {base + len(events)}, the last event of the turn: send a number "
+                "that was received",
+                metadata={"last_sequence": str(base + len(events))},
+            )
+        if sent < base:
+            if log.earlier is not None:
+                for numbered in log.earlier(sent):
+                    sent = numbered[0]
+                    yield numbered
+            position = 0
+        else:
+            position = sent - base
+        while True:
+            if position < len(events):
+                self._beat = False
+                while position < len(events):
+                    event, position = _merged(events, position)
+                    sent = base + position
+                    yield sent, event
+            elif log._ended:
+                if log._error is not None:
+                    raise log._error
+                return
+            else:
+                await self._wait()
+                if self._beat and position == len(events) and not log._ended:
+                    self._beat = False
+                    yield sent, _HEARTBEAT
+
+
+def _merged(events: list[Event], position: int) -> tuple[Event, int]:
+    """The event at ``position`` and the position behind it; a delta together with those of its part that follow it."""
+    first = events[position]
+    position += 1
+    if type(first) is not Delta or position == len(events):
+        return first, position
+    following = events[position]
+    if type(following) is not Delta or following.part != first.part:
+        return first, position
+    pieces, logprobs, length = [first.text], list(first.logprobs), len(first.text)
+    while position < len(events):
+        event = events[position]
+        if type(event) is not Delta or event.part != first.part:
+            break
+        length += len(event.text)
+        if length > MAX_DELTA_CHARACTERS:
+            break
+        pieces.append(event.text)
+        logprobs += event.logprobs
+        position += 1
+    return Delta(part=first.part, kind=first.kind, text="".join(pieces), logprobs=tuple(logprobs)), position

@@ -1,0 +1,190 @@
+"""What a model is shown: the system message, and as much of the history as fits.
+
+Plain rules: the system message and the new input always go in, the oldest exchanges are left out first, each whole. An
+exchange runs from a USER message to before the next one, so that a tool call is never parted from its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from mcp_server.errors import ContextTooLong
+from mcp_server.interfaces import ContextType
+from mcp_server.values import (
+    MCPSession,
+    Message,
+    Reasoning,
+    Refusal,
+    Role,
+    Struct,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Visibility,
+    Window,
+)
+
+BYTES_PER_TOKEN = 4
+"""A common average for text; only an estimate."""
+TOKENS_PER_MESSAGE = 8
+"""What a template adds to a message, generously."""
+TOKENS_PER_BLOB = 1_000
+"""About what providers count for an image."""
+DEFAULT_ANSWER_TOKENS = 1_024
+"""Room that is kept for an answer whose length is not limited, or a quarter of the context window if that is less."""
+
+CountTokens = Callable[[Sequence[Message]], Awaitable[int]]
+
+
+class Selection(Struct):
+    """What of a conversation a model is shown."""
+
+    messages: tuple[Message, ...]
+    """The whole prompt: system message, history, new input."""
+    window: Window
+    """The part of the history in it."""
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a text has."""
+    size = len(text) if text.isascii() else len(text.encode())
+    return -(-size // BYTES_PER_TOKEN)
+
+
+def estimate_message_tokens(message: Message) -> int:
+    """About how many tokens a message has."""
+    parts = message.parts
+    # Nearly every message is one text, and this runs for each message of each window.
+    if len(parts) == 1 and type(part := parts[0]) is Text and (text := part.text).isascii():
+        return TOKENS_PER_MESSAGE - (-len(text) // BYTES_PER_TOKEN)
+    return TOKENS_PER_MESSAGE + sum([_estimate_part(part) for part in parts])
+
+
+def _estimate_part(part: object) -> int:
+    if isinstance(part, Text | Reasoning | Refusal):
+        return estimate_tokens(part.text)
+    if isinstance(part, ToolCall):
+        return TOKENS_PER_MESSAGE + estimate_tokens(part.name) + estimate_tokens(part.arguments_json)
+    if isinstance(part, ToolResult):
+        return TOKENS_PER_MESSAGE + sum([_estimate_part(piece) for piece in part.parts])
+    return TOKENS_PER_BLOB
+
+
+def _estimate_tool(tool: Tool) -> int:
+    return TOKENS_PER_MESSAGE + sum(
+        [estimate_tokens(text) for text in (tool.name, tool.description, tool.parameters_json)]
+    )
+
+
+def context_text(session: MCPSession, types: Mapping[str, ContextType]) -> str:
+    """The session's PROMPT context as its types render it, in the order of the names."""
+    return "\n\n".join(
+        [
+            types[entry.type].render(name, entry)
+            for name, entry in sorted(session.context.items())
+            if entry.visibility is Visibility.PROMPT and entry.type in types
+        ]
+    )
+
+
+def system_messages(session: MCPSession, types: Mapping[str, ContextType]) -> tuple[Message, ...]:
+    """The session's instruction and context as one SYSTEM message, or none if it has neither."""
+    pieces = [piece for piece in (session.system_instruction, context_text(session, types)) if piece]
+    return (Message(role=Role.SYSTEM, parts=(Text(text="\n\n".join(pieces)),)),) if pieces else ()
+
+
+async def select(
+    *,
+    system: tuple[Message, ...],
+    history: Sequence[Message],
+    message_count: int,
+    new: tuple[Message, ...],
+    context_window: int,
+    answer_tokens: int | None,
+    truncate: bool,
+    count: CountTokens | None,
+    tools: Sequence[Tool] = (),
+) -> Selection:
+    """Choose what a model is shown.
+
+    Args:
+        system: what goes first.
+        history: the end of the session's history, oldest first.
+        message_count: the length of the whole history.
+        new: the new input.
+        context_window: the model's limit in tokens; 0: unknown, and then only the estimate is given.
+        answer_tokens: the longest answer asked for.
+        truncate: whether old exchanges may be left out.
+        count: counts a prompt exactly; without it, lengths are estimates.
+        tools: what else the model is shown.
+
+    Raises:
+        ContextTooLong: it does not fit, and no more may be left out.
+    """
+    starts = _exchange_starts(history)
+    if len(history) < message_count:
+        if not truncate:
+            raise ContextTooLong(
+                f"the history has {message_count} messages, and this server shows a model at most {len(history)}: "
+                "allow truncation, or fork the session",
+                metadata={"limit": str(len(history))},
+            )
+        # The oldest message that was read may stand in the middle of an exchange.
+        starts = [start for start in starts if start > 0 or history[start].role is Role.USER] or [len(history)]
+    sizes = [estimate_message_tokens(message) for message in history]
+    fixed = sum([estimate_message_tokens(message) for message in (*system, *new)])
+    fixed += sum([_estimate_tool(tool) for tool in tools])
+
+    def prompt(start: int) -> tuple[Message, ...]:
+        return (*system, *history[start:], *new)
+
+    def selection(start: int, tokens: int) -> Selection:
+        used = len(history) - start
+        window = Window(
+            first_message=message_count - used,
+            used_messages=used,
+            dropped_messages=message_count - used,
+            input_tokens=tokens,
+        )
+        return Selection(messages=prompt(start), window=window)
+
+    first = starts[0] if starts else 0
+    if context_window == 0:
+        return selection(first, fixed + sum(sizes[first:]))
+    reserve = min(answer_tokens or min(DEFAULT_ANSWER_TOKENS, context_window // 4), context_window - 1)
+    budget = context_window - reserve
+
+    async def measure(start: int) -> int:
+        estimate = fixed + sum(sizes[start:])
+        # A token is at least a byte: what is this far below the limit need not be counted.
+        if count is None or estimate * BYTES_PER_TOKEN <= budget:
+            return estimate
+        return await count(prompt(start))
+
+    tokens = await measure(first)
+    if tokens <= budget:
+        return selection(first, tokens)
+    # The fewest exchanges left out that make it fit: the lengths fall with each, so halving finds it.
+    cuts = [*starts[1:], len(history)] if truncate and history else []
+    low, high, best = 0, len(cuts), None
+    while low < high:
+        middle = (low + high) // 2
+        tokens = await measure(cuts[middle])
+        if tokens <= budget:
+            best, high = (cuts[middle], tokens), middle
+        else:
+            low = middle + 1
+    if best is None:
+        raise ContextTooLong(
+            f"the prompt has about {tokens} tokens; the model reads {context_window}, {reserve} of which are for the "
+            f"answer: send less{'' if truncate else ', allow truncation'}, or use a model with a larger context window",
+            metadata={"tokens": str(tokens), "limit": str(budget)},
+        )
+    return selection(*best)
+
+
+def _exchange_starts(history: Sequence[Message]) -> list[int]:
+    """Where exchanges begin; what stands before the first USER message counts as one."""
+    starts = [index for index, message in enumerate(history) if message.role is Role.USER]
+    return starts if starts and starts[0] == 0 else [0, *starts] if history else []

@@ -1,0 +1,98 @@
+"""The values that the system is made of: immutable, typed, free of any wire or vendor.
+
+Times are integers: nanoseconds since the Unix epoch. Durations are integers: nanoseconds. A field that is not set is
+``None``, an empty string or an empty collection, never a made-up number. Every value can be stored and read back with
+:mod:`msgspec`.
+"""
+
+from mcp_server.values.base import Struct
+from mcp_server.values.context import ContextEntry, Visibility
+from mcp_server.values.embedding import Embeddings
+from mcp_server.values.event import (
+    Completed,
+    Delta,
+    Event,
+    Heartbeat,
+    PartStarted,
+    Queued,
+    Started,
+    Switched,
+    SwitchMode,
+)
+from mcp_server.values.generation import (
+    GenerationConfig,
+    IfBusy,
+    Logprob,
+    OnDisconnect,
+    ResponseFormat,
+    Tool,
+    ToolChoice,
+)
+from mcp_server.values.message import (
+    Blob,
+    FinishReason,
+    Message,
+    Part,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from mcp_server.values.model import Capabilities, Model, ModelState
+from mcp_server.values.session import Claim, MCPSession, Receipt
+from mcp_server.values.time import SECOND, Clock, elapsed
+from mcp_server.values.turn import FINAL, Attempt, Turn, TurnError, TurnState, Window, turn_name
+from mcp_server.values.usage import Usage, UsageSource
+
+__all__ = [
+    "FINAL",
+    "SECOND",
+    "Attempt",
+    "Blob",
+    "Capabilities",
+    "Claim",
+    "Clock",
+    "Completed",
+    "ContextEntry",
+    "Delta",
+    "Embeddings",
+    "Event",
+    "FinishReason",
+    "GenerationConfig",
+    "Heartbeat",
+    "IfBusy",
+    "Logprob",
+    "MCPSession",
+    "Message",
+    "Model",
+    "ModelState",
+    "OnDisconnect",
+    "Part",
+    "PartStarted",
+    "Queued",
+    "Reasoning",
+    "Receipt",
+    "Refusal",
+    "ResponseFormat",
+    "Role",
+    "Started",
+    "Struct",
+    "SwitchMode",
+    "Switched",
+    "Text",
+    "Tool",
+    "ToolCall",
+    "ToolChoice",
+    "ToolResult",
+    "Turn",
+    "TurnError",
+    "TurnState",
+    "Usage",
+    "UsageSource",
+    "Visibility",
+    "Window",
+    "elapsed",
+    "turn_name",
+]

@@ -1,0 +1,17 @@
+"""The answer to an embedding request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcp_server.values.base import Struct
+from mcp_server.values.usage import Usage
+
+
+class Embeddings(Struct):
+    """The answer to an embedding request."""
+
+    vectors: tuple[Sequence[float], ...]
+    """One vector an input, in the order of the inputs, all of one length."""
+    usage: Usage = Usage()
+    """What it took."""

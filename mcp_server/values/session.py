@@ -1,0 +1,97 @@
+"""Sessions, and receipts of the calls that change them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcp_server.values.base import Struct
+from mcp_server.values.context import ContextEntry
+
+
+class Claim(Struct):
+    """Who may write a session now. A claim is a lease: past ``expire_time`` it no longer holds."""
+
+    turn: str
+    """The id of the turn that holds it."""
+    owner: str
+    """The process that runs the turn."""
+    fence: int
+    """Grows with each claim on the session: a holder with an older number has lost it."""
+    expire_time: int
+    """When it ends unless it is renewed."""
+
+
+class MCPSession(Struct):
+    """A conversation that the server keeps."""
+
+    tenant: str
+    """Whose it is."""
+    id: str
+    """The last part of its resource name, ``sessions/{id}``."""
+    uid: str
+    """Tells it from an earlier session of the same id."""
+    create_time: int
+    """When it was created."""
+    update_time: int
+    """When its content last changed; reads and renewals of the ``ttl`` do not count."""
+    etag: str
+    """Changes whenever its content changes."""
+    ttl: int | None = None
+    """How long it lives without being used; ``None``: for ever."""
+    expire_time: int | None = None
+    """When it ends unless it is used before."""
+    labels: Mapping[str, str] = {}
+    """Short facts to find it by."""
+    metadata: Mapping[str, Any] = {}
+    """A JSON object of the caller's own."""
+    system_instruction: str = ""
+    """What the model is told before every conversation."""
+    default_model: str = ""
+    """The model of calls that name none."""
+    context: Mapping[str, ContextEntry] = {}
+    """What the model is told besides, by name."""
+    message_count: int = 0
+    """How many messages its history has."""
+    claim: Claim | None = None
+    """The turn that runs on it."""
+    fence: int = 0
+    """The number of the newest claim; it only grows."""
+    parent: str = ""
+    """The id of the session it was forked from."""
+
+    @property
+    def name(self) -> str:
+        """The full resource name."""
+        return f"sessions/{self.id}"
+
+    def expired(self, now: int) -> bool:
+        """Whether it has ended at time ``now``. A turn that runs prevents it."""
+        return (
+            self.expire_time is not None
+            and self.expire_time <= now
+            and (self.claim is None or self.claim.expire_time <= now)
+        )
+
+
+class Receipt(Struct):
+    """What a call with a ``request_id`` did that is no turn, so that sending it again changes nothing."""
+
+    tenant: str
+    """Whose it is."""
+    service: str
+    """The service that was called."""
+    request_id: str
+    """The caller's key."""
+    create_time: int
+    """When it was carried out."""
+    session: str
+    """The id of the session that was created or changed."""
+    session_uid: str
+    """Its uid."""
+    scope: str = ""
+    """The uid of the session that the key belongs to, or empty."""
+    digest: bytes = b""
+    """Tells the request from any other."""
+    first_index: int = 0
+    """The index of the first message that was appended."""

@@ -1,0 +1,15 @@
+"""Times and durations: integers, in nanoseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+SECOND = 1_000_000_000
+"""One second in the unit of every time and duration here."""
+Clock = Callable[[], int]
+"""Tells the time in nanoseconds since the Unix epoch."""
+
+
+def elapsed(start: int, end: int) -> int:
+    """Nanoseconds from one time to another; 0 if the clock was set back in between."""
+    return max(end - start, 0)

@@ -1,0 +1,117 @@
+"""A log that is packed in pieces and replayed is the log."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcp_server.turns.journal import pack, parts, replay
+from mcp_server.turns.log import MAX_DELTA_CHARACTERS
+from mcp_server.values import (
+    Delta,
+    Event,
+    Logprob,
+    PartStarted,
+    Reasoning,
+    Switched,
+    SwitchMode,
+    Text,
+    ToolCall,
+    Window,
+)
+
+SWITCHED = Switched(
+    from_model="a/b", to_model="a/c", reason="TURN_INTERRUPTED", window=Window(), mode=SwitchMode.RESTARTED
+)
+
+texts = st.text(min_size=1, max_size=5) | st.sampled_from(["x" * MAX_DELTA_CHARACTERS, "é" * 9_000, "\U0001f600\x00"])
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Event]:
+    """The events of a turn: parts of all kinds, written side by side, and restarts."""
+    events: list[Event] = []
+    kinds: list[str] = []
+    for step in draw(st.lists(st.sampled_from(["part", "delta", "delta", "delta", "switch"]), max_size=30)):
+        if step == "switch":
+            events.append(SWITCHED)
+            kinds = []
+        elif step == "part" or not kinds:
+            kind = draw(st.sampled_from(["text", "reasoning", "tool_call"]))
+            events.append(PartStarted(part=len(kinds), kind=kind, tool_call_id="c" if kind == "tool_call" else ""))
+            kinds.append(kind)
+        else:
+            part = draw(st.integers(0, len(kinds) - 1))
+            logprobs = (Logprob(token="t", logprob=-0.5),) if draw(st.booleans()) else ()
+            events.append(Delta(part=part, kind=kinds[part], text=draw(texts), logprobs=logprobs))
+    return events
+
+
+def flat(numbered: Sequence[tuple[int, Event]]) -> list[object]:
+    """What merging does not change."""
+    result: list[object] = []
+    for _, event in numbered:
+        if isinstance(event, Delta):
+            if result and isinstance(result[-1], list) and result[-1][0] == event.part:
+                result[-1][1] += event.text
+                result[-1][2] += event.logprobs
+            else:
+                result.append([event.part, event.text, event.logprobs])
+        else:
+            result.append(event)
+    return result
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(logs(), st.lists(st.integers(0, 30)), st.integers(0, 5), st.integers(0, 40))
+def test_every_rest_of_a_log_comes_back(events: list[Event], cuts: list[int], base: int, after: int) -> None:
+    """However it was cut into pieces, and wherever one begins to read."""
+    borders = sorted({0, len(events), *[cut for cut in cuts if cut < len(events)]})
+    pieces = [pack(events[i:j], base + i + 1) for i, j in itertools.pairwise(borders)]
+    numbered = list(enumerate(events, base + 1))
+    rest = list(replay(pieces, after))
+    assert flat(rest) == flat([(number, event) for number, event in numbered if number > after])
+    assert [number for number, _ in rest] == sorted({number for number, _ in rest} & {n for n, _ in numbered})
+    assert all(len(event.text) <= MAX_DELTA_CHARACTERS for _, event in rest if isinstance(event, Delta))
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(logs(), st.integers(0, 30), st.integers(0, 30), st.integers(0, 40))
+def test_what_was_written_twice_comes_once(events: list[Event], first: int, second: int, after: int) -> None:
+    """A piece is written again, as the beginning of the next, when nobody knows whether it was written."""
+    start, end = sorted((first, second))
+    start, end = min(start, len(events)), min(end, len(events))
+    pieces = [piece for piece in (pack(events[:end], 1), pack(events[start:], start + 1)) if piece]
+    once = [piece for piece in (pack(events, 1),) if piece]
+    assert flat(list(replay(pieces, after))) == flat(list(replay(once, after)))
+    assert parts(pieces) == parts(once)
+
+
+def test_the_parts_are_those_of_the_last_attempt() -> None:
+    """In their order, each with all its text; what a restart dropped is not among them."""
+    events: list[Event] = [
+        PartStarted(part=0, kind="text"),
+        Delta(part=0, kind="text", text="gone"),
+        SWITCHED,
+        PartStarted(part=0, kind="reasoning"),
+        Delta(part=0, kind="reasoning", text="hm"),
+        PartStarted(part=1, kind="tool_call", tool_call_id="c", tool_name="add"),
+        PartStarted(part=2, kind="text"),
+        Delta(part=1, kind="tool_call", text="{"),
+        Delta(part=2, kind="text", text="x"),
+        Delta(part=1, kind="tool_call", text="}"),
+    ]
+    pieces = [pack(events[:4], 1), pack(events[4:], 5)]
+    assert parts(pieces) == (
+        Reasoning(text="hm"),
+        ToolCall(id="c", name="add", arguments_json="{}"),
+        Text(text="x"),
+    )
+
+
+def test_nothing_packs_to_nothing() -> None:
+    """So that it is not written."""
+    assert pack([], 1) == b""
