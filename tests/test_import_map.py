@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_files": {"errors", "providers"},
     "values": {"errors"},
     "interfaces": {"errors", "values"},
+    "principal": {"values"},
     "settings": {"errors"},
     **dict.fromkeys(PLUGGED_IN, VALUES),
     **dict.fromkeys(CORE, VALUES | CORE),

@@ -1,0 +1,25 @@
+"""Who calls."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcp_server.values import Struct
+
+
+class Principal(Struct):
+    """Who a call is made for, as authentication found out."""
+
+    tenant: str = "default"
+    """Whose sessions, turns and usage the call works on."""
+    key: str = ""
+    """The public id of the API key, or empty."""
+    scopes: frozenset[str] | None = None
+    """What the caller may do; ``None``: everything."""
+    models: tuple[str, ...] | None = None
+    """The models that the caller may use: patterns of ``provider/model`` in which ``*`` stands for any text; ``None``: all
+    models."""
+
+
+ANONYMOUS: Final = Principal()
+"""The principal of every call while there is no authentication."""
