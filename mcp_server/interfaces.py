@@ -200,6 +200,8 @@ class LookUp(Struct):
     """The key of a receipt."""
     other: str = ""
     """The id of another session of the tenant."""
+    holder: bool = False
+    """Whether to read the turn that the session's ``claim`` names."""
 
 
 NO_LOOK_UP: Final = LookUp()
@@ -217,6 +219,10 @@ class Stored(Struct):
     """The receipt that was looked up."""
     other: MCPSession | None = None
     """The other session that was looked up."""
+    holder: Turn | None = None
+    """The turn that the session's ``claim`` names, if it was asked for and is there."""
+    now: int | None = None
+    """The time by the clock of a store that servers share (:class:`SharedStore`); ``None`` in any other store."""
 
 
 class Change(Struct):
@@ -329,7 +335,7 @@ class Store(Protocol):
         ...
 
     async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns, queued or running, that another process than ``owner`` left behind."""
+        """Up to ``limit`` turns that are queued or running and whose lease another process than ``owner`` has."""
         ...
 
     async def forget(self, before: int, limit: int, /) -> int:
@@ -339,6 +345,22 @@ class Store(Protocol):
 
     async def counts(self, now: int, /) -> Mapping[str, int]:
         """How many there are, for the metrics: ``{"sessions": n}``; expired ones do not count."""
+        ...
+
+
+@runtime_checkable
+class SharedStore(Protocol):
+    """A :class:`Store` that several servers may use at once. Any other store is *exclusive*: one server at a time.
+
+    Leases end by the store's own clock, which it hands to every decision as ``Stored.now``.
+    """
+
+    async def renew(self, owner: str, duration: int, /) -> None:
+        """Make all leases of ``owner`` end ``duration`` nanoseconds from now, in one step."""
+        ...
+
+    async def lapsed(self, limit: int, /) -> Sequence[Turn]:
+        """Up to ``limit`` turns that are queued or running and whose lease has ended."""
         ...
 
 

@@ -41,18 +41,18 @@ from mcp_server.values.message import (
     ToolResult,
 )
 from mcp_server.values.model import Capabilities, Model, ModelState
-from mcp_server.values.session import Claim, MCPSession, Receipt
+from mcp_server.values.session import MCPSession, Receipt
 from mcp_server.values.time import SECOND, Clock, elapsed
-from mcp_server.values.turn import FINAL, Attempt, Turn, TurnError, TurnState, Window, turn_name
+from mcp_server.values.turn import FINAL, UNFINISHED, Attempt, Lease, Turn, TurnError, TurnState, Window, turn_name
 from mcp_server.values.usage import Usage, UsageSource
 
 __all__ = [
     "FINAL",
     "SECOND",
+    "UNFINISHED",
     "Attempt",
     "Blob",
     "Capabilities",
-    "Claim",
     "Clock",
     "Completed",
     "ContextEntry",
@@ -63,6 +63,7 @@ __all__ = [
     "GenerationConfig",
     "Heartbeat",
     "IfBusy",
+    "Lease",
     "Logprob",
     "MCPSession",
     "Message",

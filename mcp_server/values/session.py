@@ -9,19 +9,6 @@ from mcp_server.values.base import Struct
 from mcp_server.values.context import ContextEntry
 
 
-class Claim(Struct):
-    """Who may write a session now. A claim is a lease: past ``expire_time`` it no longer holds."""
-
-    turn: str
-    """The id of the turn that holds it."""
-    owner: str
-    """The process that runs the turn."""
-    fence: int
-    """Grows with each claim on the session: a holder with an older number has lost it."""
-    expire_time: int
-    """When it ends unless it is renewed."""
-
-
 class MCPSession(Struct):
     """A conversation that the server keeps."""
 
@@ -53,10 +40,8 @@ class MCPSession(Struct):
     """What the model is told besides, by name."""
     message_count: int = 0
     """How many messages its history has."""
-    claim: Claim | None = None
-    """The turn that runs on it."""
-    fence: int = 0
-    """The number of the newest claim; it only grows."""
+    claim: str = ""
+    """The id of the turn that runs on it, or empty. It binds nobody once that turn has ended or lost its lease."""
     parent: str = ""
     """The id of the session it was forked from."""
 
@@ -67,11 +52,7 @@ class MCPSession(Struct):
 
     def expired(self, now: int) -> bool:
         """Whether it has ended at time ``now``. A turn that runs prevents it."""
-        return (
-            self.expire_time is not None
-            and self.expire_time <= now
-            and (self.claim is None or self.claim.expire_time <= now)
-        )
+        return self.expire_time is not None and self.expire_time <= now and not self.claim
 
 
 class Receipt(Struct):

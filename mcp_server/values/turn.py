@@ -24,6 +24,8 @@ class TurnState(enum.StrEnum):
 
 FINAL = frozenset((TurnState.SUCCEEDED, TurnState.FAILED, TurnState.CANCELLED))
 """The states that never change again."""
+UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
+"""The states in which a process works on the turn and holds its lease."""
 
 
 class Window(Struct):
@@ -77,6 +79,18 @@ class Attempt(Struct):
     """Why it did not succeed."""
 
 
+class Lease(Struct):
+    """Which server process runs an unfinished turn, and until when nobody else may."""
+
+    owner: str
+    """The id of the process."""
+    address: str = ""
+    """Where other servers reach it, ``host:port``, or empty."""
+    expire_time: int | None = None
+    """When the lease ends unless it is renewed, by the store's clock; ``None`` in a store of one server, where it never
+    ends."""
+
+
 class Turn(Struct):
     """One request to a model and its answer, as it is kept."""
 
@@ -110,8 +124,11 @@ class Turn(Struct):
     """Every call to a provider, in order."""
     error: TurnError | None = None
     """Why it did not succeed."""
-    owner: str = ""
-    """The process that runs it."""
+    fence: int = 0
+    """The fencing number: it grows by one each time a process takes the turn on. A process that holds an older number
+    has lost the turn."""
+    lease: Lease | None = None
+    """Who runs it; only while it is QUEUED or RUNNING."""
     request_id: str = ""
     """The caller's key for retries, or empty."""
     digest: bytes = b""
