@@ -21,15 +21,14 @@ import structlog
 
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
-from mcp_server.interfaces import Provider, Store
+from mcp_server.interfaces import Provider, SharedStore, Store
 from mcp_server.middleware.access import AccessLog
 from mcp_server.middleware.metrics import Metrics
-from mcp_server.models.catalogue import ModelOverride, RoutePlan, Router, Routing
-from mcp_server.models.failover import OnCut, Policy
-from mcp_server.models.target import Limits, Price
+from mcp_server.models.inventory import Inventory
 from mcp_server.rpc.server import GRPCServer
 from mcp_server.sessions.context_types import load_context_types
 from mcp_server.sessions.manager import MCPSessionManager
+from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
 from mcp_server.settings import (
     Config,
     HuggingFaceSettings,
@@ -38,7 +37,7 @@ from mcp_server.settings import (
     ProviderSettings,
 )
 from mcp_server.stores.memory import MemoryStore
-from mcp_server.turns.registry import Turns
+from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import SECOND, Capabilities, Clock
 
 PROVIDER_ENTRY_POINTS: Final = "contextprotocol.providers"
@@ -109,45 +108,45 @@ class UnifiedMCPServer:
         for provider in providers.values():
             stack.push_async_callback(provider.close)
 
-        sessions = MCPSessionManager(
+        ownership = Ownership(
+            uuid.uuid4().hex,
+            self._clock,
+            lease_seconds=LEASE_SECONDS if isinstance(store, SharedStore) else None,
+        )
+        sessions = MCPSessionManager(store, ownership, config.sessions)
+        context_types = load_context_types()
+        turns = TurnRegistry(
             store,
-            owner=uuid.uuid4().hex,
-            clock=self._clock,
-            default_ttl=_nanoseconds(config.sessions.default_ttl),
-        )
-        turns = Turns(
-            sessions,
-            clock=self._clock,
+            ownership,
+            config.turns,
+            max_messages=config.window.max_messages,
+            context_types=context_types,
             observers=observers,
-            heartbeat_interval=config.turns.heartbeat_interval,
-            journal_interval=config.turns.journal_interval,
-            disconnect_grace=config.turns.disconnect_grace,
-            max_waiting=config.turns.max_queued,
         )
-        router = Router(providers, _routing(config))
-        metrics.watch_circuits({name: partial(getattr, circuit, "wait") for name, circuit in router.circuits.items()})
+        inventory = Inventory(providers, config.models, config.routing)
+        metrics.watch_circuits(
+            {name: partial(getattr, circuit, "wait") for name, circuit in inventory.circuits.items()}
+        )
         gateway = Gateway(
             sessions=sessions,
             turns=turns,
-            router=router,
-            context_types=load_context_types(),
+            inventory=inventory,
+            context_types=context_types,
             clock=self._clock,
-            default_model=config.models.default,
-            default_embedding_model=config.models.default_embedding,
-            turn_timeout=int(config.turns.timeout * SECOND),
-            max_window_messages=config.window.max_messages,
+            models=config.models,
+            turn_settings=config.turns,
             observers=observers,
         )
 
         self._sessions, self._turns = sessions, turns
-        if interrupted := await sessions.recover():
+        if interrupted := await turns.recover():
             log.warning("turns interrupted by the last stop", turns=interrupted)
         if config.metrics.address:
             self.metrics_port = metrics.serve(config.metrics.address)
             stack.callback(metrics.close)
         housekeeping = asyncio.create_task(self._keep_house(store, metrics), name="housekeeping")
         stack.push_async_callback(_cancelled, housekeeping)
-        for repeated in (turns.beat, turns.journal):
+        for repeated in (turns.beat, turns.journal, turns.renew_leases):
             stack.push_async_callback(_cancelled, asyncio.create_task(repeated(), name=repeated.__name__))
 
         server = GRPCServer(gateway, [access, metrics])
@@ -322,57 +321,6 @@ def _class(name: str) -> Callable[..., Any]:
     if not found:
         raise LookupError(f"no installed package has an entry point {name!r} in the group {PROVIDER_ENTRY_POINTS}")
     return next(iter(found)).load()  # type: ignore[no-any-return]  # whatever it is, it is called next
-
-
-def _routing(config: Config) -> Routing:
-    """How providers are asked, with what is unset filled in."""
-    routing = config.routing
-    policy = Policy(
-        max_attempts=routing.max_attempts,
-        backoff=routing.backoff,
-        max_backoff=routing.max_backoff,
-        on_cut=OnCut(routing.on_cut),
-    )
-    return Routing(
-        aliases=config.models.aliases,
-        routes={
-            name: RoutePlan(
-                targets=route.targets,
-                weights=route.weights,
-                policy=msgspec.structs.replace(
-                    policy,
-                    max_attempts=route.max_attempts or policy.max_attempts,
-                    on_cut=OnCut(route.on_cut or policy.on_cut),
-                ),
-            )
-            for name, route in config.models.routes.items()
-        },
-        overrides={
-            pattern: ModelOverride(
-                context_window=model.context_window,
-                capabilities=(
-                    None if model.capabilities is None else Capabilities(**dict.fromkeys(model.capabilities, True))
-                ),
-                price=None if model.price is None else Price(**msgspec.structs.asdict(model.price)),
-                first_token=model.first_token_timeout,
-                silence=model.silence_timeout,
-                attempt=model.attempt_timeout,
-            )
-            for pattern, model in config.models.settings.items()
-        },
-        policy=policy,
-        limits=Limits(
-            first_token=routing.first_token_timeout,
-            silence=routing.silence_timeout,
-            attempt=routing.attempt_timeout,
-        ),
-        circuit_failures=routing.circuit_failures,
-        circuit_seconds=routing.circuit_seconds,
-    )
-
-
-def _nanoseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds * SECOND)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, runtime_checkable
 
+from mcp_server.principal import Principal
 from mcp_server.values import (
     Attempt,
     ContextEntry,
@@ -438,4 +439,41 @@ class TurnObserver(Protocol):
     def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
         """Calls to providers have ended: those that this process made for one turn of that ``service``, or, for
         ``embedding``, for one call."""
+        ...
+
+
+# -- admission --------------------------------------------------------------------------------------------------------
+
+
+class Work(Struct):
+    """What a caller asks to begin, as far as it is known before the session is read."""
+
+    service: str
+    """``chat``, ``completion`` or ``embedding``."""
+    session: str = ""
+    """The id of the session, or empty."""
+    model: str = ""
+    """The model that the call names, or empty."""
+    max_output_tokens: int | None = None
+    """The longest answer that the call asks for, in tokens; ``None``: it does not say."""
+
+
+class Permit(Protocol):
+    """The right to begin one turn or one embedding request, held as long as it runs."""
+
+    def release(self) -> None:
+        """Give it back. Called once."""
+        ...
+
+
+class Admission(Protocol):
+    """Decides whether a caller may begin work now."""
+
+    async def admit(self, principal: Principal, work: Work, /) -> Permit:
+        """Grant the permit.
+
+        Raises:
+            QuotaExceeded: the caller has used up an allowance.
+            Overloaded: the server has more work than it takes on.
+        """
         ...

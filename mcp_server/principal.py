@@ -17,8 +17,7 @@ class Principal(Struct):
     scopes: frozenset[str] | None = None
     """What the caller may do; ``None``: everything."""
     models: tuple[str, ...] | None = None
-    """The models that the caller may use: patterns of ``provider/model`` in which ``*`` stands for any text; ``None``: all
-    models."""
+    """The models that the caller may use, as patterns of ``provider/model`` with ``*`` for any text; ``None``: all."""
 
 
 ANONYMOUS: Final = Principal()

@@ -6,6 +6,7 @@ from contextprotocol.v1 import chat_pb2, completion_pb2, turn_pb2
 from mcp_server.api import decode, encode
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
+from mcp_server.principal import ANONYMOUS
 from mcp_server.rpc.edge import Send
 from mcp_server.turns.log import TurnReader
 from mcp_server.values import Completed, Queued, Started
@@ -18,13 +19,13 @@ class ChatService:
         self._gateway = gateway
 
     async def Chat(self, call: Call, request: chat_pb2.ChatRequest) -> chat_pb2.ChatResponse:
-        chat = decode.chat_input(request, call.tenant, streams=False)
-        completed = await fold(call, await self._gateway.chat(chat), chat.options.session)
+        chat = decode.chat_input(request, streams=False)
+        completed = await fold(call, await self._gateway.chat(ANONYMOUS, chat), chat.options.session)
         return chat_pb2.ChatResponse(turn=call.turn, completed=completed)
 
     async def StreamChat(self, call: Call, request: chat_pb2.ChatRequest, send: Send) -> None:
-        chat = decode.chat_input(request, call.tenant, streams=True)
-        await stream(call, await self._gateway.chat(chat), chat.options.session, send)
+        chat = decode.chat_input(request, streams=True)
+        await stream(call, await self._gateway.chat(ANONYMOUS, chat), chat.options.session, send)
 
 
 class CompletionService:
@@ -34,13 +35,13 @@ class CompletionService:
         self._gateway = gateway
 
     async def Complete(self, call: Call, request: completion_pb2.CompleteRequest) -> completion_pb2.CompleteResponse:
-        completion = decode.completion_input(request, call.tenant, streams=False)
-        completed = await fold(call, await self._gateway.complete(completion), completion.options.session)
+        completion = decode.completion_input(request, streams=False)
+        completed = await fold(call, await self._gateway.complete(ANONYMOUS, completion), completion.options.session)
         return completion_pb2.CompleteResponse(turn=call.turn, completed=completed)
 
     async def StreamComplete(self, call: Call, request: completion_pb2.CompleteRequest, send: Send) -> None:
-        completion = decode.completion_input(request, call.tenant, streams=True)
-        await stream(call, await self._gateway.complete(completion), completion.options.session, send)
+        completion = decode.completion_input(request, streams=True)
+        await stream(call, await self._gateway.complete(ANONYMOUS, completion), completion.options.session, send)
 
 
 async def stream(call: Call, reader: TurnReader, session: str, send: Send) -> None:

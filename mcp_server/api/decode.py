@@ -95,10 +95,10 @@ MAX_TOOLS = 128
 # -- turns ------------------------------------------------------------------------------------------------------------
 
 
-def chat_input(request: chat_pb2.ChatRequest, tenant: str, *, streams: bool) -> ChatInput:
+def chat_input(request: chat_pb2.ChatRequest, *, streams: bool) -> ChatInput:
     """A chat. Raises InvalidArgument or NotSupported."""
     with Checks() as checks:
-        options = _turn_options(checks, request, tenant, streams=streams)
+        options = _turn_options(checks, request, streams=streams)
         tools = _tools(checks, request.tools)
         tool_choice = _NO_CHOICE
         if request.HasField("tool_choice"):
@@ -151,10 +151,10 @@ def _tool_choice(checks: Checks, choice: generation_pb2.ToolChoice, tools: Seque
     return ToolChoice(mode=mode or "auto", name=choice.name)
 
 
-def completion_input(request: completion_pb2.CompleteRequest, tenant: str, *, streams: bool) -> CompletionInput:
+def completion_input(request: completion_pb2.CompleteRequest, *, streams: bool) -> CompletionInput:
     """A completion. Raises InvalidArgument or NotSupported."""
     with Checks() as checks:
-        options = _turn_options(checks, request, tenant, streams=streams)
+        options = _turn_options(checks, request, streams=streams)
         checks.text("prompt", request.prompt, required=True, max_bytes=MAX_MESSAGE_BYTES)
         checks.text("suffix", request.suffix, max_bytes=MAX_MESSAGE_BYTES)
         if request.include_context and not request.session:
@@ -173,7 +173,7 @@ def completion_input(request: completion_pb2.CompleteRequest, tenant: str, *, st
 
 
 def _turn_options(
-    checks: Checks, request: chat_pb2.ChatRequest | completion_pb2.CompleteRequest, tenant: str, *, streams: bool
+    checks: Checks, request: chat_pb2.ChatRequest | completion_pb2.CompleteRequest, *, streams: bool
 ) -> TurnOptions:
     after_sequence = request.after_sequence if request.HasField("after_sequence") else None
     if after_sequence is not None:
@@ -195,7 +195,6 @@ def _turn_options(
         if if_busy is IfBusy.QUEUE:
             checks.fail("etag", "it goes not together with QUEUE: the turns that go first change the session")
     return TurnOptions(
-        tenant=tenant,
         session=checks.session_name("session", request.session) if request.session else "",
         model=checks.model("model", request.model),
         config=_config(checks, request.config) if request.HasField("config") else _DEFAULT_CONFIG,
@@ -441,7 +440,7 @@ def _context_entry(
 # -- embeddings -------------------------------------------------------------------------------------------------------
 
 
-def embed_input(request: embedding_pb2.EmbedRequest, tenant: str) -> EmbedInput:
+def embed_input(request: embedding_pb2.EmbedRequest) -> EmbedInput:
     """A batch of texts. Raises InvalidArgument."""
     with Checks() as checks:
         if not request.inputs:
@@ -451,7 +450,6 @@ def embed_input(request: embedding_pb2.EmbedRequest, tenant: str) -> EmbedInput:
         if request.HasField("dimensions"):
             checks.whole("dimensions", request.dimensions, 1)
         return EmbedInput(
-            tenant=tenant,
             inputs=tuple(request.inputs),
             model=checks.model("model", request.model),
             session=checks.session_name("session", request.session) if request.session else "",

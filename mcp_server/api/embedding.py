@@ -6,6 +6,7 @@ from contextprotocol.v1 import embedding_pb2
 from mcp_server.api import decode, encode
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
+from mcp_server.principal import ANONYMOUS
 
 
 class EmbeddingService:
@@ -15,7 +16,7 @@ class EmbeddingService:
         self._gateway = gateway
 
     async def Embed(self, call: Call, request: embedding_pb2.EmbedRequest) -> embedding_pb2.EmbedResponse:
-        embedded = await self._gateway.embed(decode.embed_input(request, call.tenant))
+        embedded = await self._gateway.embed(ANONYMOUS, decode.embed_input(request))
         return embedding_pb2.EmbedResponse(
             embeddings=[embedding_pb2.Embedding(values=vector) for vector in embedded.embeddings.vectors],
             model=embedded.model,

@@ -299,7 +299,6 @@ def _turn_error(value: TurnError) -> turn_pb2.TurnError:
 
 def session(value: MCPSession, now: int, *, brief: bool = False) -> session_pb2.Session:
     """A session; ``brief`` leaves out its context and metadata."""
-    claim = value.claim
     result = session_pb2.Session(
         name=value.name,
         uid=value.uid,
@@ -312,7 +311,7 @@ def session(value: MCPSession, now: int, *, brief: bool = False) -> session_pb2.
         system_instruction=value.system_instruction,
         default_model=value.default_model,
         message_count=value.message_count,
-        active_turn=turn_name(value.id, claim.turn) if claim is not None and claim.expire_time > now else "",
+        active_turn=turn_name(value.id, value.claim) if value.claim else "",
         parent=f"sessions/{value.parent}" if value.parent else "",
     )
     if not brief:

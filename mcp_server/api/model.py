@@ -38,12 +38,12 @@ class ModelService:
             if prefix != "models" or not name:
                 checks.fail("name", "it must be models/MODEL: an alias, or provider/model")
         catalogue = await self._gateway.router.catalogue()
-        return self._model(catalogue, catalogue.resolve(name).targets[0])
+        return self._model(catalogue, catalogue.route(name).targets[0])
 
     def _model(self, catalogue: Catalogue, target: Target) -> model_pb2.Model:
         aliases = [alias for alias, name in catalogue.aliases.items() if name == target.name]
         try:
-            is_default = catalogue.resolve(self._gateway.default_model).targets[0].name == target.name
+            is_default = catalogue.route(self._gateway.default_model).targets[0].name == target.name
         except ModelNotFound:
             is_default = False
         return encode.model(target, aliases, is_default=is_default)

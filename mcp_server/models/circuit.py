@@ -1,4 +1,4 @@
-"""Whether a provider is asked at all: one circuit for each, which opens when it fails again and again."""
+"""The circuit breaker of a provider: it keeps calls away from one that fails again and again."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import time
 from collections.abc import Callable
 
 Monotonic = Callable[[], float]
-"""Tells the time in seconds since whenever."""
+"""Tells the time in seconds by a clock that is never set back."""
 
 
 class Circuit:
-    """Keeps calls from a provider that is down.
+    """A circuit breaker.
 
-    It is *closed* while all is well. So many failures in a row *open* it: nothing is asked. After a time it lets one
-    call of a caller through; that one closes it, or opens it again. It never makes a call of its own.
+    It is *closed* while the provider answers. So many failures in a row *open* it: nothing is asked. After a time it is
+    *half-open*: one call of a caller is let through as a probe, which closes it or opens it again. It never makes a
+    call of its own.
 
     Args:
-        failures: how many in a row open it.
+        failures: how many failures in a row open it.
         open_seconds: how long it stays open.
         clock: tells the time.
     """
@@ -27,8 +28,8 @@ class Circuit:
         self._clock = clock
         self._failures = 0
         self._opened: float | None = None
-        self._on_trial = False
-        self._asked_for_peace = 0.0
+        self._probing = False
+        self._rate_limited_until = 0.0
 
     @property
     def wait(self) -> float:
@@ -36,47 +37,54 @@ class Circuit:
         if self._opened is None:
             return 0.0
         left = self._opened + self._open_seconds - self._clock()
-        # While one call is on trial nobody knows how long that takes.
-        return max(left, 1.0) if self._on_trial else max(left, 0.0)
+        # While a probe runs nobody knows how long that takes.
+        return max(left, 1.0) if self._probing else max(left, 0.0)
 
     @property
-    def resting(self) -> float:
-        """Seconds for which the provider has asked for fewer calls; it is better to ask another."""
-        return max(self._asked_for_peace - self._clock(), 0.0)
+    def rate_limited(self) -> float:
+        """Seconds for which the provider has asked for fewer calls: another is better asked first."""
+        return max(self._rate_limited_until - self._clock(), 0.0)
+
+    @property
+    def problem(self) -> str:
+        """Why no call is let through and when that changes, for people to read; empty if calls are let through."""
+        wait = self.wait
+        if wait <= 0:
+            return ""
+        return f"circuit breaker open after {self._failures} consecutive failures; next attempt in {wait:.0f} s"
 
     def begin(self) -> bool:
-        """A call is made, only while :attr:`wait` is 0; whether it is the one on trial."""
-        self._on_trial = self._opened is not None
-        return self._on_trial
+        """Count a call that begins, allowed only while :attr:`wait` is 0; return whether it is the probe."""
+        self._probing = self._opened is not None
+        return self._probing
 
-    def heard(self, *, on_trial: bool) -> None:
-        """The provider has begun to answer. A call on trial has shown that it lives: others may come, but if this
-        answer is not brought to its end either, that is enough to open it again."""
-        if on_trial:
+    def answering(self, *, probe: bool) -> None:
+        """The provider has begun to answer. After a probe others may come, and one more failure opens it again."""
+        if probe:
             self._opened = None
-            self._on_trial = False
+            self._probing = False
             self._failures = self._limit - 1
 
     def succeeded(self) -> None:
-        """The provider has done what it should, a refusal with good reason included."""
+        """The provider did what it should, a justified refusal included."""
         self._opened = None
-        self._on_trial = False
+        self._probing = False
         self._failures = 0
 
-    def failed(self, *, on_trial: bool) -> None:
-        """The provider has failed."""
+    def failed(self, *, probe: bool) -> None:
+        """The provider failed."""
         self._failures += 1
         # A call that had begun before the others failed does not make them wait longer.
-        if self._failures >= self._limit and (self._opened is None or on_trial):
+        if self._failures >= self._limit and (self._opened is None or probe):
             self._opened = self._clock()
-        self.left(on_trial=on_trial)
+        self.abandoned(probe=probe)
 
-    def limited(self, seconds: float, *, on_trial: bool) -> None:
-        """The provider asks for fewer calls, for so long. It is not down."""
-        self._asked_for_peace = self._clock() + seconds
-        self.left(on_trial=on_trial)
+    def limit_rate(self, seconds: float, *, probe: bool) -> None:
+        """The provider asked for fewer calls for so many seconds. It is not down."""
+        self._rate_limited_until = self._clock() + seconds
+        self.abandoned(probe=probe)
 
-    def left(self, *, on_trial: bool) -> None:
-        """The call has ended without telling anything."""
-        if on_trial:
-            self._on_trial = False
+    def abandoned(self, *, probe: bool) -> None:
+        """The call ended without telling anything about the provider."""
+        if probe:
+            self._probing = False

@@ -1,4 +1,4 @@
-"""What a turn's calls to providers took and cost: a row for each."""
+"""The ledger: what calls to providers took and what they cost, one row for each call."""
 
 from __future__ import annotations
 
@@ -17,21 +17,16 @@ from mcp_server.errors import (
     ProviderUnavailable,
     UnsupportedByModel,
 )
-from mcp_server.models.target import Price, Target
-from mcp_server.turns.answer import Answer
-from mcp_server.values import (
-    Attempt,
-    Clock,
-    TurnError,
-    TurnState,
-    Usage,
-    UsageSource,
-    elapsed,
-)
+from mcp_server.models.target import Target
+from mcp_server.settings.tables import PriceSettings
+from mcp_server.values import Attempt, Clock, TurnError, TurnState, Usage, UsageSource, elapsed
 
 replace = msgspec.structs.replace
 
-_NOTHING_TAKEN: Final = (
+BYTES_PER_TOKEN: Final = 4
+"""A common average for text; only an estimate."""
+
+_NOTHING_USED: Final = (
     ContextTooLong,
     InvalidArgument,
     ModelNotFound,
@@ -40,57 +35,82 @@ _NOTHING_TAKEN: Final = (
     ProviderUnavailable,
     UnsupportedByModel,
 )
-"""How calls end that a provider has not worked on, if they have brought nothing."""
+"""Errors of calls that a provider did not work on, if no piece of an answer came before."""
+
+
+class Meter:
+    """How much of one call's answer has come: counted by whoever reads the answer."""
+
+    __slots__ = ("bytes", "pieces", "started", "usage")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        """The length of the answer in bytes of UTF-8."""
+        self.pieces = 0
+        """How many pieces have come."""
+        self.started = False
+        """Whether any of the answer was passed on to readers, an earlier part that this call goes on from included."""
+        self.usage: Usage | None = None
+        """What the provider reported, at the end of the answer."""
+
+    def estimated_tokens(self) -> int:
+        """About how many tokens have come: most providers send each alone, some send several in a piece."""
+        return max(self.pieces, -(-self.bytes // BYTES_PER_TOKEN))
 
 
 class Ledger:
-    """The rows of one turn; the last may be of a call that still runs.
+    """The rows of one turn, or of one embedding request; the last may be of a call that still runs.
 
     Args:
-        earlier: the rows of calls that other processes have made.
+        earlier: the rows of calls that other processes have made for the same turn.
         clock: tells the time.
     """
 
-    __slots__ = ("_clock", "_input_tokens", "_price", "present", "rows")
+    __slots__ = ("_clock", "_input_tokens", "_meter", "_price", "present", "rows")
 
     def __init__(self, earlier: Sequence[Attempt], clock: Clock) -> None:
         self.rows = tuple(earlier)
-        """All of them, as they were last written up."""
+        """All rows, each as it was last updated."""
         self.present: Attempt | None = None
-        """The last call that this process has made."""
+        """The row of the last call that this process has made."""
         self._clock = clock
-        self._price: Price | None = None
+        self._price: PriceSettings | None = None
         self._input_tokens = 0
+        self._meter = Meter()
 
-    def begin(self, target: Target, input_tokens: int) -> Attempt:
-        """A call is made, whose prompt has about so many tokens."""
-        self._price = target.price
-        self._input_tokens = input_tokens
-        row = Attempt(provider=target.provider_name, model=target.model.name, start_time=self._clock())
+    def begin(self, target: Target, input_tokens: int, meter: Meter) -> Attempt:
+        """Add the row of a call that begins.
+
+        Args:
+            target: the model that is called.
+            input_tokens: the estimated length of the prompt.
+            meter: counts the answer.
+        """
+        self._price, self._input_tokens, self._meter = target.price, input_tokens, meter
+        row = attempt_at(target, self._clock())
         self.present = row
         self.rows = (*self.rows, row)
         return row
 
     def first_token(self) -> None:
-        """The first piece of its answer has come."""
+        """Note when the first piece of the answer came."""
         row = self.rows[-1]
         self._put(replace(row, first_token_duration=elapsed(row.start_time, self._clock())))
 
-    def write_up(self, answer: Answer, outcome: TurnState = TurnState.RUNNING, error: MCPError | None = None) -> None:
+    def update(self, outcome: TurnState = TurnState.RUNNING, error: MCPError | None = None) -> None:
         """Bring the last row up to date, unless its call has ended.
 
         Args:
-            answer: what has come.
-            outcome: how the call has ended, if it has.
+            outcome: how the call ended, if it has.
             error: why it did not succeed.
         """
         row = self.present
         if row is None or row.outcome is not TurnState.RUNNING:
             return
-        usage = self._usage(row, answer, error)
+        usage = self._usage(row, error)
         cost: dict[str, Any] = {}
         if (price := self._price) is not None:
-            cost = {"cost_nanos": price.nanos(usage), "currency": price.currency}
+            cost = {"cost_nanos": cost_nanos(usage, price), "currency": price.currency}
         self._put(
             replace(
                 row,
@@ -98,7 +118,7 @@ class Ledger:
                 usage=usage,
                 delivered_tokens=usage.output_tokens,
                 outcome=outcome,
-                error=told(error),
+                error=error_record(error),
                 **cost,
             )
         )
@@ -122,16 +142,35 @@ class Ledger:
         self.present = row
         self.rows = (*self.rows[:-1], row)
 
-    def _usage(self, row: Attempt, answer: Answer, error: MCPError | None) -> Usage:
-        if answer.finish is not None and answer.finish.usage is not None:
-            return answer.finish.usage
-        if isinstance(error, _NOTHING_TAKEN) and row.first_token_duration is None:
+    def _usage(self, row: Attempt, error: MCPError | None) -> Usage:
+        if self._meter.usage is not None:
+            return self._meter.usage
+        if isinstance(error, _NOTHING_USED) and row.first_token_duration is None:
             return Usage()
-        return Usage(input_tokens=self._input_tokens, output_tokens=answer.estimated_tokens())
+        return Usage(input_tokens=self._input_tokens, output_tokens=self._meter.estimated_tokens())
 
 
-def told(error: MCPError | None) -> TurnError | None:
-    """The error as it is written down."""
+def attempt_at(target: Target, start: int) -> Attempt:
+    """The row of a call that begins at the time ``start``."""
+    return Attempt(provider=target.provider_name, model=target.model.name, start_time=start)
+
+
+def cost_nanos(usage: Usage, price: PriceSettings) -> int:
+    """What a call costs, in billionths of the price's currency."""
+    cached = price.input if price.cached_input is None else price.cached_input
+    written = price.input if price.cache_write is None else price.cache_write
+    uncached = max(usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens, 0)
+    millionths = (
+        uncached * price.input
+        + usage.cached_input_tokens * cached
+        + usage.cache_write_tokens * written
+        + usage.output_tokens * price.output
+    )
+    return round(millionths * 1_000)
+
+
+def error_record(error: MCPError | None) -> TurnError | None:
+    """An error as turns and attempts keep it."""
     if error is None:
         return None
     return TurnError(reason=error.reason, message=error.message, metadata=dict(error.metadata))

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from mcp_server.errors import MCPError
 from mcp_server.interfaces import Call
-from mcp_server.models.catalogue import Router
+from mcp_server.models.inventory import Inventory
 from mcp_server.rpc.edge import PlainStatus, Send
 from mcp_server.values import ModelState
 
@@ -35,7 +35,7 @@ class Health:
         router: knows the providers.
     """
 
-    def __init__(self, services: Iterable[str], router: Router) -> None:
+    def __init__(self, services: Iterable[str], router: Inventory) -> None:
         self._services = frozenset(("", *services))
         self._router = router
         self._serving = False

@@ -17,18 +17,16 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
+from mcp_server.models.usage import Meter
 from mcp_server.turns.journal import part_of
 from mcp_server.turns.log import MAX_DELTA_CHARACTERS
-from mcp_server.turns.window import BYTES_PER_TOKEN
 from mcp_server.values import (
     Delta,
     Event,
     FinishReason,
     Logprob,
-    Message,
     Part,
     PartStarted,
-    Role,
 )
 
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
@@ -59,22 +57,22 @@ class Answer:
 
     Args:
         emit: takes each event of the turn.
-        before: the answer that this one goes on with.
+        meter: counts what comes.
+        before: the answer that this one continues.
     """
 
-    __slots__ = ("_begin", "_calls", "_emit", "_parts", "bytes", "deltas", "finish")
+    __slots__ = ("_calls", "_emit", "_meter", "_parts", "bytes", "finish")
 
-    def __init__(self, emit: Callable[[Event], None], before: Answer | None = None) -> None:
+    def __init__(self, emit: Callable[[Event], None], meter: Meter, before: Answer | None = None) -> None:
         self._emit = emit
+        self._meter = meter
         self._parts: list[_OpenPart] = [] if before is None else before._parts
         self._calls: dict[str, int] = {}
         self.bytes: int = 0 if before is None else before.bytes
-        """How much has been generated, in bytes of UTF-8."""
-        self._begin = self.bytes
-        self.deltas = 0
-        """How many pieces have come."""
+        """The length of the whole answer, in bytes of UTF-8."""
         self.finish: Finish | None = None
         """How the provider ended the answer; ``None`` while it has not."""
+        meter.started = bool(self._parts)
 
     def add(self, event: ProviderEvent) -> None:
         """Take the provider's next event. Once :attr:`finish` is set, nothing more is to be added.
@@ -89,13 +87,16 @@ class Answer:
             self._extend("text", event.text, _checked(event).logprobs if event.logprobs else ())
         elif type(event) is Finish:
             self.finish = _checked_finish(event)
+            self._meter.usage = self.finish.usage
         elif type(event) is ReasoningDelta:
             self._extend("reasoning", event.text)
         elif type(event) is RefusalDelta:
             self._extend("refusal", event.text)
         elif type(event) is ToolCallStart:
             # Their names count too: so there is an end to how many events a turn can have.
-            self.bytes += 1 + len(event.id) + len(event.name)
+            size = 1 + len(event.id) + len(event.name)
+            self.bytes += size
+            self._meter.bytes += size
             if self.bytes > MAX_OUTPUT_BYTES:
                 self.finish = Finish(reason=FinishReason.LENGTH)
                 return
@@ -123,14 +124,6 @@ class Answer:
         kinds = [part.kind for part in self._parts]
         return kinds[-1:] == ["text"] and set(kinds) <= {"text", "reasoning"}
 
-    def estimated_tokens(self) -> int:
-        """About how many tokens have come: most providers send each alone, some several in a piece."""
-        return max(self.deltas, -(-(self.bytes - self._begin) // BYTES_PER_TOKEN))
-
-    def head(self, *, model: str) -> Message:
-        """The message without its parts."""
-        return Message(role=Role.ASSISTANT, model=model)
-
     def _extend(self, kind: str, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
         if not text:
             return
@@ -141,6 +134,7 @@ class Answer:
 
     def _open(self, kind: str, id: str = "", name: str = "") -> int:
         self._parts.append(_OpenPart(kind, id, name))
+        self._meter.started = True
         part = len(self._parts) - 1
         self._emit(PartStarted(part=part, kind=kind, tool_call_id=id, tool_name=name))
         return part
@@ -157,7 +151,8 @@ class Answer:
             if not text:
                 return
         self.bytes += size
-        self.deltas += 1
+        self._meter.bytes += size
+        self._meter.pieces += 1
         part = self._parts[index]
         part.pieces.append(text)
         if len(text) <= MAX_DELTA_CHARACTERS:

@@ -1,34 +1,36 @@
-"""Who is next on a session: the turns of this process that have one, or wait for it, in order."""
+"""The queue of a session: the turns of this process that have it or wait for it, in order."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
 from mcp_server.errors import MCPError, TurnCancelled
+from mcp_server.turns.claims import Entry
 from mcp_server.values import IfBusy, Turn, TurnState
 
-Key = tuple[str, str]
+SessionKey = tuple[str, str]
 """The tenant and the id of a session."""
 
 
-class Waiting(Protocol):
-    """A turn as its line sees it."""
+class Member(Protocol):
+    """A turn in a queue."""
 
     turn: Turn
     if_busy: IfBusy
 
-    def go(self) -> None:
-        """It may be its turn now."""
+    def try_again(self) -> None:
+        """Its session may be free now."""
 
     def cancel(self, error: MCPError) -> None:
         """Stop it."""
 
 
-T = TypeVar("T", bound=Waiting)
+T = TypeVar("T", bound=Member)
 
 
-class _Line(Generic[T]):
+class _Queue(Generic[T]):
     """The turns of one session."""
 
     __slots__ = ("members", "running", "waiting")
@@ -39,84 +41,98 @@ class _Line(Generic[T]):
         self.waiting: list[T] = []
 
 
-class Lines(Generic[T]):
-    """A line for each session that has turns.
+class SessionQueues(Generic[T]):
+    """A queue for each session that has turns in this process.
 
-    Which turn may write a session is decided by the claim in the store. A line decides who may try, so that those that
-    wait come in order, and tells them when to try.
+    Which turn may write a session is decided by its claim in the store. A queue decides which turn may try to claim it,
+    so that those that wait come in order of arrival.
 
     Args:
-        max_waiting: how many turns of one session may wait.
+        max_waiting: how many turns may wait for one session.
     """
 
     def __init__(self, *, max_waiting: int) -> None:
         self._max_waiting: Final = max_waiting
-        self._lines: defaultdict[Key, _Line[T]] = defaultdict(_Line)
+        self._queues: defaultdict[SessionKey, _Queue[T]] = defaultdict(_Queue)
+
+    def __len__(self) -> int:
+        return len(self._queues)
 
     def join(self, turn: T) -> None:
         """A turn has come."""
-        line = self._lines[_key(turn)]
-        line.members.append(turn)
+        queue = self._queues[_key(turn)]
+        queue.members.append(turn)
         if turn.if_busy is IfBusy.QUEUE:
-            line.waiting.append(turn)
+            queue.waiting.append(turn)
         elif turn.if_busy is IfBusy.CANCEL_RUNNING:
-            line.waiting.insert(0, turn)
+            queue.waiting.insert(0, turn)
 
-    def ahead(self, turn: T) -> str:
-        """The full name of a turn that waits and goes before this one, or nothing."""
-        for other in self._lines[_key(turn)].waiting:
+    def entry(self, turn: T) -> Entry:
+        """The place of a turn that has joined."""
+        behind = self._ahead(turn)
+        if turn.if_busy is IfBusy.REJECT:
+            return Entry(behind=behind)
+        return Entry(wait=True, behind=behind, full=len(self._queues[_key(turn)].waiting) > self._max_waiting)
+
+    def position(self, turn: T) -> int:
+        """How many turns go before this one, which waits; the running one included."""
+        return self._queues[_key(turn)].waiting.index(turn) + 1
+
+    def start(self, turn: T) -> None:
+        """A turn has got its session."""
+        queue = self._queues[_key(turn)]
+        queue.running = turn
+        if turn in queue.waiting:
+            queue.waiting.remove(turn)
+
+    def cancel_others(self, turn: T) -> None:
+        """Stop the turn that runs, and those that came before ``turn`` to do the same and wait."""
+        queue = self._queues[_key(turn)]
+        behind = queue.waiting[queue.waiting.index(turn) + 1 :]
+        others = [other for other in behind if other.if_busy is IfBusy.CANCEL_RUNNING]
+        if queue.running is not None:
+            others.append(queue.running)
+        for other in others:
+            other.cancel(cancelled_by_later_call(other.turn))
+
+    def leave(self, turn: T) -> None:
+        """A turn has ended, or never began; the next one may try."""
+        key = _key(turn)
+        queue = self._queues[key]
+        queue.members.remove(turn)
+        if queue.running is turn:
+            queue.running = None
+        if turn in queue.waiting:
+            queue.waiting.remove(turn)
+        if queue.waiting:
+            queue.waiting[0].try_again()
+        if not queue.members:
+            del self._queues[key]
+
+    def waiting_for_others(self) -> Iterator[T]:
+        """The first waiting turn of each queue from which no turn runs here: another server may have the session."""
+        return (queue.waiting[0] for queue in self._queues.values() if queue.waiting and queue.running is None)
+
+    def of(self, tenant: str, session: str, uid: str) -> list[T]:
+        """All turns of a session."""
+        queue = self._queues.get((tenant, session))
+        return [] if queue is None else [turn for turn in queue.members if turn.turn.session_uid == uid]
+
+    def _ahead(self, turn: T) -> str:
+        """The full name of a turn that waits and goes before this one, or an empty string."""
+        for other in self._queues[_key(turn)].waiting:
             if other is turn:
                 break
-            # One that will not wait has to heed only those that are known to.
+            # A turn that does not wait goes behind those alone that are stored as waiting.
             if turn.if_busy is not IfBusy.REJECT or other.turn.state is TurnState.QUEUED:
                 return other.turn.name
         return ""
 
-    def full(self, turn: T) -> bool:
-        """Whether there is no room to wait for this one, which has joined."""
-        return len(self._lines[_key(turn)].waiting) > self._max_waiting
 
-    def position(self, turn: T) -> int:
-        """How many turns go before this one, which waits; the running one included."""
-        return self._lines[_key(turn)].waiting.index(turn) + 1
-
-    def runs(self, turn: T) -> None:
-        """A turn has got its session."""
-        line = self._lines[_key(turn)]
-        line.running = turn
-        if turn in line.waiting:
-            line.waiting.remove(turn)
-
-    def make_way(self, turn: T) -> None:
-        """Stop what runs, and what came before ``turn`` to do the same and waits."""
-        line = self._lines[_key(turn)]
-        behind = line.waiting[line.waiting.index(turn) + 1 :]
-        others = [other for other in behind if other.if_busy is IfBusy.CANCEL_RUNNING]
-        if line.running is not None:
-            others.append(line.running)
-        for other in others:
-            name = other.turn.name
-            other.cancel(TurnCancelled(f"the turn {name} was cancelled by a later call", metadata={"turn": name}))
-
-    def leave(self, turn: T) -> None:
-        """A turn has ended, or never began; whoever is next may try."""
-        key = _key(turn)
-        line = self._lines[key]
-        line.members.remove(turn)
-        if line.running is turn:
-            line.running = None
-        if turn in line.waiting:
-            line.waiting.remove(turn)
-        if line.waiting:
-            line.waiting[0].go()
-        if not line.members:
-            del self._lines[key]
-
-    def of(self, tenant: str, session: str, uid: str) -> list[T]:
-        """All turns of a session."""
-        line = self._lines.get((tenant, session))
-        return [] if line is None else [turn for turn in line.members if turn.turn.session_uid == uid]
+def cancelled_by_later_call(turn: Turn) -> TurnCancelled:
+    """The error of a turn that a call with CANCEL_RUNNING has stopped."""
+    return TurnCancelled(f"the turn {turn.name} was cancelled by a later call", metadata={"turn": turn.name})
 
 
-def _key(turn: Waiting) -> Key:
+def _key(turn: Member) -> SessionKey:
     return turn.turn.tenant, turn.turn.session

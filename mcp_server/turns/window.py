@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from mcp_server.errors import ContextTooLong
 from mcp_server.interfaces import ContextType
+from mcp_server.models.usage import BYTES_PER_TOKEN
 from mcp_server.values import (
     MCPSession,
     Message,
@@ -25,8 +26,6 @@ from mcp_server.values import (
     Window,
 )
 
-BYTES_PER_TOKEN = 4
-"""A common average for text; only an estimate."""
 TOKENS_PER_MESSAGE = 8
 """What a template adds to a message, generously."""
 TOKENS_PER_BLOB = 1_000

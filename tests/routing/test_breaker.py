@@ -30,7 +30,7 @@ def circuit(clock: Clock) -> Circuit:
 
 def fail(circuit: Circuit, times: int) -> None:
     for _ in range(times):
-        circuit.failed(on_trial=circuit.begin())
+        circuit.failed(probe=circuit.begin())
 
 
 def test_it_opens_after_failures_in_a_row(circuit: Circuit) -> None:
@@ -44,14 +44,14 @@ def test_it_opens_after_failures_in_a_row(circuit: Circuit) -> None:
     assert circuit.wait == 10
 
 
-def test_one_call_is_on_trial(circuit: Circuit, clock: Clock) -> None:
+def test_one_call_is_probe(circuit: Circuit, clock: Clock) -> None:
     """While it is, no other goes; it closes the circuit, or opens it for as long again."""
     fail(circuit, 2)
     clock.now += 10
     assert circuit.wait == 0
     assert circuit.begin()
     assert circuit.wait > 0
-    circuit.failed(on_trial=True)
+    circuit.failed(probe=True)
     assert circuit.wait == 10
     clock.now += 10
     assert circuit.begin()
@@ -60,29 +60,29 @@ def test_one_call_is_on_trial(circuit: Circuit, clock: Clock) -> None:
     assert not circuit.begin()
 
 
-def test_a_call_on_trial_that_answers_lets_others_come(circuit: Circuit, clock: Clock) -> None:
+def test_a_call_probe_that_answers_lets_others_come(circuit: Circuit, clock: Clock) -> None:
     """One more failure is then enough."""
     fail(circuit, 2)
     clock.now += 10
-    circuit.heard(on_trial=circuit.begin())
+    circuit.answering(probe=circuit.begin())
     assert circuit.wait == 0
     fail(circuit, 1)
     assert circuit.wait == 10
 
 
-def test_an_older_call_does_not_speak_for_the_one_on_trial(circuit: Circuit, clock: Clock) -> None:
+def test_an_older_call_does_not_speak_for_the_one_probe(circuit: Circuit, clock: Clock) -> None:
     """What began before the circuit opened may fail late: it neither ends the trial nor makes anybody wait longer."""
     older = circuit.begin()
     fail(circuit, 2)
     clock.now += 5
-    circuit.failed(on_trial=older)
+    circuit.failed(probe=older)
     assert circuit.wait == 5
     clock.now += 5
     assert circuit.begin()
     for end in (circuit.failed, circuit.left, circuit.heard):
-        end(on_trial=older)
+        end(probe=older)
         assert circuit.wait > 0
-    circuit.limited(1, on_trial=older)
+    circuit.limit_rate(1, probe=older)
     assert circuit.wait > 0
 
 
@@ -90,7 +90,7 @@ def test_a_trial_that_is_given_up_leaves_its_place(circuit: Circuit, clock: Cloc
     """The next call is on trial."""
     fail(circuit, 2)
     clock.now += 10
-    circuit.left(on_trial=circuit.begin())
+    circuit.abandoned(probe=circuit.begin())
     assert circuit.wait == 0
     assert circuit.begin()
 
@@ -98,7 +98,7 @@ def test_a_trial_that_is_given_up_leaves_its_place(circuit: Circuit, clock: Cloc
 def test_peace_is_kept_for_as_long_as_it_was_asked_for(circuit: Circuit, clock: Clock) -> None:
     """A rate limit is no failure."""
     for _ in range(3):
-        circuit.limited(4, on_trial=circuit.begin())
-    assert (circuit.wait, circuit.resting) == (0, 4)
+        circuit.limit_rate(4, probe=circuit.begin())
+    assert (circuit.wait, circuit.rate_limited) == (0, 4)
     clock.now += 5
-    assert circuit.resting == 0
+    assert circuit.rate_limited == 0

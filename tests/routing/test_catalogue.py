@@ -8,15 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from mcp_server.errors import ModelNotFound, ProviderUnavailable, UnsupportedByModel
-from mcp_server.models.catalogue import (
-    Catalogue,
-    ModelOverride,
-    RoutePlan,
-    Router,
-    Routing,
-)
-from mcp_server.models.failover import Policy
-from mcp_server.models.target import Limits, Price
+from mcp_server.models.catalogue import Catalogue, Route
+from mcp_server.models.inventory import Inventory, find_route
+from mcp_server.models.target import Limits
+from mcp_server.settings import ModelOverrides, ModelSettings, PriceSettings, RouteSettings, RoutingSettings
 from mcp_server.testing import EchoProvider
 from mcp_server.values import Capabilities, Model, ModelState
 
@@ -47,52 +42,59 @@ def model(name: str, **fields: object) -> Model:
     return Model(name=name, **{"capabilities": CHAT, **fields})  # type: ignore[arg-type]  # the fields of a Model
 
 
-async def catalogue(routing: Routing, **providers: EchoProvider) -> Catalogue:
-    return await Router(providers, routing).catalogue()
+async def catalogue(
+    settings: ModelSettings, routing: RoutingSettings = RoutingSettings(), **providers: EchoProvider
+) -> Catalogue:
+    return await Inventory(providers, settings, routing).catalogue()
+
+
+def route(catalogue: Catalogue, *asked: str) -> Route:
+    found, _ = find_route(catalogue, *asked)
+    return found
 
 
 def names(catalogue: Catalogue, *asked: str) -> list[str]:
-    return [target.name for target in catalogue.resolve(*asked).targets]
+    return [target.name for target in route(catalogue, *asked).targets]
 
 
 async def test_a_model_has_several_names() -> None:
     """``provider/model``, its own if no other has that, and aliases; the first name that is given counts."""
     a, b = Listing(model("one"), model("both")), Listing(model("both"))
-    found = await catalogue(Routing(aliases={"short": "a/one"}), a=a, b=b)
+    found = await catalogue(ModelSettings(aliases={"short": "a/one"}), a=a, b=b)
     for asked in (("a/one",), ("one",), ("short",), ("", "one"), ("one", "b/both")):
         assert names(found, *asked) == ["a/one"]
     for asked in (("both",), ("a/none",), ("c/one",), ("",), ("/",), ("a/",)):
         with pytest.raises(ModelNotFound):
-            found.resolve(*asked)
+            route(found, *asked)
 
 
 async def test_a_provider_that_lists_nothing_does_not_hide_the_others() -> None:
     """Its models are passed over."""
-    routing = Routing(routes={"r": RoutePlan(targets=("away/x", "a/one"), weights=(9, 1))})
-    found = await catalogue(routing, away=Away(), a=Listing(model("one")))
+    settings = ModelSettings(routes={"r": RouteSettings(targets=("away/x", "a/one"), weights=(9, 1))})
+    found = await catalogue(settings, away=Away(), a=Listing(model("one")))
     assert names(found, "r") == ["a/one"]
-    assert found.resolve("r").weights == (1,)
+    assert route(found, "r").weights == (1,)
 
 
 async def test_models_that_are_not_listed_are_asked_for() -> None:
     """Alone, and behind routes."""
-    routing = Routing(routes={"x-*": RoutePlan(targets=("a/any-*", "a/one"))})
-    found = await catalogue(routing, a=Listing(model("one")))
+    settings = ModelSettings(routes={"x-*": RouteSettings(targets=("a/any-*", "a/one"))})
+    found = await catalogue(settings, a=Listing(model("one")))
     assert names(found, "a/anything") == ["a/anything"]
     assert names(found, "x-y") == ["a/any-y", "a/one"]
     with pytest.raises(ModelNotFound):
-        found.resolve("a/other")
+        route(found, "a/other")
 
 
 async def test_the_first_route_that_fits_is_taken() -> None:
     """A name without a wildcard goes before all with one; a full name is caught only by a route with a ``/``."""
     plans = {
-        "gpt-*": RoutePlan(targets=("a/any-*",)),
-        "*": RoutePlan(targets=("a/one",)),
-        "b/*": RoutePlan(targets=("a/any-*", "b/any-*")),
-        "gpt-best": RoutePlan(targets=("a/one", "a/any")),
+        "gpt-*": RouteSettings(targets=("a/any-*",)),
+        "*": RouteSettings(targets=("a/one",)),
+        "b/*": RouteSettings(targets=("a/any-*", "b/any-*")),
+        "gpt-best": RouteSettings(targets=("a/one", "a/any")),
     }
-    found = await catalogue(Routing(routes=plans), a=Listing(model("one"), model("two")), b=Listing())
+    found = await catalogue(ModelSettings(routes=plans), a=Listing(model("one"), model("two")), b=Listing())
     assert names(found, "a/two") == ["a/two"]
     assert names(found, "b/5") == ["a/any-5", "b/any-5"]
     assert names(found, "gpt-best") == ["a/one", "a/any"]
@@ -103,30 +105,35 @@ async def test_the_first_route_that_fits_is_taken() -> None:
 
 async def test_overrides_apply_one_over_the_other() -> None:
     """What one leaves unset, the one before it decides, then the provider."""
-    routing = Routing(
-        limits=Limits(first_token=1, silence=2),
-        overrides={
-            "a/*": ModelOverride(context_window=10, price=Price(input=1), silence=5),
-            "a/on*": ModelOverride(capabilities=Capabilities(chat=True, tools=True), context_window=20),
-            "b/*": ModelOverride(context_window=30),
+    settings = ModelSettings(
+        settings={
+            "a/*": ModelOverrides(context_window=10, price=PriceSettings(input=1), silence_timeout=5),
+            "a/on*": ModelOverrides(capabilities=("chat", "tools"), context_window=20),
+            "b/*": ModelOverrides(context_window=30),
         },
     )
-    found = await catalogue(routing, a=Listing(model("one", context_window=5), model("two", context_window=5)))
+    found = await catalogue(
+        settings,
+        RoutingSettings(first_token_timeout=1, silence_timeout=2),
+        a=Listing(model("one", context_window=5), model("two", context_window=5)),
+    )
     one, two = found.targets["a/one"], found.targets["a/two"]
     assert (one.model.context_window, two.model.context_window) == (20, 10)
     assert (one.model.capabilities.tools, two.model.capabilities.tools) == (True, False)
-    assert one.price == two.price == Price(input=1)
+    assert one.price == two.price == PriceSettings(input=1)
     assert one.limits == Limits(first_token=1, silence=5)
-    assert found.resolve("a/anything").targets[0].model.context_window == 10
+    assert route(found, "a/anything").targets[0].model.context_window == 10
 
 
 async def test_weights_choose_the_first() -> None:
     """In proportion; the others follow in their order."""
-    routing = Routing(routes={"r": RoutePlan(targets=("a/1", "a/2", "a/3"), weights=(1, 3, 0))})
-    route = (await catalogue(routing, a=Listing(model("1"), model("2"), model("3")))).resolve("r")
-    drawn = Counter(tuple(target.model.name for target in route.able(["chat"], n / 100)) for n in range(100))
+    settings = ModelSettings(routes={"r": RouteSettings(targets=("a/1", "a/2", "a/3"), weights=(1, 3, 0))})
+    found = route(await catalogue(settings, a=Listing(model("1"), model("2"), model("3"))), "r")
+    drawn = Counter(
+        tuple(target.model.name for target in found.candidates(["chat"], n / 100).targets) for n in range(100)
+    )
     assert drawn == {("1", "2", "3"): 25, ("2", "1", "3"): 75}
-    assert [target.model.name for target in route.able(["chat"], 1.0)] == ["1", "2", "3"]
+    assert [target.model.name for target in found.candidates(["chat"], 1.0).targets] == ["1", "2", "3"]
 
 
 async def test_only_models_that_can_are_asked_and_those_out_of_order_last() -> None:
@@ -137,10 +144,10 @@ async def test_only_models_that_can_are_asked_and_those_out_of_order_last() -> N
         model("broken", capabilities=tools, state=ModelState.UNAVAILABLE),
         model("good", capabilities=tools),
     ]
-    routing = Routing(routes={"r": RoutePlan(targets=("a/plain", "a/broken", "a/good"), policy=Policy(max_attempts=7))})
-    route = (await catalogue(routing, a=Listing(*listed))).resolve("r")
-    assert route.policy.max_attempts == 7
-    assert [target.model.name for target in route.able(["chat", "tools"], 0.5)] == ["good", "broken"]
+    settings = ModelSettings(routes={"r": RouteSettings(targets=("a/plain", "a/broken", "a/good"), max_attempts=7)})
+    found = route(await catalogue(settings, a=Listing(*listed)), "r")
+    assert found.policy.max_attempts == 7
+    assert [target.model.name for target in found.candidates(["chat", "tools"], 0.5).targets] == ["good", "broken"]
     with pytest.raises(UnsupportedByModel, match="images") as refused:
-        route.able(["chat", "images"], 0.5)
+        found.candidates(["chat", "images"], 0.5)
     assert refused.value.metadata == {"model": "a/plain", "capability": "images"}

@@ -1,0 +1,155 @@
+"""The inventory: the configured providers and what they can answer with now."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from mcp_server.errors import MCPError
+from mcp_server.interfaces import ModelLookup, Provider, TokenCounter
+from mcp_server.models.catalogue import Catalogue, LookUpNeeded, Route
+from mcp_server.models.circuit import Circuit
+from mcp_server.models.target import Limits, Target
+from mcp_server.settings.tables import ModelOverrides, ModelSettings, RoutingSettings
+from mcp_server.values import Capabilities, Model, ModelState
+
+replace = msgspec.structs.replace
+log = structlog.get_logger("contextprotocol.models")
+
+SNAPSHOT_SECONDS: Final = 1.0
+"""How old what is known of the providers' models may be."""
+
+
+class Inventory:
+    """Asks the providers for their models and makes the catalogue of them.
+
+    Args:
+        providers: the providers by their configured names.
+        models: aliases, routes and what is configured about models.
+        routing: limits, and when a circuit breaker opens.
+    """
+
+    def __init__(self, providers: Mapping[str, Provider], models: ModelSettings, routing: RoutingSettings) -> None:
+        self.providers = providers
+        self.circuits = {
+            name: Circuit(failures=routing.circuit_failures, open_seconds=routing.circuit_seconds) for name in providers
+        }
+        """The circuit breaker of each provider."""
+        self._models = models
+        self._routing = routing
+        self._limits = Limits(
+            first_token=routing.first_token_timeout,
+            silence=routing.silence_timeout,
+            attempt=routing.attempt_timeout,
+        )
+        self._lookups: dict[str, ModelLookup] = {}
+        self._counters: dict[str, TokenCounter] = {}
+        for name, provider in providers.items():
+            candidate: object = provider
+            if isinstance(candidate, ModelLookup):
+                self._lookups[name] = candidate
+            if isinstance(candidate, TokenCounter):
+                self._counters[name] = candidate
+        self._catalogue: Catalogue | None = None
+        self._fresh_until = 0.0
+
+    async def catalogue(self) -> Catalogue:
+        """What there is to choose from, at most a second old."""
+        if self._catalogue is None or time.monotonic() >= self._fresh_until:
+            self._catalogue = await self._snapshot()
+            self._fresh_until = time.monotonic() + SNAPSHOT_SECONDS
+        return self._catalogue
+
+    async def models_of(self, provider: str) -> Sequence[Model]:
+        """The models of one provider as they are now.
+
+        Raises:
+            MCPError: the provider cannot say.
+        """
+        return [self._present_state(provider, model) for model in await self.providers[provider].models()]
+
+    async def _snapshot(self) -> Catalogue:
+        targets: dict[str, Target] = {}
+        for name in self.providers:
+            try:
+                models = await self.models_of(name)
+            except MCPError as error:
+                log.warning("provider cannot list its models", provider=name, error=error.message)
+                continue
+            for model in models:
+                target = self._target(name, model)
+                targets[target.name] = target
+        # A model's own name is an alias for it as long as it is the only one of that name.
+        short_names: dict[str, str] = {}
+        for target in targets.values():
+            short = target.model.name
+            short_names[short] = "" if short in short_names else target.name
+        unique = {short: full for short, full in short_names.items() if full and short not in targets}
+        return Catalogue(
+            targets=targets,
+            aliases={**unique, **self._models.aliases},
+            routes=self._models.routes,
+            routing=self._routing,
+            look_up=self._look_up,
+            open_providers=frozenset(self._lookups),
+        )
+
+    def _look_up(self, name: str) -> Target | None:
+        provider, _, own_name = name.partition("/")
+        model = self._lookups[provider].look_up(own_name)
+        return None if model is None else self._target(provider, self._present_state(provider, model))
+
+    def _present_state(self, provider: str, model: Model) -> Model:
+        problem = self.circuits[provider].problem
+        return replace(model, state=ModelState.UNAVAILABLE, state_reason=problem) if problem else model
+
+    def _target(self, provider_name: str, model: Model) -> Target:
+        name = f"{provider_name}/{model.name}"
+        limits, price = self._limits, None
+        for pattern, override in self._models.settings.items():
+            if fnmatch.fnmatchcase(name, pattern):
+                price = override.price or price
+                model, limits = _overridden(model, limits, override)
+        return Target(
+            provider_name=provider_name,
+            provider=self.providers[provider_name],
+            circuit=self.circuits[provider_name],
+            model=model,
+            name=name,
+            token_counter=self._counters.get(provider_name),
+            limits=limits,
+            price=price,
+        )
+
+
+def find_route(catalogue: Catalogue, *names: str) -> tuple[Route, Catalogue]:
+    """As :meth:`Catalogue.route`, asking providers for unlisted models if needed, and the catalogue with these models.
+
+    Calls plug-ins: not for use inside a transaction.
+    """
+    while True:
+        try:
+            return catalogue.route(*names), catalogue
+        except LookUpNeeded as needed:
+            catalogue = catalogue.with_unlisted(needed.name)
+
+
+def _overridden(model: Model, limits: Limits, override: ModelOverrides) -> tuple[Model, Limits]:
+    """The model and its limits with what is configured for it."""
+    changes: dict[str, Any] = {}
+    if override.context_window is not None:
+        changes["context_window"] = override.context_window
+    if override.capabilities is not None:
+        changes["capabilities"] = Capabilities(**dict.fromkeys(override.capabilities, True))
+    times: dict[str, Any] = {
+        "first_token": override.first_token_timeout,
+        "silence": override.silence_timeout,
+        "attempt": override.attempt_timeout,
+    }
+    times = {name: seconds for name, seconds in times.items() if seconds is not None}
+    return replace(model, **changes) if changes else model, replace(limits, **times) if times else limits

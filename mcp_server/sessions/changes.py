@@ -1,0 +1,117 @@
+"""What changes of sessions have in common. Pure functions: they run inside the store's atomic step."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.errors import EtagMismatch, InvalidArgument, SessionNotFound, Violation
+from mcp_server.values import ContextEntry, MCPSession, Message
+
+replace = msgspec.structs.replace
+
+MAX_CONTEXT_ENTRIES: Final = 256
+MAX_CONTEXT_BYTES: Final = 1024 * 1024
+
+
+def fresh_id(prefix: str) -> str:
+    """A new id that sorts by time, so that what is created together is stored together."""
+    return f"{prefix}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+
+
+def new_etag() -> str:
+    """A new etag."""
+    return secrets.token_hex(8)
+
+
+def expire_time(ttl: int | None, now: int) -> int | None:
+    """When a session ends that was used now."""
+    return None if ttl is None else now + ttl
+
+
+def existing(session: MCPSession | None, session_id: str, now: int) -> MCPSession:
+    """The session, if it is there and has not expired.
+
+    Raises:
+        SessionNotFound: it is not.
+    """
+    if session is None or session.expired(now):
+        raise not_found(session_id)
+    return session
+
+
+def touched(session: MCPSession, now: int, *, content: bool = False) -> MCPSession:
+    """The session after a use: its ttl renewed and, if its content changed, its etag and update time."""
+    expires = expire_time(session.ttl, now)
+    if content:
+        return replace(session, expire_time=expires, update_time=now, etag=new_etag())
+    return replace(session, expire_time=expires)
+
+
+def appended(
+    session: MCPSession, messages: Sequence[Message], now: int, *, turn: str = ""
+) -> tuple[MCPSession, tuple[Message, ...]]:
+    """The session with more messages at its end, and these messages as they are stored."""
+    first = session.message_count
+    stored = tuple(
+        [
+            replace(message, index=index, id=f"m{index}", create_time=now, turn=turn)
+            for index, message in enumerate(messages, first)
+        ]
+    )
+    return replace(session, message_count=first + len(stored)), stored
+
+
+def check_etag(session: MCPSession, etag: str) -> None:
+    """Refuse a call whose etag is not the session's.
+
+    Raises:
+        EtagMismatch: it is another one.
+    """
+    if etag and etag != session.etag:
+        raise EtagMismatch(
+            f"{session.name} has changed since it was read (etag {session.etag}, not {etag}): read it again",
+            metadata={"session": session.name, "etag": session.etag},
+        )
+
+
+def check_context(context: Mapping[str, ContextEntry], field: str) -> None:
+    """Refuse a context that is over its limits, as it would be after the change.
+
+    Raises:
+        InvalidArgument: it is; ``field`` is the field of the request that brought it there.
+    """
+    if len(context) > MAX_CONTEXT_ENTRIES:
+        problem = f"{len(context)} entries in all; at most {MAX_CONTEXT_ENTRIES} are kept"
+        raise InvalidArgument([Violation(field=field, description=problem)])
+    size = sum([len(name.encode()) + _entry_bytes(entry) for name, entry in context.items()])
+    if size > MAX_CONTEXT_BYTES:
+        problem = f"{size} bytes in all; at most {MAX_CONTEXT_BYTES} are kept"
+        raise InvalidArgument([Violation(field=field, description=problem)])
+
+
+def not_found(session_id: str) -> SessionNotFound:
+    """The error of a call that names a session that is not there."""
+    return SessionNotFound(
+        f"session sessions/{session_id} not found: unknown id, deleted or expired",
+        metadata={"session": f"sessions/{session_id}"},
+    )
+
+
+def _entry_bytes(entry: ContextEntry) -> int:
+    """About the size of an entry on the wire, where JSON takes more room than in a store."""
+    return len(entry.text.encode()) + len(entry.data) + (_json_bytes(entry.json) if entry.kind == "json" else 0)
+
+
+def _json_bytes(value: Any) -> int:
+    if isinstance(value, str):
+        return 8 + len(value.encode())
+    if isinstance(value, Mapping):
+        return 8 + sum([16 + len(key.encode()) + _json_bytes(item) for key, item in value.items()])
+    if isinstance(value, list):
+        return 8 + sum([_json_bytes(item) for item in value])
+    return 12

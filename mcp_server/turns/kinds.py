@@ -1,0 +1,235 @@
+"""The kinds of turns: chats and completions. Each says what the model is shown and what its answer changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from mcp_server.errors import ToolResultsMissing, UnsupportedByModel
+from mcp_server.interfaces import ContextType, GenerateRequest
+from mcp_server.models.target import Target
+from mcp_server.turns.options import TurnOptions
+from mcp_server.turns.window import context_text, estimate_tokens, select, system_messages
+from mcp_server.values import (
+    Blob,
+    ContextEntry,
+    MCPSession,
+    Message,
+    ResponseFormat,
+    Role,
+    Struct,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Window,
+)
+
+replace = msgspec.structs.replace
+
+
+class Conversation(Struct):
+    """The session of a turn as it was claimed."""
+
+    session: MCPSession | None = None
+    """The session; ``None`` for a turn without one."""
+    messages: tuple[Message, ...] = ()
+    """The end of its history, oldest first."""
+
+
+class Prompt(Struct):
+    """What a model is asked."""
+
+    request: GenerateRequest
+    """The question."""
+    window: Window = Window()
+    """The part of the history in it."""
+
+
+class Outcome(Struct):
+    """What a turn that succeeded changes in its session."""
+
+    messages: tuple[Message, ...] = ()
+    """Messages for the end of the history; the last one is the answer."""
+    save_as: Mapping[str, ContextEntry] = {}
+    """Entries for the context."""
+
+
+class ChatInput(Struct):
+    """One chat."""
+
+    service: ClassVar[str] = "chat"
+    reads_history: ClassVar[bool] = True
+
+    options: TurnOptions
+    """On which terms."""
+    messages: tuple[Message, ...]
+    """The new input; without a session, the whole conversation."""
+    tools: tuple[Tool, ...] = ()
+    """What the model may call."""
+    tool_choice: ToolChoice = ToolChoice()
+    """Whether it must."""
+    truncate: bool = True
+    """Whether old exchanges may be left out."""
+
+    def needs(self) -> list[str]:
+        """The capabilities that a model must have."""
+        needs = ["chat", *_needs_of(self.messages)]
+        if self.tools and "tools" not in needs:
+            needs.append("tools")
+        return _with_format(needs, self.options)
+
+    async def build_prompt(
+        self,
+        conversation: Conversation,
+        target: Target,
+        context_types: Mapping[str, ContextType],
+        beginning: Message | None,
+    ) -> Prompt:
+        """What the model is shown.
+
+        Args:
+            conversation: the session.
+            target: the model.
+            context_types: renders the session's context.
+            beginning: the beginning of the answer that the model is to continue.
+
+        Raises:
+            ToolResultsMissing: open tool calls of the history are not answered.
+            ContextTooLong: it does not fit the model.
+            UnsupportedByModel: the history needs what the model cannot do.
+        """
+        session, history = conversation.session, conversation.messages
+        _check_tool_results(history[-1:], self.messages)
+        request = GenerateRequest(
+            model=target.model.name,
+            config=self.options.config,
+            tools=self.tools,
+            tool_choice=self.tool_choice,
+            provider_options=self.options.provider_options,
+        )
+        counter = target.token_counter
+
+        async def count(messages: Sequence[Message]) -> int:
+            assert counter is not None
+            return await counter.count_tokens(replace(request, messages=tuple(messages)))
+
+        selection = await select(
+            system=system_messages(session, context_types) if session is not None else (),
+            history=history,
+            message_count=session.message_count if session is not None else 0,
+            new=self.messages if beginning is None else (*self.messages, beginning),
+            context_window=target.model.context_window,
+            answer_tokens=self.options.config.max_output_tokens,
+            truncate=self.truncate,
+            count=count if counter is not None else None,
+            tools=self.tools,
+        )
+        if lacking := target.lacks(_needs_of(selection.messages)):
+            raise UnsupportedByModel(
+                f"the model {target.name} cannot do {lacking}, which the history needs: choose another; ListModels "
+                "says what each can do",
+                metadata={"model": target.name, "capability": lacking},
+            )
+        return Prompt(request=replace(request, messages=selection.messages), window=selection.window)
+
+    def outcome(self, answer: Message) -> Outcome:
+        """What the answer changes: the exchange goes into the history."""
+        return Outcome(messages=(*self.messages, answer))
+
+
+class CompletionInput(Struct):
+    """One completion."""
+
+    service: ClassVar[str] = "completion"
+    reads_history: ClassVar[bool] = False
+
+    options: TurnOptions
+    """On which terms."""
+    prompt: str
+    """The text to continue."""
+    suffix: str = ""
+    """The text that follows what is to be written."""
+    include_context: bool = False
+    """Put the session's context before the prompt."""
+    save_as: str = ""
+    """The name of the context entry that the answer becomes, or empty."""
+
+    def needs(self) -> list[str]:
+        """The capabilities that a model must have."""
+        return _with_format(["completion"], self.options)
+
+    async def build_prompt(
+        self,
+        conversation: Conversation,
+        target: Target,
+        context_types: Mapping[str, ContextType],
+        beginning: Message | None,
+    ) -> Prompt:
+        """What the model is shown, as :meth:`ChatInput.build_prompt`."""
+        text = self.prompt
+        if self.include_context and conversation.session is not None:
+            context = context_text(conversation.session, context_types)
+            text = f"{context}\n\n{text}" if context else text
+        if beginning is not None:
+            text += beginning.text
+        request = GenerateRequest(
+            model=target.model.name,
+            prompt=text,
+            suffix=self.suffix,
+            config=self.options.config,
+            provider_options=self.options.provider_options,
+        )
+        return Prompt(request=request, window=Window(input_tokens=estimate_tokens(text)))
+
+    def outcome(self, answer: Message) -> Outcome:
+        """What the answer changes: it may become an entry of the context."""
+        if not self.save_as:
+            return Outcome()
+        return Outcome(save_as={self.save_as: ContextEntry(type="text", kind="text", text=answer.text)})
+
+
+def _with_format(needs: list[str], options: TurnOptions) -> list[str]:
+    if options.config.response_format is ResponseFormat.JSON_SCHEMA:
+        needs.append("json_schema")
+    return needs
+
+
+def _needs_of(messages: tuple[Message, ...]) -> list[str]:
+    """The capabilities that a model needs to read the messages."""
+    needs: list[str] = []
+    for message in messages:
+        for part in message.parts:
+            if type(part) is Text:
+                continue
+            if isinstance(part, Blob):
+                need = "images"
+            elif isinstance(part, ToolCall | ToolResult):
+                need = "tools"
+            else:
+                continue
+            if need not in needs:
+                needs.append(need)
+    return needs
+
+
+def _check_tool_results(last: tuple[Message, ...], new: tuple[Message, ...]) -> None:
+    """Open tool calls at the end of the history must be answered first, each by one TOOL message."""
+    open_calls = [part.id for message in last for part in message.parts if isinstance(part, ToolCall)]
+    if not open_calls:
+        return
+    answered: list[str] = []
+    for message in new:
+        if message.role is not Role.TOOL:
+            break
+        answered += [part.tool_call_id for part in message.parts if isinstance(part, ToolResult)]
+    missing = [call for call in open_calls if call not in answered]
+    if missing:
+        raise ToolResultsMissing(
+            f"the model waits for the results of its tool calls {', '.join(missing)}: begin `messages` "
+            "with one TOOL message for each",
+            metadata={"tool_call_ids": ",".join(missing)},
+        )

@@ -1,0 +1,76 @@
+"""The one registry of the turns that run or wait in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+from mcp_server.sessions.ownership import Ownership
+from mcp_server.values import Turn
+
+
+class HasTurn(Protocol):
+    """What runs a turn."""
+
+    turn: Turn
+
+
+T = TypeVar("T", bound=HasTurn)
+
+
+class LiveTurns(Generic[T]):
+    """What runs turns in this process, by the id and by the request of the turn.
+
+    Args:
+        ownership: learns which turns these are.
+    """
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
+        self._by_id: dict[str, T] = {}
+        self._by_request: dict[tuple[str, str, str, str], T] = {}
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, turn_id: str) -> T | None:
+        """What runs the turn with that id."""
+        return self._by_id.get(turn_id)
+
+    def of_request(self, turn: Turn) -> T | None:
+        """What runs the turn of the same request as ``turn``, which has a ``request_id``."""
+        return self._by_request.get(_request(turn))
+
+    def add(self, runner: T) -> None:
+        """It begins."""
+        turn = runner.turn
+        self._by_id[turn.id] = runner
+        self._ownership.live.add(turn.id)
+        if turn.request_id:
+            self._by_request[_request(turn)] = runner
+
+    def rename(self, runner: T, former_id: str) -> None:
+        """It has taken over an interrupted turn, and runs as that one from now on."""
+        del self._by_id[former_id]
+        self._ownership.live.discard(former_id)
+        self._by_id[runner.turn.id] = runner
+        self._ownership.live.add(runner.turn.id)
+
+    def remove(self, runner: T) -> None:
+        """It has ended."""
+        del self._by_id[runner.turn.id]
+        self._ownership.live.discard(runner.turn.id)
+        self.forget_request(runner)
+
+    def forget_request(self, runner: T) -> None:
+        """Find it by its request no more."""
+        request = _request(runner.turn)
+        if self._by_request.get(request) is runner:
+            del self._by_request[request]
+
+
+def _request(turn: Turn) -> tuple[str, str, str, str]:
+    return turn.tenant, turn.service, turn.session, turn.request_id

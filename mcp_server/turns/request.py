@@ -1,0 +1,87 @@
+"""What the gateway hands down to begin a turn, or to find the one that the same request began before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.errors import MCPError
+from mcp_server.interfaces import Permit
+from mcp_server.models.catalogue import Candidates, Catalogue
+from mcp_server.sessions.idempotency import digest_of
+from mcp_server.turns.kinds import ChatInput, CompletionInput
+from mcp_server.turns.options import TurnOptions
+from mcp_server.values import MCPSession, OnDisconnect
+
+replace = msgspec.structs.replace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnRequest:
+    """A complete request. Nothing below asks the gateway for more."""
+
+    tenant: str
+    """Whose turn it is."""
+    input: ChatInput | CompletionInput
+    """What is asked, and on which terms."""
+    timeout: int
+    """Nanoseconds after which the turn fails, waiting included."""
+    catalogue: Catalogue
+    """The models that the caller may use, as they were when the call came."""
+    default_model: str
+    """The model of calls and sessions that name none."""
+    draw: float
+    """A random number from 0 to 1, which chooses among weighted models."""
+    candidates: Candidates | MCPError | None
+    """The models to ask, or why there are none; ``None``: the default model of the session decides, which the claim
+    reads."""
+    permit: Permit | MCPError
+    """The permit of a turn that begins, or why none may begin. A turn that began before is found all the same."""
+
+    def candidates_for(self, session: MCPSession | None) -> Candidates:
+        """The models to ask in that session. Calls no plug-in: it may run inside a transaction.
+
+        Raises:
+            MCPError: there are none.
+            LookUpNeeded: a provider has to be asked for the session's default model first.
+        """
+        if isinstance(self.candidates, MCPError):
+            raise self.candidates
+        if self.candidates is not None:
+            return self.candidates
+        named = session.default_model if session is not None else ""
+        return self.catalogue.route(named, self.default_model).candidates(self.input.needs(), self.draw)
+
+
+def digest(tenant: str, input: ChatInput | CompletionInput) -> bytes:
+    """Tells the request from others with the same ``request_id``, whatever the call does that carries it."""
+    options = replace(input.options, request_id="", after_sequence=None, on_disconnect=OnDisconnect.CANCEL_AFTER_GRACE)
+    fields = {name: getattr(options, name) for name in options.__struct_fields__}
+    rest = {name: getattr(input, name) for name in input.__struct_fields__ if name != "options"}
+    return digest_of(_DIGESTED[type(input)](options=_Options(tenant=tenant, **fields), **rest))
+
+
+def _with_defaults(kind: type[msgspec.Struct]) -> list[Any]:
+    return [
+        (field.name, field.type)
+        if field.required
+        else (field.name, field.type, field.default if field.default_factory is msgspec.NODEFAULT else {})
+        for field in msgspec.structs.fields(kind)
+    ]
+
+
+# Digests are stored, and compared with those of later releases: the fields and their order stay as they are.
+_Options = msgspec.defstruct(
+    "_Options", [("tenant", str), *_with_defaults(TurnOptions)], kw_only=True, omit_defaults=True
+)
+_DIGESTED: Final = {
+    kind: msgspec.defstruct(
+        f"_{kind.__name__}",
+        [("options", _Options), *[field for field in _with_defaults(kind) if field[0] != "options"]],
+        kw_only=True,
+        omit_defaults=True,
+    )
+    for kind in (ChatInput, CompletionInput)
+}
