@@ -336,7 +336,7 @@ class Store(Protocol):
         ...
 
     async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns that are queued or running and whose lease another process than ``owner`` has."""
+        """Up to ``limit`` turns that are queued or running and whose lease another process than ``owner`` has, or nobody."""
         ...
 
     async def forget(self, before: int, limit: int, /) -> int:
@@ -350,7 +350,7 @@ class Store(Protocol):
 
 
 @runtime_checkable
-class SharedStore(Protocol):
+class SharedStore(Store, Protocol):
     """A :class:`Store` that several servers may use at once. Any other store is *exclusive*: one server at a time.
 
     Leases end by the store's own clock, which it hands to every decision as ``Stored.now``.
@@ -361,7 +361,7 @@ class SharedStore(Protocol):
         ...
 
     async def lapsed(self, limit: int, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns that are queued or running and whose lease has ended."""
+        """Up to ``limit`` turns that are queued or running and whose lease has ended, or that have none."""
         ...
 
 

@@ -1,66 +1,86 @@
-"""What every store holds a change against before it writes."""
+"""The invariants that every store checks before it writes a change."""
 
 from __future__ import annotations
 
 from mcp_server.interfaces import Change
-from mcp_server.values import MCPSession, Receipt, Turn
+from mcp_server.values import UNFINISHED, MCPSession, Message, Receipt, Turn
 
 
 def check(tenant: str, session: str, old: MCPSession | None, change: Change, *, forked: int | None) -> None:
-    """Refuse a change that contradicts itself, or what is stored. Only a fault in the code that decided can make one.
+    """Refuse a change that contradicts itself or what is stored. Only a bug in the deciding code causes one.
 
     Args:
-        tenant: whose session is changed.
-        session: its id.
+        tenant: the tenant of the session.
+        session: the id of the session that is changed, or empty.
         old: the session as it is stored.
         change: what is to be written.
-        forked: how many messages the session ``change.fork_of`` has; ``None`` if there is none.
+        forked: the number of messages of the session ``change.fork_of``; ``None`` if it does not exist.
 
     Raises:
-        ValueError: it cannot be written.
+        ValueError: the change is inconsistent.
     """
-    new, turn, append, receipt = change.session, change.turn, change.append, change.receipt
+    new = change.session
     if new is None:
-        if append or change.fork_of:
-            raise ValueError("a history is written together with its session, which counts its messages")
+        if change.append or change.fork_of:
+            raise ValueError("messages can only be written together with their session, which counts them")
     else:
-        if change.delete:
-            raise ValueError("a session is either written or deleted")
-        if new.tenant != tenant or new.id != session:
-            raise ValueError(f"the change of {session!r} of {tenant!r} holds {new.id!r} of {new.tenant!r}")
-        begins = old is None or old.uid != new.uid
-        count = 0 if old is None or begins else old.message_count
-        if change.fork_of:
-            if not begins:
-                raise ValueError("only a new session can begin as a fork")
-            count = new.message_count - len(append)
-            if forked is None or not 0 <= count <= forked:
-                raise ValueError(f"the session {change.fork_of!r} has no {count} messages to begin with")
-        if new.message_count != count + len(append):
-            raise ValueError(f"{count} messages and {len(append)} more are not {new.message_count}")
-        for index, message in enumerate(append, count):
-            if message.index != index:
-                raise ValueError(f"the message at {index} says that it is at {message.index}")
-    if change.events and turn is None:
-        raise ValueError("a piece of a log needs its turn")
-    left = new if new is not None or change.delete else old
-    if turn is not None:
-        if turn.tenant != tenant:
-            raise ValueError(f"the turn {turn.id!r} is of {turn.tenant!r}, not of {tenant!r}")
-        if turn.session_uid and (left is None or left.uid != turn.session_uid):
-            raise ValueError(f"the session of the turn {turn.id!r} is not there")
-    if receipt is not None:
-        if receipt.tenant != tenant:
-            raise ValueError(f"the receipt of {receipt.request_id!r} is of {receipt.tenant!r}, not of {tenant!r}")
-        if receipt.scope and (left is None or left.uid != receipt.scope):
-            raise ValueError(f"the session of the receipt of {receipt.request_id!r} is not there")
+        _check_session(tenant, session, old, new, change, forked)
+    if change.events and change.turn is None:
+        raise ValueError("events can only be written together with their turn")
+    remaining = new if new is not None or change.delete else old
+    if change.turn is not None:
+        _check_turn(tenant, remaining, change.turn)
+    if change.receipt is not None:
+        _check_receipt(tenant, remaining, change.receipt)
+
+
+def _check_session(
+    tenant: str, session: str, old: MCPSession | None, new: MCPSession, change: Change, forked: int | None
+) -> None:
+    if change.delete:
+        raise ValueError("a change cannot both write and delete a session")
+    if new.tenant != tenant or new.id != session:
+        raise ValueError(f"the change of session {session!r} of tenant {tenant!r} writes {new.id!r} of {new.tenant!r}")
+    created = old is None or old.uid != new.uid
+    count = 0 if old is None or created else old.message_count
+    if change.fork_of:
+        if not created:
+            raise ValueError("only a new session can be a fork")
+        count = new.message_count - len(change.append)
+        if forked is None or not 0 <= count <= forked:
+            raise ValueError(f"a fork of the session {change.fork_of!r} cannot share {count} messages: it has {forked}")
+    if new.message_count != count + len(change.append):
+        raise ValueError(f"message_count is {new.message_count}, but {count} + {len(change.append)} messages are there")
+    _check_indices(count, change.append)
+
+
+def _check_indices(first: int, messages: tuple[Message, ...]) -> None:
+    for index, message in enumerate(messages, first):
+        if message.index != index:
+            raise ValueError(f"the message at index {index} has the index {message.index}")
+
+
+def _check_turn(tenant: str, session: MCPSession | None, turn: Turn) -> None:
+    if turn.tenant != tenant:
+        raise ValueError(f"the turn {turn.id!r} belongs to tenant {turn.tenant!r}, not to {tenant!r}")
+    if turn.session_uid and (session is None or session.uid != turn.session_uid):
+        raise ValueError(f"the session of the turn {turn.id!r} does not exist")
+    if turn.lease is not None and turn.state not in UNFINISHED:
+        raise ValueError(f"the turn {turn.id!r} has a lease, but is {turn.state}")
+
+
+def _check_receipt(tenant: str, session: MCPSession | None, receipt: Receipt) -> None:
+    if receipt.tenant != tenant:
+        raise ValueError(f"the receipt of {receipt.request_id!r} belongs to {receipt.tenant!r}, not to {tenant!r}")
+    if receipt.scope and (session is None or session.uid != receipt.scope):
+        raise ValueError(f"the session of the receipt of {receipt.request_id!r} does not exist")
 
 
 def request_taken(new: Turn | Receipt) -> ValueError:
-    """What is raised for a turn or receipt whose ``request_id`` another one has."""
+    """The error for a turn or receipt whose ``request_id`` another one has."""
     return ValueError(f"the request_id {new.request_id!r} is taken")
 
 
 def turn_moved(turn: Turn) -> ValueError:
-    """What is raised for a turn that is written with another session or ``request_id`` than before."""
-    return ValueError(f"the turn {turn.id!r} has got another session or request_id")
+    """The error for a stored turn that is written with another session or ``request_id``."""
+    return ValueError(f"the turn {turn.id!r} cannot change its session or request_id")

@@ -1,4 +1,4 @@
-"""Keeps everything in this process's memory: for tests and throw-away use. Nothing outlives the process."""
+"""Stores everything in the memory of this process: for tests and throw-away use. Nothing survives the process."""
 
 from __future__ import annotations
 
@@ -20,23 +20,16 @@ from mcp_server.interfaces import (
     Stored,
 )
 from mcp_server.stores.consistency import check, request_taken, turn_moved
-from mcp_server.values import (
-    MCPSession,
-    Message,
-    Receipt,
-    Turn,
-    TurnState,
-)
+from mcp_server.values import UNFINISHED, MCPSession, Message, Receipt, Turn
 
-_UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
+_TurnKey = tuple[str, str]
+"""Tenant and id of a turn."""
+_RequestIndex = tuple[str, str, str, str]
+"""Tenant, scope, service and request_id of a turn or a receipt."""
 
 
-_Request = tuple[str, str, str, str]
-"""The key of a turn or a receipt: tenant, scope, service and request_id."""
-
-
-class _Kept:
-    """What is kept of one session beside the session itself."""
+class _Contents:
+    """The messages of a session and the ids of its turns."""
 
     __slots__ = ("messages", "turns")
 
@@ -46,20 +39,22 @@ class _Kept:
 
 
 class MemoryStore:
-    """A :class:`~mcp_server.interfaces.Store` in plain dictionaries.
+    """A :class:`~mcp_server.interfaces.Store` in plain dictionaries, for one server.
 
-    A change is made at once, before the event loop gets control again. What looks through all sessions or turns
-    (``expired``, ``interrupted``, ``forget``, ``counts``) takes as long as there are many.
+    A change never awaits, so it is atomic on its event loop. ``expired``, ``forget`` and ``counts`` take time
+    proportional to what is stored; ``interrupted`` to the number of unfinished turns.
     """
 
     def __init__(self) -> None:
         self._open = False
         self._sessions: dict[tuple[str, str], MCPSession] = {}
-        self._kept: dict[tuple[str, str], _Kept] = {}
-        self._turns: dict[tuple[str, str], Turn] = {}
-        self._events: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
-        self._requests: dict[_Request, str] = {}
-        self._receipts: dict[_Request, Receipt] = {}
+        self._contents: dict[tuple[str, str], _Contents] = {}
+        self._turns: dict[_TurnKey, Turn] = {}
+        # The keys of the unfinished turns, the oldest first.
+        self._unfinished: dict[_TurnKey, None] = {}
+        self._events: defaultdict[_TurnKey, list[bytes]] = defaultdict(list)
+        self._requests: dict[_RequestIndex, str] = {}
+        self._receipts: dict[_RequestIndex, Receipt] = {}
         # For each tenant its sessions as (create_time, uid, id), in the order in which they are listed.
         self._order: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
 
@@ -70,95 +65,111 @@ class MemoryStore:
     async def close(self) -> None:
         """Forget everything."""
         self._open = False
-        for kept in (
+        for table in (
             self._sessions,
-            self._kept,
+            self._contents,
             self._turns,
+            self._unfinished,
             self._events,
             self._requests,
             self._receipts,
             self._order,
         ):
-            kept.clear()
+            table.clear()
 
     async def change(self, tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:
-        """Read, decide and write without giving up control in between."""
+        """Read, decide and write without awaiting in between."""
         self._check_open()
         stored = self._stored(tenant, session, look_up)
         old = stored.session
         change = decide(stored)
-        source = self._kept.get((tenant, change.fork_of)) if change.fork_of else None
+        source = self._contents.get((tenant, change.fork_of)) if change.fork_of else None
         check(tenant, session, old, change, forked=None if source is None else len(source.messages))
         self._check_keys(change)
-        read = self._kept[tenant, old.uid].messages[-change.read_last :] if old is not None and change.read_last else ()
+        tail: Sequence[Message] = ()
+        if old is not None and change.read_last:
+            tail = self._contents[tenant, old.uid].messages[-change.read_last :]
         new = change.session
         shared: list[Message] = []
         if new is not None and source is not None:
             shared = source.messages[: new.message_count - len(change.append)]
         if old is not None and (change.delete or (new is not None and new.uid != old.uid)):
-            self._remove(old)
+            self._delete(old)
             old = None
         if new is not None:
             if old is None:
-                self._kept[tenant, new.uid] = _Kept(shared)
+                self._contents[tenant, new.uid] = _Contents(shared)
                 bisect.insort(self._order[tenant], _position(new))
             self._sessions[tenant, session] = new
-            self._kept[tenant, new.uid].messages.extend(change.append)
+            self._contents[tenant, new.uid].messages.extend(change.append)
         if change.turn is not None:
             self._put_turn(change.turn)
             if change.events:
                 self._events[tenant, change.turn.id].append(change.events)
         if change.receipt is not None:
-            self._receipts[_key(change.receipt)] = change.receipt
-        return Changed(change=change, stored=stored, messages=tuple(read))
+            self._receipts[_receipt_index(change.receipt)] = change.receipt
+        return Changed(change=change, stored=stored, messages=tuple(tail))
+
+    def _now(self) -> int | None:
+        """The time for decisions; ``None`` since this store belongs to one server."""
+        return None
 
     def _stored(self, tenant: str, session: str, look_up: LookUp) -> Stored:
         old = self._sessions.get((tenant, session)) if session else None
 
-        def key(request: RequestKey | None) -> _Request | None:
+        def index(request: RequestKey | None) -> _RequestIndex | None:
             if request is None or (request.in_session and old is None):
                 return None
             scope = old.uid if request.in_session and old is not None else ""
             return tenant, scope, request.service, request.request_id
 
-        request, receipt_key = key(look_up.request), key(look_up.receipt)
-        turn_id = look_up.turn if request is None else self._requests.get(request)
-        turn = self._turns.get((tenant, turn_id)) if turn_id else None
-        receipt = None if receipt_key is None else self._receipts.get(receipt_key)
-        other = self._sessions.get((tenant, look_up.other)) if look_up.other else None
-        return Stored(session=old, turn=turn, receipt=receipt, other=other)
+        request, receipt = index(look_up.request), index(look_up.receipt)
+        turn = look_up.turn if request is None else self._requests.get(request)
+        return Stored(
+            session=old,
+            turn=self._turns.get((tenant, turn)) if turn else None,
+            receipt=None if receipt is None else self._receipts.get(receipt),
+            other=self._sessions.get((tenant, look_up.other)) if look_up.other else None,
+            holder=self._turns.get((tenant, old.claim)) if look_up.holder and old and old.claim else None,
+            now=self._now(),
+        )
 
     def _check_keys(self, change: Change) -> None:
         turn, receipt = change.turn, change.receipt
         if turn is not None:
             old = self._turns.get((turn.tenant, turn.id))
             if old is None:
-                if turn.request_id and _request(turn) in self._requests:
+                if turn.request_id and _turn_index(turn) in self._requests:
                     raise request_taken(turn)
-            elif _request(turn) != _request(old):
+            elif _turn_index(turn) != _turn_index(old):
                 raise turn_moved(turn)
-        if receipt is not None and _key(receipt) in self._receipts:
+        if receipt is not None and _receipt_index(receipt) in self._receipts:
             raise request_taken(receipt)
 
     def _put_turn(self, turn: Turn) -> None:
-        self._turns[turn.tenant, turn.id] = turn
+        key = turn.tenant, turn.id
+        self._turns[key] = turn
+        if turn.state in UNFINISHED:
+            self._unfinished[key] = None
+        else:
+            self._unfinished.pop(key, None)
         if turn.request_id:
-            self._requests[_request(turn)] = turn.id
+            self._requests[_turn_index(turn)] = turn.id
         if turn.session_uid:
-            self._kept[turn.tenant, turn.session_uid].turns.add(turn.id)
+            self._contents[turn.tenant, turn.session_uid].turns.add(turn.id)
 
-    def _forget_turn(self, tenant: str, turn_id: str) -> Turn:
-        turn = self._turns.pop((tenant, turn_id))
-        self._events.pop((tenant, turn_id), None)
+    def _delete_turn(self, key: _TurnKey) -> None:
+        turn = self._turns.pop(key)
+        self._unfinished.pop(key, None)
+        self._events.pop(key, None)
         if turn.request_id:
-            del self._requests[_request(turn)]
-        return turn
+            del self._requests[_turn_index(turn)]
 
-    def _remove(self, session: MCPSession) -> None:
+    def _delete(self, session: MCPSession) -> None:
         tenant = session.tenant
         del self._sessions[tenant, session.id]
-        for turn in self._kept.pop((tenant, session.uid)).turns:
-            self._forget_turn(tenant, turn)
+        for turn in self._contents.pop((tenant, session.uid)).turns:
+            self._delete_turn((tenant, turn))
         order = self._order[tenant]
         del order[bisect.bisect_left(order, _position(session))]
         if not order:
@@ -170,19 +181,19 @@ class MemoryStore:
         return self._sessions.get((tenant, session))
 
     async def sessions(self, query: SessionQuery, /) -> Sequence[MCPSession]:
-        """The sessions that fit."""
+        """The sessions that match the query."""
         self._check_open()
-        found: list[MCPSession] = []
+        page: list[MCPSession] = []
         if query.limit < 1:
-            return found
-        for session in self._listed(query):
+            return page
+        for session in self._in_order(query):
             if not session.expired(query.now) and query.labels.items() <= session.labels.items():
-                found.append(msgspec.structs.replace(session, context={}, metadata={}))
-                if len(found) == query.limit:
+                page.append(msgspec.structs.replace(session, context={}, metadata={}))
+                if len(page) == query.limit:
                     break
-        return found
+        return page
 
-    def _listed(self, query: SessionQuery) -> Iterator[MCPSession]:
+    def _in_order(self, query: SessionQuery) -> Iterator[MCPSession]:
         order = self._order.get(query.tenant, [])
         if query.newest_first:
             start = len(order) if query.after is None else bisect.bisect_left(order, query.after, key=_age)
@@ -194,10 +205,10 @@ class MemoryStore:
             yield self._sessions[query.tenant, order[index][2]]
 
     async def messages(self, tenant: str, uid: str, start: int, stop: int, /) -> Sequence[Message]:
-        """A range of a history."""
+        """A range of a session's history."""
         self._check_open()
-        kept = self._kept.get((tenant, uid))
-        return [] if kept is None else kept.messages[max(start, 0) : max(stop, 0)]
+        contents = self._contents.get((tenant, uid))
+        return [] if contents is None else contents.messages[max(start, 0) : max(stop, 0)]
 
     async def turn(self, tenant: str, turn: str, /) -> Turn | None:
         """The turn with that id."""
@@ -205,43 +216,46 @@ class MemoryStore:
         return self._turns.get((tenant, turn))
 
     async def turns(self, tenant: str, uid: str, limit: int, before: str, /) -> Sequence[Turn]:
-        """Turns of a session, the greatest id first."""
+        """The turns of a session, greatest id first."""
         self._check_open()
-        kept = self._kept.get((tenant, uid))
-        ids = [] if kept is None else sorted([turn for turn in kept.turns if not before or turn < before], reverse=True)
+        contents = self._contents.get((tenant, uid))
+        if contents is None:
+            return []
+        ids = sorted([turn for turn in contents.turns if not before or turn < before], reverse=True)
         return [self._turns[tenant, turn] for turn in ids[:limit]]
 
     async def events(self, tenant: str, turn: str, /) -> Sequence[bytes]:
-        """The pieces of the log of a turn."""
+        """The pieces of a turn's log."""
         self._check_open()
         return tuple(self._events.get((tenant, turn), ()))
 
     async def expired(self, now: int, limit: int, /) -> Sequence[tuple[str, str]]:
-        """Sessions whose time has passed, the oldest first."""
+        """Sessions that have expired, oldest first."""
         self._check_open()
         past = sorted([(s.expire_time or 0, s.tenant, s.id) for s in self._sessions.values() if s.expired(now)])
         return [(tenant, session) for _, tenant, session in past[:limit]]
 
     async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
-        """Turns that another process left behind."""
+        """Unfinished turns whose lease another process has, or nobody."""
         self._check_open()
-        return [turn for turn in self._turns.values() if turn.state in _UNFINISHED and turn.owner != owner][:limit]
+        turns = map(self._turns.__getitem__, self._unfinished)
+        return [turn for turn in turns if turn.lease is None or turn.lease.owner != owner][:limit]
 
     async def forget(self, before: int, limit: int, /) -> int:
-        """Remove turns that ended, and receipts that were written, long ago."""
+        """Delete old turns and receipts."""
         self._check_open()
         old = [turn for turn in self._turns.values() if turn.end_time is not None and turn.end_time < before][:limit]
         for turn in old:
-            self._forget_turn(turn.tenant, turn.id)
+            self._delete_turn((turn.tenant, turn.id))
             if turn.session_uid:
-                self._kept[turn.tenant, turn.session_uid].turns.discard(turn.id)
+                self._contents[turn.tenant, turn.session_uid].turns.discard(turn.id)
         receipts = [key for key, receipt in self._receipts.items() if receipt.create_time < before][:limit]
         for key in receipts:
             del self._receipts[key]
         return len(old) + len(receipts)
 
     async def counts(self, now: int, /) -> Mapping[str, int]:
-        """How many sessions there are."""
+        """The number of sessions."""
         self._check_open()
         return {"sessions": sum(not session.expired(now) for session in self._sessions.values())}
 
@@ -250,11 +264,11 @@ class MemoryStore:
             raise StoreUnavailable("the store is closed")
 
 
-def _request(turn: Turn) -> _Request:
+def _turn_index(turn: Turn) -> _RequestIndex:
     return turn.tenant, turn.session_uid, turn.service, turn.request_id
 
 
-def _key(receipt: Receipt) -> _Request:
+def _receipt_index(receipt: Receipt) -> _RequestIndex:
     return receipt.tenant, receipt.scope, receipt.service, receipt.request_id
 
 

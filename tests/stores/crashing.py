@@ -7,8 +7,7 @@ import asyncio
 import sys
 
 from mcp_server.stores.sqlite import SQLiteStore
-from mcp_server.values import TurnState
-from tests.contracts.stores.values import append, delete, fork, put, put_turn, replace, session, turn
+from mcp_server.testing.contracts.stores.values import append, delete, finished, fork, put, put_turn, session, turn
 
 SESSIONS = 6
 WRITERS = 24
@@ -31,7 +30,7 @@ async def write(store: SQLiteStore, writer: str, name: str) -> None:
         exchange = f"{writer}-{number}"
         begun = turn(exchange, session=name, session_uid=f"uid-{name}", request_id=exchange)
         await put_turn(store, begun, b"begun")
-        ended = replace(begun, state=TurnState.SUCCEEDED, end_time=1)
+        ended = finished(begun, end_time=1)
         await append(store, name, f"{exchange} asks", f"{exchange} answers", turn=ended)
         acknowledge("exchange", exchange)
         if number % 5 == 0:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mcp_server.stores.sqlite import SQLiteStore
+from mcp_server.testing.contracts.stores.values import texts
 from mcp_server.values import TurnState
-from tests.contracts.stores.values import texts
 from tests.stores.crashing import SESSIONS
 
 KILLS = 20

@@ -16,7 +16,7 @@ import pytest
 from mcp_server.errors import ConfigError, StoreUnavailable
 from mcp_server.interfaces import Store
 from mcp_server.stores.sqlite import SQLiteStore
-from tests.contracts.stores.values import append, listed, put, session, texts
+from mcp_server.testing.contracts.stores.values import append, listed, put, session, texts
 
 LARGE = "x" * 3_000_000
 

@@ -19,7 +19,7 @@ import pytest
 from mcp_server.errors import ConfigError, StoreUnavailable
 from mcp_server.stores.sqlite import SQLiteStore
 from mcp_server.stores.sqlite.schema import VERSION
-from tests.contracts.stores.values import append, delete, listed, put, session, texts
+from mcp_server.testing.contracts.stores.values import append, delete, listed, put, session, texts
 
 
 @asynccontextmanager
@@ -167,9 +167,9 @@ def overwritten_in_the_middle(path: Path) -> None:
     ("damage", "told"),
     [
         (empty, "it is empty"),
-        (random_bytes, "it is no SQLite file"),
-        (text, "it is no SQLite file"),
-        (cut_in_the_header, "it is no SQLite file"),
+        (random_bytes, "it is not an SQLite file"),
+        (text, "it is not an SQLite file"),
+        (cut_in_the_header, "it is not an SQLite file"),
         (cut_in_half, "it is damaged"),
         (overwritten, "it is damaged"),
         (overwritten_in_the_middle, "it is damaged"),
@@ -180,7 +180,7 @@ async def test_a_damaged_file_is_refused(filled: Path, damage: Callable[[Path], 
     damage(filled)
     message = await refused(filled)
     assert told in message
-    assert "put back a copy of it, or move it away" in message
+    assert "restore it from a backup, or move it away" in message
 
 
 async def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ async def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE sessions (key INTEGER PRIMARY KEY)")
         connection.commit()
-    assert "of another program: name another file" in await refused(path)
+    assert "of another program: set another path" in await refused(path)
 
 
 async def test_the_file_of_a_later_release_is_refused(filled: Path) -> None:
@@ -198,21 +198,23 @@ async def test_the_file_of_a_later_release_is_refused(filled: Path) -> None:
     with closing(sqlite3.connect(filled)) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
         connection.commit()
-    assert f"later release (version {VERSION + 1} of the tables; this one knows {VERSION})" in await refused(filled)
+    assert f"later release (schema version {VERSION + 1}; this release supports up to {VERSION})" in await refused(
+        filled
+    )
 
 
 async def test_a_folder_is_refused(tmp_path: Path) -> None:
     """A path that names a folder needs a file name."""
     path = tmp_path / "folder"
     path.mkdir()
-    assert "it is a folder: name a file" in await refused(path)
+    assert "it is a folder: set the path of a file" in await refused(path)
     assert list(tmp_path.iterdir()) == [path]
 
 
 async def test_a_file_in_the_way_of_the_folder_is_refused(tmp_path: Path) -> None:
     """What should be a folder is a file."""
     (tmp_path / "file").write_text("")
-    assert "name another file" in await refused(tmp_path / "file" / "sessions.db")
+    assert "set another path" in await refused(tmp_path / "file" / "sessions.db")
 
 
 async def test_a_missing_file_whose_log_is_there_is_refused(filled: Path, tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ async def test_a_missing_file_whose_log_is_there_is_refused(filled: Path, tmp_pa
         kept = shutil.copy(filled, tmp_path / "kept.db")
     filled.unlink()
     log.write_bytes(saved)
-    assert f"it is missing, but {log} is there" in await refused(filled)
+    assert f"it is missing, but its write-ahead log {log} exists" in await refused(filled)
     assert not filled.exists()
     shutil.copy(kept, filled)
     async with opened(filled) as store:
@@ -251,7 +253,7 @@ def immutable(path: Path) -> Iterator[None]:
 async def test_a_file_that_may_only_be_read_is_refused(filled: Path) -> None:
     """At the start and not at the first write."""
     with immutable(filled):
-        assert "give this user the right to write there" in await refused(filled)
+        assert "give this user write permission there" in await refused(filled)
     assert {path.name for path in filled.parent.iterdir()} == {"sessions.db", "sessions.db.lock"}
     async with opened(filled) as store:
         assert await store.session("t", "s7") is not None
@@ -265,7 +267,7 @@ async def test_a_folder_that_may_only_be_read_is_refused(filled: Path, *, exists
     if exists:
         shutil.copy(filled, folder / "sessions.db")
     with immutable(folder):
-        assert "give this user the right to write there" in await refused(folder / "sessions.db")
+        assert "give this user write permission there" in await refused(folder / "sessions.db")
 
 
 # -- a second process -------------------------------------------------------------------------------------------------
@@ -291,7 +293,7 @@ async def test_a_second_process_is_refused_until_the_first_is_gone(filled: Path)
     )
     assert holder.stdout is not None
     assert await holder.stdout.readline() == b"open\n"
-    assert "another process uses it, and holds" in await refused(filled)
+    assert "another process uses it and holds" in await refused(filled)
     holder.kill()
     await holder.communicate()
     async with opened(filled) as store:

@@ -1,4 +1,4 @@
-"""The SQLite store finds what it needs by an index, so that its cost does not grow with what it holds."""
+"""The SQLite store finds rows by an index, so that a call does not cost more when more is stored."""
 
 from __future__ import annotations
 
@@ -10,62 +10,63 @@ from typing import Any
 import pytest
 
 from mcp_server.interfaces import NO_LOOK_UP, Change, LookUp, RequestKey
+from mcp_server.stores.sqlite.changes import Changes
 from mcp_server.stores.sqlite.file import DatabaseFile
-from mcp_server.stores.sqlite.writable import WritableTables
+from mcp_server.testing.contracts.stores.values import NOW, messages, query, receipt, session, turn
 from mcp_server.values import TurnState
-from tests.contracts.stores.values import NOW, claim, messages, query, receipt, session, turn
 
 
 @pytest.fixture
 def statements(tmp_path: Path) -> Iterator[list[str]]:
-    """Every statement of a session's life and of every way to read, with how SQLite goes about it."""
+    """The query plan of every statement: of the life of a session and of all reads."""
     file = DatabaseFile(tmp_path / "sessions.db")
     with closing(file.open()) as connection:
-        tables = WritableTables(connection)
+        changes = Changes(connection)
 
         def change(name: str, look_up: LookUp = NO_LOOK_UP, **fields: Any) -> None:
-            tables.change("t", name, lambda _: Change(**fields), look_up)
+            changes.change("t", name, lambda _: Change(**fields), look_up)
 
         made: list[str] = []
         connection.set_trace_callback(made.append)
-        tables.begin()
+        changes.begin()
         new = session(labels={"a": "b"}, expire_time=NOW)
         running = turn(session="s", session_uid="uid-s", request_id="r")
         change("s", session=new, receipt=receipt())
-        change("s", session=session(claim=claim()), turn=running, events=b"e", read_last=5)
-        tables.commit()
-        tables.roll_back()
-        tables.begin()
+        change("s", session=session(claim="turn"), turn=running, events=b"e", read_last=5)
+        changes.commit()
+        changes.roll_back()
+        changes.begin()
         change("s", session=session(message_count=2), append=messages(0, "a", "b"), turn=running, events=b"e")
         change("fork", session=session("fork", message_count=2), fork_of="uid-s", append=messages(1, "c"))
-        tables.commit()
-        tables.roll_back()
-        tables.begin()
+        changes.commit()
+        changes.roll_back()
+        changes.begin()
         for in_session in (True, False):
             key = RequestKey(service="chat", request_id="r", in_session=in_session)
             change("s", LookUp(request=key, receipt=key, other="fork"))
-        change("s", LookUp(turn="turn"), read_last=5)
+        change("s", session=session(message_count=2, claim="turn"))
+        change("s", LookUp(turn="turn", holder=True), read_last=5)
         change("fork", read_last=5)
-        tables.session("t", "s")
-        tables.turn("t", "turn")
-        tables.events("t", "turn")
+        changes.session("t", "s")
+        changes.turn("t", "turn")
+        changes.events("t", "turn")
         for before in ("", "turn9"):
-            tables.turns("t", "uid-s", 5, before)
+            changes.turns("t", "uid-s", 5, before)
         for name in ("s", "fork"):
-            tables.messages("t", f"uid-{name}", 0, 9)
-        tables.expired(NOW, 5)
-        tables.interrupted("me", 5)
+            changes.messages("t", f"uid-{name}", 0, 9)
+        changes.expired(NOW, 5)
+        changes.interrupted("me", 5)
         for newest_first in (False, True):
             for labels in ({}, {"a": "b"}, {"a": "b", "c": "d"}):
                 for after in (None, (NOW, "uid")):
-                    tables.sessions(query(labels=labels, newest_first=newest_first, after=after))
+                    changes.sessions(query(labels=labels, newest_first=newest_first, after=after))
         change("", turn=turn("old", state=TurnState.SUCCEEDED, end_time=NOW))
-        tables.forget(NOW + 1, 5)
+        changes.forget(NOW + 1, 5)
         for name in ("s", "fork"):
             change(name, delete=True)
-        while tables.littered:
-            tables.clear()
-        tables.commit()
+        while changes.has_garbage:
+            changes.collect_garbage()
+        changes.commit()
         connection.set_trace_callback(None)
         plans = [
             f"{statement}: {row[3]}"
@@ -78,7 +79,7 @@ def statements(tmp_path: Path) -> Iterator[list[str]]:
 
 
 def test_no_statement_looks_through_a_table(statements: list[str]) -> None:
-    """Nothing is scanned but what is left to clear away, a label's first rows, and the index of unfinished turns."""
+    """Only garbage, the first rows of a label and the index of unfinished turns are scanned."""
     scans = [plan for plan in statements if ": SCAN" in plan]
     allowed = ("SCAN removed", "SCAN (subquery", "USING INDEX turns_by_owner")
     assert len(statements) > 60

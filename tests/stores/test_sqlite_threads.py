@@ -11,7 +11,7 @@ import pytest
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import Change, Stored
 from mcp_server.stores.sqlite import SQLiteStore
-from tests.contracts.stores.values import append, put, session, texts, update
+from mcp_server.testing.contracts.stores.values import append, put, session, texts, update
 
 
 async def test_several_event_loops_share_a_store(tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ import pytest
 from mcp_server.errors import ConfigError
 from mcp_server.interfaces import Change, LookUp, RequestKey
 from mcp_server.stores.sqlite import SQLiteStore, file, schema
-from mcp_server.values import ContextEntry, TurnState
-from tests.contracts.stores.values import (
+from mcp_server.testing.contracts.stores.values import (
     NOW,
     append,
     delete,
@@ -34,6 +33,7 @@ from tests.contracts.stores.values import (
     turn,
     update,
 )
+from mcp_server.values import ContextEntry, TurnState
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_the_store_sees_what_another_program_changed(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE sessions SET etag = 'by hand'")
         connection.commit()
-    changed = await update(store, "s", fence=2)
+    changed = await update(store, "s", claim="turn")
     assert changed.change.session is not None
     assert changed.change.session.etag == "by hand"
     await store.close()
@@ -285,7 +285,8 @@ async def test_turns_are_found_again_after_a_restart(path: Path) -> None:
 
 async def test_a_file_of_the_first_version_goes_on(path: Path) -> None:
     """Sessions, messages, turns that ended and turns that were left running are all there, and can be used."""
-    old = [turn("ended", session="s", session_uid="uid-s", state=TurnState.SUCCEEDED, end_time=NOW), turn("left")]
+    ended = turn("ended", session="s", session_uid="uid-s", state=TurnState.SUCCEEDED, end_time=NOW)
+    old = [ended, turn("left", lease=None)]
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(schema.STEPS[0])
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")

@@ -1,4 +1,4 @@
-"""Keeps everything in one SQLite file on this machine: the default. What was acknowledged survives a crash."""
+"""Stores everything in one SQLite file on this machine: the default. Acknowledged changes survive a crash."""
 
 from mcp_server.stores.sqlite.store import SQLiteStore
 

@@ -1,4 +1,4 @@
-"""The file itself: locked, created, checked, brought up to date, and opened."""
+"""The database file: locks, creates, checks, upgrades and opens it."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from mcp_server.stores.sqlite.schema import APPLICATION_ID, STEPS, TABLES, VERSI
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_SIZE: Final = 100
 _CHECKED_SIZE: Final = 64 * 1024 * 1024
-"""A file up to this size is read through when it is opened, which takes some 50 ms; a larger one only in part."""
+"""Files up to this size are checked completely when they are opened, which takes some 50 ms; larger ones in part."""
 _BUSY_TIMEOUT: Final = 5.0
-"""Seconds to wait for another program that writes to the file, such as a backup or an inspection by hand."""
+"""How long to wait for another program that writes to the file, such as a backup, in seconds."""
 
 
 class FileLost(Exception):
-    """The file is no longer where it was opened."""
+    """The file was deleted, moved or replaced while it was open."""
 
 
 class DatabaseFile:
-    """One file and the lock that keeps other processes from it.
+    """A database file and the lock that keeps other processes out.
 
     Args:
-        path: where it is or shall be. Its folder is created if need be.
+        path: where it is or will be created. Its folder is created too.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        # Held as long as the file is in use; the system gives it back when the process dies.
+        # Held while the file is in use. The system releases it when the process dies.
         self._lock = filelock.FileLock(f"{self.path}.lock", blocking=False, thread_local=False, mode=0o600)
         self._identity: tuple[int, int] | None = None
 
     def open(self) -> sqlite3.Connection:
-        """Lock the file, make it if there is none, and return a connection that may write.
+        """Lock the file, create it if it does not exist, upgrade it, and return a connection that may write.
 
         Raises:
-            ConfigError: the file cannot be used. It is left as it was found.
+            ConfigError: the file cannot be used. It is unchanged.
         """
         with contextlib.ExitStack() as undo:
             try:
-                self._take()
+                self._acquire()
                 undo.callback(self._lock.release)
                 if not self.path.exists():
                     self._create()
@@ -63,11 +63,11 @@ class DatabaseFile:
         return connection
 
     def close(self) -> None:
-        """Let other processes have it."""
+        """Release the lock."""
         self._lock.release()
 
     def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
-        """One more connection to the file, to be used by one thread at a time."""
+        """A further connection to the file, for one thread at a time."""
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
             uri=True,
@@ -75,9 +75,9 @@ class DatabaseFile:
             isolation_level=None,
             check_same_thread=False,
         )
-        # In this mode nothing that was committed is lost even when the machine goes down.
+        # Committed transactions survive a power failure.
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA fullfsync = ON")  # on macOS, where a plain fsync stops at the drive's cache
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not flush the cache of the drive
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         if read_only:
@@ -85,10 +85,10 @@ class DatabaseFile:
         return connection
 
     def check_present(self) -> None:
-        """Make sure that what is written now would not go with a file that nobody finds again.
+        """Check that the path still leads to the open file: what is written to a deleted file is lost.
 
         Raises:
-            FileLost: the file was deleted, moved or replaced since it was opened.
+            FileLost: the file was deleted, moved or replaced.
         """
         if self._inode() != self._identity:
             raise FileLost(self.path)
@@ -100,24 +100,24 @@ class DatabaseFile:
             return None
         return status.st_dev, status.st_ino
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         if self.path.is_dir():
-            raise self._unusable("it is a folder: name a file, for example one in that folder")
+            raise self._unusable("it is a folder: set the path of a file, for example one in that folder")
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._lock.acquire()
         except filelock.Timeout as error:
             raise self._unusable(
-                f"another process uses it, and holds {self.path}.lock: stop that process, or name another file"
+                f"another process uses it and holds {self.path}.lock: stop that process, or set another path"
             ) from error
 
     def _create(self) -> None:
-        """Put a whole file in place at once, so that a file that is found is never one half made."""
+        """Create the file under another name and rename it, so that a crash leaves no incomplete file."""
         log = Path(f"{self.path}-wal")
         if log.exists() and log.stat().st_size:
             raise self._unusable(
-                f"it is missing, but {log} is there and holds a part of it: bring the file back, or move that one away "
-                "to begin with an empty store"
+                f"it is missing, but its write-ahead log {log} exists and may contain changes: restore the file, or "
+                "move the log away to start with an empty store"
             )
         draft = Path(f"{self.path}.new")
         for leftover in (draft, Path(f"{draft}-journal")):
@@ -135,28 +135,28 @@ class DatabaseFile:
             os.close(folder)
 
     def _check_header(self) -> None:
-        """Look at the first bytes before SQLite does, which would take an empty file for a new one."""
-        # Opened for writing as well: SQLite would go on with a file that it may only read, and leave a useless log.
+        """Check the first bytes before SQLite does, which takes an empty file for a new database."""
+        # Opened for writing too: SQLite would continue with a read-only file and leave a useless log behind.
         with self.path.open("r+b") as file:
             header = file.read(_HEADER_SIZE)
         if not header:
             raise self._unusable(f"it is empty: {_RESTORE}")
         if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
-            raise self._unusable(f"it is no SQLite file, or its beginning is damaged: {_RESTORE}")
+            raise self._unusable(f"it is not an SQLite file, or its header is damaged: {_RESTORE}")
         if int.from_bytes(header[68:72]) != APPLICATION_ID:
-            raise self._unusable("it is the SQLite file of another program: name another file")
+            raise self._unusable("it is the SQLite file of another program: set another path")
 
     def _check(self, connection: sqlite3.Connection) -> None:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise self._unusable(
-                f"it was written by a later release (version {version} of the tables; this one knows {VERSION}): "
-                "start that release, or name another file"
+                f"it was written by a later release (schema version {version}; this release supports up to {VERSION}): "
+                "start that release, or set another path"
             )
         mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise self._unusable(
-                f"its file system does not allow a write-ahead log (mode {mode}): move it to a local disk"
+                f"its file system does not support a write-ahead log (journal mode {mode}): move it to a local disk"
             )
         if version < VERSION:
             _upgrade(connection, version)
@@ -164,7 +164,7 @@ class DatabaseFile:
             found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise self._unusable(f"it is damaged ({found}): {_RESTORE}")
-        # What is missing or cannot be written is found out here, and not by the first caller.
+        # Missing tables and missing rights are reported here, not by the first call.
         for table in TABLES:
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()
         connection.execute("BEGIN IMMEDIATE")
@@ -175,16 +175,16 @@ class DatabaseFile:
         return ConfigError(f"store.path: the file {self.path} cannot be used: {what}")
 
 
-_RESTORE: Final = "put back a copy of it, or move it away to begin with an empty store"
-_GIVE_RIGHTS: Final = "give this user the right to write there, or name another file"
+_RESTORE: Final = "restore it from a backup, or move it away to start with an empty store"
+_GIVE_RIGHTS: Final = "give this user write permission there, or set another path"
 
 _EXPLANATIONS: Final = {
-    sqlite3.SQLITE_READONLY: f"it may only be read: {_GIVE_RIGHTS}",
+    sqlite3.SQLITE_READONLY: f"it is read-only: {_GIVE_RIGHTS}",
     sqlite3.SQLITE_CANTOPEN: f"it cannot be opened: {_GIVE_RIGHTS}",
     sqlite3.SQLITE_PERM: f"it cannot be opened: {_GIVE_RIGHTS}",
-    sqlite3.SQLITE_NOTADB: f"it is no SQLite file, or its beginning is damaged: {_RESTORE}",
+    sqlite3.SQLITE_NOTADB: f"it is not an SQLite file, or its header is damaged: {_RESTORE}",
     sqlite3.SQLITE_CORRUPT: f"it is damaged: {_RESTORE}",
-    sqlite3.SQLITE_FULL: "the disk is full: make room",
+    sqlite3.SQLITE_FULL: "the disk is full: free some space",
     sqlite3.SQLITE_BUSY: "another program writes to it: stop that program",
 }
 
@@ -200,6 +200,6 @@ def _reason(error: OSError) -> str:
 
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """Take the tables from ``version`` to the present one: all steps or none."""
+    """Upgrade the tables from ``version`` to the current one: all steps or none."""
     steps = "".join(STEPS[version:])
     connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")

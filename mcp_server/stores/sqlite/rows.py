@@ -1,4 +1,4 @@
-"""How values stand in the rows of the tables, and where the rows of one session or turn lie."""
+"""How values are encoded in rows, and which keys the rows of a session or turn have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import msgspec
 
 from mcp_server.errors import StoreUnavailable
 from mcp_server.values import (
-    Claim,
     ContextEntry,
     MCPSession,
     Message,
@@ -20,26 +19,26 @@ from mcp_server.values import (
 
 T = TypeVar("T")
 
-DAMAGED: Final = "the file of the store is damaged: its operator has to put back a copy of it"
+DAMAGED: Final = "the database file of the store is damaged: restore it from a backup"
 
 _INDEX_BITS: Final = 32
 MAX_MESSAGES: Final = 1 << _INDEX_BITS
-"""The most messages that a history can have."""
+"""How many messages a history can have at most."""
 _PIECE_BITS: Final = 24
 
 Range = tuple[int, int]
-"""Keys of rows that lie together: the first, and the one behind the last."""
+"""Contiguous keys: the first, and the one after the last."""
 Segment = tuple[int, int]
-"""The key of the session that wrote these messages of a history, and the index before which they end."""
+"""A part of a history: the key of the session that wrote it, and the index after its last message."""
 
 SESSION_COLUMNS: Final = """
-    s.key, s.tenant, s.id, s.uid, s.create_time, s.update_time, s.etag, s.expire_time, s.message_count, s.fence,
-    s.claim_turn, s.claim_owner, s.claim_fence, s.claim_expire_time, c.summary"""
-"""What :func:`session_of` makes a session of, from ``sessions`` and ``contents``."""
+    s.key, s.tenant, s.id, s.uid, s.create_time, s.update_time, s.etag, s.expire_time, s.message_count, s.claim,
+    c.summary"""
+"""What :func:`session_of` decodes, from the tables ``sessions`` and ``contents``."""
 
 
 class _Summary(Struct):
-    """What rarely changes and lists show."""
+    """The fields that rarely change and are listed."""
 
     ttl: int | None = None
     labels: Mapping[str, str] = {}
@@ -49,7 +48,7 @@ class _Summary(Struct):
 
 
 class _Content(Struct):
-    """What rarely changes and lists leave out."""
+    """The fields that rarely change and are not listed."""
 
     metadata: Mapping[str, Any] = {}
     context: Mapping[str, ContextEntry] = {}
@@ -78,8 +77,8 @@ NO_CONTENT: Final = encode(_Content())
 
 
 def session_of(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
-    """The session of a row of :data:`SESSION_COLUMNS`."""
-    summary = _decode_summary(row[14])
+    """Decode a row of :data:`SESSION_COLUMNS`."""
+    summary = _decode_summary(row[10])
     content = _decode_content(encoded_content)
     return MCPSession(
         tenant=row[1],
@@ -90,8 +89,7 @@ def session_of(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
         etag=row[6],
         expire_time=row[7],
         message_count=row[8],
-        fence=row[9],
-        claim=None if row[10] is None else Claim(turn=row[10], owner=row[11], fence=row[12], expire_time=row[13]),
+        claim=row[9] or "",
         ttl=summary.ttl,
         labels=summary.labels,
         system_instruction=summary.system_instruction,
@@ -103,27 +101,16 @@ def session_of(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
 
 
 def hot_columns(session: MCPSession) -> tuple[Any, ...]:
-    """The columns that a turn changes."""
-    end = session.expire_time
-    claim = session.claim
-    claimed: tuple[Any, ...] = (None, None, None, None)
-    if claim is not None:
-        claimed = (claim.turn, claim.owner, claim.fence, claim.expire_time)
-        # A session does not expire under a turn that runs.
-        end = None if end is None else max(end, claim.expire_time)
-    return (
-        session.update_time,
-        session.etag,
-        session.expire_time,
-        end,
-        session.message_count,
-        session.fence,
-        *claimed,
-    )
+    """The columns that a turn changes: ``update_time``, ``etag``, ``expire_time``, ``end_time``, ``message_count`` and
+    ``claim``."""
+    # A session does not expire while a turn has claimed it.
+    end = None if session.claim else session.expire_time
+    claim = session.claim or None
+    return session.update_time, session.etag, session.expire_time, end, session.message_count, claim
 
 
 def summary_of(session: MCPSession) -> bytes:
-    """What rarely changes and lists show."""
+    """Encode the fields that rarely change and are listed."""
     return encode(
         _Summary(
             ttl=session.ttl,
@@ -136,17 +123,17 @@ def summary_of(session: MCPSession) -> bytes:
 
 
 def content_of(session: MCPSession) -> bytes:
-    """What rarely changes and lists leave out."""
+    """Encode the fields that rarely change and are not listed."""
     return encode(_Content(metadata=session.metadata, context=session.context))
 
 
 def own_messages(session: int) -> Range:
-    """All messages that the session with this key wrote."""
+    """The keys of all messages that a session has written itself."""
     return session << _INDEX_BITS, (session + 1) << _INDEX_BITS
 
 
 def history(session: int, segments: Sequence[Segment], start: int, stop: int) -> Sequence[Range]:
-    """The messages with ``start <= index < stop`` of a session, whose first ones are the ``segments``; in order."""
+    """The keys of the messages with ``start <= index < stop`` of a session that begins with ``segments``, in order."""
     ranges: list[Range] = []
     for writer, end in (*segments, (session, stop)):
         end = min(end, stop)
@@ -158,11 +145,11 @@ def history(session: int, segments: Sequence[Segment], start: int, stop: int) ->
 
 
 def pieces(turn: int) -> Range:
-    """The pieces of the log of the turn with this key."""
+    """The keys of the pieces of a turn's log."""
     return turn << _PIECE_BITS, (turn + 1) << _PIECE_BITS
 
 
 def messages_of(bodies: Sequence[bytes]) -> tuple[Message, ...]:
-    """The messages of their rows."""
-    # One array of all of them is decoded faster than each alone: msgpack announces it by this byte and its length.
+    """Decode messages."""
+    # One array decodes faster than its elements one by one. In msgpack this byte and the length begin an array.
     return _decode_messages(b"\xdd" + len(bodies).to_bytes(4) + b"".join(bodies)) if bodies else ()

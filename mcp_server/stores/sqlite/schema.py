@@ -1,27 +1,28 @@
-"""The tables of the file, and how a file of an earlier version becomes one of this."""
+"""The tables of the file, and the steps that upgrade a file of an earlier release."""
 
 from __future__ import annotations
 
 from typing import Final
 
 APPLICATION_ID: Final = 0x6D635073
-"""Marks a file as ours in its header."""
+"""Identifies the file in its header as one of this store."""
 
-# Each step takes a file from the version that is its position to the next one; a new file goes through all of them. A
-# step that was released never changes.
+# Each step upgrades a file by one version; a new file runs through all of them. A released step never changes.
 #
-# sessions   What changes with each turn, in columns, so that a turn rewrites one small row. ``key`` is never used twice
-#            while anything of an earlier holder is left. ``end_time`` is when the session counts as expired.
-# contents   What rarely changes and may be large. Lists read ``summary`` alone.
-# labels     One row a label, ordered as sessions are listed.
-# messages   ``key`` is the session's key times 2**32 plus the message's index: a history lies together, in order.
-# segments   Of a fork: its messages below ``stop``, and not below the ``stop`` before, are those that the session with
-#            the key ``writer`` wrote. They stay as long as a segment refers to them, also when that session goes. The
-#            greatest ``stop`` is ``shared`` of the fork.
-# turns      ``session`` is a session's key; ``owner`` is set while a turn is queued or running.
-# events     ``key`` is the turn's key times 2**24 plus the number of the piece of its log.
-# receipts   What calls with a request_id did that are no turns.
-# removed    Keys of sessions that are gone and whose messages and turns are still to be cleared away.
+# sessions   One row for each session, with the columns that change with every turn, so that a turn rewrites one small
+#            row. A ``key`` is not reused while anything of its former session is left. ``end_time`` is when the session
+#            expires: ``expire_time``, or NULL while a turn has claimed it. ``claim`` is the id of that turn. ``shared``
+#            is the number of messages that a fork shares with other sessions.
+# contents   One row for each session, with what rarely changes and may be large. Lists read ``summary`` only.
+# labels     One row for each label, in the order in which sessions are listed.
+# messages   ``key`` is the key of the session times 2**32 plus the index of the message: a history is contiguous.
+# segments   Which messages a fork shares: the session with the key ``writer`` wrote those from the previous ``stop`` up
+#            to this ``stop``. They are kept as long as a segment refers to them, even when their writer is deleted.
+# turns      ``session`` is the key of a session. ``owner`` is the owner of the lease, and empty without a lease, while
+#            the turn is queued or running, and NULL afterwards.
+# events     ``key`` is the key of the turn times 2**24 plus the number of the piece of its log.
+# receipts   What calls with a request_id did that are not turns.
+# removed    The keys of deleted sessions whose messages and turns are still to be collected as garbage.
 STEPS: Final = (
     """
     CREATE TABLE sessions (
@@ -119,6 +120,18 @@ STEPS: Final = (
         PRIMARY KEY (session, stop)
     ) WITHOUT ROWID;
     CREATE INDEX segments_by_writer ON segments (writer, stop);
+    """,
+    # A claim names a turn, which holds the lease. Claims of turns that have ended were void before, by their expiry.
+    """
+    UPDATE sessions SET claim_turn = NULL WHERE claim_turn IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM turns t WHERE t.tenant = sessions.tenant AND t.id = claim_turn AND t.owner IS NOT NULL
+    );
+    UPDATE sessions SET end_time = iif(claim_turn IS NULL, expire_time, NULL) WHERE claim_expire_time IS NOT NULL;
+    ALTER TABLE sessions RENAME COLUMN claim_turn TO claim;
+    ALTER TABLE sessions DROP COLUMN claim_owner;
+    ALTER TABLE sessions DROP COLUMN claim_fence;
+    ALTER TABLE sessions DROP COLUMN claim_expire_time;
+    ALTER TABLE sessions DROP COLUMN fence;
     """,
 )
 

@@ -1,4 +1,4 @@
-"""The store as the rest of the server sees it."""
+"""The store itself: hands every call to a thread that has a connection to the file."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from pathlib import Path
 from typing import Final
 
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery
+from mcp_server.stores.sqlite.changes import Changes
 from mcp_server.stores.sqlite.file import DatabaseFile
-from mcp_server.stores.sqlite.threads import Jobs, Reader, Writer
-from mcp_server.stores.sqlite.writable import WritableTables
+from mcp_server.stores.sqlite.jobs import JobQueue
+from mcp_server.stores.sqlite.threads import Reader, Writer
 from mcp_server.values import MCPSession, Message, Turn
 
 _READERS: Final = 2
 
 
 class SQLiteStore:
-    """A :class:`~mcp_server.interfaces.Store` in one SQLite file.
+    """A :class:`~mcp_server.interfaces.Store` in one SQLite file, for one server at a time.
 
-    A change is on the disk when :meth:`change` returns. Changes that wait at the same time are committed together. A
-    caller that is cancelled while its change waits does not learn whether it was made; it is made whole or not at all.
+    A change is on disk when :meth:`change` returns. Changes that wait at the same time are committed together. A caller
+    that is cancelled does not learn whether its change was made; it is made entirely or not at all.
 
     Args:
-        path: the file. It is made if there is none, its folder too. One process at a time can use it.
+        path: the file. It is created if it does not exist, with its folder. A lock keeps other processes out.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._file = DatabaseFile(Path(path))
-        self._changes = Jobs()
-        self._reads = Jobs()
+        self._changes = JobQueue()
+        self._reads = JobQueue()
         self._threads: list[threading.Thread] = []
         self._connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        """Open the file, or make it.
+        """Open the file, or create it, and upgrade it if an earlier release wrote it.
 
         Raises:
-            ConfigError: the file cannot be used; it is left as it was found.
+            ConfigError: the file cannot be used. It is unchanged.
         """
         writer = await asyncio.to_thread(self._open)
         self._threads.append(threading.Thread(target=writer.run, name="store-writer", daemon=True))
@@ -53,12 +54,12 @@ class SQLiteStore:
 
     def _open(self) -> Writer:
         self._connection = self._file.open()
-        return Writer(self._file, WritableTables(self._connection), self._changes)
+        return Writer(self._file, Changes(self._connection), self._changes)
 
     async def close(self) -> None:
-        """Write all that was accepted, then give back the file."""
-        self._changes.close(takers=1)
-        self._reads.close(takers=_READERS)
+        """Finish the changes that were accepted, then close the file."""
+        self._changes.close(threads=1)
+        self._reads.close(threads=_READERS)
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -70,45 +71,45 @@ class SQLiteStore:
             self._file.close()
 
     async def change(self, tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:
-        """Read, decide and write on the thread that writes."""
-        return await self._changes.do(lambda tables: tables.change(tenant, session, decide, look_up))
+        """Read, decide and write in one transaction, on the writing thread."""
+        return await self._changes.run(lambda changes: changes.change(tenant, session, decide, look_up))
 
     async def session(self, tenant: str, session: str, /) -> MCPSession | None:
         """The session with that id."""
-        return await self._reads.do(lambda tables: tables.session(tenant, session))
+        return await self._reads.run(lambda queries: queries.session(tenant, session))
 
     async def sessions(self, query: SessionQuery, /) -> Sequence[MCPSession]:
-        """The sessions that fit."""
-        return await self._reads.do(lambda tables: tables.sessions(query))
+        """The sessions that match the query."""
+        return await self._reads.run(lambda queries: queries.sessions(query))
 
     async def messages(self, tenant: str, uid: str, start: int, stop: int, /) -> Sequence[Message]:
-        """A range of a history."""
-        return await self._reads.do(lambda tables: tables.messages(tenant, uid, start, stop))
+        """A range of a session's history."""
+        return await self._reads.run(lambda queries: queries.messages(tenant, uid, start, stop))
 
     async def turn(self, tenant: str, turn: str, /) -> Turn | None:
         """The turn with that id."""
-        return await self._reads.do(lambda tables: tables.turn(tenant, turn))
+        return await self._reads.run(lambda queries: queries.turn(tenant, turn))
 
     async def turns(self, tenant: str, uid: str, limit: int, before: str, /) -> Sequence[Turn]:
-        """Turns of a session, the greatest id first."""
-        return await self._reads.do(lambda tables: tables.turns(tenant, uid, limit, before))
+        """The turns of a session, greatest id first."""
+        return await self._reads.run(lambda queries: queries.turns(tenant, uid, limit, before))
 
     async def events(self, tenant: str, turn: str, /) -> Sequence[bytes]:
-        """The pieces of the log of a turn."""
-        return await self._reads.do(lambda tables: tables.events(tenant, turn))
+        """The pieces of a turn's log."""
+        return await self._reads.run(lambda queries: queries.events(tenant, turn))
 
     async def expired(self, now: int, limit: int, /) -> Sequence[tuple[str, str]]:
-        """Sessions whose time has passed, the oldest first."""
-        return await self._reads.do(lambda tables: tables.expired(now, limit))
+        """Sessions that have expired, oldest first."""
+        return await self._reads.run(lambda queries: queries.expired(now, limit))
 
     async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
-        """Turns that another process left behind."""
-        return await self._reads.do(lambda tables: tables.interrupted(owner, limit))
+        """Unfinished turns whose lease another process has, or nobody."""
+        return await self._reads.run(lambda queries: queries.interrupted(owner, limit))
 
     async def forget(self, before: int, limit: int, /) -> int:
-        """Remove turns that ended, and receipts that were written, long ago."""
-        return await self._changes.do(lambda tables: tables.forget(before, limit))
+        """Delete old turns and receipts."""
+        return await self._changes.run(lambda changes: changes.forget(before, limit))
 
     async def counts(self, now: int, /) -> Mapping[str, int]:
-        """How many sessions there are."""
-        return await self._reads.do(lambda tables: tables.counts(now))
+        """The number of sessions."""
+        return await self._reads.run(lambda queries: queries.counts(now))

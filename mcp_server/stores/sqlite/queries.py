@@ -1,4 +1,4 @@
-"""What is read from the tables, as values, on the thread that holds the connection."""
+"""Queries: what the tables hold, as values. They run on the thread that has the connection."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from mcp_server.stores.sqlite.rows import (
 from mcp_server.values import MCPSession, Message, Turn
 
 _COUNTED_LABELS: Final = 1000
-"""How far the sessions of a label are counted to find the rarest one."""
+"""How many sessions of a label are counted at most to find the rarest one."""
 
 _AFTER_ALL_TEXT: Final = b""
-"""SQLite takes every text for less than every blob."""
+"""SQLite orders every blob after every text."""
 
 SESSION_LIVES: Final = "(session IS NULL OR EXISTS (SELECT 1 FROM sessions s WHERE s.key = t.session))"
-"""Of a turn ``t``: its session is there, or it never had one."""
+"""The session of the turn ``t`` exists, or the turn has none."""
 
 
-class Tables:
-    """Reads. Each sees one state of the file."""
+class Queries:
+    """Reads, each from one snapshot of the file."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -41,7 +41,7 @@ class Tables:
     def session(self, tenant: str, session: str) -> MCPSession | None:
         """The session with that id."""
         row = self._row(tenant, session)
-        return None if row is None else session_of(row, row[15])
+        return None if row is None else session_of(row, row[11])
 
     def _row(self, tenant: str, session: str) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._execute(
@@ -52,10 +52,10 @@ class Tables:
         return row
 
     def sessions(self, query: SessionQuery) -> Sequence[MCPSession]:
-        """A page of sessions."""
+        """One page of a list."""
         labels = self._rarest_first(query.tenant, query.labels)
         if labels:
-            # The first label leads: its rows lie in the order of the list.
+            # The rows of the first label are in the order of the list.
             lead, tables = "l", "labels l CROSS JOIN sessions s ON s.key = l.session"
             conditions = ["l.tenant = ? AND l.name = ? AND l.value = ?"]
         else:
@@ -94,7 +94,7 @@ class Tables:
         return sorted(labels.items(), key=count)
 
     def messages(self, tenant: str, uid: str, start: int, stop: int) -> Sequence[Message]:
-        """A range of a history."""
+        """A range of a session's history."""
         start, stop = max(start, 0), min(max(stop, 0), MAX_MESSAGES)
         bodies: list[bytes] = []
         with self._snapshot():
@@ -104,18 +104,18 @@ class Tables:
             if row is None:
                 return ()
             key, shared = row
-            for keys in history(key, self._segments(key) if start < shared else (), start, stop):
+            for keys in history(key, self.segments(key) if start < shared else (), start, stop):
                 rows = self._execute("SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key", keys)
                 bodies += [body for (body,) in rows]
         return messages_of(bodies)
 
-    def _segments(self, key: int) -> Sequence[Segment]:
-        """The messages of a session that others wrote, in order."""
+    def segments(self, key: int) -> Sequence[Segment]:
+        """The messages that a session shares with those that wrote them, in order."""
         return self._execute("SELECT writer, stop FROM segments WHERE session = ? ORDER BY stop", (key,)).fetchall()
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[None]:
-        """See one state of the file from the first statement to the last."""
+        """Run several statements on one snapshot of the file."""
         if self.connection.in_transaction:
             yield
             return
@@ -126,14 +126,14 @@ class Tables:
             self._execute("COMMIT")
 
     def turn(self, tenant: str, turn: str) -> Turn | None:
-        """The turn with that id, unless its session is gone."""
+        """The turn with that id, unless its session was deleted."""
         row = self._execute(
             f"SELECT body FROM turns t WHERE tenant = ? AND id = ? AND {SESSION_LIVES}", (tenant, turn)
         ).fetchone()
         return None if row is None else turn_of(row[0])
 
     def turns(self, tenant: str, uid: str, limit: int, before: str) -> Sequence[Turn]:
-        """Turns of a session, the greatest id first."""
+        """The turns of a session, greatest id first."""
         rows = self._execute(
             "SELECT t.body FROM sessions s CROSS JOIN turns t ON t.session = s.key"
             " WHERE s.tenant = ? AND s.uid = ? AND t.id < ? ORDER BY t.id DESC LIMIT ?",
@@ -142,7 +142,7 @@ class Tables:
         return [turn_of(body) for (body,) in rows]
 
     def events(self, tenant: str, turn: str) -> Sequence[bytes]:
-        """The pieces of the log of a turn."""
+        """The pieces of a turn's log."""
         with self._snapshot():
             row = self._execute(
                 f"SELECT key FROM turns t WHERE tenant = ? AND id = ? AND {SESSION_LIVES}", (tenant, turn)
@@ -153,13 +153,13 @@ class Tables:
             return [body for (body,) in rows]
 
     def expired(self, now: int, limit: int) -> Sequence[tuple[str, str]]:
-        """Sessions whose time has passed."""
+        """Sessions that have expired, oldest first."""
         return self._execute(
             "SELECT tenant, id FROM sessions WHERE end_time <= ? ORDER BY end_time LIMIT ?", (now, limit)
         ).fetchall()
 
     def interrupted(self, owner: str, limit: int) -> Sequence[Turn]:
-        """Turns that another process left behind."""
+        """Unfinished turns whose lease another process has, or nobody."""
         rows = self._execute(
             f"SELECT body FROM turns t WHERE owner IS NOT NULL AND owner != ? AND {SESSION_LIVES} LIMIT ?",
             (owner, limit),
@@ -167,7 +167,7 @@ class Tables:
         return [turn_of(row[0]) for row in rows]
 
     def counts(self, now: int) -> Mapping[str, int]:
-        """How many sessions there are."""
+        """The number of sessions."""
         row = self._execute(
             "SELECT (SELECT count(*) FROM sessions) - (SELECT count(*) FROM sessions WHERE end_time <= ?)", (now,)
         ).fetchone()

@@ -1,14 +1,15 @@
-"""Values and steps for the tests of stores."""
+"""Values for tests of stores, and short ways to write and read them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from mcp_server.interfaces import NO_LOOK_UP, Change, Changed, LookUp, SessionQuery, Store, Stored
 from mcp_server.values import (
-    Claim,
+    UNFINISHED,
+    Lease,
     MCPSession,
     Message,
     Receipt,
@@ -20,37 +21,44 @@ from mcp_server.values import (
 
 replace = msgspec.structs.replace
 
-NOW = 1_800_000_000_000_000_000
-"""The time at which these tests play."""
+NOW: Final = 1_800_000_000_000_000_000
+"""The time of the caller in these tests. It is not the time of the store."""
 
 
 def session(id: str = "s", **fields: Any) -> MCPSession:
-    """A session, made at ``NOW`` unless said otherwise; its uid follows from its id."""
+    """A session that was created at ``NOW``, with a uid that is derived from its id."""
     defaults: dict[str, Any] = {"tenant": "t", "uid": f"uid-{id}", "create_time": NOW, "update_time": NOW, "etag": "e0"}
     return MCPSession(id=id, **{**defaults, **fields})
 
 
 def turn(id: str = "turn", **fields: Any) -> Turn:
-    """A turn that runs, without a session."""
+    """A running turn of the process ``me``, without a session."""
     defaults: dict[str, Any] = {
         "tenant": "t",
         "service": "chat",
         "state": TurnState.RUNNING,
         "create_time": NOW,
-        "owner": "me",
+        "lease": lease(),
     }
+    if fields.get("state", TurnState.RUNNING) not in UNFINISHED:
+        defaults["lease"] = None
     return Turn(id=id, **{**defaults, **fields})
 
 
 def receipt(request_id: str = "r", **fields: Any) -> Receipt:
-    """What was written down of the creation of a session, made at ``NOW``."""
+    """The receipt of the creation of a session at ``NOW``."""
     defaults: dict[str, Any] = {"tenant": "t", "service": "session", "session": "s", "session_uid": "uid-s"}
     return Receipt(request_id=request_id, **{"create_time": NOW, **defaults, **fields})
 
 
-def claim(turn: str = "turn", **fields: Any) -> Claim:
-    """A claim that holds for a second."""
-    return Claim(turn=turn, **{"owner": "me", "fence": 1, "expire_time": NOW + 1_000_000_000, **fields})
+def lease(owner: str = "me", **fields: Any) -> Lease:
+    """A lease that does not end, as in an exclusive store."""
+    return Lease(owner=owner, **fields)
+
+
+def finished(turn: Turn, state: TurnState = TurnState.SUCCEEDED, end_time: int = NOW) -> Turn:
+    """The turn when it has ended, without its lease."""
+    return replace(turn, state=state, end_time=end_time, lease=None)
 
 
 def messages(first: int, *texts: str) -> tuple[Message, ...]:
@@ -62,7 +70,7 @@ def messages(first: int, *texts: str) -> tuple[Message, ...]:
 
 
 async def put(store: Store, session: MCPSession) -> Changed:
-    """Write a session as it is."""
+    """Write a session."""
     return await store.change(session.tenant, session.id, lambda _: Change(session=session))
 
 
@@ -77,7 +85,7 @@ async def update(store: Store, session: str, *, read_last: int = 0, **fields: An
 
 
 async def append(store: Store, session: str, *texts: str, tenant: str = "t", turn: Turn | None = None) -> Changed:
-    """Add messages to the end of a history."""
+    """Add messages to the end of a session's history."""
 
     def decide(stored: Stored) -> Change:
         old = stored.session
@@ -90,12 +98,12 @@ async def append(store: Store, session: str, *texts: str, tenant: str = "t", tur
 
 
 async def delete(store: Store, session: str, tenant: str = "t") -> Changed:
-    """Remove a session."""
+    """Delete a session."""
     return await store.change(tenant, session, lambda _: Change(delete=True))
 
 
 async def put_turn(store: Store, turn: Turn, events: bytes = b"") -> Changed:
-    """Write a turn, with or without a session, and a piece of its log."""
+    """Write a turn and a piece of its log."""
     return await store.change(turn.tenant, turn.session, lambda _: Change(turn=turn, events=events))
 
 
@@ -105,7 +113,7 @@ async def put_receipt(store: Store, receipt: Receipt) -> Changed:
 
 
 async def fork(store: Store, parent: str, child: str, count: int, *texts: str) -> Changed:
-    """Begin a session with the first ``count`` messages of another, and more of its own."""
+    """Create a session with the first ``count`` messages of another and further ones of its own."""
 
     def decide(stored: Stored) -> Change:
         assert stored.other is not None
@@ -116,20 +124,20 @@ async def fork(store: Store, parent: str, child: str, count: int, *texts: str) -
 
 
 async def look(store: Store, session: str = "s", look_up: LookUp = NO_LOOK_UP, *, tenant: str = "t") -> Stored:
-    """What a change finds; it writes nothing."""
-    return (await store.change(tenant, session, lambda _: Change(), look_up)).stored
+    """What a decision gets to see, without the time of the store. Writes nothing."""
+    return replace((await store.change(tenant, session, lambda _: Change(), look_up)).stored, now=None)
 
 
 async def texts(store: Store, uid: str, start: int = 0, stop: int = 1_000_000, *, tenant: str = "t") -> list[str]:
-    """What a range of a history says."""
+    """The texts of a range of a history."""
     return [message.text for message in await store.messages(tenant, uid, start, stop)]
 
 
 def query(**fields: Any) -> SessionQuery:
-    """A list of the tenant's sessions at ``NOW``."""
+    """A query for the sessions of a tenant at ``NOW``."""
     return SessionQuery(**{"tenant": "t", "now": NOW, "limit": 100, **fields})
 
 
 async def listed(store: Store, **fields: Any) -> list[str]:
-    """The ids of the sessions that fit a query."""
+    """The ids of the sessions that match a query."""
     return [session.id for session in await store.sessions(query(**fields))]

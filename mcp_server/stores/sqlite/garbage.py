@@ -1,0 +1,56 @@
+"""The garbage collector: deletes the messages and turns of deleted sessions, a little at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from mcp_server.stores.sqlite.rows import own_messages
+from mcp_server.stores.sqlite.turns import TurnRows
+
+# The size of one step: some milliseconds of work.
+_STEP_BYTES: Final = 1024 * 1024
+_STEP_MESSAGES: Final = 500
+_STEP_TURNS: Final = 100
+
+
+class GarbageCollector:
+    """Deletes what the sessions in the table ``removed`` have left."""
+
+    def __init__(self, connection: sqlite3.Connection, turns: TurnRows) -> None:
+        self._execute = connection.execute
+        self._turns = turns
+
+    def step(self) -> bool:
+        """Delete one portion, within a transaction, and return whether there may be more."""
+        row = self._execute("SELECT session FROM removed LIMIT 1").fetchone()
+        if row is None:
+            return False
+        key: int = row[0]
+        if not self._delete_messages(key) and not self._delete_turns(key):
+            self._execute("DELETE FROM removed WHERE session = ?", (key,))
+        return True
+
+    def _delete_messages(self, session: int) -> bool:
+        first, last = own_messages(session)
+        # A fork may still share the first ones.
+        row = self._execute("SELECT max(stop) FROM segments WHERE writer = ?", (session,)).fetchone()
+        first += row[0] or 0
+        size = 0
+        rows = self._execute(
+            "SELECT key, length(body) FROM messages WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+            (first, last, _STEP_MESSAGES),
+        ).fetchall()
+        for end, length in rows:
+            size += length
+            if size >= _STEP_BYTES or end == rows[-1][0]:
+                self._execute("DELETE FROM messages WHERE key >= ? AND key <= ?", (first, end))
+                return True
+        return False
+
+    def _delete_turns(self, session: int) -> bool:
+        rows = self._execute("SELECT key FROM turns WHERE session = ? LIMIT ?", (session, _STEP_TURNS))
+        keys = [key for (key,) in rows]
+        if keys:
+            self._turns.delete(keys)
+        return bool(keys)

@@ -1,0 +1,181 @@
+"""Writes the rows of sessions: the session itself, its labels, its messages and what a fork shares."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from mcp_server.stores.sqlite.cache import CachedSession
+from mcp_server.stores.sqlite.queries import Queries
+from mcp_server.stores.sqlite.rows import (
+    Range,
+    Segment,
+    content_of,
+    encode,
+    history,
+    hot_columns,
+    messages_of,
+    own_messages,
+    summary_of,
+)
+from mcp_server.values import MCPSession, Message
+
+MAX_TAIL_BYTES: Final = 32 * 1024 * 1024
+"""How much of a history is read for one change at most. No model reads as much, and more would fill the memory."""
+
+Source = tuple[int, int, int]
+"""A session to fork: its key, how many messages it shares itself, and how many it has."""
+
+
+class SessionRows:
+    """Writes to the tables of sessions, within a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, queries: Queries) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._queries = queries
+        # The messages that forks share with a deleted session have a smaller key than the forks.
+        row = self._execute(
+            "SELECT max(coalesce((SELECT max(key) FROM sessions), 0), coalesce((SELECT max(session) FROM removed), 0))"
+        ).fetchone()
+        self._last_key: int = row[0]
+
+    # -- a session ----------------------------------------------------------------------------------------------------
+
+    def insert(self, session: MCPSession, shared: Sequence[Segment]) -> CachedSession:
+        """Create a session that shares the messages of these segments."""
+        self._last_key = key = self._last_key + 1
+        count = shared[-1][1] if shared else 0
+        self._execute(
+            "INSERT INTO sessions (key, tenant, id, uid, create_time, update_time, etag, expire_time, end_time,"
+            " message_count, claim, shared) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (key, session.tenant, session.id, session.uid, session.create_time, *hot_columns(session), count),
+        )
+        self._connection.executemany(
+            "INSERT INTO segments (session, stop, writer) VALUES (?, ?, ?)",
+            [(key, stop, writer) for writer, stop in shared],
+        )
+        summary, content = summary_of(session), content_of(session)
+        self._execute("INSERT INTO contents (key, summary, content) VALUES (?, ?, ?)", (key, summary, content))
+        if session.labels:
+            self._insert_labels(key, session)
+        return CachedSession(key, session, len(summary) + len(content), count)
+
+    def update(self, cached: CachedSession, new: MCPSession) -> None:
+        """Write the fields that differ."""
+        key, old = cached.key, cached.session
+        self._execute(
+            "UPDATE sessions SET update_time = ?, etag = ?, expire_time = ?, end_time = ?, message_count = ?,"
+            " claim = ? WHERE key = ?",
+            (*hot_columns(new), key),
+        )
+        # A turn returns the very objects that it received: they are neither compared nor written.
+        if (
+            new.labels is not old.labels
+            or new.ttl != old.ttl
+            or new.system_instruction is not old.system_instruction
+            or new.default_model is not old.default_model
+            or new.parent is not old.parent
+        ):
+            summary = summary_of(new)
+            cached.size += len(summary)
+            self._execute("UPDATE contents SET summary = ? WHERE key = ?", (summary, key))
+            if new.labels != old.labels:
+                self._delete_labels(old)
+                self._insert_labels(key, new)
+        if new.context is not old.context or new.metadata is not old.metadata:
+            content = content_of(new)
+            cached.size += len(content)
+            self._execute("UPDATE contents SET content = ? WHERE key = ?", (content, key))
+        cached.session = new
+
+    def delete(self, cached: CachedSession) -> None:
+        """Delete a session. Its messages and turns are left to the garbage collector."""
+        key = cached.key
+        self._delete_labels(cached.session)
+        self._execute("DELETE FROM contents WHERE key = ?", (key,))
+        self._execute("DELETE FROM sessions WHERE key = ?", (key,))
+        self._execute("INSERT INTO removed (session) VALUES (?)", (key,))
+        if cached.shared:
+            # Deleted sessions may have kept messages only because this one shared them.
+            self._execute(
+                "INSERT OR IGNORE INTO removed (session) SELECT writer FROM segments g WHERE session = ?"
+                " AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.key = g.writer)",
+                (key,),
+            )
+            self._execute("DELETE FROM segments WHERE session = ?", (key,))
+
+    def _insert_labels(self, key: int, session: MCPSession) -> None:
+        self._connection.executemany(
+            "INSERT INTO labels (tenant, name, value, create_time, uid, session) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (session.tenant, name, value, session.create_time, session.uid, key)
+                for name, value in session.labels.items()
+            ],
+        )
+
+    def _delete_labels(self, session: MCPSession) -> None:
+        self._connection.executemany(
+            "DELETE FROM labels WHERE tenant = ? AND name = ? AND value = ? AND create_time = ? AND uid = ?",
+            [(session.tenant, name, value, session.create_time, session.uid) for name, value in session.labels.items()],
+        )
+
+    # -- its history --------------------------------------------------------------------------------------------------
+
+    def append(self, cached: CachedSession, messages: Sequence[Message]) -> None:
+        """Add messages to the end of a history."""
+        first, _ = own_messages(cached.key)
+        rows = [(first + message.index, encode(message)) for message in messages]
+        self._connection.executemany("INSERT INTO messages (key, body) VALUES (?, ?)", rows)
+        if cached.wanted:
+            cached.tail = (*cached.tail, *messages)[-cached.wanted :]
+            cached.tail_sizes = (*cached.tail_sizes, *[len(body) for _, body in rows])[-cached.wanted :]
+
+    def tail(self, cached: CachedSession, length: int) -> tuple[Message, ...]:
+        """The last messages of a history, as many as :data:`MAX_TAIL_BYTES` allows."""
+        count = cached.session.message_count
+        cached.wanted = max(cached.wanted, length)
+        length = min(length, count)
+        if len(cached.tail) < length:
+            start = count - length
+            segments = self._queries.segments(cached.key) if start < cached.shared else ()
+            bodies = self._last_bodies(history(cached.key, segments, start, count))
+            cached.tail = messages_of(bodies)
+            cached.tail_sizes = tuple(map(len, bodies))
+        return cached.tail[-length:] if length else ()
+
+    def _last_bodies(self, ranges: Sequence[Range]) -> Sequence[bytes]:
+        """The last rows of the ranges, in order: as many as the limit allows, but at least one."""
+        bodies: list[bytes] = []
+        room = MAX_TAIL_BYTES
+        for keys in reversed(ranges):
+            rows = self._execute("SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key DESC", keys)
+            for (body,) in rows:
+                room -= len(body)
+                if room < 0 and bodies:
+                    rows.close()
+                    return bodies[::-1]
+                bodies.append(body)
+        return bodies[::-1]
+
+    # -- forks --------------------------------------------------------------------------------------------------------
+
+    def source(self, tenant: str, uid: str) -> Source | None:
+        """The session with that uid, as the source of a fork."""
+        row: Source | None = self._execute(
+            "SELECT key, shared, message_count FROM sessions WHERE tenant = ? AND uid = ?", (tenant, uid)
+        ).fetchone()
+        return row
+
+    def shared(self, source: Source, count: int) -> Sequence[Segment]:
+        """The first ``count`` messages of the source, as the segments of a fork."""
+        key, shared, _ = source
+        segments: list[Segment] = []
+        start = 0
+        for writer, stop in (*(self._queries.segments(key) if shared else ()), (key, count)):
+            stop = min(stop, count)
+            if start < stop:
+                segments.append((writer, stop))
+                start = stop
+        return segments

@@ -1,0 +1,1 @@
+"""Contract suites: tests that every implementation of an interface must pass. They need pytest."""
