@@ -336,7 +336,7 @@ class Store(Protocol):
         ...
 
     async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns that are queued or running and whose lease another process than ``owner`` has, or nobody."""
+        """Up to ``limit`` turns that are queued or running and whose lease nobody has, or another process than ``owner``."""
         ...
 
     async def forget(self, before: int, limit: int, /) -> int:

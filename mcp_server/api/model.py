@@ -10,6 +10,7 @@ from mcp_server.errors import ModelNotFound
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.models.catalogue import Catalogue
+from mcp_server.models.inventory import find_route
 from mcp_server.models.target import Target
 
 
@@ -38,12 +39,14 @@ class ModelService:
             if prefix != "models" or not name:
                 checks.fail("name", "it must be models/MODEL: an alias, or provider/model")
         catalogue = await self._gateway.router.catalogue()
-        return self._model(catalogue, catalogue.route(name).targets[0])
+        route, catalogue = find_route(catalogue, name)
+        return self._model(catalogue, route.targets[0])
 
     def _model(self, catalogue: Catalogue, target: Target) -> model_pb2.Model:
         aliases = [alias for alias, name in catalogue.aliases.items() if name == target.name]
         try:
-            is_default = catalogue.route(self._gateway.default_model).targets[0].name == target.name
+            route, _ = find_route(catalogue, self._gateway.default_model)
+            is_default = route.targets[0].name == target.name
         except ModelNotFound:
             is_default = False
         return encode.model(target, aliases, is_default=is_default)

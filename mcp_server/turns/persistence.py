@@ -138,11 +138,11 @@ class TurnStore:
         return changed.change.turn or changed.stored.turn or turn
 
     async def write_unrecorded(self) -> None:
-        """Store the ends of turns that could not be stored before, unless another process has taken them since."""
+        """Make the turns INTERRUPTED whose end could not be stored, unless another process has taken them since."""
         for turn, events in list(self._unrecorded.values()):
             del self._unrecorded[turn.id]
             try:
-                await self.release(turn, events, doubtful=True)
+                await self.release(claims.left_behind(turn), events, doubtful=True)
             except Exception as error:
                 log.debug("end of turn not stored", turn=turn.name, exc_info=error)
 

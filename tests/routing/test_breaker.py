@@ -79,7 +79,7 @@ def test_an_older_call_does_not_speak_for_the_one_probe(circuit: Circuit, clock:
     assert circuit.wait == 5
     clock.now += 5
     assert circuit.begin()
-    for end in (circuit.failed, circuit.left, circuit.heard):
+    for end in (circuit.failed, circuit.abandoned, circuit.answering):
         end(probe=older)
         assert circuit.wait > 0
     circuit.limit_rate(1, probe=older)

@@ -43,9 +43,9 @@ def model(name: str, **fields: object) -> Model:
 
 
 async def catalogue(
-    settings: ModelSettings, routing: RoutingSettings = RoutingSettings(), **providers: EchoProvider
+    settings: ModelSettings, routing: RoutingSettings | None = None, **providers: EchoProvider
 ) -> Catalogue:
-    return await Inventory(providers, settings, routing).catalogue()
+    return await Inventory(providers, settings, routing or RoutingSettings()).catalogue()
 
 
 def route(catalogue: Catalogue, *asked: str) -> Route:

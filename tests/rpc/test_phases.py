@@ -139,11 +139,12 @@ def turns_of(wire: Wire) -> Any:
 
 
 async def nothing_left(wire: Wire) -> None:
-    """No turn runs, is known by its request or stands in a line, and no session is held."""
+    """No turn runs, is known by its request or stands in a queue, and no session is held."""
     turns = turns_of(wire)
     async with asyncio.timeout(BOUND):
         await turns.idle()
-    assert (turns._live, turns._by_request, turns._lines._lines, turns.sessions._unfinished) == ({}, {}, {}, set())
+    live = turns._live
+    assert (live._by_id, live._by_request, len(turns._queues), turns._ownership.live) == ({}, {}, 0, set())
 
 
 async def still_well(wire: Wire, told: str) -> None:
@@ -160,7 +161,7 @@ async def begun(wire: Wire, stage: Stage, **fields: Any) -> tuple[Any, str]:
     stream = wire.chat.StreamChat(ask(**fields))
     async with asyncio.timeout(BOUND):
         await stage.gate.reached.wait()
-    (live,) = turns_of(wire)._live.values()
+    (live,) = turns_of(wire)._live
     return stream, live.turn.name
 
 
@@ -215,7 +216,7 @@ async def test_the_last_reader_leaves(hold: Hold, phase: str) -> None:
     wire, stage = await hold(phase)
     stream, name = await begun(wire, stage, on_disconnect=generation_pb2.ON_DISCONNECT_CANCEL)
     stream.cancel()
-    while any(live.log.has_readers for live in turns_of(wire)._live.values()):  # noqa: ASYNC110  # nobody is told
+    while any(live.log.has_readers for live in turns_of(wire)._live):  # noqa: ASYNC110  # nobody is told
         await asyncio.sleep(0.005)
     stage.gate.open()
     await nothing_left(wire)

@@ -36,10 +36,11 @@ async def outcome(call: Any) -> str:
 
 
 async def nothing_left(wire: Wire) -> None:
-    """No turn runs, is known by its request or stands in a line, and no session is held."""
+    """No turn runs, is known by its request or stands in a queue, and no session is held."""
     turns: Any = wire.server._turns
     await turns.idle()
-    assert (turns._live, turns._by_request, turns._lines._lines, turns.sessions._unfinished) == ({}, {}, {}, set())
+    live = turns._live
+    assert (live._by_id, live._by_request, len(turns._queues), turns._ownership.live) == ({}, {}, 0, set())
 
 
 async def test_equal_calls_at_once_are_one_turn(serve: Serve, config: Config) -> None:
