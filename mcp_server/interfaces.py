@@ -336,7 +336,7 @@ class Store(Protocol):
         ...
 
     async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns that are queued or running and whose lease nobody has, or another process than ``owner``."""
+        """Up to ``limit`` turns that are queued or running and whose lease is missing or another owner's."""
         ...
 
     async def forget(self, before: int, limit: int, /) -> int:

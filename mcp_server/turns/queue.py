@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
 from mcp_server.errors import MCPError, TurnCancelled
@@ -109,9 +108,11 @@ class SessionQueues(Generic[T]):
         if not queue.members:
             del self._queues[key]
 
-    def waiting_for_others(self) -> Iterator[T]:
-        """The first waiting turn of each queue from which no turn runs here: another server may have the session."""
-        return (queue.waiting[0] for queue in self._queues.values() if queue.waiting and queue.running is None)
+    def try_again(self) -> None:
+        """Let the first of each queue try of which no turn runs here: another server may have had the session."""
+        for queue in self._queues.values():
+            if queue.waiting and queue.running is None:
+                queue.waiting[0].try_again()
 
     def of(self, tenant: str, session: str, uid: str) -> list[T]:
         """All turns of a session."""

@@ -217,8 +217,11 @@ class TurnRegistry:
         while True:
             # A reader gets a heartbeat at the second look that finds it waiting: after one interval at least.
             await asyncio.sleep(self._settings.heartbeat_interval)
-            for runner in self._live:
-                runner.log.beat()
+            self._beat()
+
+    def _beat(self) -> None:  # a method of its own: while the loop sleeps, its frame would keep the last turn
+        for runner in self._live:
+            runner.log.beat()
 
     async def journal(self) -> None:
         """Without end: store what the running turns have generated, all of them together."""
@@ -227,8 +230,7 @@ class TurnRegistry:
             await asyncio.gather(*[runner.journal() for runner in self._live])
             await self._store.write_unrecorded()
             if self._ownership.shared:
-                for runner in self._queues.waiting_for_others():
-                    runner.try_again()
+                self._queues.try_again()
 
     async def renew_leases(self) -> None:
         """Without end, in a shared store: renew the leases of the turns that run here, stop those that could not be
@@ -252,9 +254,13 @@ class TurnRegistry:
                         await self._store.recover()
                 except Exception as error:  # it is tried again; the turns are stopped if that takes too long
                     log.error("leases not renewed", exc_info=error)
-            for runner in self._live:
-                if runner.exists and loop.time() - max(self._renewed, runner.lease_start) >= lease * 2 / 3:
-                    runner.cancel(claims.lease_lost(runner.turn))
+            self._stop_unrenewed(loop.time() - lease * 2 / 3)
+
+    def _stop_unrenewed(self, before: float) -> None:
+        """Stop the turns whose lease was taken or renewed last before that time."""
+        for runner in self._live:
+            if runner.exists and max(self._renewed, runner.lease_start) <= before:
+                runner.cancel(claims.lease_lost(runner.turn))
 
     async def idle(self) -> None:
         """Return when no turn runs."""
