@@ -15,12 +15,12 @@ class _Unlimited:
         """Nothing to give back."""
 
 
-_UNLIMITED: Final = _Unlimited()
-
-
 class AdmitAll:
     """An :class:`~mcp_server.interfaces.Admission` that admits everything: the default while there are no limits."""
 
+    PERMIT: Final = _Unlimited()
+    """What everybody gets."""
+
     async def admit(self, principal: Principal, work: Work, /) -> Permit:
         """Grant the permit."""
-        return _UNLIMITED
+        return self.PERMIT
