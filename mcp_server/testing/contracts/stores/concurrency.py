@@ -1,4 +1,4 @@
-"""What a store does when many use it at once."""
+"""The contract of concurrent changes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mcp_server.testing.contracts.stores.values import (
 
 
 class ConcurrencyContract:
-    """What a store does when many use it at once."""
+    """The contract of concurrent changes."""
 
     async def test_steps_on_one_session_see_each_other(self, store: Store) -> None:
-        """64 tasks add to one history: none overwrites another."""
+        """64 tasks append to one history, and no message is lost."""
         await put(store, session())
 
         async def add(task: int) -> None:
@@ -40,8 +40,8 @@ class ConcurrencyContract:
         assert [text for text in found if text.startswith("7/")] == [f"7/{n}" for n in range(5)]
         assert set(found) == {f"{task}/{n}" for task in range(64) for n in range(5)}
 
-    async def test_one_of_many_creates(self, store: Store) -> None:
-        """Of 64 that find no session at the same time, one makes it, and the others see that."""
+    async def test_one_of_many_creates_the_session(self, store: Store) -> None:
+        """64 tasks try to create a session: one does, and the others see it."""
 
         def decide(task: int) -> Decide:
             def create(stored: Stored) -> Change:
@@ -59,7 +59,7 @@ class ConcurrencyContract:
         assert await store.session("t", "s") == winner
 
     async def test_a_step_that_fails_takes_no_other_with_it(self, store: Store) -> None:
-        """Of many at the same time only those fail whose own deciding raises, or whose own values cannot be kept."""
+        """Of many concurrent changes, only those fail whose decision raises or is inconsistent."""
 
         def decide(n: int) -> Decide:
             def create(_: Stored) -> Change:
@@ -79,7 +79,7 @@ class ConcurrencyContract:
         assert await listed(store) == [f"s{n}" for n in range(64) if n % 4 > 1]
 
     async def test_a_turn_stays_when_a_step_beside_it_fails(self, store: Store) -> None:
-        """A step that fails half way does not take the turns that were written together with it, nor their logs."""
+        """A change that fails while it is written does not affect the turns and logs of concurrent changes."""
         await put(store, session())
         await put_turn(store, turn("first", request_id="r"))
 
@@ -103,8 +103,8 @@ class ConcurrencyContract:
         assert await store.session("t", "s") == session()
         assert await store.turn("t", "second") is None
 
-    async def test_what_was_acknowledged_is_read(self, store: Store) -> None:
-        """Right after a step returns, every way of reading sees it."""
+    async def test_an_acknowledged_change_is_read(self, store: Store) -> None:
+        """Every kind of read sees a change as soon as it has returned."""
 
         async def one(n: int) -> None:
             await put(store, session(f"s{n}", labels={"n": str(n)}))
@@ -120,8 +120,8 @@ class ConcurrencyContract:
 
         await asyncio.gather(*[one(n) for n in range(32)])
 
-    async def test_a_cancelled_caller_leaves_a_whole_change_or_none(self, store: Store) -> None:
-        """Cancelled at any moment, its step is done entirely or not at all, and the next ones go on."""
+    async def test_a_cancelled_change_is_made_entirely_or_not_at_all(self, store: Store) -> None:
+        """Whenever the caller is cancelled, its change is made entirely or not at all, and later ones succeed."""
         await put(store, session())
         choice = random.Random(5)  # noqa: S311  # no secret
 
@@ -140,8 +140,8 @@ class ConcurrencyContract:
         assert stored is not None
         assert stored.message_count == len(found) + 1
 
-    async def test_a_closed_store_says_so(self, store: Store) -> None:
-        """Every call after the end raises, and a second closing does nothing."""
+    async def test_a_closed_store_raises(self, store: Store) -> None:
+        """Every call to a closed store raises, and closing it again does nothing."""
         await store.close()
         calls = [
             put(store, session()),
@@ -161,8 +161,8 @@ class ConcurrencyContract:
                 await call
         await store.close()
 
-    async def test_closing_finishes_what_was_begun(self, store: Store) -> None:
-        """Steps that were accepted before the end are made, or say that they were not; none hangs."""
+    async def test_closing_finishes_the_changes_that_began(self, store: Store) -> None:
+        """Changes that began before the store is closed are made."""
         tasks = [asyncio.create_task(put(store, session(f"s{n}"))) for n in range(50)]
         await asyncio.sleep(0)
         await store.close()

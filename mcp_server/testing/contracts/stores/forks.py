@@ -1,4 +1,4 @@
-"""What a store keeps of sessions that begin with the history of another."""
+"""The contract of forks: sessions that begin with messages of another."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mcp_server.testing.contracts.stores.values import append, delete, fork, mes
 
 
 async def begin(store: Store, name: str, *texts: str) -> None:
-    """A session with these messages."""
+    """Create a session with these messages."""
     await put(store, session(name))
     await append(store, name, *texts)
 
 
 async def last(store: Store, name: str, count: int) -> list[str]:
-    """The end of a history, as a turn reads it."""
+    """The last messages of a history, as a turn reads them."""
     changed = await store.change("t", name, lambda _: Change(read_last=count))
     return [message.text for message in changed.messages]
 
 
 class ForkContract:
-    """What a store keeps of sessions that begin with the history of another."""
+    """The contract of forks: sessions that begin with messages of another."""
 
     @pytest.mark.parametrize("count", [1, 2, 4, 5])
     async def test_a_fork_begins_with_the_first_messages(self, store: Store, count: int) -> None:
-        """With as many as its ``message_count`` says, whichever way they are read, and goes on alone."""
+        """``message_count`` says with how many. Later messages of either session are its own."""
         await begin(store, "a", *"abcde")
         await fork(store, "a", "b", count)
         expected = list("abcde")[:count]
@@ -45,7 +45,7 @@ class ForkContract:
         assert [message.index for message in found] == list(range(count + 2))
 
     async def test_a_fork_can_begin_with_more(self, store: Store) -> None:
-        """Messages of its own follow in the same step."""
+        """The same change can append messages of its own."""
         await begin(store, "a", *"abc")
         changed = await fork(store, "a", "b", 2, "x", "y")
         assert changed.change.session == session("b", parent="a", message_count=4)
@@ -53,7 +53,7 @@ class ForkContract:
 
     @pytest.mark.parametrize("start", range(7))
     async def test_any_range_of_a_fork_is_read(self, store: Store, start: int) -> None:
-        """From the shared part, from its own, and across."""
+        """Shared messages, its own, and both."""
         await begin(store, "a", *"abc")
         await fork(store, "a", "b", 3, "d")
         await fork(store, "b", "c", 4, "e", "f")
@@ -61,7 +61,7 @@ class ForkContract:
             assert await texts(store, "uid-c", start, stop) == list("abcdef")[start:stop]
 
     async def test_a_fork_needs_no_name_of_its_parent(self, store: Store) -> None:
-        """``parent`` is what callers see, and nothing that the store goes by."""
+        """``parent`` is for callers only; ``fork_of`` decides."""
         await begin(store, "a", *"abc")
         await store.change("t", "b", lambda _: Change(session=session("b", message_count=2), fork_of="uid-a"))
         assert await texts(store, "uid-b") == ["a", "b"]
@@ -70,14 +70,14 @@ class ForkContract:
         assert await texts(store, "uid-b") == ["a", "b"]
 
     async def test_a_fork_has_no_turns_of_its_parent(self, store: Store) -> None:
-        """It begins without any."""
+        """Turns are not shared."""
         await put(store, session("a"))
         await append(store, "a", "x", turn=turn(session="a", session_uid="uid-a"))
         await fork(store, "a", "b", 1)
         assert list(await store.turns("t", "uid-b", 9, "")) == []
 
     async def test_a_fork_can_take_the_place_of_its_parent(self, store: Store) -> None:
-        """A session of a new uid under the same id keeps what it shares of the one that it replaces."""
+        """A session that replaces its own source keeps the shared messages."""
         await begin(store, "a", *"abc")
         await fork(store, "a", "b", 3, "d")
         new = session("b", uid="second", message_count=4)
@@ -89,7 +89,7 @@ class ForkContract:
 
     @pytest.mark.parametrize("order", list(itertools.permutations("abc")), ids="".join)
     async def test_forks_outlive_one_another(self, store: Store, order: Sequence[str]) -> None:
-        """Parent, child and grandchild of hundreds of messages, deleted in any order: the others stay whole."""
+        """Parent, child and grandchild can be deleted in any order: the others keep all their messages."""
         expected = {"a": [f"a{n}" for n in range(600)]}
         await begin(store, "a", *expected["a"])
         expected["b"] = [*expected["a"][:450], *[f"b{n}" for n in range(300)]]
@@ -99,7 +99,7 @@ class ForkContract:
         for name in order:
             await delete(store, name)
             del expected[name]
-            await store.forget(0, 1)  # gives a store the time for its upkeep
+            await store.forget(0, 1)  # lets a store collect its garbage
             for other, history in expected.items():
                 await append(store, other, "more")
                 history.append("more")
@@ -109,7 +109,7 @@ class ForkContract:
         assert await texts(store, "uid-a") == []
 
     async def test_forks_of_forks_are_what_plain_lists_would_be(self, store: Store) -> None:
-        """Over hundreds of random forks, appends, reads and deletions."""
+        """Hundreds of random forks, appends, reads and deletions give the same as lists in Python."""
         seed = random.randrange(2**32)  # noqa: S311  # no secret
         print(f"seed {seed}")  # noqa: T201  # shown where the test fails
         choice = random.Random(seed)  # noqa: S311  # no secret
@@ -154,15 +154,15 @@ class ForkContract:
         ],
         ids=["alone", "of none", "too many", "too few", "index"],
     )
-    async def test_a_fork_that_cannot_be_is_refused(self, store: Store, change: Change) -> None:
-        """Of a session that is not there, of more than that has, or that contradicts itself: nothing is written."""
+    async def test_an_impossible_fork_is_refused(self, store: Store, change: Change) -> None:
+        """An unknown source, more messages than it has, or an inconsistent change: nothing is written."""
         await begin(store, "a", *"abc")
         with pytest.raises(ValueError, match=r"."):
             await store.change("t", "b", lambda _: change)
         assert await store.session("t", "b") is None
 
     async def test_only_a_new_session_can_be_a_fork(self, store: Store) -> None:
-        """One that is there has a history, and no tenant sees another's."""
+        """An existing session cannot become a fork, and sessions of another tenant cannot be forked."""
         await begin(store, "a", *"abc")
         await put(store, session("b"))
         with pytest.raises(ValueError, match=r"."):

@@ -1,4 +1,4 @@
-"""How a store lists sessions."""
+"""The contract of lists of sessions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mcp_server.values import ContextEntry
 
 
 async def pages(store: Store, limit: int, **fields: Any) -> list[str]:
-    """The ids on all pages, one after the other."""
+    """The ids on all pages."""
     found: list[str] = []
     after = None
     while page := await store.sessions(query(limit=limit, after=after, **fields)):
@@ -34,12 +34,12 @@ async def pages(store: Store, limit: int, **fields: Any) -> list[str]:
 
 
 class ListContract:
-    """How a store lists sessions."""
+    """The contract of lists of sessions."""
 
     @pytest.mark.parametrize("newest_first", [False, True])
     @pytest.mark.parametrize("limit", [1, 3, 100])
     async def test_lists_go_by_age_then_uid(self, store: Store, limit: int, *, newest_first: bool) -> None:
-        """However the sessions were written, and page by page as at once."""
+        """In whatever order the sessions were written, and with any size of the pages."""
         ages = {
             "a": (3, "u1"),
             "b": (1, "u9"),
@@ -56,7 +56,7 @@ class ListContract:
         assert await pages(store, limit, newest_first=newest_first) == expected
 
     async def test_lists_leave_out_context_and_metadata(self, store: Store) -> None:
-        """And nothing else."""
+        """All other fields are there."""
         small = session(
             labels={"a": "b"}, system_instruction="Be brief.", ttl=5, default_model="m", parent="p", claim="t"
         )
@@ -65,7 +65,7 @@ class ListContract:
         assert list(await store.sessions(query())) == [small]
 
     async def test_lists_by_labels(self, store: Store) -> None:
-        """Only sessions that carry all of the labels, in the same order, page by page too."""
+        """Sessions that have all of the labels, in the same order, with any size of the pages."""
         for n in range(30):
             labels = {"even": str(n % 2 == 0), "third": str(n % 3 == 0), f"own-{n}": ""}
             await put(store, session(f"s{n:02}", create_time=NOW + n, labels=labels))
@@ -81,7 +81,7 @@ class ListContract:
         assert await listed(store, labels={"even": "True"}, tenant="another") == []
 
     async def test_labels_can_change(self, store: Store) -> None:
-        """A list finds a session by the labels that it has now."""
+        """Only the current labels of a session count."""
         await put(store, session(labels={"a": "1", "b": "2"}))
         await put(store, session(labels={"a": "9", "c": "3"}))
         assert await listed(store, labels={"a": "9", "c": "3"}) == ["s"]
@@ -89,7 +89,7 @@ class ListContract:
         assert await listed(store, labels={"b": "2"}) == []
 
     async def test_pages_hold_while_others_write(self, store: Store) -> None:
-        """A session that stays is listed exactly once, whatever comes and goes between the pages."""
+        """A session that exists all the time is listed exactly once, while others are created and deleted."""
         stay = {f"stay{n:03}" for n in range(60)}
         for n, name in enumerate(sorted(stay)):
             await put(store, session(name, create_time=NOW + 10 * n))
@@ -115,12 +115,12 @@ class ListContract:
         await asyncio.gather(*tasks)
 
     async def test_a_list_of_none(self, store: Store) -> None:
-        """A limit of zero gives nothing."""
+        """A limit of zero returns nothing."""
         await put(store, session())
         assert await listed(store, limit=0) == []
 
-    async def test_expired_sessions_are_listed_for_the_sweep_only(self, store: Store) -> None:
-        """The oldest first, across tenants; lists and counts leave them out; the session itself can still be read."""
+    async def test_expired_sessions_are_not_listed(self, store: Store) -> None:
+        """``expired`` lists them oldest first, of all tenants. Lists and counts omit them. They can still be read."""
         await put(store, session("forever"))
         await put(store, session("later", expire_time=NOW + 1))
         await put(store, session("now", expire_time=NOW))
@@ -145,7 +145,7 @@ class ListContract:
         assert list(await store.expired(NOW, 10)) == [("t", "s")]
 
     async def test_a_renewed_session_is_not_expired(self, store: Store) -> None:
-        """The end of its life moves with each write of it."""
+        """Every write of a session replaces its ``expire_time``."""
         await put(store, session(expire_time=NOW - 1))
         await put(store, session(expire_time=NOW + 1))
         assert list(await store.expired(NOW, 10)) == []

@@ -1,4 +1,4 @@
-"""What a store keeps of a history."""
+"""The contract of histories."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from mcp_server.values import (
 
 
 class MessageContract:
-    """What a store keeps of a history."""
+    """The contract of histories."""
 
     async def test_a_message_is_read_as_it_was_written(self, store: Store) -> None:
-        """Every kind of part and every field comes back."""
+        """All kinds of parts and all fields."""
         written = Message(
             role=Role.ASSISTANT,
             parts=(
@@ -65,7 +65,7 @@ class MessageContract:
         assert read.messages == (written,)
 
     async def test_messages_keep_their_order(self, store: Store) -> None:
-        """Across many steps, more than one digit of them."""
+        """Over many changes, and with indices of several digits."""
         await put(store, session())
         expected = [str(n) for n in range(300)]
         for n in range(0, 300, 3):
@@ -82,13 +82,13 @@ class MessageContract:
         [(0, 3, "abc"), (1, 2, "b"), (2, 9, "cde"), (3, 2**62, "de"), (4, 4, ""), (5, 9, ""), (3, 1, ""), (-2, 1, "a")],
     )
     async def test_a_range_of_messages(self, store: Store, start: int, stop: int, expected: str) -> None:
-        """``start <= index < stop``, whatever of it there is."""
+        """``start <= index < stop``, as far as such messages exist."""
         await put(store, session())
         await append(store, "s", *"abcde")
         assert await texts(store, "uid-s", start, stop) == list(expected)
 
     async def test_messages_of_neighbours_stay_apart(self, store: Store) -> None:
-        """A range never reaches into another session, nor another tenant's."""
+        """A range never includes messages of another session or tenant."""
         for name in ("a", "b", "c"):
             await put(store, session(name))
             await append(store, name, name)
@@ -99,7 +99,7 @@ class MessageContract:
 
     @pytest.mark.parametrize("count", [0, 1, 2, 5, 9])
     async def test_read_last_gives_the_end_of_the_history(self, store: Store, count: int) -> None:
-        """As it was before the step, oldest first."""
+        """As it was before the change, oldest first."""
         await put(store, session())
         await append(store, "s", *"abcde")
 
@@ -113,7 +113,7 @@ class MessageContract:
         assert await texts(store, "uid-s") == list("abcdef")
 
     async def test_read_last_is_right_however_steps_are_mixed(self, store: Store) -> None:
-        """Over hundreds of random steps on a few sessions it is what a plain list would give."""
+        """Hundreds of random changes of a few sessions give the same as lists in Python."""
         choice = random.Random(7)  # noqa: S311  # no secret
         model: dict[str, list[str]] = {}
         written = 0
@@ -167,7 +167,7 @@ class MessageContract:
         ids=["id", "tenant", "count", "index", "append alone", "both", "turn tenant", "turn session", "turn deleted"],
     )
     async def test_a_change_that_contradicts_itself_is_refused(self, store: Store, change: Change) -> None:
-        """It is a fault of the one who decided: nothing is written, nobody else notices."""
+        """It is a bug in the deciding code: nothing is written."""
         await put(store, session())
         with pytest.raises(ValueError, match=r"."):
             await store.change("t", "s", lambda _: change)

@@ -1,4 +1,4 @@
-"""What a store finds again by a ``request_id``, and what it reads before a change is decided."""
+"""The contract of look-ups: what a decision gets to see, and what a ``request_id`` identifies."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from mcp_server.values import TurnState
 
 
 def of_turn(request_id: str = "r", *, service: str = "chat", in_session: bool = True) -> LookUp:
-    """The look-up of a turn by its key."""
+    """Look up a turn by its request_id."""
     return LookUp(request=RequestKey(service=service, request_id=request_id, in_session=in_session))
 
 
 def of_receipt(request_id: str = "r", *, service: str = "session", in_session: bool = False) -> LookUp:
-    """The look-up of a receipt."""
+    """Look up a receipt by its request_id."""
     return LookUp(receipt=RequestKey(service=service, request_id=request_id, in_session=in_session))
 
 
 class RequestContract:
-    """What a store finds again by a ``request_id``, and what it reads before a change is decided."""
+    """The contract of look-ups: what a decision gets to see, and what a ``request_id`` identifies."""
 
     async def test_a_turn_is_found_by_its_id(self, store: Store) -> None:
-        """Of the tenant, whichever session the change is about; what was never written is ``None``."""
+        """Any turn of the tenant, whichever session is changed; ``None`` if it does not exist."""
         await put(store, session())
         here = turn("here", session="s", session_uid="uid-s")
         await put_turn(store, here)
@@ -50,7 +50,7 @@ class RequestContract:
         assert (await look(store, "s", LookUp(turn="here"), tenant="u")).turn is None
 
     async def test_a_turn_is_found_by_its_request(self, store: Store) -> None:
-        """In its session and service, as it was last written, while it runs and when it has ended."""
+        """In its session and service, as it was last written, running or ended."""
         await put(store, session())
         running = turn(session="s", session_uid="uid-s", request_id="r", digest=b"\x00d")
         await put_turn(store, running)
@@ -63,7 +63,7 @@ class RequestContract:
         assert (await look(store, "s", of_turn(), tenant="u")).turn is None
 
     async def test_a_request_belongs_to_a_session_or_to_none(self, store: Store) -> None:
-        """One key names another turn in each session, without a session, in each service and for each tenant."""
+        """Each session, service and tenant has request_ids of its own, and so have turns without a session."""
         for name in ("a", "b"):
             await put(store, session(name))
         await put(store, session("a", tenant="u"))
@@ -79,12 +79,12 @@ class RequestContract:
         assert (await look(store, "", of_turn(in_session=False))).turn == alone
         assert (await look(store, "", of_turn(service="completion", in_session=False))).turn == raw
         assert (await look(store, "a", of_turn(), tenant="u")).turn == foreign
-        # Where there is no session, there is nothing in it.
+        # A session that does not exist has no turns.
         for name in ("", "missing"):
             assert (await look(store, name, of_turn())).turn is None
 
-    async def test_turns_without_a_request_id_have_no_key(self, store: Store) -> None:
-        """Any number of them may be there, and an empty key finds none."""
+    async def test_turns_without_a_request_id_are_not_found_by_one(self, store: Store) -> None:
+        """There may be many of them, and an empty request_id finds none."""
         await put(store, session())
         for n in range(3):
             await put_turn(store, turn(f"in{n}", session="s", session_uid="uid-s"))
@@ -94,7 +94,7 @@ class RequestContract:
 
     @pytest.mark.parametrize("uid", ["uid-s", ""])
     async def test_a_request_id_names_one_turn(self, store: Store, uid: str) -> None:
-        """A second turn of the same key is a fault of the one who decided, and writes nothing."""
+        """A second turn with the same request_id is a bug in the deciding code, and writes nothing."""
         await put(store, session())
         first = turn("first", session="s" if uid else "", session_uid=uid, request_id="r")
         await put_turn(store, first)
@@ -105,18 +105,18 @@ class RequestContract:
         assert await store.session("t", "s") == session()
         assert (await look(store, "s", of_turn(in_session=bool(uid)))).turn == first
 
-    async def test_a_turn_keeps_its_key(self, store: Store) -> None:
-        """Written again with another request_id or session, it is refused."""
+    async def test_a_turn_keeps_its_request_id(self, store: Store) -> None:
+        """It cannot be written with another request_id or session."""
         await put(store, session())
         first = turn(session="s", session_uid="uid-s", request_id="r")
         await put_turn(store, first)
         for other in (replace(first, request_id="another"), replace(first, session="", session_uid="")):
             with pytest.raises(ValueError, match=r"."):
-                await store.change("t", "s", lambda _, other=other: Change(turn=other))  # type: ignore[misc]
+                await store.change("t", "s", lambda _, other=other: Change(turn=other))  # type: ignore[misc]  # bound here
         assert await store.turn("t", "turn") == first
 
-    async def test_of_many_at_once_with_one_key_one_begins(self, store: Store) -> None:
-        """The others find its turn, in the same batch too."""
+    async def test_one_of_many_with_one_request_id_begins(self, store: Store) -> None:
+        """The others find that turn, also when they are committed together."""
         await put(store, session())
 
         async def begin(n: int) -> Stored:
@@ -129,8 +129,8 @@ class RequestContract:
         assert turns.count(None) == 1
         assert {found.id for found in turns if found is not None} == {f"turn{turns.index(None)}"}
 
-    async def test_a_key_is_free_when_its_turn_is_gone(self, store: Store) -> None:
-        """With its session, or forgotten; a later session of the same id has keys of its own."""
+    async def test_a_request_id_is_free_when_its_turn_is_deleted(self, store: Store) -> None:
+        """When its session is deleted or the turn is forgotten. A later session of the same id has its own."""
         await put(store, session())
         first = turn("first", session="s", session_uid="uid-s", request_id="r")
         await put_turn(store, first)
@@ -148,7 +148,7 @@ class RequestContract:
         assert (await look(store, "s", of_turn())).turn == replace(second, id="third")
 
     async def test_a_receipt_is_found_as_it_was_written(self, store: Store) -> None:
-        """By its service and key, of no session."""
+        """By its service and request_id, without a session."""
         written = receipt(digest=b"\x00d", first_index=3)
         await put(store, session())
         await put_receipt(store, written)
@@ -160,7 +160,7 @@ class RequestContract:
         assert (await look(store, "s", of_receipt(), tenant="u")).receipt is None
 
     async def test_a_receipt_can_belong_to_a_session(self, store: Store) -> None:
-        """To the very one: a later session of its id does not see it."""
+        """To the session with that uid: a later session of the same id does not find it."""
         for name in ("a", "b"):
             await put(store, session(name))
         written = {name: receipt(session=name, session_uid=f"uid-{name}", scope=f"uid-{name}") for name in "ab"}
@@ -176,7 +176,7 @@ class RequestContract:
         assert (await look(store, "a", of_receipt(in_session=True))).receipt is None
 
     async def test_a_receipt_is_written_with_what_it_is_for(self, store: Store) -> None:
-        """Session and receipt are one step, and the receipt of what creates a session outlives that."""
+        """Both are written in one change. The receipt of a creation is kept when the session is deleted."""
         await store.change("t", "s", lambda _: Change(session=session(), receipt=receipt()))
         assert await look(store, "s", of_receipt()) == Stored(session=session(), receipt=receipt())
         await delete(store, "s")
@@ -184,7 +184,7 @@ class RequestContract:
 
     @pytest.mark.parametrize("scope", ["uid-s", ""])
     async def test_a_receipt_is_written_once(self, store: Store, scope: str) -> None:
-        """A second one of the same key is refused, with all that came with it."""
+        """A second one with the same request_id is refused, with the rest of its change."""
         await put(store, session())
         await put_receipt(store, receipt(scope=scope))
         with pytest.raises(ValueError, match=r"."):
@@ -195,7 +195,7 @@ class RequestContract:
         assert (await look(store, "s", of_receipt(in_session=bool(scope)))).receipt == receipt(scope=scope)
 
     async def test_old_receipts_are_forgotten_in_pieces(self, store: Store) -> None:
-        """Those from before the time, up to the limit, besides as many turns; their keys are free again."""
+        """Up to ``limit`` receipts in addition to as many turns. Their request_ids are free again."""
         for n in range(5):
             await put_receipt(store, receipt(f"old{n}", create_time=NOW - 5 + n))
             await put_turn(store, turn(f"old{n}", state=TurnState.SUCCEEDED, end_time=NOW - 1))
@@ -207,7 +207,7 @@ class RequestContract:
         assert (await look(store, "", of_receipt("old0"))).receipt == receipt("old0")
 
     async def test_another_session_can_be_read_too(self, store: Store) -> None:
-        """As it is stored, of the same tenant."""
+        """As it is stored, and only of the same tenant."""
         other = session("other", expire_time=NOW - 1, metadata={"a": 1}, labels={"a": "b"})
         await put(store, other)
         assert await look(store, "s", LookUp(other="other")) == Stored(other=other)
@@ -218,7 +218,7 @@ class RequestContract:
         assert await look(store, "s", LookUp(other="other"), tenant="u") == Stored()
 
     async def test_one_step_reads_all_that_it_is_asked_for(self, store: Store) -> None:
-        """Session, turn, receipt and other session, each as the step before left it; it is what was decided on."""
+        """The decision sees session, turn, receipt and other session, and the caller gets the same values."""
         await put(store, session())
         await put(store, session("other"))
         await append(store, "other", "a")

@@ -1,4 +1,4 @@
-"""What a store keeps of a session."""
+"""The contract of sessions."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mcp_server.values import ContextEntry, MCPSession, Visibility
 
 
 class SessionContract:
-    """What a store keeps of a session."""
+    """The contract of sessions."""
 
     async def test_a_session_is_read_as_it_was_written(self, store: Store) -> None:
-        """Every field comes back."""
+        """All fields."""
         written = session(
             ttl=5,
             expire_time=NOW + 5,
@@ -47,8 +47,8 @@ class SessionContract:
         await put(store, written)
         assert await store.session("t", "s") == written
 
-    async def test_there_is_nothing_at_first(self, store: Store) -> None:
-        """What was never written is not there."""
+    async def test_a_new_store_is_empty(self, store: Store) -> None:
+        """An empty store returns nothing."""
         assert await store.session("t", "s") is None
         assert await store.messages("t", "uid-s", 0, 10) == [] or await store.messages("t", "uid-s", 0, 10) == ()
         assert await store.turn("t", "turn") is None
@@ -56,7 +56,7 @@ class SessionContract:
         assert await listed(store) == []
 
     async def test_deciding_sees_the_session_as_it_is_stored(self, store: Store) -> None:
-        """``decide`` gets ``None`` first, and then what the last step wrote, in this tenant and no other."""
+        """``decide`` gets ``None`` first, and then what the previous change wrote for this tenant."""
         seen: list[MCPSession | None] = []
 
         def decide(stored: Stored) -> Change:
@@ -75,15 +75,15 @@ class SessionContract:
         assert seen == [None]
 
     async def test_a_step_returns_what_it_wrote(self, store: Store) -> None:
-        """The change comes back with it, and what it was decided on."""
+        """It returns the change and what the decision saw."""
         changed = await put(store, session())
         assert changed.change.session == session()
         assert replace(changed.stored, now=None) == Stored()
         assert changed.messages == ()
         assert (await put(store, session(etag="e1"))).stored.session == session()
 
-    async def test_what_deciding_raises_writes_nothing(self, store: Store) -> None:
-        """The error arrives as it was raised, and the session stays as it was."""
+    async def test_a_decision_that_raises_writes_nothing(self, store: Store) -> None:
+        """The caller gets the same error, and the session is unchanged."""
         await put(store, session())
 
         def decide(_: Stored) -> Change:
@@ -94,7 +94,7 @@ class SessionContract:
         assert await store.session("t", "s") == session()
 
     async def test_a_step_may_write_nothing(self, store: Store) -> None:
-        """An empty change leaves everything as it is."""
+        """An empty change changes nothing."""
         await put(store, session())
         await store.change("t", "s", lambda _: Change())
         assert await store.session("t", "s") == session()
@@ -115,7 +115,7 @@ class SessionContract:
         ids=lambda fields: next(iter(fields)),
     )
     async def test_any_field_can_change_and_change_back(self, store: Store, fields: dict[str, Any]) -> None:
-        """An update writes each field that it changes, and leaves the others."""
+        """An update writes the fields that differ."""
         before = session(labels={"x": "y"}, metadata={"m": 1}, system_instruction="Be brief.")
         await put(store, before)
         after = replace(before, **fields)
@@ -125,7 +125,7 @@ class SessionContract:
         assert await store.session("t", "s") == before
 
     async def test_deleting_takes_everything(self, store: Store) -> None:
-        """Session, messages and turns go together; others stay."""
+        """The session, its messages and its turns are deleted, and nothing else."""
         for name in ("s", "other"):
             await put(store, session(name))
             await append(store, name, "a", "b", turn=turn(f"turn-{name}", session=name, session_uid=f"uid-{name}"))
@@ -140,12 +140,12 @@ class SessionContract:
         assert await listed(store) == ["other"]
 
     async def test_deleting_what_is_not_there_does_nothing(self, store: Store) -> None:
-        """It is no error."""
+        """It is not an error."""
         await delete(store, "s")
         assert await store.session("t", "s") is None
 
     async def test_a_session_of_a_new_uid_takes_the_place_of_the_old(self, store: Store) -> None:
-        """Its history is empty, and messages, turns and labels of the old one are gone."""
+        """Its history is empty, and the messages, turns and labels of the old one are deleted."""
         await put(store, session(labels={"a": "b"}))
         await append(store, "s", "old", turn=turn(session="s", session_uid="uid-s"))
         await put(store, session(uid="second", create_time=NOW + 1))
@@ -159,7 +159,7 @@ class SessionContract:
         assert await texts(store, "second") == ["new"]
 
     async def test_an_id_can_be_used_again_after_deletion(self, store: Store) -> None:
-        """Nothing of the earlier session shows in the later one."""
+        """The new session has nothing of the old one."""
         await put(store, session(labels={"a": "b"}))
         await append(store, "s", *"abcdef")
         await delete(store, "s")
@@ -174,7 +174,7 @@ class SessionContract:
         ids=ascii,
     )
     async def test_any_text_is_kept(self, store: Store, text: str) -> None:
-        """Wherever text can stand, it comes back character for character."""
+        """Every character is preserved in every field."""
         written = session(
             "s" + text,
             tenant="t" + text,
@@ -194,7 +194,7 @@ class SessionContract:
         assert await listed(store, tenant=written.tenant, labels={text: text}) == []
 
     async def test_large_values_are_kept(self, store: Store) -> None:
-        """A message of 3 MiB and a context of 1 MiB, beside small ones."""
+        """A message of 3 MiB and a context of 1 MiB, next to small ones."""
         big = "x" * (3 * 1024 * 1024)
         context = {f"c{n}": ContextEntry(type="text", kind="text", text=str(n % 10) * 4096) for n in range(256)}
         await put(store, session(context=context))

@@ -1,4 +1,4 @@
-"""What a store keeps of turns."""
+"""The contract of turns and their logs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from mcp_server.values import (
 
 
 class TurnContract:
-    """What a store keeps of turns."""
+    """The contract of turns and their logs."""
 
     async def test_a_turn_is_read_as_it_was_written(self, store: Store) -> None:
-        """Every field comes back, with a session and without."""
+        """All fields, with a session and without."""
         written = turn(
             state=TurnState.FAILED,
             start_time=NOW + 1,
@@ -65,7 +65,7 @@ class TurnContract:
         assert await store.turn("t", "second") == with_session
 
     async def test_a_turn_is_replaced_by_its_later_self(self, store: Store) -> None:
-        """It ends as it was last written, and is found unfinished no more."""
+        """A turn that has ended is no longer among the unfinished ones."""
         await put_turn(store, turn())
         ended = turn(state=TurnState.SUCCEEDED, end_time=NOW + 5)
         await put_turn(store, ended)
@@ -73,7 +73,7 @@ class TurnContract:
         assert list(await store.interrupted("somebody", 10)) == []
 
     async def test_a_whole_turn_is_one_step_at_each_end(self, store: Store) -> None:
-        """Claim, window and turn at its beginning; messages, release and turn at its end."""
+        """Begin: claim, turn and last messages. End: messages, release of the claim and turn."""
         await put(store, session())
         await append(store, "s", "q", "a")
         running = turn(session="s", session_uid="uid-s")
@@ -102,7 +102,7 @@ class TurnContract:
         assert await store.turn("t", "turn") == ended
 
     async def test_a_log_is_read_in_the_order_in_which_it_was_written(self, store: Store) -> None:
-        """Piece by piece, whatever bytes they are, with a session and without, and a turn's alone."""
+        """Any bytes, with a session and without. An empty piece is not written."""
         await put(store, session())
         pieces = [bytes([n]) * n for n in range(1, 40)] + [b"", b"\x00" * 200_000, b"end"]
         logs = {"in": turn("in", session="s", session_uid="uid-s"), "out": turn("out"), "other": turn("other")}
@@ -118,15 +118,15 @@ class TurnContract:
         assert list(await store.events("u", "in")) == []
 
     async def test_the_log_of_an_ended_turn_goes_on(self, store: Store) -> None:
-        """What was interrupted runs again, and what it says then follows."""
+        """A turn that is run again appends to its log."""
         await put_turn(store, turn(request_id="r"), b"one")
         await put_turn(store, turn(request_id="r", state=TurnState.INTERRUPTED, end_time=NOW), b"two")
         await put_turn(store, turn(request_id="r"), b"three")
         await put_turn(store, turn(request_id="r", state=TurnState.SUCCEEDED, end_time=NOW), b"four")
         assert list(await store.events("t", "turn")) == [b"one", b"two", b"three", b"four"]
 
-    async def test_a_log_goes_with_its_turn(self, store: Store) -> None:
-        """With a session that is deleted or replaced, and when it is forgotten; a turn of the same id has its own."""
+    async def test_a_log_is_deleted_with_its_turn(self, store: Store) -> None:
+        """When its session is deleted or replaced, and when it is forgotten. A later turn of the same id has its own."""
         await put(store, session())
         inside = turn(session="s", session_uid="uid-s")
         await put_turn(store, inside, b"first")
@@ -144,8 +144,8 @@ class TurnContract:
         await put_turn(store, ended, b"fourth")
         assert list(await store.events("t", "turn")) == [b"fourth"]
 
-    async def test_the_id_of_a_turn_is_free_when_it_is_gone(self, store: Store) -> None:
-        """At once, in the next step of the same batch, whatever of the old one is still to be cleared away."""
+    async def test_the_id_of_a_deleted_turn_can_be_used_again(self, store: Store) -> None:
+        """In the very next change, even if the store has not yet collected the old one as garbage."""
         await put(store, session())
         inside = turn(session="s", session_uid="uid-s", request_id="r")
         await put_turn(store, inside, b"first")
@@ -158,12 +158,12 @@ class TurnContract:
         assert list(await store.events("t", "turn")) == [b"third"]
 
     async def test_a_log_without_its_turn_is_refused(self, store: Store) -> None:
-        """A piece is written together with the turn that it tells of."""
+        """Events can only be written together with their turn."""
         with pytest.raises(ValueError, match=r"."):
             await store.change("t", "", lambda _: Change(events=b"x"))
 
     async def test_the_turns_of_a_session_are_listed_by_id(self, store: Store) -> None:
-        """The greatest first, page by page as at once; those of others are not among them."""
+        """The greatest first, with any size of the pages, and only those of the session."""
         for name in ("s", "other"):
             await put(store, session(name))
             for n in range(10):
@@ -184,7 +184,7 @@ class TurnContract:
         assert list(await store.turns("u", "uid-s", 9, "")) == []
 
     async def test_listed_turns_are_as_they_were_last_written(self, store: Store) -> None:
-        """Forgotten ones are left out, and those of a session that is gone."""
+        """Without forgotten ones, and without those of a deleted session."""
         await put(store, session())
         running = turn("b", session="s", session_uid="uid-s")
         await put_turn(store, turn("a", session="s", session_uid="uid-s", state=TurnState.FAILED, end_time=NOW - 1))
@@ -196,8 +196,8 @@ class TurnContract:
         await delete(store, "s")
         assert list(await store.turns("t", "uid-s", 9, "")) == []
 
-    async def test_turns_that_another_process_left_behind(self, store: Store) -> None:
-        """Queued and running ones whose lease another process has, or nobody."""
+    async def test_unfinished_turns_of_other_processes_are_listed(self, store: Store) -> None:
+        """Unfinished turns whose lease another process has, or nobody."""
         await put_turn(store, turn("mine"))
         await put_turn(store, turn("running", lease=lease("dead")))
         await put_turn(store, turn("queued", lease=lease("long dead"), state=TurnState.QUEUED, tenant="u"))
@@ -209,7 +209,7 @@ class TurnContract:
         assert len(await store.interrupted("nobody", 10)) == 4
 
     async def test_old_turns_are_forgotten_in_pieces(self, store: Store) -> None:
-        """Those that ended before the time, up to the limit, however many there are; history and running turns stay."""
+        """Up to ``limit`` turns that ended before that time. Messages and running turns are kept."""
         await put(store, session())
         await append(store, "s", "a")
         for n in range(10):
