@@ -39,7 +39,7 @@ _NOTHING_USED: Final = (
 
 
 class Meter:
-    """How much of one call's answer has come: counted by whoever reads the answer."""
+    """How much of one call's answer has come: counted by the reader of the answer."""
 
     __slots__ = ("bytes", "pieces", "started", "usage")
 

@@ -1,1 +1,1 @@
-"""Sessions: conversations with memory, and who may write one now."""
+"""Sessions: conversations with memory, and the leases of the turns that run on them."""

@@ -214,7 +214,7 @@ class MCPSessionManager:
         newest_first: bool,
         after: tuple[int, str] | None,
     ) -> Sequence[MCPSession]:
-        """Up to ``limit`` sessions in the order of their creation, behind the ``(create_time, uid)`` of ``after``."""
+        """Up to ``limit`` sessions in the order of their creation, after the ``(create_time, uid)`` of ``after``."""
         query = SessionQuery(
             tenant=tenant, now=self._clock(), limit=limit, labels=labels, newest_first=newest_first, after=after
         )

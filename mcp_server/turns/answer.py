@@ -1,4 +1,4 @@
-"""An answer while it is made: from what a provider yields to the events of a turn and, at the end, one message."""
+"""The answer of a model while it comes: a provider's events become the events of a turn and, in the end, one message."""
 
 from __future__ import annotations
 
@@ -110,17 +110,17 @@ class Answer:
             raise TypeError(f"a provider yielded {type(event).__name__}, which is no ProviderEvent")
 
     def parts(self) -> tuple[Part, ...]:
-        """What has been said so far."""
+        """The parts so far."""
         return tuple([part.part() for part in self._parts])
 
     @property
     def begun(self) -> bool:
-        """Whether anything has been said."""
+        """Whether any part has begun."""
         return bool(self._parts)
 
     @property
     def continuable(self) -> bool:
-        """Whether another model can go on from here: it ends with text, and has called no tool."""
+        """Whether another model can continue it: it ends with text, and calls no tool."""
         kinds = [part.kind for part in self._parts]
         return kinds[-1:] == ["text"] and set(kinds) <= {"text", "reasoning"}
 
@@ -169,8 +169,8 @@ def _sendable(text: str) -> str:
 
 
 def _checked(event: T) -> T:
-    """The event, if all that is in it has the type that it should have. No type checker has seen every provider, and
-    what can be neither sent nor stored must not come that far."""
+    """The event, after a check that all its fields have their types: not every provider was type-checked, and what can
+    be neither sent nor stored must be refused here."""
     return msgspec.convert(msgspec.to_builtins(event), type(event))
 
 

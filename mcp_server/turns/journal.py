@@ -1,7 +1,7 @@
-"""A turn's log as it is kept: each text once, with the boundaries of its events.
+"""The journal of a turn: its log as it is stored, each text once, with the boundaries of its events.
 
-A log is stored in pieces, each of which :func:`pack` made of the events since the one before. :func:`replay` gives the
-events back with the numbers that they had; the last one, ``completed``, is made of the stored turn.
+A log is stored in pieces: :func:`pack` makes one of the events since the last piece. :func:`replay` returns the events
+with the sequence numbers that they had; the last event, ``completed``, is made of the stored turn.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _decode: Final = msgspec.msgpack.Decoder(list[_Record]).decode
 
 
 def pack(events: Sequence[Event], first: int, *, before: Sequence[Numbered] = ()) -> bytes:
-    """A piece of a log; empty if there is nothing to keep.
+    """Make a piece of a log; empty if there is nothing to store.
 
     Args:
         events: some of a turn's events, without a gap.
@@ -114,7 +114,7 @@ def _run(deltas: Sequence[Event], sequence: int) -> _Run:
 
 
 def replay(pieces: Sequence[bytes], after: int) -> Iterator[Numbered]:
-    """The events of a log behind the number ``after``, neighbouring deltas merged."""
+    """The events of a log after the sequence number ``after``, neighbouring deltas merged."""
     for record in _records(pieces):
         if isinstance(record, _Run):
             yield from _deltas(record, after)
@@ -123,8 +123,8 @@ def replay(pieces: Sequence[bytes], after: int) -> Iterator[Numbered]:
 
 
 def _records(pieces: Sequence[bytes]) -> Iterator[_Record]:
-    """What was recorded, each event once: a piece whose writing failed in spite of having been done is written again,
-    as the beginning of the next."""
+    """The records, each event once. A piece that was stored although its write was reported as failed is stored again
+    as the beginning of the next piece."""
     last = 0
     for piece in pieces:
         try:
@@ -142,7 +142,7 @@ def _records(pieces: Sequence[bytes]) -> Iterator[_Record]:
 
 
 def _behind(run: _Run, last: int) -> _Run:
-    """What of a run comes behind the event with that number."""
+    """The rest of a run, after the event with that sequence number."""
     known = last - run.sequence + 1
     return replace(
         run,
@@ -168,7 +168,7 @@ def _deltas(run: _Run, after: int) -> Iterator[Numbered]:
 
 
 def parts(pieces: Sequence[bytes]) -> tuple[Part, ...]:
-    """The parts of the answer as far as the log goes; those of an abandoned attempt do not count."""
+    """The parts of the answer as far as the log goes, without those of an abandoned attempt."""
     begun: list[PartStarted] = []
     texts: list[list[str]] = []
     for record in _records(pieces):
@@ -193,7 +193,7 @@ def part_of(kind: str, text: str, *, id: str = "", name: str = "") -> Part:
 
     Args:
         kind: ``text``, ``reasoning``, ``refusal`` or ``tool_call``.
-        text: what it says; of a ``tool_call``, its arguments.
+        text: its text; of a ``tool_call``, its arguments.
         id: of a ``tool_call``, its id.
         name: of a ``tool_call``, the tool.
     """
@@ -234,14 +234,14 @@ def completed(turn: Turn, message: Message) -> Completed:
 
 
 def log_of(turn: Turn, pieces: Sequence[bytes]) -> TurnLog:
-    """The log of a turn that no process runs: its readers get all of it and end as the turn ended."""
+    """The log of a turn that no process runs: its readers get all events and end as the turn ended."""
     succeeded = turn.state is TurnState.SUCCEEDED
     if turn.state in (TurnState.SUCCEEDED, TurnState.FAILED, TurnState.CANCELLED):
         # The numbers between the last event and the limit were never given.
         base = max(turn.last_sequence - succeeded, 0)
     else:
         base = turn.sequence_limit
-    log = TurnLog(_nobody_cares, base=base)
+    log = TurnLog(_ignore_idle, base=base)
     log.earlier = lambda after: replay(pieces, after)
     if succeeded:
         message = whole(turn, pieces).message
@@ -252,7 +252,7 @@ def log_of(turn: Turn, pieces: Sequence[bytes]) -> TurnLog:
 
 
 def error_of(turn: Turn) -> MCPError:
-    """The error that a turn that did not succeed ended with, for one who asks again."""
+    """The error that a turn ended with, for a caller who sends its request again."""
     if turn.error is None or turn.state not in (TurnState.FAILED, TurnState.CANCELLED):
         return TurnInterrupted(
             f"the process that ran the turn {turn.name} ended before the turn: send its request again with the same "
@@ -265,5 +265,5 @@ def error_of(turn: Turn) -> MCPError:
     return error
 
 
-def _nobody_cares() -> None:
-    """The readers of a record come and go as they like."""
+def _ignore_idle() -> None:
+    """The readers of a record may all leave: nothing runs that could be stopped."""

@@ -1,10 +1,10 @@
-"""What happens in a turn, and the log that keeps it.
+"""The log of a turn: its events in order, for any number of readers.
 
-A turn writes its events to an append-only :class:`TurnLog`. Whoever wants them is a reader of that log: the call that
-started the turn, the same call sent again, a resume after a lost connection, a second viewer. A reader takes all that
-is there, with neighbouring deltas merged, and writes it; while that write waits, more gathers. So an idle reader gets
-each token at once and alone, a loaded one gets fewer and larger messages, and no timer is needed for either. A reader
-keeps nothing but its place in the log.
+A turn appends its events to a :class:`TurnLog`. The call that started the turn, the same call sent again, a resume
+after a lost connection and a second viewer are all readers of that log. A reader takes all events that are there, with
+neighbouring deltas merged, and writes them; while that write waits, more events gather. So an idle reader gets each
+token alone and at once, a loaded one gets fewer and larger messages, and no timer is needed for either. A reader keeps
+only its position in the log.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TurnLog:
         self._events: list[Event] = []
         self._ended = False
         self._error: MCPError | None = None
-        # In the order in which they came: the caller who waits for the turn is woken before those who watch.
+        # In order of arrival: the caller who waits for the turn is woken before those who watch it.
         self._readers: dict[TurnReader, None] = {}
         self._on_idle = on_idle
         self._instead: TurnLog | None = None
@@ -70,7 +70,7 @@ class TurnLog:
         return self._ended
 
     def since(self, sequence: int) -> list[Event]:
-        """The events that were appended behind ``sequence``, which is not below the base."""
+        """The events that were appended after ``sequence``, which is not below the base."""
         return self._events[sequence - self.base :]
 
     def append(self, event: Event) -> None:
@@ -99,7 +99,7 @@ class TurnLog:
             reader.beat()
 
     def reader(self, after_sequence: int = 0) -> TurnReader:
-        """A reader of the events behind ``after_sequence``. It counts as reading from now on until it is closed."""
+        """A reader of the events after ``after_sequence``. It counts as reading from now on until it is closed."""
         reader = TurnReader(self, after_sequence)
         self._readers[reader] = None
         return reader
@@ -127,7 +127,7 @@ class TurnReader:
         self.close()
 
     def close(self) -> None:
-        """Leave the log. A turn whose last reader leaves is told so."""
+        """Leave the log. When the last reader leaves, ``on_idle`` is called."""
         log = self._log
         if self in log._readers:
             del log._readers[self]
@@ -218,7 +218,7 @@ class TurnReader:
 
 
 def _merged(events: list[Event], position: int) -> tuple[Event, int]:
-    """The event at ``position`` and the position behind it; a delta together with those of its part that follow it."""
+    """The event at ``position`` and the next position; a delta is merged with those of its part that follow it."""
     first = events[position]
     position += 1
     if type(first) is not Delta or position == len(events):

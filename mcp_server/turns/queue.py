@@ -124,7 +124,7 @@ class SessionQueues(Generic[T]):
         for other in self._queues[_key(turn)].waiting:
             if other is turn:
                 break
-            # A turn that does not wait goes behind those alone that are stored as waiting.
+            # A turn that does not wait gives way only to turns that are stored as waiting.
             if turn.if_busy is not IfBusy.REJECT or other.turn.state is TurnState.QUEUED:
                 return other.turn.name
         return ""

@@ -100,7 +100,7 @@ class TurnRegistry:
                 _release(request)
                 return reader
             refusal = refusal or self._refusal(request)
-        # Nothing is awaited between this and the start: who drains has either been seen here, or waits for the turn.
+        # Nothing is awaited between this and the start: a drain has either been seen here, or waits for the turn.
         if refusal is not None:
             _release(request)
             raise refusal

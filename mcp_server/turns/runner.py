@@ -414,7 +414,7 @@ class TurnRunner:
         """An attempt of another process was interrupted: this one begins anew."""
         from_model = f"{previous.provider}/{previous.model}"
         if not any(isinstance(event, Started) for _, event in replay(self._pieces, 0)):
-            # That process died before the event was stored, and new readers need it. It was the first event or, behind
+            # That process died before the event was stored, and new readers need it. It was the first event or, after
             # `queued`, the second.
             number = 2 if self.turn.waited else 1
             self._before = [(number, replace(started, model=from_model, provider=previous.provider))]

@@ -1,6 +1,6 @@
-"""What a model is shown: the system message, and as much of the history as fits.
+"""The window: the system message, and as much of the history as fits the model.
 
-Plain rules: the system message and the new input always go in, the oldest exchanges are left out first, each whole. An
+The system message and the new input are always in it; the oldest exchanges are left out first, each as a whole. An
 exchange runs from a USER message to before the next one, so that a tool call is never parted from its result.
 """
 
