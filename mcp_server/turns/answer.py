@@ -1,4 +1,4 @@
-"""The answer of a model while it comes: a provider's events become the events of a turn and, in the end, one message."""
+"""The answer of a model while it comes: a provider's events become a turn's events and, in the end, one message."""
 
 from __future__ import annotations
 
