@@ -335,7 +335,8 @@ class Store(Protocol):
         ...
 
     async def interrupted(self, owner: str, limit: int, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns that are queued or running and whose lease another process than ``owner`` has, or nobody."""
+        """Up to ``limit`` turns that are queued or running and whose lease another process than ``owner`` has, or
+        nobody."""
         ...
 
     async def forget(self, before: int, limit: int, /) -> int:
