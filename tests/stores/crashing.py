@@ -1,5 +1,5 @@
-"""A program that writes to a store as fast as it can and says on standard output what was acknowledged, until it is
-killed. Its arguments are the path of the store's file and the number of the round."""
+"""Writes to a store as fast as it can and prints what was acknowledged, until it is killed. The arguments are the path
+of the file and the number of the round."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def main(path: str, round_: str) -> None:
 
 
 async def write(store: SQLiteStore, writer: str, name: str) -> None:
-    """Exchanges on a shared session, and a session of its own that comes and goes."""
+    """Append exchanges to a shared session, and create and delete sessions."""
     number = 0
     while True:
         exchange = f"{writer}-{number}"
@@ -44,7 +44,7 @@ async def write(store: SQLiteStore, writer: str, name: str) -> None:
 
 
 def acknowledge(what: str, name: str) -> None:
-    """Tell the test."""
+    """Report an acknowledged change to the test."""
     sys.stdout.write(f"{what} {name}\n")
     sys.stdout.flush()
 

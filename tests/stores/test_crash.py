@@ -1,4 +1,4 @@
-"""Nothing that was acknowledged is lost when the process dies."""
+"""No acknowledged change is lost when the process is killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.timeout(120)
 async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
-    """Killed again and again while it writes to one file: every acknowledged step is there, whole and once."""
+    """After every kill, each acknowledged change is in the file, complete and once."""
     path = tmp_path / "sessions.db"
     generator = random.Random(11)  # noqa: S311  # no secret
     acknowledged: set[str] = set()
@@ -33,7 +33,7 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 
 
 async def killed(path: Path, number: int, *, after: int) -> list[list[str]]:
-    """Let the program write until it has acknowledged so much, kill it, and return all that it had said by then."""
+    """Kill the program after it has acknowledged ``after`` changes, and return everything that it has printed."""
     program = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.stores.crashing", str(path), str(number), stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )
@@ -46,7 +46,7 @@ async def killed(path: Path, number: int, *, after: int) -> list[list[str]]:
 
 
 async def check(path: Path, number: int, acknowledged: set[str], *, gone: set[str]) -> None:
-    """Every acknowledged exchange is there once, and every exchange that is there is whole, with its turn."""
+    """Check that every acknowledged exchange is stored once, and every stored one is complete, with its turn."""
     store = SQLiteStore(path)
     await store.open()
     found: list[str] = []

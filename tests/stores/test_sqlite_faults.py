@@ -1,4 +1,4 @@
-"""How the SQLite store bears a disk that takes no more."""
+"""The SQLite store on a full disk."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LARGE = "x" * 3_000_000
 
 
 Full = Callable[[int], AbstractContextManager[None]]
-"""While it is entered, the disk has room for about so many more bytes."""
+"""A context in which the disk has room for about that many more bytes."""
 
 
 @contextlib.contextmanager
 def limited(folder: Path) -> Iterator[Full]:
-    """Files cannot grow beyond a size."""
+    """Limit the size of files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     @contextlib.contextmanager
@@ -44,7 +44,7 @@ def limited(folder: Path) -> Iterator[Full]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Full]:
-    """A file system of 16 MiB, and another file that fills it."""
+    """A file system of 16 MiB that another file fills."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("needs the right to mount")
@@ -69,7 +69,7 @@ def small_disk(folder: Path) -> Iterator[Full]:
 
 @pytest.fixture(params=[limited, small_disk])
 def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Full]:
-    """Fills the disk of the folder of the test."""
+    """Fills the disk that the folder ``disk`` is on."""
     disk: Callable[[Path], AbstractContextManager[Full]] = request.param
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -78,7 +78,7 @@ def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Full]:
 
 
 async def fill(store: Store) -> list[BaseException]:
-    """Write until the disk takes no more, from many tasks at once; return what they were told in the end."""
+    """Write from many tasks until the disk is full, and return the error that each of them got."""
 
     async def writer(n: int) -> BaseException:
         for m in range(1000):
@@ -91,8 +91,8 @@ async def fill(store: Store) -> list[BaseException]:
     return list(await asyncio.gather(*[writer(n) for n in range(16)]))
 
 
-async def test_a_full_disk_is_told_and_over_when_there_is_room(full: Full, tmp_path: Path) -> None:
-    """Every caller gets STORE_UNAVAILABLE; what was acknowledged can be read, then and later; and it works again."""
+async def test_a_full_disk_is_reported_until_there_is_space(full: Full, tmp_path: Path) -> None:
+    """Every caller gets STORE_UNAVAILABLE, acknowledged changes can be read, and the store recovers."""
     store = SQLiteStore(tmp_path / "disk" / "sessions.db")
     await store.open()
     for n in range(16):
@@ -118,8 +118,8 @@ async def test_a_full_disk_is_told_and_over_when_there_is_room(full: Full, tmp_p
     await again.close()
 
 
-async def test_a_large_step_without_room_takes_no_small_one_with_it(full: Full, tmp_path: Path) -> None:
-    """Steps that are committed together fail alone."""
+async def test_a_large_change_without_space_fails_alone(full: Full, tmp_path: Path) -> None:
+    """Changes that are committed together fail one by one."""
     store = SQLiteStore(tmp_path / "disk" / "sessions.db")
     await store.open()
     for name in ("large", "small"):
@@ -142,8 +142,8 @@ async def test_a_large_step_without_room_takes_no_small_one_with_it(full: Full, 
     await store.close()
 
 
-async def test_a_store_on_a_full_disk_cannot_begin(full: Full, tmp_path: Path) -> None:
-    """The start says so, leaves nothing behind that hinders the next, and that one works."""
+async def test_a_store_does_not_start_on_a_full_disk(full: Full, tmp_path: Path) -> None:
+    """The start fails with the reason, and the next start succeeds."""
     path = tmp_path / "disk" / "sessions.db"
     (path.parent / "something").write_bytes(b"x")
     with full(0), pytest.raises(ConfigError) as raised:

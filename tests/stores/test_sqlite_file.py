@@ -1,4 +1,4 @@
-"""What the SQLite store makes of the file that it is given."""
+"""Which files the SQLite store opens, and why it refuses others."""
 
 # ruff: noqa: ASYNC240  # nothing else runs in these event loops while they wait for the disk
 
@@ -24,7 +24,7 @@ from mcp_server.testing.contracts.stores.values import append, delete, listed, p
 
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[SQLiteStore]:
-    """A store over that file, closed in the end."""
+    """A store over that file, closed at the end."""
     store = SQLiteStore(path)
     await store.open()
     try:
@@ -34,7 +34,7 @@ async def opened(path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 async def refused(path: Path) -> str:
-    """Why the store does not open that file; it must say so, name the file, and leave it as it was."""
+    """The reason why a file is refused. The error names the file, which is unchanged."""
     before = path.read_bytes() if path.is_file() else None
     store = SQLiteStore(path)
     with pytest.raises(ConfigError) as raised:
@@ -47,7 +47,7 @@ async def refused(path: Path) -> str:
 
 @pytest.fixture
 async def filled(tmp_path: Path) -> Path:
-    """The file of a store that was closed: 200 sessions, and a history of some length."""
+    """The file of a closed store, with 200 sessions and a history of 50 long messages."""
     path = tmp_path / "sessions.db"
     async with opened(path) as store:
         await asyncio.gather(*[put(store, session(f"s{n}", create_time=n)) for n in range(200)])
@@ -60,7 +60,7 @@ async def filled(tmp_path: Path) -> Path:
 
 
 async def test_what_was_stored_is_there_the_next_time(filled: Path) -> None:
-    """A store that is opened again goes on."""
+    """A store that is opened again continues."""
     async with opened(filled) as store:
         assert await listed(store, limit=1000) == [f"s{n}" for n in range(200)]
         assert len(await texts(store, "uid-s7")) == 50
@@ -69,7 +69,7 @@ async def test_what_was_stored_is_there_the_next_time(filled: Path) -> None:
 
 
 async def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
-    """A first start needs no preparation, and nobody else may read what is kept."""
+    """The first start needs no preparation, and other users cannot read the file."""
     path = tmp_path / "a b" / "100% ünï?#" / "sessions.db"
     async with opened(path) as store:
         await put(store, session())
@@ -78,8 +78,8 @@ async def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
     assert path.parent.stat().st_mode & 0o077 == 0
 
 
-async def test_what_a_broken_first_start_left_is_replaced(tmp_path: Path) -> None:
-    """A file that was being made when the process died was not in place yet, and hinders nobody."""
+async def test_an_incomplete_file_is_replaced(tmp_path: Path) -> None:
+    """An incomplete file that a crash left during creation is replaced."""
     path = tmp_path / "sessions.db"
     path.with_name("sessions.db.new").write_bytes(b"half")
     async with opened(path) as store:
@@ -88,7 +88,7 @@ async def test_what_a_broken_first_start_left_is_replaced(tmp_path: Path) -> Non
 
 
 async def test_one_file_serves_stores_in_turn(tmp_path: Path) -> None:
-    """Closing gives the file back at once, also after a refusal."""
+    """Closing releases the lock at once, also after another process was refused."""
     path = tmp_path / "sessions.db"
     for n in range(3):
         async with opened(path) as store:
@@ -99,7 +99,7 @@ async def test_one_file_serves_stores_in_turn(tmp_path: Path) -> None:
 
 
 async def test_a_link_leads_to_the_same_file(tmp_path: Path) -> None:
-    """Under another name it is still in use."""
+    """The lock holds for the file, not for its name."""
     link = tmp_path / "link.db"
     link.symlink_to(tmp_path / "sessions.db")
     async with opened(tmp_path / "sessions.db"):
@@ -111,7 +111,7 @@ async def test_a_link_leads_to_the_same_file(tmp_path: Path) -> None:
 
 
 async def test_a_copy_made_while_it_runs_can_be_opened(filled: Path, tmp_path: Path) -> None:
-    """The usual online backup works beside the server, and gives a file that a server can use."""
+    """SQLite's online backup works while the server runs."""
     copy = tmp_path / "copy.db"
     async with opened(filled) as store:
         await append(store, "s7", "the last word")
@@ -125,22 +125,22 @@ async def test_a_copy_made_while_it_runs_can_be_opened(filled: Path, tmp_path: P
 
 
 def empty(path: Path) -> None:
-    """Everything is gone but the name."""
+    """An empty file."""
     path.write_bytes(b"")
 
 
 def random_bytes(path: Path) -> None:
-    """Never was a database."""
+    """Random bytes."""
     path.write_bytes(os.urandom(8192))
 
 
 def text(path: Path) -> None:
-    """A note of somebody's, shorter than a header."""
+    """A text that is shorter than the header."""
     path.write_text("shopping: milk, eggs")
 
 
 def cut_in_the_header(path: Path) -> None:
-    """Only the first bytes are left."""
+    """A part of the header."""
     os.truncate(path, 50)
 
 
@@ -150,21 +150,21 @@ def cut_in_half(path: Path) -> None:
 
 
 def overwritten(path: Path) -> None:
-    """All but the header is noise."""
+    """Random bytes after the header."""
     with path.open("r+b") as file:
         file.seek(100)
         file.write(os.urandom(path.stat().st_size - 100))
 
 
 def overwritten_in_the_middle(path: Path) -> None:
-    """A few pages are noise."""
+    """Random bytes in a few pages."""
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2 // 4096 * 4096)
         file.write(os.urandom(16384))
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message_part"),
     [
         (empty, "it is empty"),
         (random_bytes, "it is not an SQLite file"),
@@ -175,16 +175,16 @@ def overwritten_in_the_middle(path: Path) -> None:
         (overwritten_in_the_middle, "it is damaged"),
     ],
 )
-async def test_a_damaged_file_is_refused(filled: Path, damage: Callable[[Path], None], told: str) -> None:
-    """The error says what was found and what to do, and no new file takes its place."""
+async def test_a_damaged_file_is_refused(filled: Path, damage: Callable[[Path], None], message_part: str) -> None:
+    """The error says what is wrong and what to do. No new file is created."""
     damage(filled)
     message = await refused(filled)
-    assert told in message
+    assert message_part in message
     assert "restore it from a backup, or move it away" in message
 
 
 async def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
-    """A good SQLite file, but not ours, stays untouched."""
+    """A valid SQLite file of another program is unchanged."""
     path = tmp_path / "other.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -194,7 +194,7 @@ async def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
 
 
 async def test_the_file_of_a_later_release_is_refused(filled: Path) -> None:
-    """Rather than misread."""
+    """It is not misread."""
     with closing(sqlite3.connect(filled)) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
         connection.commit()
@@ -204,7 +204,7 @@ async def test_the_file_of_a_later_release_is_refused(filled: Path) -> None:
 
 
 async def test_a_folder_is_refused(tmp_path: Path) -> None:
-    """A path that names a folder needs a file name."""
+    """The path must be that of a file."""
     path = tmp_path / "folder"
     path.mkdir()
     assert "it is a folder: set the path of a file" in await refused(path)
@@ -212,13 +212,13 @@ async def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_file_in_the_way_of_the_folder_is_refused(tmp_path: Path) -> None:
-    """What should be a folder is a file."""
+    """The folder of the path is a file."""
     (tmp_path / "file").write_text("")
     assert "set another path" in await refused(tmp_path / "file" / "sessions.db")
 
 
 async def test_a_missing_file_whose_log_is_there_is_refused(filled: Path, tmp_path: Path) -> None:
-    """What was written last is still in the log: no empty store may take its place."""
+    """The log contains the last changes: no empty store is created."""
     log = Path(f"{filled}-wal")
     async with opened(filled) as store:
         await put(store, session("late"))
@@ -235,7 +235,7 @@ async def test_a_missing_file_whose_log_is_there_is_refused(filled: Path, tmp_pa
 
 @contextmanager
 def immutable(path: Path) -> Iterator[None]:
-    """Nobody may write to it: by its mode, and for the superuser, whom modes do not bind, by an attribute."""
+    """Make a path read-only: by its mode, and for the superuser by an attribute."""
     mode = path.stat().st_mode
     path.chmod(mode & ~0o222)
     attribute = os.geteuid() == 0
@@ -251,7 +251,7 @@ def immutable(path: Path) -> Iterator[None]:
 
 
 async def test_a_file_that_may_only_be_read_is_refused(filled: Path) -> None:
-    """At the start and not at the first write."""
+    """At the start, not at the first write."""
     with immutable(filled):
         assert "give this user write permission there" in await refused(filled)
     assert {path.name for path in filled.parent.iterdir()} == {"sessions.db", "sessions.db.lock"}
@@ -261,7 +261,7 @@ async def test_a_file_that_may_only_be_read_is_refused(filled: Path) -> None:
 
 @pytest.mark.parametrize("exists", [True, False])
 async def test_a_folder_that_may_only_be_read_is_refused(filled: Path, *, exists: bool) -> None:
-    """With the file in it or without."""
+    """With and without the file."""
     folder = filled.parent / "closed"
     folder.mkdir()
     if exists:
@@ -287,7 +287,7 @@ asyncio.run(main())
 
 
 async def test_a_second_process_is_refused_until_the_first_is_gone(filled: Path) -> None:
-    """The lock dies with its process, however that dies."""
+    """The lock is released when its process is killed."""
     holder = await asyncio.create_subprocess_exec(
         sys.executable, "-c", HOLDER, str(filled), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -303,8 +303,8 @@ async def test_a_second_process_is_refused_until_the_first_is_gone(filled: Path)
 # -- while it runs ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_file_that_goes_away_takes_no_write_with_it(filled: Path) -> None:
-    """What is written to a deleted file would be lost: it is refused until the file is back."""
+async def test_no_write_to_a_deleted_file_is_acknowledged(filled: Path) -> None:
+    """Writes to a deleted file would be lost: they are refused until the file is back."""
     async with opened(filled) as store:
         elsewhere = filled.with_name("elsewhere.db")
         filled.rename(elsewhere)
@@ -319,8 +319,8 @@ async def test_a_file_that_goes_away_takes_no_write_with_it(filled: Path) -> Non
         assert await store.session("t", "late") is not None
 
 
-async def test_damage_that_shows_later_is_told_and_the_rest_works(filled: Path) -> None:
-    """A page that turns bad while the store runs makes what needs it unavailable, and nothing else."""
+async def test_damage_that_is_found_later_makes_only_its_readers_fail(filled: Path) -> None:
+    """A damaged page makes only the calls fail that need it."""
     async with opened(filled) as store:
         await append(store, "s8", "fine")
         with closing(sqlite3.connect(filled)) as connection:

@@ -87,12 +87,12 @@ def test_no_statement_looks_through_a_table(statements: list[str]) -> None:
 
 
 def test_no_list_is_sorted(statements: list[str]) -> None:
-    """Rows come out of an index in the order that is wanted: the first page costs no more than its rows."""
+    """Rows come from an index in the order of the list, so the first page costs no more than its rows."""
     assert [plan for plan in statements if "TEMP B-TREE" in plan] == []
 
 
 def test_no_turn_or_receipt_is_looked_for_among_all_of_a_tenant(statements: list[str]) -> None:
-    """What names one is found by the whole of its key."""
+    """The index is used with all of its columns."""
     found = [plan for plan in statements if "turns_by_" in plan or "SEARCH receipts" in plan]
     assert len(found) > 10
     assert [plan for plan in found if plan.endswith("(tenant=?)")] == []

@@ -8,12 +8,25 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mcp_server.errors import ConfigError
 from mcp_server.interfaces import Change, LookUp, RequestKey, Stored
-from mcp_server.stores.sqlite import SQLiteStore
-from mcp_server.stores.sqlite.schema import VERSION
-from mcp_server.testing.contracts.stores.values import look, query, replace
+from mcp_server.stores.sqlite import SQLiteStore, file, schema
+from mcp_server.testing.contracts.stores.values import (
+    NOW,
+    fork,
+    look,
+    messages,
+    put,
+    put_turn,
+    query,
+    replace,
+    session,
+    texts,
+    turn,
+)
 from mcp_server.values import SECOND, Lease, MCPSession, Turn, TurnState
 
 FILES = Path(__file__).parent / "files"
@@ -165,12 +178,93 @@ async def test_a_claim_of_a_turn_that_has_ended_is_dropped(path: Path) -> None:
 async def test_the_file_has_the_tables_of_this_release(path: Path, tmp_path: Path) -> None:
     """After the upgrade they do not differ from those of a new file, and it is not upgraded twice."""
     schemas = []
-    for file in (path, tmp_path / "new.db"):
+    for each in (path, tmp_path / "new.db"):
         for _ in range(2):
-            store = SQLiteStore(file)
+            store = SQLiteStore(each)
             await store.open()
             await store.close()
-        with closing(sqlite3.connect(file)) as connection:
-            assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        with closing(sqlite3.connect(each)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
             schemas.append(sorted(connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()))
     assert schemas[0] == schemas[1]
+
+
+# -- the steps of an upgrade -----------------------------------------------------------------------------------------
+
+
+async def test_a_file_of_an_earlier_version_is_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every missing step runs once, and the data is kept."""
+    path = tmp_path / "new.db"
+    store = SQLiteStore(path)
+    await store.open()
+    await put(store, session())
+    await store.close()
+    monkeypatch.setattr(file, "STEPS", (*schema.STEPS, "CREATE TABLE extra (key INTEGER PRIMARY KEY);"))
+    monkeypatch.setattr(file, "VERSION", schema.VERSION + 1)
+    for _ in range(2):
+        store = SQLiteStore(path)
+        await store.open()
+        assert await store.session("t", "s") == session()
+        await store.close()
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT * FROM extra").fetchall() == []
+
+
+async def test_an_upgrade_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All steps or none: the earlier release can still use the file."""
+    path = tmp_path / "new.db"
+    store = SQLiteStore(path)
+    await store.open()
+    await put(store, session())
+    await store.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(file, "STEPS", (*schema.STEPS, "CREATE TABLE extra (key INTEGER PRIMARY KEY); SELECT nonsense;"))
+        patch.setattr(file, "VERSION", schema.VERSION + 1)
+        with pytest.raises(ConfigError, match="nonsense"):
+            await SQLiteStore(path).open()
+    store = SQLiteStore(path)
+    await store.open()
+    assert await store.session("t", "s") == session()
+    await store.close()
+
+
+async def test_a_file_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    """Sessions, messages, ended turns and unfinished turns can be read and continued."""
+    path = tmp_path / "new.db"
+    ended = turn("ended", session="s", session_uid="uid-s", state=TurnState.SUCCEEDED, end_time=NOW)
+    old = [ended, turn("left", lease=None)]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(schema.STEPS[0])
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(
+            "INSERT INTO sessions VALUES (7, 't', 's', 'uid-s', ?, ?, 'e0', NULL, NULL, 2, 0, NULL, NULL, NULL, NULL)",
+            (NOW, NOW),
+        )
+        connection.execute("INSERT INTO contents VALUES (7, x'80', x'80')")
+        for message in messages(0, "a", "b"):
+            connection.execute(
+                "INSERT INTO messages VALUES (?, ?)", ((7 << 32) + message.index, msgspec.msgpack.encode(message))
+            )
+        for each, key, owner in zip(old, (7, None), (None, "me"), strict=True):
+            connection.execute(
+                "INSERT INTO turns VALUES ('t', ?, ?, ?, ?, ?)",
+                (each.id, key, owner, each.end_time, msgspec.msgpack.encode(each)),
+            )
+        connection.commit()
+    store = SQLiteStore(path)
+    await store.open()
+    assert await store.session("t", "s") == session(message_count=2)
+    assert await texts(store, "uid-s") == ["a", "b"]
+    await fork(store, "s", "forked", 1)
+    assert await texts(store, "uid-forked") == ["a"]
+    assert list(await store.turns("t", "uid-s", 9, "")) == [old[0]]
+    assert list(await store.events("t", "ended")) == []
+    assert list(await store.interrupted("somebody", 9)) == [old[1]]
+    interrupted = replace(old[1], state=TurnState.INTERRUPTED, end_time=NOW)
+    await put_turn(store, interrupted, b"piece")
+    assert await store.turn("t", "left") == interrupted
+    assert list(await store.events("t", "left")) == [b"piece"]
+    await put_turn(store, turn("new", request_id="r"))
+    assert await store.forget(NOW + 1, 9) == 2
+    await store.close()

@@ -1,4 +1,4 @@
-"""How the SQLite store stands between event loops and its own threads."""
+"""The SQLite store between event loops and its own threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcp_server.testing.contracts.stores.values import append, put, session, tex
 
 
 async def test_several_event_loops_share_a_store(tmp_path: Path) -> None:
-    """Each is answered in its own thread, and all see one history."""
+    """Every caller is resumed on its own event loop, and all see one history."""
     store = SQLiteStore(tmp_path / "sessions.db")
     await store.open()
     await put(store, session())
@@ -37,8 +37,8 @@ async def test_several_event_loops_share_a_store(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_an_event_loop_that_ends_early_harms_nobody(tmp_path: Path) -> None:
-    """What it had asked for is done or not; the others are served."""
+async def test_an_event_loop_that_is_closed_early_affects_no_other(tmp_path: Path) -> None:
+    """A closed event loop does not affect the callers on others."""
     store = SQLiteStore(tmp_path / "sessions.db")
     await store.open()
     await put(store, session())
@@ -62,8 +62,8 @@ async def test_an_event_loop_that_ends_early_harms_nobody(tmp_path: Path) -> Non
     await store.close()
 
 
-async def test_what_is_cancelled_before_its_turn_is_not_done(tmp_path: Path) -> None:
-    """Behind a slow step, a waiting one that nobody waits for any more is left out; the next one is not."""
+async def test_a_change_that_is_cancelled_while_it_waits_is_not_made(tmp_path: Path) -> None:
+    """A change that is cancelled while it waits is skipped, and the next one is made."""
     store = SQLiteStore(tmp_path / "sessions.db")
     await store.open()
     await put(store, session())
@@ -89,7 +89,7 @@ async def test_what_is_cancelled_before_its_turn_is_not_done(tmp_path: Path) -> 
 
 
 async def test_each_caller_gets_an_error_of_its_own(tmp_path: Path) -> None:
-    """Callers add to an error what concerns them: it must not reach another."""
+    """Callers add details to an error, which must not reach other callers."""
     path = tmp_path / "sessions.db"
     store = SQLiteStore(path)
     await store.open()
@@ -100,8 +100,8 @@ async def test_each_caller_gets_an_error_of_its_own(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_store_that_is_not_open_says_so(tmp_path: Path) -> None:
-    """No call hangs before the start, and closing then does nothing."""
+async def test_a_store_that_is_not_open_raises(tmp_path: Path) -> None:
+    """Calls before the start raise, and closing does nothing."""
     store = SQLiteStore(tmp_path / "sessions.db")
     with pytest.raises(StoreUnavailable, match="closed"):
         await put(store, session())

@@ -1,4 +1,4 @@
-"""How the SQLite store keeps its file in order: what is removed, what other programs change, what older files lack."""
+"""The garbage collector and the caches of the SQLite store."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from mcp_server.errors import ConfigError
 from mcp_server.interfaces import Change, LookUp, RequestKey
-from mcp_server.stores.sqlite import SQLiteStore, file, schema
+from mcp_server.stores.sqlite import SQLiteStore, schema
 from mcp_server.testing.contracts.stores.values import (
     NOW,
     append,
     delete,
     fork,
     look,
-    messages,
     put,
     put_receipt,
     put_turn,
@@ -38,24 +35,24 @@ from mcp_server.values import ContextEntry, TurnState
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the file of the test is."""
+    """The file of the test."""
     return tmp_path / "sessions.db"
 
 
 def rows(path: Path, table: str) -> int:
-    """How many rows a table has, seen from outside."""
+    """The number of rows of a table, over another connection."""
     with closing(sqlite3.connect(path)) as connection:
         count: int = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608  # a name of ours
         return count
 
 
 def left(path: Path) -> dict[str, int]:
-    """The tables that are not empty, and their rows."""
+    """The tables that are not empty, with their number of rows."""
     return {table: count for table in schema.TABLES if (count := rows(path, table))}
 
 
-async def swept(store: SQLiteStore, path: Path) -> bool:
-    """Let the store do its upkeep, in as many pieces as it takes, and say whether all that was removed is gone."""
+async def collected(store: SQLiteStore, path: Path) -> bool:
+    """Let the store collect its garbage, and return whether none is left."""
     for _ in range(100):
         await store.forget(0, 1)
         if not rows(path, "removed"):
@@ -63,8 +60,8 @@ async def swept(store: SQLiteStore, path: Path) -> bool:
     return False
 
 
-async def test_what_a_large_session_held_goes_in_pieces(path: Path) -> None:
-    """Thousands of messages and turns vanish at once for every reader, and from the file by and by."""
+async def test_a_large_session_is_deleted_step_by_step(path: Path) -> None:
+    """Thousands of messages and turns cannot be read at once, and are deleted from the file step by step."""
     store = SQLiteStore(path)
     await store.open()
     for name in ("big", "small"):
@@ -78,14 +75,14 @@ async def test_what_a_large_session_held_goes_in_pieces(path: Path) -> None:
     assert await texts(store, "uid-big") == []
     assert await store.turn("t", "turn7") is None
     assert list(await store.interrupted("somebody", 10)) == []
-    assert await swept(store, path)
+    assert await collected(store, path)
     assert left(path) == {"sessions": 1, "contents": 1, "labels": 1, "messages": 1}
     assert await texts(store, "uid-small") == ["z"]
     await store.close()
 
 
-async def test_what_was_left_to_clear_away_is_cleared_after_a_restart(path: Path) -> None:
-    """A stop in between leaks nothing, and a new session never sees what is left of an old one."""
+async def test_garbage_is_collected_after_a_restart(path: Path) -> None:
+    """A restart leaks nothing, and a new session never sees messages of a deleted one."""
     for round_ in range(3):
         store = SQLiteStore(path)
         await store.open()
@@ -96,13 +93,13 @@ async def test_what_was_left_to_clear_away_is_cleared_after_a_restart(path: Path
         await store.close()
     store = SQLiteStore(path)
     await store.open()
-    assert await swept(store, path)
+    assert await collected(store, path)
     assert rows(path, "messages") == 0
     await store.close()
 
 
 async def test_the_store_sees_what_another_program_changed(path: Path) -> None:
-    """A correction by hand, while the server runs, is not overwritten by what was remembered."""
+    """The caches do not overwrite the change of another program."""
     store = SQLiteStore(path)
     await store.open()
     await put(store, session())
@@ -116,8 +113,8 @@ async def test_the_store_sees_what_another_program_changed(path: Path) -> None:
     await store.close()
 
 
-async def test_a_session_larger_than_what_is_remembered_is_right(path: Path) -> None:
-    """Many sessions with large contexts push each other out, and each is still read as it is."""
+async def test_sessions_that_do_not_fit_the_cache_are_right(path: Path) -> None:
+    """Sessions that evict each other from the cache are read correctly."""
     store = SQLiteStore(path)
     await store.open()
     context = {"note": ContextEntry(type="text", kind="text", text="x" * 900_000)}
@@ -132,41 +129,8 @@ async def test_a_session_larger_than_what_is_remembered_is_right(path: Path) -> 
     await store.close()
 
 
-async def test_a_file_of_an_earlier_version_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each step that it lacks runs once, and what it held is kept."""
-    store = SQLiteStore(path)
-    await store.open()
-    await put(store, session())
-    await store.close()
-    monkeypatch.setattr(file, "STEPS", (*schema.STEPS, "CREATE TABLE extra (key INTEGER PRIMARY KEY);"))
-    monkeypatch.setattr(file, "VERSION", schema.VERSION + 1)
-    for _ in range(2):
-        store = SQLiteStore(path)
-        await store.open()
-        assert await store.session("t", "s") == session()
-        assert rows(path, "extra") == 0
-        await store.close()
-
-
-async def test_an_update_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All steps or none: the release that made the file can still use it."""
-    store = SQLiteStore(path)
-    await store.open()
-    await put(store, session())
-    await store.close()
-    with monkeypatch.context() as patch:
-        patch.setattr(file, "STEPS", (*schema.STEPS, "CREATE TABLE extra (key INTEGER PRIMARY KEY); SELECT nonsense;"))
-        patch.setattr(file, "VERSION", schema.VERSION + 1)
-        with pytest.raises(ConfigError, match="nonsense"):
-            await SQLiteStore(path).open()
-    store = SQLiteStore(path)
-    await store.open()
-    assert await store.session("t", "s") == session()
-    await store.close()
-
-
 async def test_expired_turns_and_sessions_leave_nothing(path: Path) -> None:
-    """After everything was deleted and forgotten, no row is left."""
+    """No row is left after everything was deleted and forgotten."""
     store = SQLiteStore(path)
     await store.open()
     for n in range(20):
@@ -180,7 +144,7 @@ async def test_expired_turns_and_sessions_leave_nothing(path: Path) -> None:
     assert await store.forget(NOW + 1, 100) == 40
     for tenant, name in await store.expired(NOW, 100):
         await delete(store, name, tenant)
-    assert await swept(store, path)
+    assert await collected(store, path)
     assert left(path) == {}
     await store.close()
 
@@ -193,8 +157,8 @@ async def test_expired_turns_and_sessions_leave_nothing(path: Path) -> None:
 async def test_shared_messages_stay_as_long_as_a_fork_needs_them(
     path: Path, order: Sequence[str], *, restarted: bool
 ) -> None:
-    """A fork copies no message; of one that goes stays what others share, and nothing when they go; keys that shared
-    messages stand under are not given to new sessions, after a restart either."""
+    """Forks copy no messages. A deleted session keeps those that others share, until these are deleted. Its key is not
+    reused until then, also after a restart."""
     store = SQLiteStore(path)
     await store.open()
     await put(store, session("a"))
@@ -208,7 +172,7 @@ async def test_shared_messages_stay_as_long_as_a_fork_needs_them(
     for number, name in enumerate(order):
         await delete(store, name)
         alive.discard(name)
-        assert await swept(store, path)
+        assert await collected(store, path)
         if restarted:
             await store.close()
             store = SQLiteStore(path)
@@ -225,13 +189,13 @@ async def test_shared_messages_stay_as_long_as_a_fork_needs_them(
             assert await texts(store, "uid-c") == [*["a"] * 700, *["b"] * 100, "c"]
     for number in range(3):
         await delete(store, f"new{number}")
-    assert await swept(store, path)
+    assert await collected(store, path)
     assert left(path) == {}
     await store.close()
 
 
 async def test_many_forks_of_forks_leave_nothing(path: Path) -> None:
-    """However they were forked, and in whatever order they go."""
+    """In any order of forks and deletions."""
     seed = random.randrange(2**32)  # noqa: S311  # no secret
     print(f"seed {seed}")  # noqa: T201  # shown where the test fails
     choice = random.Random(seed)  # noqa: S311  # no secret
@@ -250,18 +214,18 @@ async def test_many_forks_of_forks_leave_nothing(path: Path) -> None:
             gone = choice.choice(list(histories))
             await delete(store, gone)
             del histories[gone]
-    assert await swept(store, path)
+    assert await collected(store, path)
     for name, history in histories.items():
         assert await texts(store, f"uid-{name}") == history
     for name in choice.sample(list(histories), len(histories)):
         await delete(store, name)
-    assert await swept(store, path)
+    assert await collected(store, path)
     assert left(path) == {}
     await store.close()
 
 
 async def test_turns_are_found_again_after_a_restart(path: Path) -> None:
-    """By their keys, their logs go on, and their keys stay theirs."""
+    """By their request_ids, which stay taken. Their logs continue."""
     for number in range(3):
         store = SQLiteStore(path)
         await store.open()
@@ -278,47 +242,3 @@ async def test_turns_are_found_again_after_a_restart(path: Path) -> None:
             with pytest.raises(ValueError, match="taken"):
                 await put_turn(store, replace(written, id="another"))
         await store.close()
-
-
-# -- files of earlier releases ----------------------------------------------------------------------------------------
-
-
-async def test_a_file_of_the_first_version_goes_on(path: Path) -> None:
-    """Sessions, messages, turns that ended and turns that were left running are all there, and can be used."""
-    ended = turn("ended", session="s", session_uid="uid-s", state=TurnState.SUCCEEDED, end_time=NOW)
-    old = [ended, turn("left", lease=None)]
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(schema.STEPS[0])
-        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        connection.execute("PRAGMA user_version = 1")
-        connection.execute(
-            "INSERT INTO sessions VALUES (7, 't', 's', 'uid-s', ?, ?, 'e0', NULL, NULL, 2, 0, NULL, NULL, NULL, NULL)",
-            (NOW, NOW),
-        )
-        connection.execute("INSERT INTO contents VALUES (7, x'80', x'80')")
-        for message in messages(0, "a", "b"):
-            connection.execute(
-                "INSERT INTO messages VALUES (?, ?)", ((7 << 32) + message.index, msgspec.msgpack.encode(message))
-            )
-        for each, key, owner in zip(old, (7, None), (None, "me"), strict=True):
-            connection.execute(
-                "INSERT INTO turns VALUES ('t', ?, ?, ?, ?, ?)",
-                (each.id, key, owner, each.end_time, msgspec.msgpack.encode(each)),
-            )
-        connection.commit()
-    store = SQLiteStore(path)
-    await store.open()
-    assert await store.session("t", "s") == session(message_count=2)
-    assert await texts(store, "uid-s") == ["a", "b"]
-    await fork(store, "s", "forked", 1)
-    assert await texts(store, "uid-forked") == ["a"]
-    assert list(await store.turns("t", "uid-s", 9, "")) == [old[0]]
-    assert list(await store.events("t", "ended")) == []
-    assert list(await store.interrupted("somebody", 9)) == [old[1]]
-    interrupted = replace(old[1], state=TurnState.INTERRUPTED, end_time=NOW)
-    await put_turn(store, interrupted, b"piece")
-    assert await store.turn("t", "left") == interrupted
-    assert list(await store.events("t", "left")) == [b"piece"]
-    await put_turn(store, turn("new", request_id="r"))
-    assert await store.forget(NOW + 1, 9) == 2
-    await store.close()

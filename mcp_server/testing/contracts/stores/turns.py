@@ -126,7 +126,7 @@ class TurnContract:
         assert list(await store.events("t", "turn")) == [b"one", b"two", b"three", b"four"]
 
     async def test_a_log_is_deleted_with_its_turn(self, store: Store) -> None:
-        """When its session is deleted or replaced, and when it is forgotten. A later turn of the same id has its own."""
+        """When its session is deleted or replaced, and when it is forgotten. A later turn of that id has its own."""
         await put(store, session())
         inside = turn(session="s", session_uid="uid-s")
         await put_turn(store, inside, b"first")
