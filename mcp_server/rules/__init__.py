@@ -5,11 +5,12 @@ rules, whoever calls, and raises what they found together with what the edge cou
 """
 
 from mcp_server.rules.context import check_context, context_field
-from mcp_server.rules.generation import completion, embedding, turn
+from mcp_server.rules.embedding import embedding
 from mcp_server.rules.message import chat_messages, messages
-from mcp_server.rules.plain import request_id, whole
+from mcp_server.rules.primitives import request_id, whole
 from mcp_server.rules.session import SESSION_FIELDS, labels, session_draft, session_id, session_update
 from mcp_server.rules.tool import tool_choice, tools
+from mcp_server.rules.turn import completion, turn
 from mcp_server.rules.violations import Violations, refuse, shown
 
 __all__ = [

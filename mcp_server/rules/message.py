@@ -15,7 +15,7 @@ from mcp_server.rules.limits import (
     MAX_URI_BYTES,
     TOOL_NAME,
 )
-from mcp_server.rules.plain import characters, not_empty, utf8_bytes
+from mcp_server.rules.primitives import characters, not_empty, utf8_bytes
 from mcp_server.rules.violations import Violations
 from mcp_server.values import Blob, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
 

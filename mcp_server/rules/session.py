@@ -17,7 +17,7 @@ from mcp_server.rules.limits import (
     SESSION_ID,
     SESSION_ID_RULE,
 )
-from mcp_server.rules.plain import characters, duration, json_object, model_name, utf8_bytes
+from mcp_server.rules.primitives import characters, duration, json_object, model_name, utf8_bytes
 from mcp_server.rules.violations import Violations, shown
 from mcp_server.values import SessionDraft, SessionUpdate
 

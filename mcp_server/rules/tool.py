@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mcp_server.rules.limits import MAX_TOOL_DESCRIPTION_BYTES, MAX_TOOLS, TOOL_NAME
-from mcp_server.rules.plain import json_schema, utf8_bytes
+from mcp_server.rules.primitives import json_schema, utf8_bytes
 from mcp_server.rules.violations import Violations, shown
 from mcp_server.values import Tool, ToolChoice
 

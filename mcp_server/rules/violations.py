@@ -22,7 +22,7 @@ class Violations(list[Violation]):
         self.append(Violation(field=field, description=description))
 
 
-def refuse(reported: Sequence[Violation], found: Sequence[Violation]) -> None:
+def refuse(reported: Sequence[Violation], found: Sequence[Violation] = ()) -> None:
     """Raise all violations as one error; return if there is none.
 
     Args:
