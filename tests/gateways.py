@@ -20,7 +20,7 @@ from mcp_server.turns.registry import TurnRegistry
 @asynccontextmanager
 async def echo_gateway() -> AsyncIterator[Gateway]:
     """One provider, ``echo``, and a store in memory."""
-    config = settings(default_model="echo/echo", default_embedding_model="echo/echo")
+    config = settings(default_model="echo/echo")
     store = MemoryStore()
     await store.open()
     ownership = Ownership("test", time.time_ns, lease_seconds=None)

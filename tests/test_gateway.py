@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from mcp_server.errors import InvalidArgument, MCPError, SessionNotFound, TurnNotFound, Violation
+from mcp_server.errors import InvalidArgument, MCPError, NotAllowed, SessionNotFound, TurnNotFound, Violation
 from mcp_server.gateway import ChatInput, CompletionInput, EmbedInput, Gateway, TurnOptions
 from mcp_server.principal import ANONYMOUS, Principal
 from mcp_server.values import Completed, GenerationConfig, Message, Role, SessionDraft, SessionUpdate, Text, Tool
@@ -137,6 +137,19 @@ async def test_a_principal_sees_its_own_tenant_alone(gateway: Gateway) -> None:
             await call()
     assert await gateway.list_sessions(OTHER, limit=9, labels={}) == []
     assert (await gateway.get_session(ANONYMOUS, "a")).uid == session.uid
+
+
+async def test_a_principal_sees_only_the_models_that_it_may_use(gateway: Gateway) -> None:
+    """In lists, by name, and when it chats."""
+    limited = Principal(models=("other/*",))
+    (entry,) = await gateway.list_models(ANONYMOUS, limit=9)
+    assert (entry.name, entry.provider, entry.aliases, entry.is_default) == ("echo/echo", "echo", ("echo",), True)
+    assert await gateway.get_model(ANONYMOUS, "echo") == entry
+    assert await gateway.list_models(limited, limit=9) == []
+    with pytest.raises(NotAllowed):
+        await gateway.get_model(limited, "echo")
+    with pytest.raises(NotAllowed):
+        await gateway.chat(limited, chat(user("hi")))
 
 
 async def test_a_request_keeps_its_digest_across_releases(gateway: Gateway) -> None:
