@@ -1,17 +1,27 @@
-"""The use cases of every edge: each takes the principal who calls first, and nothing below is called by an edge."""
+"""The use cases of every edge: sessions, turns, models, chat, complete, embed. Edges call these and nothing below.
+
+Each takes the :class:`~mcp_server.principal.Principal` that it is carried out for, and applies the rules of a valid
+request (:mod:`mcp_server.rules`), whoever calls. ``violations`` is what the edge could not convert; it is raised
+together with what the rules find, all in one :class:`~mcp_server.errors.InvalidArgument`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Final
 
+import msgspec
+
+from mcp_server import rules
 from mcp_server.admission import AdmitAll
-from mcp_server.errors import MCPError, NotAllowed
-from mcp_server.interfaces import Admission, ContextType, Permit, TurnObserver, Work
+from mcp_server.errors import MCPError, ModelNotFound, NotAllowed, Violation
+from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
 from mcp_server.models.catalogue import Candidates, Catalogue
-from mcp_server.models.embedding import MAX_RESPONSE_BYTES, Embedded, EmbedInput, embed, max_batch
+from mcp_server.models.embedding import Embedded, EmbedInput, embed, max_batch
 from mcp_server.models.inventory import Inventory, find_route
+from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger
 from mcp_server.principal import Principal
 from mcp_server.sessions.manager import MCPSessionManager
@@ -21,9 +31,51 @@ from mcp_server.turns.log import TurnReader
 from mcp_server.turns.options import TurnOptions
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.turns.request import TurnRequest
-from mcp_server.values import SECOND, Clock
+from mcp_server.values import (
+    SECOND,
+    Clock,
+    MCPSession,
+    Message,
+    Model,
+    ModelState,
+    SessionDraft,
+    SessionUpdate,
+    Struct,
+    Turn,
+)
 
-__all__ = ["MAX_RESPONSE_BYTES", "ChatInput", "CompletionInput", "EmbedInput", "Gateway", "TurnOptions", "max_batch"]
+__all__ = [
+    "ChatInput",
+    "CompletionInput",
+    "EmbedInput",
+    "Embedded",
+    "Gateway",
+    "ModelEntry",
+    "TurnOptions",
+    "TurnReader",
+]
+
+replace = msgspec.structs.replace
+
+READ_CHUNK: Final = 16
+"""How many messages are read at once: each may have 3 MiB, and a page ends at 3.5 MB."""
+
+
+class ModelEntry(Struct):
+    """A model that callers may choose."""
+
+    model: Model
+    """What it is, and what it can do."""
+    provider: str
+    """The provider's configured name."""
+    name: str
+    """``provider/model``."""
+    aliases: tuple[str, ...]
+    """Its shorter names, sorted."""
+    max_batch: int
+    """The most inputs of one embedding request; 0 for a model that makes no embeddings."""
+    is_default: bool
+    """Whether it answers chats and completions that name no model."""
 
 
 class Gateway:
@@ -33,6 +85,7 @@ class Gateway:
         sessions: keeps the conversations.
         turns: runs the turns.
         inventory: knows the models.
+        context_types: by name.
         clock: tells the time.
         models: the default models.
         turn_settings: how long a turn may take if its call does not say.
@@ -53,46 +106,52 @@ class Gateway:
         admission: Admission | None = None,
         observers: Sequence[TurnObserver] = (),
     ) -> None:
-        self.sessions = sessions
-        self.turns = turns
-        self.router = inventory
-        self.context_types = context_types
-        self.clock = clock
-        self.default_model = models.default
+        self._sessions = sessions
+        self._turns = turns
+        self._inventory = inventory
+        self._context_types = context_types
+        self._clock = clock
+        self._default_model = models.default
         self._default_embedding_model = models.default_embedding
         self._turn_timeout = int(turn_settings.timeout * SECOND)
         self._admission = admission or AdmitAll()
         self._observers = observers
 
-    async def chat(self, principal: Principal, chat: ChatInput) -> TurnReader:
+    # -- chat, complete, embed ----------------------------------------------------------------------------------------
+
+    async def chat(self, principal: Principal, chat: ChatInput, *, violations: Sequence[Violation] = ()) -> TurnReader:
         """Begin a chat, or find it if it was begun before, and return a reader of its turn, as
         :meth:`~mcp_server.turns.registry.TurnRegistry.open`."""
+        rules.refuse(violations, chat.violations())
         return await self._open(principal, chat)
 
-    async def complete(self, principal: Principal, completion: CompletionInput) -> TurnReader:
+    async def complete(
+        self, principal: Principal, completion: CompletionInput, *, violations: Sequence[Violation] = ()
+    ) -> TurnReader:
         """The same for a completion."""
+        rules.refuse(violations, completion.violations())
         return await self._open(principal, completion)
 
     async def _open(self, principal: Principal, input: ChatInput | CompletionInput) -> TurnReader:
         options = input.options
         draw = random.random()  # noqa: S311  # spreads calls, and guards nothing
-        catalogue = (await self.router.catalogue()).restricted(principal.models)
+        catalogue = (await self._inventory.catalogue()).restricted(principal.models)
         candidates: Candidates | MCPError | None = None
         if options.model or not options.session:
-            catalogue, candidates = _candidates(catalogue, (options.model, self.default_model), input.needs(), draw)
+            catalogue, candidates = _candidates(catalogue, (options.model, self._default_model), input.needs(), draw)
         work = Work(
             service=input.service,
             session=options.session,
             model=options.model,
             max_output_tokens=options.config.max_output_tokens,
         )
-        return await self.turns.open(
+        return await self._turns.open(
             TurnRequest(
                 tenant=principal.tenant,
                 input=input,
                 timeout=options.timeout if options.timeout is not None else self._turn_timeout,
                 catalogue=catalogue,
-                default_model=self.default_model,
+                default_model=self._default_model,
                 draw=draw,
                 candidates=candidates,
                 permit=await self._permit(principal, work),
@@ -107,23 +166,26 @@ class Gateway:
             refusal.__traceback__ = None  # its frames would keep the request
             return refusal
 
-    async def embed(self, principal: Principal, request: EmbedInput) -> Embedded:
+    async def embed(
+        self, principal: Principal, request: EmbedInput, *, violations: Sequence[Violation] = ()
+    ) -> Embedded:
         """Turn texts into vectors, as :func:`~mcp_server.models.embedding.embed`.
 
         Raises:
             Draining, QuotaExceeded, Overloaded: nothing new may begin now.
             SessionNotFound, ModelNotFound: the session or the model is not there.
         """
-        self.turns.check_draining()
+        rules.refuse(violations, request.violations())
+        self._turns.check_draining()
         permit = await self._admission.admit(
             principal, Work(service="embedding", session=request.session, model=request.model)
         )
-        ledger = Ledger((), self.clock)
+        ledger = Ledger((), self._clock)
         try:
             session_model = ""
             if request.session:
-                session_model = (await self.sessions.touch(principal.tenant, request.session)).default_model
-            catalogue = (await self.router.catalogue()).restricted(principal.models)
+                session_model = (await self._sessions.touch(principal.tenant, request.session)).default_model
+            catalogue = (await self._inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
             until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
@@ -133,9 +195,299 @@ class Gateway:
             for observer in self._observers:
                 observer.attempts_ended("embedding", ledger.rows)
 
-    async def delete_session(self, tenant: str, session_id: str, *, etag: str) -> None:
-        """Delete a session and stop its turn, whose readers then end with SessionNotFound."""
-        self.turns.cancel_session(await self.sessions.delete(tenant, session_id, etag=etag))
+    # -- sessions -----------------------------------------------------------------------------------------------------
+
+    async def create_session(
+        self,
+        principal: Principal,
+        session_id: str,
+        draft: SessionDraft,
+        *,
+        request_id: str = "",
+        violations: Sequence[Violation] = (),
+    ) -> MCPSession:
+        """Begin a session; an empty ``session_id`` lets the server choose one. A ``request_id`` makes the call safe to
+        retry, here and in :meth:`fork_session` and :meth:`append_messages`: it is carried out once.
+
+        Raises:
+            SessionExists: the id is taken.
+            RequestIdReused: the ``request_id`` was used for another request.
+        """
+        found = rules.Violations()
+        rules.session_id(found, session_id)
+        rules.session_draft(found, draft, self._context_types)
+        rules.request_id(found, request_id)
+        rules.refuse(violations, found)
+        return await self._sessions.create(principal.tenant, session_id, draft, request=_key(request_id))
+
+    async def get_session(
+        self, principal: Principal, session_id: str, *, violations: Sequence[Violation] = ()
+    ) -> MCPSession:
+        """A session as it is now.
+
+        Raises:
+            SessionNotFound: it does not exist, or has expired.
+        """
+        rules.refuse(violations)
+        return await self._sessions.get(principal.tenant, session_id)
+
+    async def list_sessions(
+        self,
+        principal: Principal,
+        *,
+        limit: int,
+        labels: Mapping[str, str],
+        newest_first: bool = False,
+        after: tuple[int, str] | None = None,
+        violations: Sequence[Violation] = (),
+    ) -> Sequence[MCPSession]:
+        """Up to ``limit`` sessions that carry all ``labels``, in the order of their creation, behind the
+        ``(create_time, uid)`` of ``after``; without their context and metadata."""
+        found = rules.Violations()
+        rules.labels(found, "labels", labels)
+        rules.refuse(violations, found)
+        return await self._sessions.list(
+            principal.tenant, limit=limit, labels=labels, newest_first=newest_first, after=after
+        )
+
+    async def update_session(
+        self,
+        principal: Principal,
+        session_id: str,
+        update: SessionUpdate,
+        *,
+        violations: Sequence[Violation] = (),
+    ) -> MCPSession:
+        """Change a session in one step.
+
+        Raises:
+            SessionNotFound: it does not exist, or has expired.
+            EtagMismatch: it has changed since the caller read it.
+        """
+        found = rules.Violations()
+        rules.session_update(found, update, self._context_types)
+        rules.refuse(violations, found)
+        update = replace(update, remove_context=frozenset(update.remove_context))
+        return await self._sessions.update(principal.tenant, session_id, update)
+
+    async def delete_session(
+        self, principal: Principal, session_id: str, *, etag: str = "", violations: Sequence[Violation] = ()
+    ) -> None:
+        """Delete a session and stop its turns, whose readers then end with SessionNotFound.
+
+        Raises:
+            SessionNotFound: it does not exist, or has expired.
+            EtagMismatch: it has changed since the caller read it.
+        """
+        rules.refuse(violations)
+        self._turns.cancel_session(await self._sessions.delete(principal.tenant, session_id, etag=etag))
+
+    async def fork_session(
+        self,
+        principal: Principal,
+        session_id: str,
+        *,
+        new_id: str = "",
+        message_count: int | None = None,
+        request_id: str = "",
+        violations: Sequence[Violation] = (),
+    ) -> MCPSession:
+        """Begin a session with the first ``message_count`` messages of another, or with all (``None``), and everything
+        that its caller decided about it.
+
+        Raises:
+            SessionNotFound: the session to fork does not exist, or has expired.
+            SessionExists: the new id is taken.
+            RequestIdReused: the ``request_id`` was used for another request.
+        """
+        found = rules.Violations()
+        rules.session_id(found, new_id)
+        if message_count is not None:
+            rules.whole(found, "message_count", message_count, 0)
+        rules.request_id(found, request_id)
+        rules.refuse(violations, found)
+        return await self._sessions.fork(
+            principal.tenant, session_id, new_id=new_id, message_count=message_count, request=_key(request_id)
+        )
+
+    async def list_messages(
+        self,
+        principal: Principal,
+        session_id: str,
+        *,
+        limit: int,
+        newest_first: bool = False,
+        after: int | None = None,
+        violations: Sequence[Violation] = (),
+    ) -> AsyncGenerator[Message, None]:
+        """Up to ``limit`` messages of a session's history, behind the one with the index ``after``. They are read in
+        small chunks while they are taken, so a caller that stops early reads little more than it takes.
+
+        Raises:
+            SessionNotFound: it does not exist, or has expired.
+        """
+        rules.refuse(violations)
+        session = await self._sessions.get(principal.tenant, session_id)
+        count = session.message_count
+        # Positions count from the end that is listed first; the history only grows at its newer end.
+        begin = 0 if after is None else (count - after if newest_first else after + 1)
+        last = min(begin + limit, count)
+        while begin < last:
+            end = min(begin + READ_CHUNK, last)
+            span = (count - end, count - begin) if newest_first else (begin, end)
+            chunk = await self._sessions.messages(session, *span)
+            for message in reversed(chunk) if newest_first else chunk:
+                yield message
+            if len(chunk) < end - begin:  # the session was deleted meanwhile
+                await self._sessions.get(principal.tenant, session_id)
+                return
+            begin = end
+
+    async def append_messages(
+        self,
+        principal: Principal,
+        session_id: str,
+        messages: Sequence[Message],
+        *,
+        etag: str = "",
+        request_id: str = "",
+        violations: Sequence[Violation] = (),
+    ) -> tuple[MCPSession, int]:
+        """Add messages to the end of a session's history, all or none; return the session and the index of the first.
+
+        Raises:
+            SessionNotFound: it does not exist, or has expired.
+            SessionBusy: a turn runs on it.
+            EtagMismatch: it has changed since the caller read it.
+            RequestIdReused: the ``request_id`` was used for another request.
+        """
+        found = rules.Violations()
+        rules.messages(found, messages, in_session=True)
+        rules.request_id(found, request_id)
+        rules.refuse(violations, found)
+        session, first = await self._sessions.append(
+            principal.tenant, session_id, messages, etag=etag, request=_key(request_id, in_session=True)
+        )
+        return session, first
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
+    async def get_turn(
+        self, principal: Principal, session_id: str, turn_id: str, *, violations: Sequence[Violation] = ()
+    ) -> Turn:
+        """A turn as it is now, with its answer as far as it is known; ``session_id`` is empty if it has no session.
+
+        Raises:
+            TurnNotFound: it does not exist, its session was deleted, or it is past the retention period.
+        """
+        rules.refuse(violations)
+        return await self._turns.get(principal.tenant, session_id, turn_id)
+
+    async def list_turns(
+        self,
+        principal: Principal,
+        session_id: str,
+        *,
+        limit: int,
+        before: str = "",
+        violations: Sequence[Violation] = (),
+    ) -> Sequence[Turn]:
+        """Up to ``limit`` turns of a session, the newest first; only those older than the one with the id ``before``.
+
+        Raises:
+            SessionNotFound: it does not exist, or has expired.
+        """
+        rules.refuse(violations)
+        session = await self._sessions.get(principal.tenant, session_id)
+        return await self._turns.list(session, limit=limit, before=before)
+
+    async def read_turn(
+        self,
+        principal: Principal,
+        session_id: str,
+        turn_id: str,
+        *,
+        after_sequence: int = 0,
+        violations: Sequence[Violation] = (),
+    ) -> TurnReader:
+        """A reader of a turn's events behind ``after_sequence``, live or from the record.
+
+        Raises:
+            TurnNotFound: as :meth:`get_turn`.
+        """
+        rules.refuse(violations)
+        return await self._turns.read(principal.tenant, session_id, turn_id, after_sequence)
+
+    async def cancel_turn(
+        self, principal: Principal, session_id: str, turn_id: str, *, violations: Sequence[Violation] = ()
+    ) -> Turn:
+        """Stop a turn and return it as it ended: cancelled, or otherwise if that came first.
+
+        Raises:
+            TurnNotFound: as :meth:`get_turn`.
+        """
+        rules.refuse(violations)
+        return await self._turns.cancel(principal.tenant, session_id, turn_id)
+
+    # -- models -------------------------------------------------------------------------------------------------------
+
+    async def list_models(
+        self, principal: Principal, *, limit: int, after: str = "", violations: Sequence[Violation] = ()
+    ) -> Sequence[ModelEntry]:
+        """Up to ``limit`` of the models that the caller may use, by name, behind the one named ``after``."""
+        rules.refuse(violations)
+        catalogue = (await self._inventory.catalogue()).restricted(principal.models)
+        names = sorted([target.name for target in catalogue.listed() if target.name > after])
+        default = self._default_name(catalogue)
+        return [_entry(catalogue, catalogue.targets[name], default) for name in names[:limit]]
+
+    async def get_model(self, principal: Principal, name: str, *, violations: Sequence[Violation] = ()) -> ModelEntry:
+        """The model that an alias, a route or ``provider/model`` stands for.
+
+        Raises:
+            ModelNotFound: no provider has it.
+            NotAllowed: the caller may not use it.
+        """
+        rules.refuse(violations)
+        catalogue = (await self._inventory.catalogue()).restricted(principal.models)
+        route, catalogue = find_route(catalogue, name)
+        return _entry(catalogue, route.targets[0], self._default_name(catalogue))
+
+    def _default_name(self, catalogue: Catalogue) -> str:
+        """The ``provider/model`` of the default model; empty if the caller has none."""
+        try:
+            route, _ = find_route(catalogue, self._default_model)
+        except (ModelNotFound, NotAllowed):
+            return ""
+        return route.targets[0].name
+
+    def provider_names(self, principal: Principal) -> Sequence[str]:
+        """The configured names of the providers."""
+        return tuple(self._inventory.providers)
+
+    async def provider_ready(self, principal: Principal, name: str) -> bool:
+        """Whether the provider with that configured name has a model that can answer now."""
+        try:
+            models = await self._inventory.models_of(name)
+        except MCPError:
+            return False
+        return any(model.state is ModelState.READY for model in models)
+
+
+def _entry(catalogue: Catalogue, target: Target, default: str) -> ModelEntry:
+    return ModelEntry(
+        model=target.model,
+        provider=target.provider_name,
+        name=target.name,
+        aliases=tuple(sorted([alias for alias, name in catalogue.aliases.items() if name == target.name])),
+        max_batch=max_batch(target),
+        is_default=target.name == default,
+    )
+
+
+def _key(request_id: str, *, in_session: bool = False) -> RequestKey | None:
+    """The key of a call on a session that is safe to retry; ``None`` if it is not."""
+    return RequestKey(service="session", request_id=request_id, in_session=in_session) if request_id else None
 
 
 def _candidates(

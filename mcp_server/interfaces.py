@@ -1,8 +1,8 @@
 """What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`ModelLookup`,
-:class:`Store`, :class:`ContextType`, :class:`Middleware` and :class:`TurnObserver`, with the values that they take and
-give.
+:class:`Store`, :class:`ContextType`, :class:`Middleware`, :class:`GRPCService` and :class:`TurnObserver`, with the
+values that they take and give.
 
-All of them are protocols: a class implements one by having its methods, and inherits nothing.
+Nothing is inherited: a class implements a protocol by having its methods.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, runtime_checkable
 
-from mcp_server.principal import Principal
+from mcp_server.principal import ANONYMOUS, Principal
 from mcp_server.values import (
     Attempt,
     ContextEntry,
@@ -388,21 +388,21 @@ class ContextType(Protocol):
 
 
 class Call:
-    """One call to the server while it runs, on either edge.
+    """One call to the server while it runs, on any edge.
 
     Attributes:
         service: the full name of the service, for example ``contextprotocol.v1.ChatService``.
         method: the method's name, for example ``StreamChat``.
-        kind: ``unary`` or ``server_stream``.
-        peer: where the call came from.
+        kind: ``unary``, ``client_stream``, ``server_stream`` or ``bidi_stream``.
+        peer: the address that the call came from.
         metadata: the caller's metadata; of repeated keys the last.
-        tenant: whose data the call works on; authentication sets it.
+        principal: who the call is made for; a middleware that authenticates callers sets it.
         reason: how the call ended: ``None`` while it runs, ``OK``, or the ``reason`` of an error.
         code: the status that the edge reports, by gRPC's name: ``OK``, ``NOT_FOUND`` …
         turn: the full name of the turn that the call started or read, or empty.
     """
 
-    __slots__ = ("code", "kind", "metadata", "method", "peer", "reason", "service", "tenant", "turn")
+    __slots__ = ("code", "kind", "metadata", "method", "peer", "principal", "reason", "service", "turn")
 
     def __init__(self, *, service: str, method: str, kind: str, peer: str, metadata: Mapping[str, str]) -> None:
         self.service = service
@@ -410,15 +410,35 @@ class Call:
         self.kind = kind
         self.peer = peer
         self.metadata = metadata
-        self.tenant = "default"
+        self.principal: Principal = ANONYMOUS
         self.reason: str | None = None
         self.code = ""
         self.turn = ""
 
+    @property
+    def tenant(self) -> str:
+        """Whose data the call works on."""
+        return self.principal.tenant
+
 
 Middleware = Callable[[Call], AbstractAsyncContextManager[None]]
-"""Entered around each call, outermost first. ``reason`` and ``code`` are set when it is left. It may refuse the call by
-raising an :class:`~mcp_server.errors.MCPError`."""
+"""Entered around each call, outermost first, before the request is decoded. ``reason`` and ``code`` are set when it is
+left. It may refuse the call by raising an :class:`~mcp_server.errors.MCPError`."""
+
+
+class GRPCService(Struct):
+    """A service to serve beside the contract's own, behind the same middleware; reflection and health list it.
+
+    For each method of the descriptor the implementation has one of the same name: ``async def Method(self, call,
+    request)`` returns the response, and ``async def Method(self, call, request, send)`` of a method that answers with a
+    stream awaits ``send(message)`` for each message. If callers send a stream, ``request`` is an asynchronous iterator
+    of messages. What a method raises becomes the call's status, as for the contract's own services.
+    """
+
+    descriptor: Any
+    """The ``google.protobuf.descriptor.ServiceDescriptor`` of the service."""
+    implementation: Any
+    """The object with the methods."""
 
 
 class TurnObserver(Protocol):

@@ -1,4 +1,4 @@
-"""Who calls."""
+"""Who a call is made for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mcp_server.values import Struct
 
 
 class Principal(Struct):
-    """Who a call is made for, as authentication found out."""
+    """Who a call is made for, as authentication has established."""
 
     tenant: str = "default"
     """Whose sessions, turns and usage the call works on."""

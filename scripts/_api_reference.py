@@ -25,6 +25,7 @@ MODULES = (
     "mcp_server",
     "mcp_server.settings",
     "mcp_server.interfaces",
+    "mcp_server.principal",
     "mcp_server.values",
     "mcp_server.errors",
     "mcp_server.testing",

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-VALUES = {"errors", "values", "interfaces"}
+VALUES = {"errors", "values", "principal", "interfaces"}
 CORE = {"sessions", "models", "turns"}
 EDGES = {"api", "rpc"}
 PLUGGED_IN = {"providers", "stores", "middleware"}
@@ -23,13 +23,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "logs": set(),
     "model_files": {"errors", "providers"},
     "values": {"errors"},
-    "interfaces": {"errors", "values"},
+    "interfaces": {"errors", "values", "principal"},
     "principal": {"values"},
+    "rules": VALUES,
     "settings": {"errors"},
     **dict.fromkeys(PLUGGED_IN, VALUES),
-    **dict.fromkeys(CORE, VALUES | CORE),
-    "gateway": VALUES | CORE,
-    **{part: VALUES | CORE | EDGES | {"gateway"} for part in EDGES},
+    **dict.fromkeys(CORE, VALUES | CORE | {"rules", "settings"}),
+    "admission": VALUES,
+    "gateway": VALUES | CORE | {"rules", "admission", "settings"},
+    "api": VALUES | {"gateway", "rules"},
+    "rpc": VALUES | {"gateway", "api"},
     "app": VALUES | CORE | EDGES | PLUGGED_IN | {"gateway", "settings", "model_files"},
     "testing": VALUES | CORE | {"settings", "app"},
     "cli": {"errors", "app", "settings", "logs", "model_files"},
@@ -39,9 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 """For each part of ``mcp_server``, a file or a folder, the other parts that it may see."""
 
 ONLY_IN = {
-    "grpc": EDGES,
-    "grpc_health": EDGES,
-    "grpc_reflection": EDGES,
+    "grpc": {"rpc"},
+    "grpc_health": {"rpc"},
+    "grpc_reflection": {"rpc"},
     "google": EDGES,
     "contextprotocol": EDGES,
     "connectrpc": {"web"},

@@ -1,10 +1,9 @@
-"""From the server's errors to gRPC statuses: one table."""
+"""From the server's errors to statuses on the wire: one table, and the details of ``google.rpc``."""
 
 from __future__ import annotations
 
 from typing import Final
 
-import grpc
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -13,60 +12,61 @@ from mcp_server.values import SECOND
 
 DOMAIN: Final = "contextprotocol"
 MAX_DETAILS_BYTES: Final = 3_000
-"""gRPC peers refuse trailers above 8 kB, and these are sent beside the message and others, base64-encoded."""
+"""gRPC peers refuse trailers above 8 kB, and the details are sent beside the message and others, base64-encoded."""
 MAX_MESSAGE_CHARACTERS: Final = 1_000
 
-_Code = grpc.StatusCode
-
 CODES: Final = {
-    "INVALID_ARGUMENT": _Code.INVALID_ARGUMENT,
-    "CONTEXT_TOO_LONG": _Code.INVALID_ARGUMENT,
-    "UNSUPPORTED_BY_MODEL": _Code.INVALID_ARGUMENT,
-    "TOOL_RESULTS_MISSING": _Code.INVALID_ARGUMENT,
-    "SESSION_NOT_FOUND": _Code.NOT_FOUND,
-    "TURN_NOT_FOUND": _Code.NOT_FOUND,
-    "MODEL_NOT_FOUND": _Code.NOT_FOUND,
-    "SESSION_EXISTS": _Code.ALREADY_EXISTS,
-    "REQUEST_ID_REUSED": _Code.ALREADY_EXISTS,
-    "SESSION_BUSY": _Code.ABORTED,
-    "ETAG_MISMATCH": _Code.ABORTED,
-    "SEQUENCE_UNKNOWN": _Code.OUT_OF_RANGE,
-    "PROVIDER_REJECTED": _Code.FAILED_PRECONDITION,
-    "BAD_CREDENTIALS": _Code.UNAUTHENTICATED,
-    "NOT_ALLOWED": _Code.PERMISSION_DENIED,
-    "QUOTA_EXCEEDED": _Code.RESOURCE_EXHAUSTED,
-    "OVERLOADED": _Code.RESOURCE_EXHAUSTED,
-    "DRAINING": _Code.UNAVAILABLE,
-    "TURN_INTERRUPTED": _Code.UNAVAILABLE,
-    "STORE_UNAVAILABLE": _Code.UNAVAILABLE,
-    "PROVIDER_UNAVAILABLE": _Code.UNAVAILABLE,
-    "PROVIDER_RATE_LIMITED": _Code.UNAVAILABLE,
-    "PROVIDER_STREAM_CUT": _Code.UNAVAILABLE,
-    "TURN_TIMEOUT": _Code.DEADLINE_EXCEEDED,
-    "PROVIDER_TIMEOUT": _Code.DEADLINE_EXCEEDED,
-    "TURN_CANCELLED": _Code.CANCELLED,
-    "NOT_IMPLEMENTED": _Code.UNIMPLEMENTED,
-    "INTERNAL": _Code.INTERNAL,
+    "INVALID_ARGUMENT": "INVALID_ARGUMENT",
+    "CONTEXT_TOO_LONG": "INVALID_ARGUMENT",
+    "UNSUPPORTED_BY_MODEL": "INVALID_ARGUMENT",
+    "TOOL_RESULTS_MISSING": "INVALID_ARGUMENT",
+    "SESSION_NOT_FOUND": "NOT_FOUND",
+    "TURN_NOT_FOUND": "NOT_FOUND",
+    "MODEL_NOT_FOUND": "NOT_FOUND",
+    "SESSION_EXISTS": "ALREADY_EXISTS",
+    "REQUEST_ID_REUSED": "ALREADY_EXISTS",
+    "SESSION_BUSY": "ABORTED",
+    "ETAG_MISMATCH": "ABORTED",
+    "SEQUENCE_UNKNOWN": "OUT_OF_RANGE",
+    "PROVIDER_REJECTED": "FAILED_PRECONDITION",
+    "BAD_CREDENTIALS": "UNAUTHENTICATED",
+    "NOT_ALLOWED": "PERMISSION_DENIED",
+    "QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
+    "OVERLOADED": "RESOURCE_EXHAUSTED",
+    "DRAINING": "UNAVAILABLE",
+    "TURN_INTERRUPTED": "UNAVAILABLE",
+    "STORE_UNAVAILABLE": "UNAVAILABLE",
+    "PROVIDER_UNAVAILABLE": "UNAVAILABLE",
+    "PROVIDER_RATE_LIMITED": "UNAVAILABLE",
+    "PROVIDER_STREAM_CUT": "UNAVAILABLE",
+    "TURN_TIMEOUT": "DEADLINE_EXCEEDED",
+    "PROVIDER_TIMEOUT": "DEADLINE_EXCEEDED",
+    "TURN_CANCELLED": "CANCELLED",
+    "NOT_IMPLEMENTED": "UNIMPLEMENTED",
+    "INTERNAL": "INTERNAL",
 }
-"""The status of every reason."""
-
-Trailers = tuple[tuple[str, str | bytes], ...]
+"""The code of every reason, by its name in ``google.rpc.Code``."""
 
 
-def code_of(error: MCPError) -> grpc.StatusCode:
-    """The status that an error ends a call with."""
+def code_of(error: MCPError) -> str:
+    """The name of the code that an error ends a call with."""
     return CODES[error.reason]
 
 
+def number_of(reason: str) -> int:
+    """The number of a reason's code."""
+    return code_pb2.Code.Value(CODES[reason])
+
+
 def message_of(error: MCPError) -> str:
-    """What is said of it, cut to a length that always fits."""
+    """The error's message, cut to a length that always fits."""
     text = error.message
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
-def trailers_of(error: MCPError) -> Trailers:
-    """The machine-readable part: ``google.rpc`` details, and when to retry for clients that read only that trailer."""
-    status = status_pb2.Status(code=getattr(code_pb2, code_of(error).name), message=message_of(error))
+def status_of(error: MCPError) -> status_pb2.Status:
+    """The error as programs read it: code, message, and details."""
+    status = status_pb2.Status(code=number_of(error.reason), message=message_of(error))
     metadata = {key: value[:512] for key, value in error.metadata.items()}
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
     if isinstance(error, InvalidArgument):
@@ -79,15 +79,11 @@ def trailers_of(error: MCPError) -> Trailers:
         kind = error.reason.removesuffix("_NOT_FOUND").lower()
         resource = error_details_pb2.ResourceInfo(resource_type=kind, resource_name=metadata.get(kind, ""))
         status.details.add().Pack(resource)
-    trailers: Trailers = ()
     if error.retry_after is not None:
         nanoseconds = int(error.retry_after * SECOND)
         delay = duration_pb2.Duration(seconds=nanoseconds // SECOND, nanos=nanoseconds % SECOND)
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
-        trailers = (("grpc-retry-pushback-ms", str(nanoseconds // 1_000_000)),)
-    if error.final:
-        trailers = (("grpc-retry-pushback-ms", "-1"),)
-    return (("grpc-status-details-bin", status.SerializeToString()), *trailers)
+    return status
 
 
 def _add_violations(status: status_pb2.Status, error: InvalidArgument) -> None:

@@ -1,20 +1,31 @@
-"""Page tokens and pages: opaque to callers, bound to what was listed, and cut by bytes as well as by number."""
+"""Pages and their tokens: opaque to callers, bound to what was listed, and cut by bytes as well as by number."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
 import msgspec
 from google.protobuf.message import Message
 
-from mcp_server.api.checks import Checks
+from mcp_server.rules import Violations
+from mcp_server.rules.limits import MAX_RESPONSE_BYTES
 
+MAX_PAGE_SIZE: Final = 1000
 _DIGEST_BYTES: Final = 9
+_ITEM_BYTES: Final = 8
+"""What a list adds to the size of each of its messages."""
 T = TypeVar("T")
 Wire = TypeVar("Wire", bound=Message)
+
+
+def page_size(found: Violations, size: int, default: int) -> int:
+    """A page size, as AIP-158 has it: 0 means the default, and what is too large is cut."""
+    if size < 0:
+        found.add("page_size", f"must not be negative, not {size}")
+    return min(size or default, MAX_PAGE_SIZE)
 
 
 def page_token(position: Any, *query: Any) -> str:
@@ -23,7 +34,7 @@ def page_token(position: Any, *query: Any) -> str:
     return base64.urlsafe_b64encode(_digest(body, query) + body).decode().rstrip("=")
 
 
-def position_of(checks: Checks, token: str, kind: type[T], *query: Any) -> T | None:
+def position_of(found: Violations, token: str, kind: type[T], *query: Any) -> T | None:
     """The position that a token leads to; ``None`` for the first page. A token of another list is a violation."""
     if not token:
         return None
@@ -34,9 +45,9 @@ def position_of(checks: Checks, token: str, kind: type[T], *query: Any) -> T | N
             return msgspec.msgpack.decode(body, type=kind, strict=False)
     except (ValueError, msgspec.DecodeError):
         pass
-    checks.fail(
+    found.add(
         "page_token",
-        "it is not the next_page_token of this list: send it unchanged, and everything else as it was then",
+        "is not a next_page_token of this list: send it unchanged, with the same parent, filter and order as before",
     )
     return None
 
@@ -45,13 +56,29 @@ def _digest(body: bytes, query: tuple[Any, ...]) -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode((query, body)), digest_size=_DIGEST_BYTES).digest()
 
 
-def fitting(messages: Iterable[Wire], room: int, *, at_least_one: bool = True) -> list[Wire]:
-    """As many of the messages as fit into ``room`` bytes."""
-    result: list[Wire] = []
-    size: Callable[[Wire], int] = lambda message: message.ByteSize() + 8  # noqa: E731  # what a list adds to each
+class Page(list[Wire]):
+    """The messages of one response, as many as fit."""
+
+    __slots__ = ("_room", "_size")
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+        self._room = MAX_RESPONSE_BYTES
+
+    def add(self, message: Wire) -> bool:
+        """Take a message if it fits; the first one always does."""
+        self._room -= message.ByteSize() + _ITEM_BYTES
+        if len(self) == self._size or (self._room < 0 and self):
+            return False
+        self.append(message)
+        return True
+
+
+def page_of(messages: Iterable[Wire], size: int) -> Page[Wire]:
+    """The first of the messages, as many as fit; no more of them are taken than one too many."""
+    page: Page[Wire] = Page(size)
     for message in messages:
-        room -= size(message)
-        if room < 0 and (result or not at_least_one):
+        if not page.add(message):
             break
-        result.append(message)
-    return result
+    return page

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from mcp_server import rules
 from mcp_server.errors import InvalidArgument, ProviderUnavailable, UnsupportedByModel, Violation
 from mcp_server.interfaces import Embedder, EmbedRequest
 from mcp_server.models.call import Call
@@ -13,10 +14,9 @@ from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
 from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger
+from mcp_server.rules.limits import MAX_RESPONSE_BYTES
 from mcp_server.values import Attempt, Embeddings, Struct, TurnState
 
-MAX_RESPONSE_BYTES: Final = 3_500_000
-"""No response is larger: generated clients refuse more than 4 MiB."""
 MAX_BATCH: Final = 2048
 """The most inputs of one request, whatever the model takes."""
 
@@ -34,6 +34,18 @@ class EmbedInput(Struct):
     """The wanted length of the vectors, for models that can shorten them."""
     provider_options: Mapping[str, Any] = {}
     """Passed to the provider as it is."""
+
+    def violations(self) -> rules.Violations:
+        """What is wrong with the request. How many inputs are allowed depends on the model."""
+        found = rules.Violations()
+        rules.embedding(
+            found,
+            inputs=self.inputs,
+            model=self.model,
+            dimensions=self.dimensions,
+            options=self.provider_options,
+        )
+        return found
 
 
 class Embedded(Struct):
@@ -71,10 +83,8 @@ async def embed(request: EmbedInput, candidates: Candidates, ledger: Ledger, *, 
     """
     limit = min(max_batch(target) for target in candidates.targets)
     if len(request.inputs) > limit:
-        problem = (
-            f"{len(request.inputs)} texts; {candidates.targets[0].name} takes at most {limit} at once: send several "
-            "batches"
-        )
+        name = candidates.targets[0].name
+        problem = f"{name} takes at most {limit} texts at once, not {len(request.inputs)}: send several batches"
         raise InvalidArgument([Violation(field="inputs", description=problem)])
     outcome = TurnState.CANCELLED
     try:

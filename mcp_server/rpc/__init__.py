@@ -1,1 +1,1 @@
-"""The gRPC edge: the contract of ``protos/`` in front of the gateway."""
+"""The gRPC edge, grpc.aio alone: the server, what surrounds each call, health and reflection."""

@@ -1,11 +1,11 @@
-"""Around every call: who calls, what it asks, how it ends. Written once, for unary calls and streams alike."""
+"""What surrounds every call: decoding, middleware, errors. Written once, for all kinds of methods."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -13,36 +13,33 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from mcp_server.api.codes import code_of, message_of, trailers_of
+from mcp_server.api.codes import code_of
 from mcp_server.errors import InternalError, InvalidArgument, MCPError, NotSupported, Violation
-from mcp_server.interfaces import Call, Middleware
+from mcp_server.interfaces import Call, GRPCService, Middleware
+from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
 
 log = structlog.get_logger("contextprotocol.rpc")
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Send = Callable[[Message], Awaitable[None]]
-UnaryMethod = Callable[[Call, Any], Awaitable[Message]]
-"""Answers a request."""
-StreamMethod = Callable[[Call, Any, Send], Awaitable[None]]
-"""Answers a request with any number of messages, each handed to ``Send``, which returns when there is room for more."""
+_Parse = Callable[[bytes], Message]
+_Answer = Callable[..., Awaitable[Any]]
 _Inner = Callable[[Call], Awaitable[Any]]
 _Around = Callable[[Call, _Inner], Awaitable[Any]]
 
-
-class PlainStatus(Exception):
-    """Ends a call of a standard service with the bare status that its own specification asks for."""
-
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+_KINDS: Final = {
+    (False, False): ("unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("server_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("client_stream", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("bidi_stream", grpc.stream_stream_rpc_method_handler),
+}
+"""By whether the caller streams, and whether the server does."""
 
 
 class Edge:
-    """Makes gRPC handlers of plain methods.
+    """Makes gRPC handlers of services.
 
     Args:
-        middleware: entered around each call, the first outermost.
+        middleware: entered around each call, the first outermost, before the request is decoded.
     """
 
     def __init__(self, middleware: Sequence[Middleware]) -> None:
@@ -50,45 +47,55 @@ class Edge:
         for layer in reversed(middleware):
             self._around = _layer(layer, self._around)
 
-    def unary(self, method: MethodDescriptor, answer: UnaryMethod) -> grpc.RpcMethodHandler[Any, Any]:
-        """A handler that answers with one message."""
-        parse = GetMessageClass(method.input_type).FromString
+    def handlers(self, service: GRPCService) -> grpc.GenericRpcHandler:
+        """The handlers of all methods of a service."""
+        handlers = {
+            method.name: self._handler(method, getattr(service.implementation, method.name, _missing))
+            for method in service.descriptor.methods
+        }
+        return grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)
 
-        async def handle(data: bytes, context: Context) -> bytes | None:
-            async def inner(call: Call) -> bytes:
-                return (await answer(call, _parsed(parse, data))).SerializeToString()
+    def _handler(self, method: MethodDescriptor, answer: _Answer) -> grpc.RpcMethodHandler[Any, Any]:
+        kind, make = _KINDS[method.client_streaming, method.server_streaming]
+        parse: _Parse = GetMessageClass(method.input_type).FromString
+        parsed: Callable[[_Parse, Any], Any] = _all_parsed if method.client_streaming else _parsed
 
-            result: bytes | None = await self._run(method, "unary", context, inner)
-            return result
+        # The request is decoded inside the middleware. Responses are written by a coroutine, since gRPC does not close
+        # generators that fail. gRPC keeps the exception of `abort`, whose traceback holds the frame of `handle`: there
+        # must be neither the request in that frame nor an error, which leads to the request.
+        if method.server_streaming:
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+            async def handle(request: Any, context: Context) -> Any:
+                write = context.write
 
-    def stream(self, method: MethodDescriptor, answer: StreamMethod) -> grpc.RpcMethodHandler[Any, Any]:
-        """A handler that answers with a stream. It writes by a coroutine: gRPC does not close generators that fail."""
-        parse = GetMessageClass(method.input_type).FromString
+                async def send(message: Message) -> None:
+                    await write(message.SerializeToString())
 
-        async def handle(data: bytes, context: Context) -> None:
-            write = context.write
+                async def inner(call: Call) -> None:
+                    await answer(call, parsed(parse, request), send)
 
-            async def send(message: Message) -> None:
-                await write(message.SerializeToString())
+                refused = await self._run(method, kind, context, inner)
+                if type(refused) is Status:
+                    request = None
+                    await context.abort(*refused)
 
-            async def inner(call: Call) -> None:
-                await answer(call, _parsed(parse, data), send)
+        else:
 
-            await self._run(method, "server_stream", context, inner)
+            async def handle(request: Any, context: Context) -> Any:
+                async def inner(call: Call) -> bytes:
+                    response: Message = await answer(call, parsed(parse, request))
+                    return response.SerializeToString()
 
-        return grpc.unary_stream_rpc_method_handler(handle)
+                response = await self._run(method, kind, context, inner)
+                if type(response) is Status:
+                    request = None
+                    await context.abort(*response)
+                return response
 
-    def missing(self, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
-        """A handler of a method of the contract that this server does not have."""
-
-        async def refuse(call: Call, *_: Any) -> Any:
-            raise NotSupported(f"this server has no {call.method} yet", metadata={"method": method.full_name})
-
-        return self.stream(method, refuse) if method.server_streaming else self.unary(method, refuse)
+        return make(handle)
 
     async def _run(self, method: MethodDescriptor, kind: str, context: Context, inner: _Inner) -> Any:
+        """What ``inner`` returns, or the :class:`Status` of the error that it ends with."""
         call = Call(
             service=method.containing_service.full_name,
             method=method.name,
@@ -99,9 +106,11 @@ class Edge:
         try:
             return await self._around(call, inner)
         except MCPError as error:
-            await context.abort(code_of(error), message_of(error), trailers_of(error))
-        except PlainStatus as status:
-            await context.abort(status.code, status.message)
+            # It may live longer than the call, in the log of a turn for example.
+            error.__traceback__ = None
+            return status_and_trailers(error)
+        except PlainStatus as plain:
+            return plain.status
 
 
 def _layer(middleware: Middleware, around: _Around) -> _Around:
@@ -120,11 +129,11 @@ async def _settled(call: Call, inner: _Inner) -> Any:
     try:
         result = await inner(call)
     except MCPError as error:
-        call.reason, call.code = error.reason, code_of(error).name
+        call.reason, call.code = error.reason, code_of(error)
         call.turn = call.turn or error.metadata.get("turn", "")
         raise
-    except PlainStatus as status:
-        call.reason = call.code = status.code.name
+    except PlainStatus as plain:
+        call.reason = call.code = plain.status.code.name
         raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
@@ -144,15 +153,28 @@ def _internal(call: Call, cause: BaseException) -> InternalError:
     error_id = secrets.token_hex(6)
     log.error("call failed unexpectedly", method=call.method, error_id=error_id, exc_info=cause)
     error = InternalError(
-        f"the call failed by a fault of the server; its log has more under {error_id}", metadata={"error_id": error_id}
+        f"internal error {error_id}: the server's log has the details under this id", metadata={"error_id": error_id}
     )
-    call.reason, call.code = error.reason, code_of(error).name
+    call.reason, call.code = error.reason, code_of(error)
     return error
 
 
-def _parsed(parse: Callable[[bytes], Message], data: bytes) -> Message:
+async def _missing(call: Call, *_: Any) -> Any:
+    """A method of the contract that this server does not have."""
+    raise NotSupported(
+        f"this server does not implement {call.service}/{call.method}",
+        metadata={"method": f"{call.service}.{call.method}"},
+    )
+
+
+def _parsed(parse: _Parse, data: bytes) -> Message:
     try:
         return parse(data)
     except DecodeError as error:
         problem = f"the request cannot be decoded: {error}; strings must be UTF-8"
         raise InvalidArgument([Violation(field="", description=problem)]) from error
+
+
+async def _all_parsed(parse: _Parse, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    async for data in requests:
+        yield _parsed(parse, data)

@@ -12,14 +12,14 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
-from mcp_server.errors import MCPError
+from mcp_server.api.call import Send
+from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
-from mcp_server.models.inventory import Inventory
-from mcp_server.rpc.edge import PlainStatus, Send
-from mcp_server.values import ModelState
+from mcp_server.principal import Principal
+from mcp_server.rpc.status import PlainStatus
 
 WATCH_INTERVAL = 1.0
-"""Seconds between looks at the providers while somebody watches one."""
+"""Seconds between two checks of a provider that somebody watches."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -32,12 +32,12 @@ class Health:
 
     Args:
         services: the full names of the services.
-        router: knows the providers.
+        gateway: says how the providers are.
     """
 
-    def __init__(self, services: Iterable[str], router: Inventory) -> None:
+    def __init__(self, services: Iterable[str], gateway: Gateway) -> None:
         self._services = frozenset(("", *services))
-        self._router = router
+        self._gateway = gateway
         self._serving = False
         self._closed = False
         self._changed = asyncio.Event()
@@ -57,15 +57,17 @@ class Health:
         changed.set()
 
     async def Check(self, call: Call, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
-        status = await self._status(request.service)
+        status = await self._status(call.principal, request.service)
         if status == _UNKNOWN:
-            raise PlainStatus(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service!r}; List names all")
+            raise PlainStatus(
+                grpc.StatusCode.NOT_FOUND, f"unknown service {request.service!r}: List names all services"
+            )
         return health_pb2.HealthCheckResponse(status=status)
 
     async def List(self, call: Call, request: health_pb2.HealthListRequest) -> health_pb2.HealthListResponse:
-        names = [*self._services, *(f"{PROVIDERS}{name}" for name in self._router.providers)]
+        names = [*self._services, *(f"{PROVIDERS}{name}" for name in self._gateway.provider_names(call.principal))]
         statuses: Mapping[str, health_pb2.HealthCheckResponse] = {
-            name: health_pb2.HealthCheckResponse(status=await self._status(name)) for name in names
+            name: health_pb2.HealthCheckResponse(status=await self._status(call.principal, name)) for name in names
         }
         return health_pb2.HealthListResponse(statuses=statuses)
 
@@ -75,7 +77,7 @@ class Health:
         last: Any = None
         while True:
             changed, closed = self._changed, self._closed
-            status = await self._status(request.service)
+            status = await self._status(call.principal, request.service)
             if status != last:
                 await send(health_pb2.HealthCheckResponse(status=status))
                 last = status
@@ -87,15 +89,11 @@ class Health:
             except TimeoutError:
                 continue
 
-    async def _status(self, name: str) -> Any:
+    async def _status(self, principal: Principal, name: str) -> Any:
         if name in self._services:
             return _SERVING if self._serving else _NOT_SERVING
         provider = name.removeprefix(PROVIDERS)
-        if not name.startswith(PROVIDERS) or provider not in self._router.providers:
+        if not name.startswith(PROVIDERS) or provider not in self._gateway.provider_names(principal):
             return _UNKNOWN
-        try:
-            models = await self._router.models_of(provider)
-        except MCPError:
-            return _NOT_SERVING
-        ready = any(model.state is ModelState.READY for model in models)
-        return _SERVING if self._serving and ready else _NOT_SERVING
+        ready = self._serving and await self._gateway.provider_ready(principal, provider)
+        return _SERVING if ready else _NOT_SERVING

@@ -1,98 +1,97 @@
 """Server reflection, ``grpc.reflection.v1`` and ``v1alpha``: generic clients learn the contract from the server itself.
 
-The two versions are the same messages under two names; only the older ones are published for Python, so the newer
-service answers with these.
+The two versions are the same messages under two names. Only the older ones are published for Python; the newer
+version's description is made from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
-from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha import reflection_pb2
+
+from mcp_server.api.call import Send
+from mcp_server.interfaces import Call, GRPCService
 
 OLD: Final = "grpc.reflection.v1alpha"
 NEW: Final = "grpc.reflection.v1"
-SERVICES: Final = (f"{NEW}.ServerReflection", f"{OLD}.ServerReflection")
 
-_Request = reflection_pb2.ServerReflectionRequest
-_Response = reflection_pb2.ServerReflectionResponse
+
+def reflection_services(services: Iterable[ServiceDescriptor]) -> list[GRPCService]:
+    """Both versions of the reflection service. They describe the given services and themselves."""
+    new_pool = descriptor_pool.DescriptorPool()
+    new_pool.Add(_renamed(reflection_pb2.DESCRIPTOR))
+    both = [
+        new_pool.FindServiceByName(f"{NEW}.ServerReflection"),
+        reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
+    ]
+    described = {service.full_name: service for service in (*services, *both)}
+    return [GRPCService(descriptor=version, implementation=Reflection(version, described)) for version in both]
 
 
 class Reflection:
-    """Describes the given services and itself."""
+    """One version of ``ServerReflection``.
 
-    def __init__(self, services: Iterable[str]) -> None:
-        self._services = sorted((*services, *SERVICES))
-        self._pool = descriptor_pool.Default()
-        # The newer version's description, made from the older one's: it exists nowhere else in Python.
-        self._new_pool = descriptor_pool.DescriptorPool()
-        self._new_pool.Add(_renamed(reflection_pb2.DESCRIPTOR))
+    Args:
+        version: its own descriptor.
+        services: the services to list, by their full names. What their files say can be looked up, and what is in the
+            pools that these files belong to.
+    """
 
-    def handlers(self) -> Iterable[tuple[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]]:
-        """The method handlers of both services."""
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._answer_all,
-            request_deserializer=_parsed,
-            response_serializer=_Response.SerializeToString,
-        )
-        return [(service, {"ServerReflectionInfo": handler}) for service in SERVICES]
+    def __init__(self, version: ServiceDescriptor, services: Mapping[str, ServiceDescriptor]) -> None:
+        self._response: Any = GetMessageClass(version.methods_by_name["ServerReflectionInfo"].output_type)
+        self._services = sorted(services)
+        self._pools = list(dict.fromkeys([service.file.pool for service in services.values()]))
 
-    async def _answer_all(
-        self, requests: AsyncIterator[_Request | None], context: grpc.aio.ServicerContext[Any, Any]
-    ) -> None:
+    async def ServerReflectionInfo(self, call: Call, requests: AsyncIterator[Any], send: Send) -> None:
         async for request in requests:
-            if request is None:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be decoded")
-            else:
-                await context.write(self._answer(request))
+            await send(self._answer(request))
 
-    def _answer(self, request: _Request) -> _Response:
-        response = _Response(valid_host=request.host, original_request=request)
+    def _answer(self, request: Any) -> Any:
+        response = self._response(valid_host=request.host, original_request=request)
         kind = request.WhichOneof("message_request")
         try:
             if kind == "list_services":
                 for name in self._services:
                     response.list_services_response.service.add(name=name)
             elif kind == "file_by_filename":
-                self._add_file(response, self._file_by_name(request.file_by_filename))
+                self._add_file(response, self._find("FindFileByName", request.file_by_filename))
             elif kind == "file_containing_symbol":
-                self._add_file(response, self._file_of(request.file_containing_symbol))
+                self._add_file(response, self._find("FindFileContainingSymbol", request.file_containing_symbol))
             elif kind == "file_containing_extension":
                 wanted = request.file_containing_extension
-                message = self._pool.FindMessageTypeByName(wanted.containing_type)
-                extension: Any = self._pool.FindExtensionByNumber(message, wanted.extension_number)
+                message = self._find("FindMessageTypeByName", wanted.containing_type)
+                extension = message.file.pool.FindExtensionByNumber(message, wanted.extension_number)
                 self._add_file(response, extension.file)
             elif kind == "all_extension_numbers_of_type":
-                message = self._pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
-                numbers = sorted(extension.number for extension in self._pool.FindAllExtensions(message))
+                message = self._find("FindMessageTypeByName", request.all_extension_numbers_of_type)
+                extensions = message.file.pool.FindAllExtensions(message)
                 response.all_extension_numbers_response.base_type_name = message.full_name
-                response.all_extension_numbers_response.extension_number.extend(numbers)
+                response.all_extension_numbers_response.extension_number.extend(
+                    sorted(extension.number for extension in extensions)
+                )
             else:
-                _refuse(response, grpc.StatusCode.INVALID_ARGUMENT, "the request asks for nothing that is known")
-        except KeyError:
-            _refuse(response, grpc.StatusCode.NOT_FOUND, "there is nothing of that name")
+                _refuse(response, grpc.StatusCode.INVALID_ARGUMENT, "the request has no message_request")
+        except KeyError as error:
+            _refuse(response, grpc.StatusCode.NOT_FOUND, str(error.args[0]))
         return response
 
-    def _file_by_name(self, name: str) -> FileDescriptor:
-        try:
-            return self._pool.FindFileByName(name)
-        except KeyError:
-            return self._new_pool.FindFileByName(name)
-
-    def _file_of(self, symbol: str) -> FileDescriptor:
-        try:
-            return self._pool.FindFileContainingSymbol(symbol)
-        except KeyError:
-            return self._new_pool.FindFileContainingSymbol(symbol)
+    def _find(self, look_up: str, name: str) -> Any:
+        for pool in self._pools:
+            try:
+                return getattr(pool, look_up)(name)
+            except KeyError:
+                continue
+        raise KeyError(f"{name!r} not found")
 
     @staticmethod
-    def _add_file(response: _Response, file: FileDescriptor) -> None:
-        """The file and all that it imports, each once."""
+    def _add_file(response: Any, file: FileDescriptor) -> None:
+        """Add a file and everything that it imports, each once."""
         seen: dict[str, bytes] = {}
 
         def add(file: FileDescriptor) -> None:
@@ -120,13 +119,6 @@ def _renamed(file: FileDescriptor) -> descriptor_pb2.FileDescriptorProto:
     return new
 
 
-def _parsed(data: bytes) -> _Request | None:
-    try:
-        return _Request.FromString(data)
-    except DecodeError:
-        return None
-
-
-def _refuse(response: _Response, code: grpc.StatusCode, message: str) -> None:
+def _refuse(response: Any, code: grpc.StatusCode, message: str) -> None:
     response.error_response.error_code = code.value[0]
     response.error_response.error_message = message

@@ -1,27 +1,21 @@
-"""The gRPC server: one handler for every method of the contract, built from its descriptors."""
+"""The gRPC server: one handler for every method of every service, built from descriptors."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import grpc
-from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 
-from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2
-from mcp_server.api.chat import ChatService, CompletionService
-from mcp_server.api.embedding import EmbeddingService
-from mcp_server.api.model import ModelService
-from mcp_server.api.session import SessionService
-from mcp_server.api.turn import TurnService
+from mcp_server.api.services import services as contract
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
-from mcp_server.interfaces import Middleware
+from mcp_server.interfaces import GRPCService, Middleware
 from mcp_server.rpc.edge import Edge
 from mcp_server.rpc.health import Health
-from mcp_server.rpc.reflection import Reflection
+from mcp_server.rpc.reflection import reflection_services
 
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
@@ -36,31 +30,35 @@ _OPTIONS: Final = (
 
 
 class GRPCServer:
-    """Serves the contract, health and reflection on one port.
+    """Serves the contract, more services, health and reflection on one port, all behind the same middleware.
 
     Args:
         gateway: carries out the calls.
         middleware: entered around each call, the first outermost.
+        services: served beside the contract.
+
+    Raises:
+        ConfigError: two services have the same name.
     """
 
-    def __init__(self, gateway: Gateway, middleware: Sequence[Middleware]) -> None:
-        services: dict[ServiceDescriptor, object] = {
-            session_pb2.DESCRIPTOR.services_by_name["SessionService"]: SessionService(gateway),
-            chat_pb2.DESCRIPTOR.services_by_name["ChatService"]: ChatService(gateway),
-            completion_pb2.DESCRIPTOR.services_by_name["CompletionService"]: CompletionService(gateway),
-            embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]: EmbeddingService(gateway),
-            turn_pb2.DESCRIPTOR.services_by_name["TurnService"]: TurnService(gateway),
-            model_pb2.DESCRIPTOR.services_by_name["ModelService"]: ModelService(gateway),
-        }
-        self.health = Health([service.full_name for service in services], gateway.router)
-        services[health_pb2.DESCRIPTOR.services_by_name["Health"]] = self.health
+    def __init__(
+        self, gateway: Gateway, middleware: Sequence[Middleware], services: Sequence[GRPCService] = ()
+    ) -> None:
+        served = [*contract(gateway), *services]
+        self.health = Health([service.descriptor.full_name for service in served], gateway)
+        served.append(
+            GRPCService(descriptor=health_pb2.DESCRIPTOR.services_by_name["Health"], implementation=self.health)
+        )
+        served += reflection_services([service.descriptor for service in served])
+        names: set[str] = set()
+        for service in served:
+            if service.descriptor.full_name in names:
+                raise ConfigError(
+                    f"the gRPC service {service.descriptor.full_name} is served already: remove one of the two"
+                )
+            names.add(service.descriptor.full_name)
         edge = Edge(middleware)
-        self._handlers = [
-            grpc.method_handlers_generic_handler(service.full_name, _handlers(edge, service, implementation))
-            for service, implementation in services.items()
-        ]
-        reflection = Reflection([service.full_name for service in services])
-        self._handlers += [grpc.method_handlers_generic_handler(*service) for service in reflection.handlers()]
+        self._handlers = [edge.handlers(service) for service in served]
         self._server: grpc.aio.Server | None = None
 
     async def start(self, address: str) -> int:
@@ -88,16 +86,3 @@ class GRPCServer:
             # Watches end by themselves in the next step of the loop.
             await asyncio.sleep(0)
             await self._server.stop(grace)
-
-
-def _handlers(
-    edge: Edge, service: ServiceDescriptor, implementation: object
-) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    handlers = {}
-    for method in service.methods:
-        answer: Any = getattr(implementation, method.name, None)
-        if answer is None:
-            handlers[method.name] = edge.missing(method)
-        else:
-            handlers[method.name] = (edge.stream if method.server_streaming else edge.unary)(method, answer)
-    return handlers

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
 
 import msgspec
 
-from mcp_server.errors import EtagMismatch, InvalidArgument, SessionNotFound, Violation
-from mcp_server.values import ContextEntry, MCPSession, Message
+from mcp_server.errors import EtagMismatch, SessionNotFound
+from mcp_server.values import MCPSession, Message
 
 replace = msgspec.structs.replace
-
-MAX_CONTEXT_ENTRIES: Final = 256
-MAX_CONTEXT_BYTES: Final = 1024 * 1024
 
 
 def fresh_id(prefix: str) -> str:
@@ -79,39 +75,9 @@ def check_etag(session: MCPSession, etag: str) -> None:
         )
 
 
-def check_context(context: Mapping[str, ContextEntry], field: str) -> None:
-    """Refuse a context that is over its limits, as it would be after the change.
-
-    Raises:
-        InvalidArgument: it is; ``field`` is the field of the request that brought it there.
-    """
-    if len(context) > MAX_CONTEXT_ENTRIES:
-        problem = f"{len(context)} entries in all; at most {MAX_CONTEXT_ENTRIES} are kept"
-        raise InvalidArgument([Violation(field=field, description=problem)])
-    size = sum([len(name.encode()) + _entry_bytes(entry) for name, entry in context.items()])
-    if size > MAX_CONTEXT_BYTES:
-        problem = f"{size} bytes in all; at most {MAX_CONTEXT_BYTES} are kept"
-        raise InvalidArgument([Violation(field=field, description=problem)])
-
-
 def not_found(session_id: str) -> SessionNotFound:
     """The error of a call that names a session that is not there."""
     return SessionNotFound(
         f"session sessions/{session_id} not found: unknown id, deleted or expired",
         metadata={"session": f"sessions/{session_id}"},
     )
-
-
-def _entry_bytes(entry: ContextEntry) -> int:
-    """About the size of an entry on the wire, where JSON takes more room than in a store."""
-    return len(entry.text.encode()) + len(entry.data) + (_json_bytes(entry.json) if entry.kind == "json" else 0)
-
-
-def _json_bytes(value: Any) -> int:
-    if isinstance(value, str):
-        return 8 + len(value.encode())
-    if isinstance(value, Mapping):
-        return 8 + sum([16 + len(key.encode()) + _json_bytes(item) for key, item in value.items()])
-    if isinstance(value, list):
-        return 8 + sum([_json_bytes(item) for item in value])
-    return 12

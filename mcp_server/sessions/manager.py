@@ -7,16 +7,16 @@ hold at the moment of the write (an etag, a limit, a running turn) is checked in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from mcp_server.errors import InvalidArgument, SessionExists, Violation
 from mcp_server.interfaces import Change, Changed, Decide, LookUp, RequestKey, SessionQuery, Store, Stored
+from mcp_server.rules import check_context
 from mcp_server.sessions.changes import (
     appended,
-    check_context,
     check_etag,
     existing,
     expire_time,
@@ -28,36 +28,12 @@ from mcp_server.sessions.changes import (
 from mcp_server.sessions.idempotency import check_receipt, digest_of, receipt_of
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import SessionSettings
-from mcp_server.values import SECOND, ContextEntry, MCPSession, Message, Struct
+from mcp_server.values import SECOND, MCPSession, Message, SessionDraft, SessionUpdate
 
 SWEEP_BATCH: Final = 500
 """How many sessions a sweep asks for at once."""
 
 replace = msgspec.structs.replace
-
-
-class SessionDraft(Struct):
-    """What a caller decides about a session."""
-
-    ttl: int | None = None
-    labels: Mapping[str, str] = {}
-    metadata: Mapping[str, Any] = {}
-    system_instruction: str = ""
-    default_model: str = ""
-    context: Mapping[str, ContextEntry] = {}
-
-
-class SessionUpdate(Struct):
-    """A change to a session, applied in one step."""
-
-    fields: Mapping[str, Any] = {}
-    """Fields of :class:`SessionDraft` and their new values; ``ttl=None`` means the server's default."""
-    set_context: Mapping[str, ContextEntry] = {}
-    """Entries to add or replace, after ``remove_context``."""
-    remove_context: Collection[str] = ()
-    """Names to remove."""
-    etag: str = ""
-    """If set, the etag that the session must have."""
 
 
 class MCPSessionManager:

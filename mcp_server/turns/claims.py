@@ -22,7 +22,8 @@ from mcp_server.errors import (
 from mcp_server.interfaces import Change, Stored
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.usage import attempt_at, error_record
-from mcp_server.sessions.changes import appended, check_context, check_etag, existing, not_found, touched
+from mcp_server.rules import check_context
+from mcp_server.sessions.changes import appended, check_etag, existing, not_found, touched
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership, session_busy
 from mcp_server.turns.kinds import Outcome

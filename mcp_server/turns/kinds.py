@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
+from mcp_server import rules
 from mcp_server.errors import ToolResultsMissing, UnsupportedByModel
 from mcp_server.interfaces import ContextType, GenerateRequest
 from mcp_server.models.target import Target
@@ -74,6 +75,15 @@ class ChatInput(Struct):
     """Whether it must."""
     truncate: bool = True
     """Whether old exchanges may be left out."""
+
+    def violations(self) -> rules.Violations:
+        """What is wrong with the request."""
+        found = rules.Violations()
+        self.options.check(found)
+        rules.tools(found, self.tools)
+        rules.tool_choice(found, self.tool_choice, self.tools)
+        rules.chat_messages(found, self.messages, in_session=bool(self.options.session))
+        return found
 
     def needs(self) -> list[str]:
         """The capabilities that a model must have."""
@@ -157,6 +167,20 @@ class CompletionInput(Struct):
     """Put the session's context before the prompt."""
     save_as: str = ""
     """The name of the context entry that the answer becomes, or empty."""
+
+    def violations(self) -> rules.Violations:
+        """What is wrong with the request."""
+        found = rules.Violations()
+        self.options.check(found)
+        rules.completion(
+            found,
+            prompt=self.prompt,
+            suffix=self.suffix,
+            session=self.options.session,
+            include_context=self.include_context,
+            save_as=self.save_as,
+        )
+        return found
 
     def needs(self) -> list[str]:
         """The capabilities that a model must have."""

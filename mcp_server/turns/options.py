@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mcp_server import rules
 from mcp_server.values import GenerationConfig, IfBusy, OnDisconnect, Struct
 
 
@@ -31,3 +32,18 @@ class TurnOptions(Struct):
     """Nanoseconds after which the turn fails; ``None``: the server's default."""
     provider_options: Mapping[str, Any] = {}
     """Passed to the provider as it is."""
+
+    def check(self, found: rules.Violations) -> None:
+        """Add what is wrong with the options."""
+        rules.turn(
+            found,
+            session=self.session,
+            model=self.model,
+            key=self.request_id,
+            after_sequence=self.after_sequence,
+            etag=self.etag,
+            if_busy=self.if_busy,
+            timeout=self.timeout,
+            config=self.config,
+            provider_options=self.provider_options,
+        )

@@ -41,7 +41,7 @@ from mcp_server.values.message import (
     ToolResult,
 )
 from mcp_server.values.model import Capabilities, Model, ModelState
-from mcp_server.values.session import MCPSession, Receipt
+from mcp_server.values.session import MCPSession, Receipt, SessionDraft, SessionUpdate
 from mcp_server.values.time import SECOND, Clock, elapsed
 from mcp_server.values.turn import FINAL, UNFINISHED, Attempt, Lease, Turn, TurnError, TurnState, Window, turn_name
 from mcp_server.values.usage import Usage, UsageSource
@@ -78,6 +78,8 @@ __all__ = [
     "Refusal",
     "ResponseFormat",
     "Role",
+    "SessionDraft",
+    "SessionUpdate",
     "Started",
     "Struct",
     "SwitchMode",

@@ -1,8 +1,8 @@
-"""Sessions, and receipts of the calls that change them."""
+"""Sessions, what callers decide about them, and receipts of the calls that change them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mcp_server.values.base import Struct
@@ -53,6 +53,32 @@ class MCPSession(Struct):
     def expired(self, now: int) -> bool:
         """Whether it has ended at time ``now``. A turn that runs prevents it."""
         return self.expire_time is not None and self.expire_time <= now and not self.claim
+
+
+class SessionDraft(Struct):
+    """What a caller decides about a session."""
+
+    ttl: int | None = None
+    """How long it lives without being used, in nanoseconds; ``None``: the server's default."""
+    labels: Mapping[str, str] = {}
+    """As in :class:`MCPSession`, like the fields below."""
+    metadata: Mapping[str, Any] = {}
+    system_instruction: str = ""
+    default_model: str = ""
+    context: Mapping[str, ContextEntry] = {}
+
+
+class SessionUpdate(Struct):
+    """A change to a session, applied in one step."""
+
+    fields: Mapping[str, Any] = {}
+    """Fields of :class:`SessionDraft` and their new values; ``ttl=None`` means the server's default."""
+    set_context: Mapping[str, ContextEntry] = {}
+    """Entries to add or replace, after ``remove_context``."""
+    remove_context: Collection[str] = ()
+    """Names to remove."""
+    etag: str = ""
+    """If set, the etag that the session must have."""
 
 
 class Receipt(Struct):

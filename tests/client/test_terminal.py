@@ -159,7 +159,7 @@ async def test_commands_and_what_goes_wrong_leave_the_conversation_as_it_is() ->
             "/model": "→ scripted/scripted (ready)",
             "/model nosuch/model": "nosuch/model",
             "/model scripted/scripted": "answers from now on",
-            "/session Bad Name": "is no name of a session",
+            "/session Bad Name": "is not a valid session name",
             "/session other": "session other · scripted/scripted",
             "/new": "session s",
             "/session tour": "session tour",

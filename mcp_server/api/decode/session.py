@@ -1,0 +1,80 @@
+"""Sessions and their context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from contextprotocol.v1 import context_pb2, session_pb2
+from mcp_server.api.decode.json_value import json_object, json_value
+from mcp_server.rules import SESSION_FIELDS, Violations, context_field, shown
+from mcp_server.rules.limits import MAX_CONTEXT_BYTES
+from mcp_server.values import SECOND, ContextEntry, SessionDraft, SessionUpdate, Visibility
+
+_VISIBILITIES: Final = {
+    context_pb2.ContextEntry.VISIBILITY_UNSPECIFIED: Visibility.PROMPT,
+    context_pb2.ContextEntry.VISIBILITY_PROMPT: Visibility.PROMPT,
+    context_pb2.ContextEntry.VISIBILITY_STORED: Visibility.STORED,
+}
+
+
+def session_draft(found: Violations, session: session_pb2.Session) -> SessionDraft:
+    """What a caller decides about a session."""
+    return SessionDraft(**{field: decode(found, session) for field, decode in _FIELDS.items()})
+
+
+def session_update(found: Violations, request: session_pb2.UpdateSessionRequest) -> SessionUpdate:
+    """The change to a session: the fields that its mask names, and entries to set and to remove."""
+    fields = {}
+    for path in dict.fromkeys(request.update_mask.paths):
+        if path in _FIELDS:
+            fields[path] = _FIELDS[path](found, request.session)
+        else:
+            found.add("update_mask", f"{shown(path)} cannot be updated; allowed: {', '.join(SESSION_FIELDS)}")
+    return SessionUpdate(
+        fields=fields,
+        set_context=_context(found, "set_context", request.set_context),
+        remove_context=tuple(request.remove_context),
+        etag=request.session.etag,
+    )
+
+
+def _ttl(found: Violations, session: session_pb2.Session) -> int | None:
+    return session.ttl.seconds * SECOND + session.ttl.nanos if session.HasField("ttl") else None
+
+
+def _context(
+    found: Violations, field: str, entries: Mapping[str, context_pb2.ContextEntry]
+) -> Mapping[str, ContextEntry]:
+    return {name: _entry(found, context_field(field, name), entry) for name, entry in entries.items()}
+
+
+def _entry(found: Violations, field: str, given: context_pb2.ContextEntry) -> ContextEntry:
+    if (size := given.ByteSize()) > MAX_CONTEXT_BYTES:
+        found.add(field, f"a session's context can have at most {MAX_CONTEXT_BYTES} bytes; this entry has {size}")
+        return ContextEntry(type=given.type, kind="")
+    visibility = _VISIBILITIES.get(given.visibility)
+    if visibility is None:
+        found.add(f"{field}.visibility", f"{given.visibility} is not a value of Visibility")
+        visibility = Visibility.PROMPT
+    kind = given.WhichOneof("value") or ""
+    return ContextEntry(
+        type=given.type,
+        kind=kind,
+        text=given.text,
+        json=json_value(found, f"{field}.json", given.json) if kind == "json" else None,
+        data=given.data.content,
+        mime_type=given.data.mime_type,
+        visibility=visibility,
+    )
+
+
+_FIELDS: Final[dict[str, Callable[[Violations, session_pb2.Session], Any]]] = {
+    "ttl": _ttl,
+    "labels": lambda found, session: dict(session.labels),
+    "metadata": lambda found, session: json_object(found, "session.metadata", session.metadata),
+    "system_instruction": lambda found, session: session.system_instruction,
+    "default_model": lambda found, session: session.default_model,
+    "context": lambda found, session: _context(found, "session.context", session.context),
+}
+"""How each field that callers set is converted."""

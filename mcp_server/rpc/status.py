@@ -1,0 +1,42 @@
+"""How a call that fails ends: a gRPC status and its trailers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import grpc
+
+from mcp_server.api.codes import code_of, message_of, status_of
+from mcp_server.errors import MCPError
+
+CODES: Final[Mapping[str, grpc.StatusCode]] = {code.name: code for code in grpc.StatusCode}
+"""gRPC's statuses by the names that ``google.rpc.Code`` shares with them."""
+
+Trailers = tuple[tuple[str, str | bytes], ...]
+
+
+class Status(NamedTuple):
+    """The arguments of ``ServicerContext.abort``."""
+
+    code: grpc.StatusCode
+    message: str
+    trailers: Trailers = ()
+
+
+class PlainStatus(Exception):
+    """Ends a call of a standard service with the bare status that its own specification asks for."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.status = Status(code, message)
+
+
+def status_and_trailers(error: MCPError) -> Status:
+    """The status of an error. The trailers hold its details, and when to retry for clients that read only that one."""
+    trailers: Trailers = (("grpc-status-details-bin", status_of(error).SerializeToString()),)
+    if error.final:
+        trailers += (("grpc-retry-pushback-ms", "-1"),)
+    elif error.retry_after is not None:
+        trailers += (("grpc-retry-pushback-ms", str(int(error.retry_after * 1000))),)
+    return Status(CODES[code_of(error)], message_of(error), trailers)

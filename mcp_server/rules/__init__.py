@@ -1,0 +1,36 @@
+"""What a valid request is, on any edge: rules over our own values.
+
+Each function adds what it finds to :class:`Violations`, under the field's path in the contract. The gateway applies the
+rules, whoever calls, and raises what they found together with what the edge could not convert (:func:`refuse`).
+"""
+
+from mcp_server.rules.context import check_context, context_field
+from mcp_server.rules.embedding import embedding
+from mcp_server.rules.message import chat_messages, messages
+from mcp_server.rules.primitives import request_id, whole
+from mcp_server.rules.session import SESSION_FIELDS, labels, session_draft, session_id, session_update
+from mcp_server.rules.tool import tool_choice, tools
+from mcp_server.rules.turn import completion, turn
+from mcp_server.rules.violations import Violations, refuse, shown
+
+__all__ = [
+    "SESSION_FIELDS",
+    "Violations",
+    "chat_messages",
+    "check_context",
+    "completion",
+    "context_field",
+    "embedding",
+    "labels",
+    "messages",
+    "refuse",
+    "request_id",
+    "session_draft",
+    "session_id",
+    "session_update",
+    "shown",
+    "tool_choice",
+    "tools",
+    "turn",
+    "whole",
+]

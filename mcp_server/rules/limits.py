@@ -1,0 +1,69 @@
+"""The limits of the contract, and the patterns of its names."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mcp_server.values import SECOND
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+SESSION_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+SESSION_ID_RULE: Final = "1 to 63 characters of a-z, 0-9 and -, beginning with a letter and not ending with -"
+LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_./-]{0,62}")
+CONTEXT_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+MAX_RESPONSE_BYTES: Final = 3_500_000
+"""No response is larger: generated clients refuse more than 4 MiB."""
+
+MAX_REQUEST_ID: Final = 128
+"""Characters."""
+MAX_MODEL_NAME: Final = 256
+"""Characters."""
+
+MAX_MESSAGES: Final = 1000
+"""Messages of one request."""
+MAX_MESSAGE_BYTES: Final = 3 * MIB
+MAX_MESSAGE_NAME: Final = 64
+"""Characters."""
+MAX_PARTS: Final = 1000
+"""Parts of one message."""
+MAX_TOOL_CALL_ID: Final = 128
+"""Characters."""
+MAX_URI_BYTES: Final = 8 * KIB
+MAX_MIME_TYPE: Final = 255
+"""Characters."""
+
+MAX_TOOLS: Final = 128
+"""Tools of one request."""
+MAX_TOOL_DESCRIPTION_BYTES: Final = 8 * KIB
+MAX_SCHEMA_BYTES: Final = 64 * KIB
+"""Of a JSON Schema, as text."""
+
+MAX_STOPS: Final = 16
+"""Stop strings of one request."""
+MAX_STOP: Final = 256
+"""Characters of one of them."""
+MAX_LOGPROBS: Final = 20
+MIN_TIMEOUT: Final = SECOND // 1000
+MAX_TIMEOUT: Final = 86_400 * SECOND
+
+MAX_STRUCT_BYTES: Final = 64 * KIB
+"""Of the JSON objects ``metadata`` and ``provider_options``."""
+
+MIN_TTL: Final = SECOND
+MAX_TTL: Final = 3650 * 86_400 * SECOND
+MAX_LABELS: Final = 64
+MAX_LABEL: Final = 128
+"""Characters of a label's value."""
+MAX_SYSTEM_INSTRUCTION_BYTES: Final = 256 * KIB
+MAX_CONTEXT_ENTRIES: Final = 256
+"""Entries of one session."""
+MAX_CONTEXT_BYTES: Final = MIB
+"""Of all entries of one session together."""
+
+MAX_EMBEDDING_INPUT_BYTES: Final = MIB
+"""Of one text."""

@@ -1,0 +1,130 @@
+"""What a valid conversation is: its messages and their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mcp_server.rules.limits import (
+    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_NAME,
+    MAX_MESSAGES,
+    MAX_MIME_TYPE,
+    MAX_PARTS,
+    MAX_TOOL_CALL_ID,
+    MAX_URI_BYTES,
+    TOOL_NAME,
+)
+from mcp_server.rules.primitives import characters, not_empty, utf8_bytes
+from mcp_server.rules.violations import Violations
+from mcp_server.values import Blob, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
+
+_KINDS: Final[dict[type, str]] = {
+    Text: "text",
+    Reasoning: "reasoning",
+    Refusal: "refusal",
+    Blob: "blob",
+    ToolCall: "tool_call",
+    ToolResult: "tool_result",
+}
+_KINDS_OF_ROLE: Final[dict[Role, tuple[type, ...]]] = {
+    Role.SYSTEM: (Text,),
+    Role.USER: (Text, Blob),
+    Role.ASSISTANT: (Text, Reasoning, Refusal, Blob, ToolCall),
+    Role.TOOL: (ToolResult,),
+}
+_PART_BYTES: Final = 4
+"""The least that a part has on the wire besides its strings and data."""
+
+
+def messages(found: Violations, conversation: Sequence[Message], *, in_session: bool) -> None:
+    """The messages of a request. SYSTEM messages are allowed only outside a session, which has a system instruction.
+
+    Field paths are built only for what is wrong: most messages are right.
+    """
+    if not 1 <= len(conversation) <= MAX_MESSAGES:
+        found.add("messages", f"must have 1 to {MAX_MESSAGES} messages")
+    for index, message in enumerate(conversation):
+        role, parts = message.role, message.parts
+        if role is Role.SYSTEM and in_session:
+            found.add(
+                f"messages[{index}].role",
+                "must not be SYSTEM in a session: set the session's system_instruction instead",
+            )
+        if not 1 <= len(parts) <= MAX_PARTS:
+            found.add(f"messages[{index}].parts", f"must have 1 to {MAX_PARTS} parts")
+        size = len(message.name)
+        if size > MAX_MESSAGE_NAME:
+            characters(found, f"messages[{index}].name", message.name, MAX_MESSAGE_NAME)
+        for number, part in enumerate(parts):
+            if type(part) is Text and part.text and role is not Role.TOOL:
+                size += _PART_BYTES + len(part.text)
+            else:
+                _part(found, f"messages[{index}].parts[{number}]", part, role)
+                size += _part_bytes(part)
+        # What is short in characters is short in bytes.
+        if size * 4 > MAX_MESSAGE_BYTES and (exact := sum([_part_bytes(part) for part in parts])) > MAX_MESSAGE_BYTES:
+            found.add(f"messages[{index}]", f"must have at most {MAX_MESSAGE_BYTES} bytes, not {exact}")
+
+
+def chat_messages(found: Violations, conversation: Sequence[Message], *, in_session: bool) -> None:
+    """The messages of a chat: the model answers the last one, so it must come from the user or a tool."""
+    messages(found, conversation, in_session=in_session)
+    if conversation and conversation[-1].role not in (Role.USER, Role.TOOL):
+        found.add(f"messages[{len(conversation) - 1}].role", "must be USER or TOOL in the last message")
+
+
+def _part(found: Violations, field: str, part: Part, role: Role) -> None:
+    if type(part) not in _KINDS_OF_ROLE[role]:
+        allowed = ", ".join([_KINDS[kind] for kind in _KINDS_OF_ROLE[role]])
+        found.add(field, f"must not be {_KINDS[type(part)]} in a {role.name} message; allowed: {allowed}")
+    if isinstance(part, Text):
+        if role is not Role.ASSISTANT:
+            not_empty(found, f"{field}.text", part.text)
+    elif isinstance(part, Blob):
+        _blob(found, f"{field}.blob", part)
+    elif isinstance(part, ToolCall):
+        _tool_call_id(found, f"{field}.tool_call.id", part.id)
+        if not TOOL_NAME.fullmatch(part.name):
+            found.add(f"{field}.tool_call.name", f"must match {TOOL_NAME.pattern}")
+    elif isinstance(part, ToolResult):
+        _tool_call_id(found, f"{field}.tool_result.tool_call_id", part.tool_call_id)
+        for index, piece in enumerate(part.parts):
+            where = f"{field}.tool_result.parts[{index}]"
+            if isinstance(piece, Text):
+                not_empty(found, f"{where}.text", piece.text)
+            else:
+                _blob(found, f"{where}.blob", piece)
+
+
+def _tool_call_id(found: Violations, field: str, name: str) -> None:
+    not_empty(found, field, name)
+    characters(found, field, name, MAX_TOOL_CALL_ID)
+
+
+def _blob(found: Violations, field: str, blob: Blob) -> None:
+    mime_type(found, f"{field}.mime_type", blob.mime_type)
+    if blob.data and blob.uri:
+        found.add(field, "must have either data or a uri, not both")
+    if blob.uri:
+        utf8_bytes(found, f"{field}.uri", blob.uri, MAX_URI_BYTES)
+        if not blob.uri.startswith(("https://", "data:")):
+            found.add(f"{field}.uri", "must begin with https:// or data:")
+
+
+def mime_type(found: Violations, field: str, name: str) -> None:
+    """The MIME type of something that is not text."""
+    characters(found, field, name, MAX_MIME_TYPE)
+    if name.count("/") != 1 or name.startswith("/") or name.endswith("/"):
+        found.add(field, "must be a MIME type such as image/png")
+
+
+def _part_bytes(part: Part) -> int:
+    """The size of a part, never more than it has on the wire."""
+    if isinstance(part, Text | Reasoning | Refusal):
+        return _PART_BYTES + len(part.text.encode())
+    if isinstance(part, Blob):
+        return _PART_BYTES + len(part.mime_type) + len(part.data) + len(part.uri.encode())
+    if isinstance(part, ToolCall):
+        return _PART_BYTES + len(part.id) + len(part.name) + len(part.arguments_json.encode())
+    return _PART_BYTES + len(part.tool_call_id) + sum([_part_bytes(piece) for piece in part.parts])

@@ -1,0 +1,92 @@
+"""Strings, numbers and JSON within their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from mcp_server.rules.limits import MAX_MODEL_NAME, MAX_REQUEST_ID, MAX_SCHEMA_BYTES, MAX_STRUCT_BYTES
+from mcp_server.rules.violations import Violations, shown
+from mcp_server.values import SECOND
+
+
+def characters(found: Violations, field: str, text: str, most: int) -> None:
+    """At most ``most`` characters."""
+    if len(text) > most:
+        found.add(field, f"must have at most {most} characters, not {len(text)}")
+
+
+def utf8_bytes(found: Violations, field: str, text: str, most: int) -> None:
+    """At most ``most`` bytes in UTF-8."""
+    if len(text) * 4 > most and (size := len(text.encode())) > most:
+        found.add(field, f"must have at most {most} bytes, not {size}")
+
+
+def not_empty(found: Violations, field: str, text: str) -> None:
+    """A text that is required."""
+    if not text:
+        found.add(field, "must not be empty")
+
+
+def number(found: Violations, field: str, value: float, low: float, high: float, *, above: bool = False) -> None:
+    """A number from ``low`` to ``high``, which NaN is not; ``above`` excludes ``low`` itself."""
+    if not low <= value <= high or (above and value == low):
+        span = f"greater than {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
+        found.add(field, f"must be {span}, not {value:g}")
+
+
+def whole(found: Violations, field: str, value: int, low: int, high: int | None = None) -> None:
+    """A whole number from ``low`` to ``high``."""
+    if value < low or (high is not None and value > high):
+        span = f"at least {low}" if high is None else f"from {low} to {high}"
+        found.add(field, f"must be {span}, not {value}")
+
+
+def duration(found: Violations, field: str, nanoseconds: int, low: int, high: int) -> None:
+    """A duration from ``low`` to ``high`` nanoseconds."""
+    if not low <= nanoseconds <= high:
+        span = f"from {low / SECOND:g} s to {high / SECOND:g} s"
+        found.add(field, f"must be {span}, not {nanoseconds / SECOND:g} s")
+
+
+def request_id(found: Violations, key: str) -> None:
+    """A key for retries; an empty one means that there is none."""
+    if key and (len(key) > MAX_REQUEST_ID or not (key.isascii() and key.isprintable())):
+        found.add(
+            "request_id",
+            f"{shown(key)} is not a valid request id: must be 1 to {MAX_REQUEST_ID} printable ASCII characters",
+        )
+
+
+def model_name(found: Violations, field: str, name: str) -> None:
+    """The name of a model; an empty one means the default."""
+    characters(found, field, name, MAX_MODEL_NAME)
+
+
+def json_schema(found: Violations, field: str, text: str) -> None:
+    """The text of a JSON Schema: of a JSON object."""
+    not_empty(found, field, text)
+    utf8_bytes(found, field, text, MAX_SCHEMA_BYTES)
+    try:
+        msgspec.json.decode(text or "{}", type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        found.add(field, f"must be the text of a JSON object: {error}")
+
+
+def json_object(found: Violations, field: str, value: Mapping[str, Any]) -> None:
+    """A JSON object that callers attach to something."""
+    if value and (size := _least_bytes(value)) > MAX_STRUCT_BYTES:
+        found.add(field, f"must have at most {MAX_STRUCT_BYTES} bytes, not {size}")
+
+
+def _least_bytes(value: Any) -> int:
+    """The size of a JSON value, never more than it has in protobuf: what an edge measured there is not refused here."""
+    if isinstance(value, str):
+        return 4 + len(value.encode())
+    if isinstance(value, Mapping):
+        return 4 + sum([4 + len(key.encode()) + _least_bytes(item) for key, item in value.items()])
+    if isinstance(value, list | tuple):
+        return 4 + sum([_least_bytes(item) for item in value])
+    return 4

@@ -1,0 +1,43 @@
+"""What valid tools are, and a valid choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mcp_server.rules.limits import MAX_TOOL_DESCRIPTION_BYTES, MAX_TOOLS, TOOL_NAME
+from mcp_server.rules.primitives import json_schema, utf8_bytes
+from mcp_server.rules.violations import Violations, shown
+from mcp_server.values import Tool, ToolChoice
+
+_MODES: Final = ("auto", "none", "required")
+
+
+def tools(found: Violations, offered: Sequence[Tool]) -> None:
+    """The tools that the model may call."""
+    if len(offered) > MAX_TOOLS:
+        found.add("tools", f"must have at most {MAX_TOOLS} tools")
+    names: set[str] = set()
+    for index, tool in enumerate(offered):
+        field = f"tools[{index}]"
+        if not TOOL_NAME.fullmatch(tool.name):
+            found.add(f"{field}.name", f"must match {TOOL_NAME.pattern}")
+        elif tool.name in names:
+            found.add(f"{field}.name", f"must be unique: another tool is named {tool.name}")
+        names.add(tool.name)
+        utf8_bytes(found, f"{field}.description", tool.description, MAX_TOOL_DESCRIPTION_BYTES)
+        if tool.parameters_json:
+            json_schema(found, f"{field}.parameters_json", tool.parameters_json)
+
+
+def tool_choice(found: Violations, choice: ToolChoice, offered: Sequence[Tool]) -> None:
+    """Whether the model must call one of the tools."""
+    if choice.mode not in _MODES:
+        found.add("tool_choice.mode", f"must be one of {', '.join(_MODES)}, not {shown(choice.mode)}")
+    elif choice.mode == "required" and not offered:
+        found.add("tool_choice.mode", "must not be MODE_REQUIRED without tools")
+    if choice.name:
+        if choice.mode != "required":
+            found.add("tool_choice.name", "can only be set with MODE_REQUIRED")
+        elif choice.name not in [tool.name for tool in offered]:
+            found.add("tool_choice.name", f"{shown(choice.name)} is not one of the tools")

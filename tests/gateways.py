@@ -1,0 +1,42 @@
+"""A gateway without an edge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from mcp_server.gateway import Gateway
+from mcp_server.models.inventory import Inventory
+from mcp_server.sessions.context_types import load_context_types
+from mcp_server.sessions.manager import MCPSessionManager
+from mcp_server.sessions.ownership import Ownership
+from mcp_server.settings import testing_config as settings
+from mcp_server.stores.memory import MemoryStore
+from mcp_server.testing import EchoProvider
+from mcp_server.turns.registry import TurnRegistry
+
+
+@asynccontextmanager
+async def echo_gateway() -> AsyncIterator[Gateway]:
+    """One provider, ``echo``, and a store in memory."""
+    config = settings(default_model="echo/echo")
+    store = MemoryStore()
+    await store.open()
+    ownership = Ownership("test", time.time_ns, lease_seconds=None)
+    sessions = MCPSessionManager(store, ownership, config.sessions)
+    context_types = load_context_types()
+    turns = TurnRegistry(
+        store, ownership, config.turns, max_messages=config.window.max_messages, context_types=context_types
+    )
+    yield Gateway(
+        sessions=sessions,
+        turns=turns,
+        inventory=Inventory({"echo": EchoProvider()}, config.models, config.routing),
+        context_types=context_types,
+        clock=time.time_ns,
+        models=config.models,
+        turn_settings=config.turns,
+    )
+    await turns.drain(0)
+    await store.close()
