@@ -219,7 +219,7 @@ def _class(name: str, cls: griffe.Class) -> Iterator[str]:
         yield from ("| field | type | |", "|-|-|-|")
         for value in values:
             default = "" if value.value is None or "property" in value.labels else f" = {value.value}"
-            kind = f"`{value.annotation or ''}{default}`" if value.annotation or default else ""
+            kind = _code(f"{value.annotation or ''}{default}".strip()) if value.annotation or default else ""
             yield _row(f"`{value.name}`", kind, _markdown(value.docstring))
         yield ""
     init = described.members.get("__init__")
@@ -229,6 +229,11 @@ def _class(name: str, cls: griffe.Class) -> Iterator[str]:
         if isinstance(method, griffe.Function):
             yield from (f"##### `{name}.{method.name}`", "", *_signature(method.name, method))
             yield from (_markdown(method.docstring), "")
+
+
+def _code(text: str) -> str:
+    """Code within a line, which may contain backticks itself."""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def _signature(name: str, function: griffe.Function) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""From the server's errors to gRPC statuses: one table."""
+"""gRPC statuses and their details for the server's errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from mcp_server.errors import InvalidArgument, MCPError, QuotaExceeded, RequestError
+from mcp_server.errors import BY_REASON, InvalidArgument, MCPError, QuotaExceeded, RequestError
 from mcp_server.values import SECOND
 
 DOMAIN: Final = "contextprotocol"
@@ -16,38 +16,7 @@ MAX_DETAILS_BYTES: Final = 3_000
 """gRPC peers refuse trailers above 8 kB, and these are sent beside the message and others, base64-encoded."""
 MAX_MESSAGE_CHARACTERS: Final = 1_000
 
-_Code = grpc.StatusCode
-
-CODES: Final = {
-    "INVALID_ARGUMENT": _Code.INVALID_ARGUMENT,
-    "CONTEXT_TOO_LONG": _Code.INVALID_ARGUMENT,
-    "UNSUPPORTED_BY_MODEL": _Code.INVALID_ARGUMENT,
-    "TOOL_RESULTS_MISSING": _Code.INVALID_ARGUMENT,
-    "SESSION_NOT_FOUND": _Code.NOT_FOUND,
-    "TURN_NOT_FOUND": _Code.NOT_FOUND,
-    "MODEL_NOT_FOUND": _Code.NOT_FOUND,
-    "SESSION_EXISTS": _Code.ALREADY_EXISTS,
-    "REQUEST_ID_REUSED": _Code.ALREADY_EXISTS,
-    "SESSION_BUSY": _Code.ABORTED,
-    "ETAG_MISMATCH": _Code.ABORTED,
-    "SEQUENCE_UNKNOWN": _Code.OUT_OF_RANGE,
-    "PROVIDER_REJECTED": _Code.FAILED_PRECONDITION,
-    "BAD_CREDENTIALS": _Code.UNAUTHENTICATED,
-    "NOT_ALLOWED": _Code.PERMISSION_DENIED,
-    "QUOTA_EXCEEDED": _Code.RESOURCE_EXHAUSTED,
-    "OVERLOADED": _Code.RESOURCE_EXHAUSTED,
-    "DRAINING": _Code.UNAVAILABLE,
-    "TURN_INTERRUPTED": _Code.UNAVAILABLE,
-    "STORE_UNAVAILABLE": _Code.UNAVAILABLE,
-    "PROVIDER_UNAVAILABLE": _Code.UNAVAILABLE,
-    "PROVIDER_RATE_LIMITED": _Code.UNAVAILABLE,
-    "PROVIDER_STREAM_CUT": _Code.UNAVAILABLE,
-    "TURN_TIMEOUT": _Code.DEADLINE_EXCEEDED,
-    "PROVIDER_TIMEOUT": _Code.DEADLINE_EXCEEDED,
-    "TURN_CANCELLED": _Code.CANCELLED,
-    "NOT_IMPLEMENTED": _Code.UNIMPLEMENTED,
-    "INTERNAL": _Code.INTERNAL,
-}
+CODES: Final = {reason: grpc.StatusCode[kind.code] for reason, kind in BY_REASON.items()}
 """The status of every reason."""
 
 Trailers = tuple[tuple[str, str | bytes], ...]
