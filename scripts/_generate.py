@@ -17,6 +17,7 @@ import _api_reference
 import _blocking
 import _config_reference
 import _error_reference
+import _metrics_reference
 from google.protobuf import descriptor_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +26,7 @@ PROTOS = ROOT / "protos"
 PAGES = {
     "docs/config.md": _config_reference.render,
     "docs/errors.md": _error_reference.errors,
+    "docs/observability.md": _metrics_reference.render,
     "docs/streaming.md": _error_reference.streaming,
 }
 """The pages with generated tables, and what renders each."""

@@ -155,10 +155,9 @@ async def test_each_call_to_a_provider_is_counted(serve: Serve) -> None:
     assert samples[key("contextprotocol_circuit_open", provider="good")] == 0
 
 
-async def test_models_that_callers_make_up_share_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_callers_make_up_share_a_label() -> None:
     """Names without end do not become labels without end."""
-    monkeypatch.setattr("mcp_server.middleware.metrics.MAX_MODELS", 3)
-    metrics = Metrics()
+    metrics = Metrics(max_models=3)
     for number in range(10):
         metrics.attempts_ended("chat", [Attempt(provider="p", model=f"m{number}", start_time=0)])
     text = generate_latest(metrics.registry).decode()
