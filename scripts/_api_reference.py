@@ -168,6 +168,11 @@ def _short(type_name: str) -> str:
     return type_name.removeprefix(".").removeprefix("contextprotocol.v1.")
 
 
+def _code(text: str) -> str:
+    """Code within a line, which may contain backticks itself."""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
 def _row(*cells: str) -> str:
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
@@ -229,11 +234,6 @@ def _class(name: str, cls: griffe.Class) -> Iterator[str]:
         if isinstance(method, griffe.Function):
             yield from (f"##### `{name}.{method.name}`", "", *_signature(method.name, method))
             yield from (_markdown(method.docstring), "")
-
-
-def _code(text: str) -> str:
-    """Code within a line, which may contain backticks itself."""
-    return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def _signature(name: str, function: griffe.Function) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""gRPC statuses and their details for the server's errors."""
+"""From the server's errors to gRPC statuses: one table."""
 
 from __future__ import annotations
 
