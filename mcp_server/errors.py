@@ -65,7 +65,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
     """What was found there and what is allowed."""
 
 
-class Retry(enum.StrEnum):
+class RetryAdvice(enum.StrEnum):
     """Whether sending the request again can succeed."""
 
     SAME_REQUEST = "the same request"
@@ -91,7 +91,7 @@ class MCPError(Exception):
     """The gRPC status code, by name."""
     http_status: ClassVar[int] = 500
     """The HTTP status code."""
-    retry: ClassVar[Retry] = Retry.NO
+    retry: ClassVar[RetryAdvice] = RetryAdvice.NO
     """Whether sending the request again can succeed."""
     action: ClassVar[str] = "Report it to the operator."
     """What the caller can do, in Markdown, for the documentation."""
@@ -275,7 +275,7 @@ class QuotaExceeded(TryLater):
     reason = "QUOTA_EXCEEDED"
     code = "RESOURCE_EXHAUSTED"
     http_status = 429
-    retry = Retry.NEW_REQUEST_ID
+    retry = RetryAdvice.NEW_REQUEST_ID
     action = "Wait until the quota that `google.rpc.QuotaFailure` names is renewed."
 
 
@@ -285,7 +285,7 @@ class Overloaded(TryLater):
     reason = "OVERLOADED"
     code = "RESOURCE_EXHAUSTED"
     http_status = 429
-    retry = Retry.SAME_REQUEST
+    retry = RetryAdvice.SAME_REQUEST
     action = "Wait as long as `google.rpc.RetryInfo` says."
 
 
@@ -295,7 +295,7 @@ class Draining(TryLater):
     reason = "DRAINING"
     code = "UNAVAILABLE"
     http_status = 503
-    retry = Retry.SAME_REQUEST
+    retry = RetryAdvice.SAME_REQUEST
     action = "Wait as long as `google.rpc.RetryInfo` says; another process answers."
 
 
@@ -305,7 +305,7 @@ class TurnInterrupted(TryLater):
     reason = "TURN_INTERRUPTED"
     code = "UNAVAILABLE"
     http_status = 503
-    retry = Retry.SAME_REQUEST
+    retry = RetryAdvice.SAME_REQUEST
     action = "Send the original request again with the same `request_id`; the turn runs again."
 
 
@@ -315,7 +315,7 @@ class TurnTimeout(TryLater):
     reason = "TURN_TIMEOUT"
     code = "DEADLINE_EXCEEDED"
     http_status = 504
-    retry = Retry.NEW_REQUEST_ID
+    retry = RetryAdvice.NEW_REQUEST_ID
     action = "Allow more time."
 
 
@@ -325,7 +325,7 @@ class StoreUnavailable(TryLater):
     reason = "STORE_UNAVAILABLE"
     code = "UNAVAILABLE"
     http_status = 503
-    retry = Retry.SAME_REQUEST
+    retry = RetryAdvice.SAME_REQUEST
     action = "Wait; if the failure is recorded as the end of the turn, use a new `request_id`."
 
 
@@ -351,7 +351,7 @@ class ProviderUnavailable(ProviderError):
     reason = "PROVIDER_UNAVAILABLE"
     code = "UNAVAILABLE"
     http_status = 503
-    retry = Retry.NEW_REQUEST_ID
+    retry = RetryAdvice.NEW_REQUEST_ID
     action = "Try later; `google.rpc.RetryInfo` says when, if the provider did."
 
 
@@ -361,7 +361,7 @@ class ProviderRateLimited(ProviderError):
     reason = "PROVIDER_RATE_LIMITED"
     code = "UNAVAILABLE"
     http_status = 503
-    retry = Retry.NEW_REQUEST_ID
+    retry = RetryAdvice.NEW_REQUEST_ID
     action = "Try later; `google.rpc.RetryInfo` says when, if the provider did."
 
 
@@ -371,7 +371,7 @@ class ProviderStreamCut(ProviderError):
     reason = "PROVIDER_STREAM_CUT"
     code = "UNAVAILABLE"
     http_status = 502
-    retry = Retry.NEW_REQUEST_ID
+    retry = RetryAdvice.NEW_REQUEST_ID
     action = "Try again."
 
 
@@ -381,7 +381,7 @@ class ProviderTimeout(ProviderError):
     reason = "PROVIDER_TIMEOUT"
     code = "DEADLINE_EXCEEDED"
     http_status = 504
-    retry = Retry.NEW_REQUEST_ID
+    retry = RetryAdvice.NEW_REQUEST_ID
     action = "Try later, or allow more time."
 
 

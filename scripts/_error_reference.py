@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _sections import filled, row
 
-from mcp_server.errors import BY_REASON, MCPError, Retry
+from mcp_server.errors import BY_REASON, MCPError, RetryAdvice
 
 SOURCE = "mcp_server/errors.py"
 HEAD = "| reason | gRPC status | HTTP | what happened | what to do | retry |\n|-|-|-|-|-|-|\n"
@@ -26,7 +26,7 @@ def errors(root: Path) -> str:
 def streaming(root: Path) -> str:
     """The page `docs/streaming.md` of the checkout ``root``: which reasons are retried, and how."""
     lines = ["| retry | reasons |\n|-|-|\n"]
-    for retry in Retry:
+    for retry in RetryAdvice:
         reasons = [reason for reason, kind in BY_REASON.items() if kind.retry is retry]
         lines.append(row(retry.value, ", ".join(reasons)))
     return filled(root / "docs" / "streaming.md", SOURCE, "".join(lines))

@@ -12,7 +12,7 @@ import pytest
 import mcp_client
 from contextprotocol.v1 import errors_pb2
 from mcp_server import errors
-from mcp_server.errors import BY_REASON, InternalError, InvalidArgument, MCPError, Retry, SessionBusy, recorded
+from mcp_server.errors import BY_REASON, InternalError, InvalidArgument, MCPError, RetryAdvice, SessionBusy, recorded
 
 ROOT = Path(__file__).parent.parent
 PROTO = (ROOT / "protos" / "contextprotocol" / "v1" / "errors.proto").read_text()
@@ -71,7 +71,7 @@ def test_the_clients_in_the_documentation_retry_what_can_succeed(page: str) -> N
         set(re.findall(r"[A-Z]{2,}(?:_[A-Z]+)*", line)) & set(REASONS)
         for line in (ROOT / page).read_text().splitlines()
     ]
-    same_request = {reason for reason, kind in BY_REASON.items() if kind.retry is Retry.SAME_REQUEST}
+    same_request = {reason for reason, kind in BY_REASON.items() if kind.retry is RetryAdvice.SAME_REQUEST}
     assert same_request in lists
 
 
