@@ -221,9 +221,9 @@ class Stored(Struct):
     other: MCPSession | None = None
     """The other session that was looked up."""
     holder: Turn | None = None
-    """The turn that the session's ``claim`` names, if it was asked for and is there."""
+    """The turn that the session's ``claim`` names, if ``LookUp.holder`` requested it and it exists."""
     now: int | None = None
-    """The time by the clock of a store that servers share (:class:`SharedStore`); ``None`` in any other store."""
+    """The time by the clock of a :class:`SharedStore`; ``None`` in any other store."""
 
 
 class Change(Struct):
@@ -353,15 +353,15 @@ class Store(Protocol):
 class SharedStore(Store, Protocol):
     """A :class:`Store` that several servers may use at once. Any other store is *exclusive*: one server at a time.
 
-    Leases end by the store's own clock, which it hands to every decision as ``Stored.now``.
+    Leases expire by the clock of the store, which it passes to every decision as ``Stored.now``.
     """
 
     async def renew(self, owner: str, duration: int, /) -> None:
-        """Make all leases of ``owner`` end ``duration`` nanoseconds from now, in one step."""
+        """Renew all leases of ``owner`` atomically: they expire ``duration`` nanoseconds from now."""
         ...
 
     async def lapsed(self, limit: int, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns that are queued or running and whose lease has ended, or that have none."""
+        """Up to ``limit`` queued or running turns whose lease has expired, or that have none."""
         ...
 
 
@@ -445,7 +445,7 @@ class TurnObserver(Protocol):
 
 
 class Work(Struct):
-    """What a caller asks to begin, as far as it is known before the session is read."""
+    """The work that a caller asks for, as far as it is known before the session is read."""
 
     service: str
     """``chat``, ``completion`` or ``embedding``."""
@@ -454,25 +454,25 @@ class Work(Struct):
     model: str = ""
     """The model that the call names, or empty."""
     max_output_tokens: int | None = None
-    """The longest answer that the call asks for, in tokens; ``None``: it does not say."""
+    """The maximum length of the answer in tokens that the call requests; ``None``: not set."""
 
 
 class Permit(Protocol):
-    """The right to begin one turn or one embedding request, held as long as it runs."""
+    """The permission to start one turn or one embedding request, held as long as it runs."""
 
     def release(self) -> None:
-        """Give it back. Called once."""
+        """Release the permit. Called once."""
         ...
 
 
 class Admission(Protocol):
-    """Decides whether a caller may begin work now."""
+    """Decides whether a caller may start work now."""
 
     async def admit(self, principal: Principal, work: Work, /) -> Permit:
-        """Grant the permit.
+        """Grant a permit.
 
         Raises:
-            QuotaExceeded: the caller has used up an allowance.
-            Overloaded: the server has more work than it takes on.
+            QuotaExceeded: a quota of the caller is used up.
+            Overloaded: the server has more work than it accepts.
         """
         ...

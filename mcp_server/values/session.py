@@ -41,7 +41,7 @@ class MCPSession(Struct):
     message_count: int = 0
     """How many messages its history has."""
     claim: str = ""
-    """The id of the turn that runs on it, or empty. It binds nobody once that turn has ended or lost its lease."""
+    """The id of the turn that runs on it, or empty. It is void once that turn has ended or lost its lease."""
     parent: str = ""
     """The id of the session it was forked from."""
 

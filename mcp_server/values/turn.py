@@ -25,7 +25,7 @@ class TurnState(enum.StrEnum):
 FINAL = frozenset((TurnState.SUCCEEDED, TurnState.FAILED, TurnState.CANCELLED))
 """The states that never change again."""
 UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
-"""The states in which a process works on the turn and holds its lease."""
+"""The states in which a process runs the turn and holds its lease."""
 
 
 class Window(Struct):
@@ -80,15 +80,15 @@ class Attempt(Struct):
 
 
 class Lease(Struct):
-    """Which server process runs an unfinished turn, and until when nobody else may."""
+    """The lease of an unfinished turn: which server process runs it, and until when no other process may."""
 
     owner: str
     """The id of the process."""
     address: str = ""
     """Where other servers reach it, ``host:port``, or empty."""
     expire_time: int | None = None
-    """When the lease ends unless it is renewed, by the store's clock; ``None`` in a store of one server, where it never
-    ends."""
+    """When the lease expires unless it is renewed, by the clock of the store; ``None`` in a store of one server, where
+    it never expires."""
 
 
 class Turn(Struct):
@@ -125,10 +125,10 @@ class Turn(Struct):
     error: TurnError | None = None
     """Why it did not succeed."""
     fence: int = 0
-    """The fencing number: it grows by one each time a process takes the turn on. A process that holds an older number
-    has lost the turn."""
+    """The fencing token: it grows by one each time a process takes the turn over. A process with an older token has
+    lost the turn."""
     lease: Lease | None = None
-    """Who runs it; only while it is QUEUED or RUNNING."""
+    """Which process runs it; only while it is QUEUED or RUNNING."""
     request_id: str = ""
     """The caller's key for retries, or empty."""
     digest: bytes = b""
