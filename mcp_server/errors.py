@@ -1,4 +1,4 @@
-"""Every error that the server raises, by who must act.
+"""Every error that the server raises, grouped by who has to act.
 
 ::
 
@@ -18,77 +18,106 @@
     │   ├── SequenceUnknown
     │   ├── TurnCancelled
     │   └── NotSupported
-    ├── AccessError               the caller changes who they are
+    ├── AccessError               the caller uses other credentials
     │   ├── BadCredentials
     │   └── NotAllowed
-    ├── TryLater                  the caller sends the same again, later
+    ├── TryLater                  the caller tries again later
     │   ├── QuotaExceeded
     │   ├── Overloaded
     │   ├── Draining
     │   ├── TurnInterrupted
     │   ├── TurnTimeout
     │   └── StoreUnavailable
-    ├── ProviderError             a provider failed
+    ├── ProviderError             a model provider failed
     │   ├── ProviderRejected
     │   ├── ProviderUnavailable
     │   ├── ProviderRateLimited
     │   ├── ProviderStreamCut
     │   └── ProviderTimeout
-    └── InternalError             we failed
+    └── InternalError             the server failed
 
-Each leaf has one ``reason``: the name of a value of ``contextprotocol.v1.ErrorReason`` without its prefix.
-Messages say what was wrong, where, and what to do. They never show internals, prompts or keys. An edge turns
-the reason into its own status by one table; nothing here knows of gRPC or HTTP.
+Each leaf states everything about one reason: its name in ``contextprotocol.v1.ErrorReason`` (without the prefix), the
+status on each edge, whether a retry helps, and what the caller can do. The edges' status tables and docs/errors.md are
+derived from these attributes; to add a reason, add a class here and a value to ``errors.proto``.
 
-:class:`ConfigError` stands apart: it stops the start and never reaches a caller.
+Messages say what is wrong, where, what is allowed, and what to do. They never contain internals, prompts or keys.
+Nothing here imports gRPC or HTTP.
+
+:class:`ConfigError` stands apart: it prevents the start and never reaches a caller.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Final
 
 import msgspec
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
-    """One bad field of a request."""
+    """One invalid field of a request."""
 
     field: str
-    """Where: the path of the field as the caller wrote it, for example ``messages[2].parts[0].text``."""
+    """The path of the field as the caller wrote it, for example ``messages[2].parts[0].text``."""
     description: str
     """What was found there and what is allowed."""
 
 
+class RetryAdvice(enum.StrEnum):
+    """Whether sending the request again can succeed."""
+
+    SAME_REQUEST = "the same request"
+    """Send the same request again, with the same ``request_id``: nothing is done twice."""
+    NEW_REQUEST_ID = "a new request_id"
+    """The turn has ended with this error; send the request again with a new ``request_id``."""
+    NO = "no"
+    """Sending the same request again does not help until something else has changed."""
+
+
 class MCPError(Exception):
-    """The root: whatever a caller of this server can be told."""
+    """The root: every error that reaches a caller of this server.
+
+    Args:
+        message: what is wrong, where, and what to do.
+        metadata: facts for programs, for example ``{"turn": "sessions/a/turns/b"}``.
+        retry_after: seconds after which the same request may succeed; ``None`` if waiting alone does not help.
+    """
 
     reason: ClassVar[str] = "INTERNAL"
+    """The name in ``contextprotocol.v1.ErrorReason``, without the prefix ``ERROR_REASON_``."""
+    code: ClassVar[str] = "INTERNAL"
+    """The gRPC status code, by name."""
+    http_status: ClassVar[int] = 500
+    """The HTTP status code."""
+    retry: ClassVar[RetryAdvice] = RetryAdvice.NO
+    """Whether sending the request again can succeed."""
+    action: ClassVar[str] = "Report it to the operator."
+    """What the caller can do, in Markdown, for the documentation."""
 
     def __init__(
         self, message: str, *, metadata: Mapping[str, str] | None = None, retry_after: float | None = None
     ) -> None:
-        """Args:
-        message: what was wrong, where, and what to do.
-        metadata: facts for programs, for example ``{"turn": "sessions/a/turns/b"}``.
-        retry_after: seconds after which the same request may succeed; ``None`` if waiting alone does not help.
-        """
         super().__init__(message)
         self.message = message
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
         self.final = False
-        """Whether it is how a turn ended for good: the same request would get it again."""
+        """Whether a turn ended with this error for good: the same request receives it again."""
 
 
 class RequestError(MCPError):
-    """The request itself cannot be carried out: the caller changes it."""
+    """The request cannot be carried out as it is: the caller changes it."""
 
 
 class InvalidArgument(RequestError):
-    """Fields of the request are bad; all of them are named at once."""
+    """Fields of the request are invalid; the error lists all of them."""
 
     reason = "INVALID_ARGUMENT"
+    code = "INVALID_ARGUMENT"
+    http_status = 400
+    action = "Correct every field that `google.rpc.BadRequest` lists."
 
     def __init__(self, violations: Sequence[Violation], message: str = "") -> None:
         self.violations = tuple(violations)
@@ -96,190 +125,291 @@ class InvalidArgument(RequestError):
 
 
 class ContextTooLong(RequestError):
-    """What must be sent is more than the model can read."""
+    """The prompt does not fit into the context window of the model."""
 
     reason = "CONTEXT_TOO_LONG"
+    code = "INVALID_ARGUMENT"
+    http_status = 400
+    action = "Send less, allow truncation, or use a model with a larger context window. Metadata: `tokens`, `limit`."
 
 
 class UnsupportedByModel(RequestError):
-    """The model cannot do what was asked of it."""
+    """The model does not support a feature that the request needs."""
 
     reason = "UNSUPPORTED_BY_MODEL"
+    code = "INVALID_ARGUMENT"
+    http_status = 400
+    action = "Use another model, or leave the feature out. Metadata: `model`, `capability`."
 
 
 class ToolResultsMissing(RequestError):
-    """The history ends with tool calls, and the input does not begin with their results."""
+    """The history ends with tool calls, and the input does not begin with one TOOL message for each."""
 
     reason = "TOOL_RESULTS_MISSING"
+    code = "INVALID_ARGUMENT"
+    http_status = 400
+    action = "Send the results of the tool calls first. Metadata: `tool_call_ids`."
 
 
 class SessionNotFound(RequestError):
-    """There is no such session, or it has expired, or it belongs to somebody else."""
+    """The session does not exist, has expired, or belongs to another tenant."""
 
     reason = "SESSION_NOT_FOUND"
+    code = "NOT_FOUND"
+    http_status = 404
+    action = "Use another session, or create it."
 
 
 class TurnNotFound(RequestError):
-    """There is no such turn, or it was deleted, or it belongs to somebody else."""
+    """The turn does not exist, is past its retention period, or belongs to another tenant; or ``after_sequence`` came
+    with an unknown ``request_id``.
+    """
 
     reason = "TURN_NOT_FOUND"
+    code = "NOT_FOUND"
+    http_status = 404
+    action = "Look into the history of the session; then send the request without `after_sequence`."
 
 
 class ModelNotFound(RequestError):
-    """No provider answers to that model name."""
+    """No provider has a model of that name."""
 
     reason = "MODEL_NOT_FOUND"
+    code = "NOT_FOUND"
+    http_status = 404
+    action = "Use a name that `ListModels` returns, or correct the settings of the server."
 
 
 class SessionExists(RequestError):
-    """The chosen session id is taken."""
+    """A session with the chosen id exists already."""
 
     reason = "SESSION_EXISTS"
+    code = "ALREADY_EXISTS"
+    http_status = 409
+    action = "Choose another id, or use that session."
 
 
 class RequestIdReused(RequestError):
-    """The ``request_id`` was used before, for another request."""
+    """The ``request_id`` was used before, for a different request."""
 
     reason = "REQUEST_ID_REUSED"
+    code = "ALREADY_EXISTS"
+    http_status = 409
+    action = "Choose a new `request_id` for each request."
 
 
 class SessionBusy(RequestError):
-    """A turn runs on the session; the metadata names it."""
+    """Another turn is running on the session."""
 
     reason = "SESSION_BUSY"
+    code = "ABORTED"
+    http_status = 409
+    action = "Wait for the turn that the metadata `turn` names, or choose another `if_busy`."
 
 
 class EtagMismatch(RequestError):
-    """The session has changed since the caller read it."""
+    """The session has changed since the caller read its etag."""
 
     reason = "ETAG_MISMATCH"
+    code = "ABORTED"
+    http_status = 412
+    action = "Read the session again and decide again."
 
 
 class SequenceUnknown(RequestError):
-    """``after_sequence`` lies beyond what was ever issued."""
+    """``after_sequence`` is greater than any sequence number that was sent."""
 
     reason = "SEQUENCE_UNKNOWN"
+    code = "OUT_OF_RANGE"
+    http_status = 400
+    action = "Correct the client; to read the turn from its beginning, send 0."
 
 
 class TurnCancelled(RequestError):
-    """The turn was stopped before it ended."""
+    """The turn was cancelled before it ended."""
 
     reason = "TURN_CANCELLED"
+    code = "CANCELLED"
+    http_status = 499
+    action = "Nothing; to run the request after all, send it with a new `request_id`."
 
 
 class NotSupported(RequestError):
-    """A field or method of the contract that this server does not honour; the metadata names it."""
+    """The server does not implement a field or method of the contract."""
 
     reason = "NOT_IMPLEMENTED"
+    code = "UNIMPLEMENTED"
+    http_status = 501
+    action = "Leave out what the metadata `field` or `method` names."
 
 
 class AccessError(MCPError):
-    """The caller changes who they are."""
+    """The caller may not do this with these credentials."""
 
 
 class BadCredentials(AccessError):
     """The credentials are missing or wrong."""
 
     reason = "BAD_CREDENTIALS"
+    code = "UNAUTHENTICATED"
+    http_status = 401
+    action = "Send valid credentials."
 
 
 class NotAllowed(AccessError):
-    """The credentials are good and do not allow this."""
+    """The credentials are valid and do not permit this."""
 
     reason = "NOT_ALLOWED"
+    code = "PERMISSION_DENIED"
+    http_status = 403
+    action = "Use credentials with the permission."
 
 
 class TryLater(MCPError):
-    """The same request may succeed later."""
+    """The request may succeed later."""
 
 
 class QuotaExceeded(TryLater):
-    """The caller has used up an allowance."""
+    """A quota of the caller is used up."""
 
     reason = "QUOTA_EXCEEDED"
+    code = "RESOURCE_EXHAUSTED"
+    http_status = 429
+    retry = RetryAdvice.NEW_REQUEST_ID
+    action = "Wait until the quota that `google.rpc.QuotaFailure` names is renewed."
 
 
 class Overloaded(TryLater):
-    """The server has more work than it takes on."""
+    """The server has more work than it accepts."""
 
     reason = "OVERLOADED"
+    code = "RESOURCE_EXHAUSTED"
+    http_status = 429
+    retry = RetryAdvice.SAME_REQUEST
+    action = "Wait as long as `google.rpc.RetryInfo` says."
 
 
 class Draining(TryLater):
-    """The server is about to stop."""
+    """The server is shutting down."""
 
     reason = "DRAINING"
+    code = "UNAVAILABLE"
+    http_status = 503
+    retry = RetryAdvice.SAME_REQUEST
+    action = "Wait as long as `google.rpc.RetryInfo` says; another process answers."
 
 
 class TurnInterrupted(TryLater):
     """The process that ran the turn died."""
 
     reason = "TURN_INTERRUPTED"
+    code = "UNAVAILABLE"
+    http_status = 503
+    retry = RetryAdvice.SAME_REQUEST
+    action = "Send the original request again with the same `request_id`; the turn runs again."
 
 
 class TurnTimeout(TryLater):
-    """The turn's own ``timeout`` passed."""
+    """The ``timeout`` of the turn has passed."""
 
     reason = "TURN_TIMEOUT"
+    code = "DEADLINE_EXCEEDED"
+    http_status = 504
+    retry = RetryAdvice.NEW_REQUEST_ID
+    action = "Allow more time."
 
 
 class StoreUnavailable(TryLater):
-    """The store could not read or write: a full disk, a lost file."""
+    """The store cannot be read or written now, for example because its disk is full."""
 
     reason = "STORE_UNAVAILABLE"
+    code = "UNAVAILABLE"
+    http_status = 503
+    retry = RetryAdvice.SAME_REQUEST
+    action = "Wait; if the failure is recorded as the end of the turn, use a new `request_id`."
 
 
 class ProviderError(MCPError):
-    """A provider failed, and no other could take over."""
+    """A provider failed, and no other could answer instead."""
 
 
 class ProviderRejected(ProviderError):
-    """The provider refuses; no retry helps. ``metadata["cause"]`` is ``credentials`` or ``content``."""
+    """The provider refuses the content, or the credentials that the server sends."""
 
     reason = "PROVIDER_REJECTED"
+    code = "FAILED_PRECONDITION"
+    http_status = 400
+    action = (
+        "See `cause` in the metadata: with `content`, change the request; with `credentials`, the operator corrects "
+        "the settings."
+    )
 
 
 class ProviderUnavailable(ProviderError):
-    """The provider cannot be reached, cannot load, or answers with a failure of its own."""
+    """The provider cannot be reached, cannot load the model, or answers with an error of its own."""
 
     reason = "PROVIDER_UNAVAILABLE"
+    code = "UNAVAILABLE"
+    http_status = 503
+    retry = RetryAdvice.NEW_REQUEST_ID
+    action = "Try later; `google.rpc.RetryInfo` says when, if the provider did."
 
 
 class ProviderRateLimited(ProviderError):
-    """The provider asks for fewer calls."""
+    """The provider limits the rate of calls."""
 
     reason = "PROVIDER_RATE_LIMITED"
+    code = "UNAVAILABLE"
+    http_status = 503
+    retry = RetryAdvice.NEW_REQUEST_ID
+    action = "Try later; `google.rpc.RetryInfo` says when, if the provider did."
 
 
 class ProviderStreamCut(ProviderError):
-    """The provider's answer ended without saying that it was complete."""
+    """The answer of the provider broke off before its end."""
 
     reason = "PROVIDER_STREAM_CUT"
+    code = "UNAVAILABLE"
+    http_status = 502
+    retry = RetryAdvice.NEW_REQUEST_ID
+    action = "Try again."
 
 
 class ProviderTimeout(ProviderError):
     """The provider did not answer in time."""
 
     reason = "PROVIDER_TIMEOUT"
+    code = "DEADLINE_EXCEEDED"
+    http_status = 504
+    retry = RetryAdvice.NEW_REQUEST_ID
+    action = "Try later, or allow more time."
 
 
 class InternalError(MCPError):
-    """A fault of the server; the message holds an id to look up in its log, no more."""
+    """The server failed; the message contains an id to look up in its log, and nothing else."""
 
     reason = "INTERNAL"
-
-
-def recorded(reason: str, message: str, metadata: Mapping[str, str]) -> MCPError:
-    """The error that was recorded by its reason; a reason that is not known any more is an :class:`InternalError`."""
-    kinds: list[type[MCPError]] = [MCPError]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    # The leaves come last; the root has the reason of one of them.
-    kind = next((kind for kind in reversed(kinds) if kind.reason == reason), InternalError)
-    error = InvalidArgument((), message) if kind is InvalidArgument else kind(message)
-    error.metadata.update(metadata)
-    return error
+    code = "INTERNAL"
+    http_status = 500
+    action = "Report the `error_id` of the metadata to the operator."
 
 
 class ConfigError(Exception):
     """The settings cannot be used; the message says file, key, what was found and what is allowed."""
+
+
+def _leaves(kind: type[MCPError]) -> list[type[MCPError]]:
+    branches = kind.__subclasses__()
+    return [leaf for branch in branches for leaf in _leaves(branch)] if branches else [kind]
+
+
+BY_REASON: Final[Mapping[str, type[MCPError]]] = MappingProxyType({kind.reason: kind for kind in _leaves(MCPError)})
+"""The class of every reason, in the order of the tree."""
+
+
+def recorded(reason: str, message: str, metadata: Mapping[str, str]) -> MCPError:
+    """The error that was recorded by its reason; a reason that is not known any more is an :class:`InternalError`."""
+    kind = BY_REASON.get(reason, InternalError)
+    error = InvalidArgument((), message) if kind is InvalidArgument else kind(message)
+    error.metadata.update(metadata)
+    return error

@@ -34,145 +34,145 @@ from mcp_server.values import (
 
 
 class GenerateRequest(Struct):
-    """What a provider is asked to answer: a conversation, or a raw prompt."""
+    """A conversation to answer, or a raw prompt to continue."""
 
     model: str
     """The provider's own name of the model."""
     messages: tuple[Message, ...] = ()
     """The conversation, oldest first, system messages at its head; empty for a completion."""
     prompt: str | None = None
-    """The raw text to go on from; ``None`` for a chat."""
+    """The raw text to continue; ``None`` for a chat."""
     suffix: str = ""
-    """The text that follows what is to be written; only with ``prompt``."""
+    """The text after the insertion; only with ``prompt``."""
     config: GenerationConfig = GenerationConfig()
-    """The knobs."""
+    """Sampling parameters, and the format of the answer."""
     tools: tuple[Tool, ...] = ()
-    """What the model may call."""
+    """The tools that the model may call."""
     tool_choice: ToolChoice = ToolChoice()
-    """Whether it must."""
+    """Whether the model must call a tool."""
     provider_options: Mapping[str, Any] = {}
-    """Passed on as it is."""
+    """Options for the provider, which the server does not interpret."""
 
 
 class TextDelta(Struct):
     """A piece of the answer's text."""
 
     text: str
-    """Never empty, and never half a character."""
+    """The text: never empty, and always whole characters."""
     logprobs: tuple[Logprob, ...] = ()
-    """One a token of the piece, if asked for."""
+    """One for each token of the piece, if the request asks for them."""
 
 
 class ReasoningDelta(Struct):
-    """A piece of what the model thinks."""
+    """A piece of the model's reasoning."""
 
     text: str
-    """Never empty."""
+    """The text: never empty."""
 
 
 class RefusalDelta(Struct):
-    """A piece of the words in which the model declines."""
+    """A piece of the text with which the model declines to answer."""
 
     text: str
-    """Never empty."""
+    """The text: never empty."""
 
 
 class ToolCallStart(Struct):
-    """The model begins a tool call."""
+    """The beginning of a tool call."""
 
     id: str
-    """Names the call."""
+    """The id of the call."""
     name: str
-    """The tool."""
+    """The name of the tool."""
 
 
 class ToolArgumentsDelta(Struct):
-    """A piece of the arguments of the tool call ``id``; calls may be written side by side."""
+    """A piece of the arguments of the tool call ``id``; pieces of several calls may alternate."""
 
     id: str
-    """The :class:`ToolCallStart` that it belongs to."""
+    """The ``id`` of the :class:`ToolCallStart`."""
     text: str
     """A piece of the text of a JSON object."""
 
 
 class Finish(Struct):
-    """The end of the answer: always the last event, and only of an answer that is whole."""
+    """The end of the answer: always the last event, and only of a complete answer."""
 
     reason: FinishReason = FinishReason.STOP
     """Why the model stopped."""
     usage: Usage | None = None
-    """What the provider reports; ``None`` if it reports nothing."""
+    """The token counts that the provider reports; ``None`` if it reports none."""
 
 
 ProviderEvent = str | TextDelta | ReasoningDelta | RefusalDelta | ToolCallStart | ToolArgumentsDelta | Finish
-"""What a provider yields; a ``str`` is short for a :class:`TextDelta`."""
+"""What a provider yields; a ``str`` is an abbreviation of a :class:`TextDelta`."""
 
 
 class Provider(Protocol):
     """Answers chats and completions.
 
-    ``generate`` yields the answer as it comes and a :class:`Finish` at its end; an answer that ends without one counts
-    as cut. It is an async generator: closing it, or cancelling the task that reads it, stops the work at the provider
+    ``generate`` yields pieces of the answer and at its end a :class:`Finish`; an answer without one counts as broken
+    off. It is an async generator: closing it, or cancelling the task that reads it, stops the work at the provider
     before the next token.
 
-    It makes one call upstream and does not try again: retries, fallbacks and limits on time are the server's, which
-    keeps a row of its ledger for each call. Failures are raised from :mod:`mcp_server.errors`: a
+    It makes one call upstream and does not retry: retries, fallbacks and timeouts are up to the server, which records
+    each call as an attempt. Failures are raised from :mod:`mcp_server.errors`: a
     :class:`~mcp_server.errors.ProviderError`, :class:`~mcp_server.errors.ContextTooLong`,
     :class:`~mcp_server.errors.UnsupportedByModel`, :class:`~mcp_server.errors.ModelNotFound` or
-    :class:`~mcp_server.errors.InvalidArgument`. Their ``retry_after`` says when the same call may succeed here; 0 means
-    at once, since something has changed: another key is used from now on.
+    :class:`~mcp_server.errors.InvalidArgument`. Their ``retry_after`` says in how many seconds the same call may
+    succeed at this provider; 0 means immediately, because the next call will use another key.
     """
 
     def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
-        """Answer ``request``; any number of calls may run at once."""
+        """Answer ``request``; any number of calls may run concurrently."""
         ...
 
     async def models(self) -> Sequence[Model]:
-        """What it can answer with, and in which state that is. Cheap: it loads nothing and spends no tokens."""
+        """The models it offers, with their states. Cheap: loads nothing and uses no tokens."""
         ...
 
     async def close(self) -> None:
-        """Stop what runs and give back what it holds. It is not used afterwards."""
+        """Stop running calls and release all resources. The provider is not used afterwards."""
         ...
 
 
 class EmbedRequest(Struct):
-    """Texts to turn into vectors."""
+    """Texts to compute embeddings of."""
 
     model: str
     """The provider's own name of the model."""
     inputs: tuple[str, ...]
     """At least one text."""
     dimensions: int | None = None
-    """The wished length of the vectors, for models that can shorten them."""
+    """The requested dimensions of the vectors, for models that support shorter ones."""
     provider_options: Mapping[str, Any] = {}
-    """Passed on as it is."""
+    """Options for the provider, which the server does not interpret."""
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """A provider that also makes embeddings."""
+    """A provider that also computes embeddings."""
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
-        """One vector an input, in order. Raises as :class:`Provider` does."""
+        """One vector for each input, in order. Raises the errors of :class:`Provider`."""
         ...
 
 
 @runtime_checkable
 class ModelLookup(Protocol):
-    """A provider that answers with models which it does not list, too."""
+    """A provider that also offers models which it does not list."""
 
     def look_up(self, name: str, /) -> Model | None:
-        """What is assumed of the model with that name of the provider's own; ``None`` if it is not to be tried."""
+        """The assumed properties of the model that the provider calls ``name``; ``None`` if it must not be used."""
         ...
 
 
 @runtime_checkable
 class TokenCounter(Protocol):
-    """A provider that can say how long a prompt is."""
+    """A provider that can count the tokens of a prompt."""
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
-        """The number of tokens of the whole prompt as the model will read it, template included."""
+        """The number of tokens of the whole prompt as the model reads it, including its template."""
         ...
 
 
@@ -180,23 +180,23 @@ class TokenCounter(Protocol):
 
 
 class RequestKey(Struct):
-    """What a ``request_id`` names: it is unique within a tenant, a session or none, and a service."""
+    """The scope and value of a ``request_id``, which is unique per tenant, session (or none) and service."""
 
     service: str
     """The service: ``chat``, ``completion`` or ``session``."""
     request_id: str
-    """The caller's key."""
+    """The idempotency key of the caller."""
     in_session: bool = False
-    """Whether it belongs to the session that the change is about; else to none."""
+    """Whether the key belongs to the session of the change; otherwise to none."""
 
 
 class LookUp(Struct):
-    """What to read beside the session itself before a change is decided."""
+    """What to read in addition to the session before a change is decided."""
 
     turn: str = ""
     """The id of a turn."""
     request: RequestKey | None = None
-    """The key of a turn; not together with ``turn``."""
+    """The key of a turn; cannot be combined with ``turn``."""
     receipt: RequestKey | None = None
     """The key of a receipt."""
     other: str = ""
@@ -206,14 +206,14 @@ class LookUp(Struct):
 
 
 NO_LOOK_UP: Final = LookUp()
-"""Nothing but the session itself."""
+"""Only the session itself."""
 
 
 class Stored(Struct):
-    """What is stored when a change is decided. What has expired is given as it is stored."""
+    """What the store contains when a change is decided, including what has expired."""
 
     session: MCPSession | None = None
-    """The session that the change is about."""
+    """The session of the change."""
     turn: Turn | None = None
     """The turn that was looked up."""
     receipt: Receipt | None = None
@@ -221,88 +221,88 @@ class Stored(Struct):
     other: MCPSession | None = None
     """The other session that was looked up."""
     holder: Turn | None = None
-    """The turn that the session's ``claim`` names, if it was asked for and is there."""
+    """The turn that the session's ``claim`` names, if ``LookUp.holder`` requested it and it exists."""
     now: int | None = None
-    """The time by the clock of a store that servers share (:class:`SharedStore`); ``None`` in any other store."""
+    """The time by the clock of a :class:`SharedStore`; ``None`` in any other store."""
 
 
 class Change(Struct):
-    """What one atomic step writes; whatever is unset stays as it is."""
+    """What one atomic step writes; unset fields change nothing."""
 
     session: MCPSession | None = None
-    """The session as it is to be. One with another ``uid`` replaces the old one, whose messages and turns go."""
+    """The session to write. If its ``uid`` differs, it replaces the old one, whose messages and turns are deleted."""
     delete: bool = False
-    """Remove the session, its messages and its turns."""
+    """Whether to delete the session with its messages and turns."""
     append: tuple[Message, ...] = ()
-    """Messages for the end of the session's history, their ``index`` set."""
+    """Messages to append to the history of the session, with their ``index`` set."""
     fork_of: str = ""
-    """The uid of the session whose first messages a new session begins with: as many as ``message_count``, less those
-    in ``append``. They are shared and not copied, and stay when the older session goes."""
+    """The uid of the session with whose first messages a new session begins: ``message_count`` less the number of those
+    in ``append``. The messages are shared, not copied, and remain when the older session is deleted."""
     turn: Turn | None = None
-    """A turn to create or replace."""
+    """The turn to create or replace."""
     events: bytes = b""
-    """A further piece of the log of ``turn``."""
+    """A piece to append to the log of ``turn``."""
     receipt: Receipt | None = None
-    """A receipt to keep."""
+    """The receipt to store."""
     read_last: int = 0
-    """How many messages from the end of the history, as it was before this step, to return with it. A store may return
-    fewer of them, the last ones, if they have more than 32 MiB."""
+    """How many messages to return from the end of the history as it was before this step. A store may return fewer, the
+    last ones, if they exceed 32 MiB."""
 
 
 class Changed(Struct):
-    """What a step did."""
+    """The result of one atomic step."""
 
     change: Change
     """What was written."""
     stored: Stored
-    """What the decision was made on."""
+    """What the decision was based on."""
     messages: tuple[Message, ...] = ()
-    """What ``read_last`` asked for, oldest first."""
+    """The messages that ``read_last`` requested, oldest first."""
 
 
 Decide = Callable[[Stored], Change]
-"""Says what to write. A quick function without side effects, since it may run on another thread and more than once.
-What it raises is raised to the caller of the change, and then nothing was written."""
+"""Decides what to write. It must be fast and without side effects, since it may run on another thread and more than
+once. An exception that it raises reaches the caller of the change, and nothing is written."""
 
 
 class SessionQuery(Struct):
-    """Which sessions to list, in the order of their creation."""
+    """Which sessions to list, ordered by creation time."""
 
     tenant: str
-    """Whose."""
+    """The tenant of the sessions."""
     now: int
-    """Those that have expired at this time are left out."""
+    """The current time: sessions that have expired by then are left out."""
     limit: int
-    """At most so many."""
+    """The maximum number of sessions."""
     labels: Mapping[str, str] = {}
-    """Only those that carry all of these."""
+    """Only sessions that have all of these labels."""
     newest_first: bool = False
-    """The order."""
+    """Whether to list the newest first instead of the oldest."""
     after: tuple[int, str] | None = None
-    """Begin behind the session with this ``(create_time, uid)``."""
+    """List only what follows the session with this ``(create_time, uid)``."""
 
 
 class Store(Protocol):
-    """Keeps sessions, their messages and their turns.
+    """Stores sessions, their messages and their turns.
 
-    Every write is one call of :meth:`change`, and it is atomic and durable when that returns. What is read is what was
-    last written. Failures to read or write raise :class:`~mcp_server.errors.StoreUnavailable`; a store that cannot be
-    opened raises :class:`~mcp_server.errors.ConfigError` and is left as it was found.
+    Every write is one call of :meth:`change`, which is atomic, and durable when it returns. Reads see the last write.
+    Failures to read or write raise :class:`~mcp_server.errors.StoreUnavailable`; a store that cannot be opened raises
+    :class:`~mcp_server.errors.ConfigError` and is not modified.
     """
 
     async def open(self) -> None:
-        """Make ready for use."""
+        """Prepare the store for use."""
         ...
 
     async def close(self) -> None:
-        """Finish what was begun and give back what is held."""
+        """Finish pending writes and release all resources."""
         ...
 
     async def change(self, tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:
-        """Read the session with id ``session``, let ``decide`` say what to write, and write it: nothing comes between.
+        """Read the session with id ``session``, call ``decide``, and write what it returns, in one transaction.
 
-        ``Stored.session`` is ``None`` where there is no such session, also for ``session=""``, which stands for none: a
-        turn without a session, for example.
+        ``Stored.session`` is ``None`` if the session does not exist, and for ``session=""``, which stands for no
+        session, for example for a turn without one.
         """
         ...
 
@@ -311,7 +311,7 @@ class Store(Protocol):
         ...
 
     async def sessions(self, query: SessionQuery, /) -> Sequence[MCPSession]:
-        """The sessions that fit, their ``context`` and ``metadata`` left out."""
+        """The sessions that match, without their ``context`` and ``metadata``."""
         ...
 
     async def messages(self, tenant: str, uid: str, start: int, stop: int, /) -> Sequence[Message]:
@@ -323,12 +323,12 @@ class Store(Protocol):
         ...
 
     async def turns(self, tenant: str, uid: str, limit: int, before: str, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns of the session with that ``uid``, by id, the greatest first; if ``before`` is not
-        empty, only those whose id is less."""
+        """Up to ``limit`` turns of the session with that ``uid``, in descending order of their ids; if ``before`` is
+        not empty, only those with a smaller id."""
         ...
 
     async def events(self, tenant: str, turn: str, /) -> Sequence[bytes]:
-        """The pieces of the log of the turn with that id, in the order in which they were written."""
+        """The pieces of the log of the turn with that id, in the order of writing."""
         ...
 
     async def expired(self, now: int, limit: int, /) -> Sequence[tuple[str, str]]:
@@ -340,12 +340,12 @@ class Store(Protocol):
         ...
 
     async def forget(self, before: int, limit: int, /) -> int:
-        """Remove up to ``limit`` turns that ended before that time, with their logs, and as many receipts that are
-        older, and say how many of both went."""
+        """Delete up to ``limit`` turns that ended before that time, with their logs, and up to ``limit`` older
+        receipts; return the number of both together."""
         ...
 
     async def counts(self, now: int, /) -> Mapping[str, int]:
-        """How many there are, for the metrics: ``{"sessions": n}``; expired ones do not count."""
+        """Counts for the metrics: ``{"sessions": n}``, without expired ones."""
         ...
 
 
@@ -353,15 +353,15 @@ class Store(Protocol):
 class SharedStore(Store, Protocol):
     """A :class:`Store` that several servers may use at once. Any other store is *exclusive*: one server at a time.
 
-    Leases end by the store's own clock, which it hands to every decision as ``Stored.now``.
+    Leases expire by the clock of the store, which it passes to every decision as ``Stored.now``.
     """
 
     async def renew(self, owner: str, duration: int, /) -> None:
-        """Make all leases of ``owner`` end ``duration`` nanoseconds from now, in one step."""
+        """Renew all leases of ``owner`` atomically: they expire ``duration`` nanoseconds from now."""
         ...
 
     async def lapsed(self, limit: int, /) -> Sequence[Turn]:
-        """Up to ``limit`` turns that are queued or running and whose lease has ended, or that have none."""
+        """Up to ``limit`` queued or running turns whose lease has expired, or that have none."""
         ...
 
 
@@ -369,18 +369,18 @@ class SharedStore(Store, Protocol):
 
 
 class ContextType(Protocol):
-    """A kind of context entry: what a valid one looks like, and how a model reads it.
+    """A type of context entries: validates them and renders them for the prompt.
 
     A plug-in registers an instance under the entry point group ``contextprotocol.context_types``; the entry point's
     name is the type's name.
     """
 
     def validate(self, entry: ContextEntry, /) -> str | None:
-        """What is wrong with the entry, for its author to read, or ``None``."""
+        """What is wrong with the entry, as a message to the caller; ``None`` if it is valid."""
         ...
 
     def render(self, name: str, entry: ContextEntry, /) -> str:
-        """The entry as a piece of the prompt."""
+        """The text of the entry in the prompt."""
         ...
 
 
@@ -442,23 +442,22 @@ class GRPCService(Struct):
 
 
 class TurnObserver(Protocol):
-    """Is told of every turn, once when it begins and once when it has ended, and of every call to a provider: metrics,
-    logs, books.
+    """Is called at the start and at the end of every turn, and after calls to providers: for metrics, logs, billing.
 
-    It must be quick and must not raise.
+    All methods are called on the event loop. They must be fast and must not raise.
     """
 
     def turn_started(self, turn: Turn, /) -> None:
-        """A turn has begun."""
+        """Called when a turn has started."""
         ...
 
     def turn_ended(self, turn: Turn, /) -> None:
-        """A turn has ended: ``state``, ``usage``, ``attempts`` and ``error`` are final."""
+        """Called when a turn has ended: ``state``, ``usage``, ``attempts`` and ``error`` are final."""
         ...
 
     def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
-        """Calls to providers have ended: those that this process made for one turn of that ``service``, or, for
-        ``embedding``, for one call."""
+        """Called when calls to providers have ended: those that this process made for one turn of that ``service``, or,
+        if it is ``embedding``, for one embedding request."""
         ...
 
 
@@ -466,7 +465,7 @@ class TurnObserver(Protocol):
 
 
 class Work(Struct):
-    """What a caller asks to begin, as far as it is known before the session is read."""
+    """The work that a caller asks for, as far as it is known before the session is read."""
 
     service: str
     """``chat``, ``completion`` or ``embedding``."""
@@ -475,25 +474,25 @@ class Work(Struct):
     model: str = ""
     """The model that the call names, or empty."""
     max_output_tokens: int | None = None
-    """The longest answer that the call asks for, in tokens; ``None``: it does not say."""
+    """The maximum length of the answer in tokens that the call requests; ``None``: not set."""
 
 
 class Permit(Protocol):
-    """The right to begin one turn or one embedding request, held as long as it runs."""
+    """The permission to start one turn or one embedding request, held as long as it runs."""
 
     def release(self) -> None:
-        """Give it back. Called once."""
+        """Release the permit. Called once."""
         ...
 
 
 class Admission(Protocol):
-    """Decides whether a caller may begin work now."""
+    """Decides whether a caller may start work now."""
 
     async def admit(self, principal: Principal, work: Work, /) -> Permit:
-        """Grant the permit.
+        """Grant a permit.
 
         Raises:
-            QuotaExceeded: the caller has used up an allowance.
-            Overloaded: the server has more work than it takes on.
+            QuotaExceeded: a quota of the caller is used up.
+            Overloaded: the server has more work than it accepts.
         """
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
@@ -12,31 +13,19 @@ import structlog
 
 
 def configure(*, level: str, format: str, stream: TextIO | None = None) -> None:
-    """Set up all log lines of this process, those of libraries too.
+    """Set up all log lines of this process, including those of libraries.
 
     Args:
-        level: ``debug``, ``info``, ``warning`` or ``error``: the least important lines to write.
+        level: the least severe level to write: ``debug``, ``info``, ``warning`` or ``error``.
         format: ``json``, ``console``, or ``auto``: the console on a terminal and JSON elsewhere.
-        stream: where to; by default standard error.
+        stream: where to write; by default standard error.
     """
     stream = sys.stderr if stream is None else stream
     console = format == "console" or (format == "auto" and stream.isatty())
     levels: Mapping[str, int] = logging.getLevelNamesMapping()
-    processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
-    if console:
-        processors += [
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(
-                colors=stream.isatty(), pad_event_to=24, exception_formatter=structlog.dev.plain_traceback
-            ),
-            _encode,
-        ]
-    else:
-        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
-        processors += [stamp, structlog.processors.format_exc_info, _JSON()]
     output = _Output(stream)
     structlog.configure(
-        processors=processors,
+        processors=_console(colors=stream.isatty()) if console else [_JSON()],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level.upper()]),
         logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
@@ -46,42 +35,65 @@ def configure(*, level: str, format: str, stream: TextIO | None = None) -> None:
 
 
 class _Output:
-    """Writes finished lines, each at once."""
+    """Writes each line at once."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream.buffer
 
     def write(self, line: bytes) -> None:
         try:
-            self._stream.write(line + b"\n")
+            self._stream.write(line)
             self._stream.flush()
         except (OSError, ValueError):
-            # Whoever read the log is gone, or its disk is full. There is nowhere left to tell it, and calls go on.
+            # The reader of the log has gone, or its disk is full. There is no other place to report it; calls go on.
             return
 
     debug = info = warning = error = critical = msg = write
 
 
 class _JSON:
-    """Renders a line, beginning with what every line has."""
+    """Renders a line in one step: each further processor would cost every call of the server."""
 
     def __init__(self) -> None:
         self._encode = msgspec.json.Encoder(enc_hook=repr).encode
+        self._second = (-1, "")
 
-    def __call__(self, logger: object, name: str, event: MutableMapping[str, Any]) -> bytes:
-        line = {"time": event.pop("time"), "level": event.pop("level"), "event": event.pop("event"), **event}
+    def __call__(self, logger: object, level: str, event: MutableMapping[str, Any]) -> bytes:
+        if "exc_info" in event:
+            event = structlog.processors.format_exc_info(logger, level, event)
+        line = {"time": self._now(), "level": level, "event": event.pop("event"), **event}
         try:
-            return self._encode(line)
+            return self._encode(line) + b"\n"
         except UnicodeEncodeError:
-            return self._encode({key: str(value).encode(errors="replace").decode() for key, value in line.items()})
+            return self._encode({key: _printable(str(value)) for key, value in line.items()}) + b"\n"
+
+    def _now(self) -> str:
+        """The time in UTC by ISO 8601, to the microsecond."""
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        last, text = self._second  # read and written in one step, since every thread may log
+        if second != last:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, text)
+        return f"{text}.{nanoseconds // 1000:06}Z"
 
 
-def _encode(logger: object, name: str, line: Any) -> bytes:
-    return str(line).encode(errors="replace")
+def _console(*, colors: bool) -> list[structlog.typing.Processor]:
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(
+            colors=colors, pad_event_to=24, exception_formatter=structlog.dev.plain_traceback
+        ),
+        lambda logger, level, line: f"{line}\n".encode(errors="replace"),
+    ]
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 class _Forward(logging.Handler):
-    """Hands the lines of libraries that use :mod:`logging` on to structlog."""
+    """Passes the lines of libraries that use :mod:`logging` to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(

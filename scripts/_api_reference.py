@@ -169,6 +169,11 @@ def _short(type_name: str) -> str:
     return type_name.removeprefix(".").removeprefix("contextprotocol.v1.")
 
 
+def _code(text: str) -> str:
+    """Code within a line, which may contain backticks itself."""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
 def _row(*cells: str) -> str:
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
@@ -220,7 +225,7 @@ def _class(name: str, cls: griffe.Class) -> Iterator[str]:
         yield from ("| field | type | |", "|-|-|-|")
         for value in values:
             default = "" if value.value is None or "property" in value.labels else f" = {value.value}"
-            kind = f"`{value.annotation or ''}{default}`" if value.annotation or default else ""
+            kind = _code(f"{value.annotation or ''}{default}".strip()) if value.annotation or default else ""
             yield _row(f"`{value.name}`", kind, _markdown(value.docstring))
         yield ""
     init = described.members.get("__init__")

@@ -16,12 +16,22 @@ from pathlib import Path
 import _api_reference
 import _blocking
 import _config_reference
+import _error_reference
+import _metrics_reference
 from google.protobuf import descriptor_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 
-OUTPUTS = ("protos/gen", "docs/api_reference.md", "docs/config.md", *_blocking.MODULES.values())
+PAGES = {
+    "docs/config.md": _config_reference.render,
+    "docs/errors.md": _error_reference.errors,
+    "docs/observability.md": _metrics_reference.render,
+    "docs/streaming.md": _error_reference.streaming,
+}
+"""The pages with generated tables, and what renders each."""
+
+OUTPUTS = ("protos/gen", "docs/api_reference.md", *PAGES, *_blocking.MODULES.values())
 """What this program owns, relative to the checkout: a file, or a folder with all that is in it."""
 
 PACKAGES = {
@@ -47,7 +57,8 @@ def generate(target: Path) -> None:
 
     (target / "docs").mkdir()
     (target / "docs" / "api_reference.md").write_text(_api_reference.render(descriptors, ROOT), encoding="utf-8")
-    (target / "docs" / "config.md").write_text(_config_reference.render(ROOT), encoding="utf-8")
+    for page, render in PAGES.items():
+        (target / page).write_text(render(ROOT), encoding="utf-8")
 
 
 def _descriptors(sources: list[str]) -> descriptor_pb2.FileDescriptorSet:

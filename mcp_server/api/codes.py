@@ -1,4 +1,4 @@
-"""From the server's errors to statuses on the wire: one table, and the details of ``google.rpc``."""
+"""Errors on the wire: their codes, messages and details, as of ``google.rpc``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from mcp_server.errors import InvalidArgument, MCPError, QuotaExceeded, RequestError
+from mcp_server.errors import BY_REASON, InvalidArgument, MCPError, QuotaExceeded, RequestError
 from mcp_server.values import SECOND
 
 DOMAIN: Final = "contextprotocol"
@@ -15,47 +15,10 @@ MAX_DETAILS_BYTES: Final = 3_000
 """gRPC peers refuse trailers above 8 kB, and the details are sent beside the message and others, base64-encoded."""
 MAX_MESSAGE_CHARACTERS: Final = 1_000
 
-CODES: Final = {
-    "INVALID_ARGUMENT": "INVALID_ARGUMENT",
-    "CONTEXT_TOO_LONG": "INVALID_ARGUMENT",
-    "UNSUPPORTED_BY_MODEL": "INVALID_ARGUMENT",
-    "TOOL_RESULTS_MISSING": "INVALID_ARGUMENT",
-    "SESSION_NOT_FOUND": "NOT_FOUND",
-    "TURN_NOT_FOUND": "NOT_FOUND",
-    "MODEL_NOT_FOUND": "NOT_FOUND",
-    "SESSION_EXISTS": "ALREADY_EXISTS",
-    "REQUEST_ID_REUSED": "ALREADY_EXISTS",
-    "SESSION_BUSY": "ABORTED",
-    "ETAG_MISMATCH": "ABORTED",
-    "SEQUENCE_UNKNOWN": "OUT_OF_RANGE",
-    "PROVIDER_REJECTED": "FAILED_PRECONDITION",
-    "BAD_CREDENTIALS": "UNAUTHENTICATED",
-    "NOT_ALLOWED": "PERMISSION_DENIED",
-    "QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
-    "OVERLOADED": "RESOURCE_EXHAUSTED",
-    "DRAINING": "UNAVAILABLE",
-    "TURN_INTERRUPTED": "UNAVAILABLE",
-    "STORE_UNAVAILABLE": "UNAVAILABLE",
-    "PROVIDER_UNAVAILABLE": "UNAVAILABLE",
-    "PROVIDER_RATE_LIMITED": "UNAVAILABLE",
-    "PROVIDER_STREAM_CUT": "UNAVAILABLE",
-    "TURN_TIMEOUT": "DEADLINE_EXCEEDED",
-    "PROVIDER_TIMEOUT": "DEADLINE_EXCEEDED",
-    "TURN_CANCELLED": "CANCELLED",
-    "NOT_IMPLEMENTED": "UNIMPLEMENTED",
-    "INTERNAL": "INTERNAL",
-}
-"""The code of every reason, by its name in ``google.rpc.Code``."""
-
-
-def code_of(error: MCPError) -> str:
-    """The name of the code that an error ends a call with."""
-    return CODES[error.reason]
-
 
 def number_of(reason: str) -> int:
-    """The number of a reason's code."""
-    return code_pb2.Code.Value(CODES[reason])
+    """The number of a reason's code, as of ``google.rpc.Code``."""
+    return code_pb2.Code.Value(BY_REASON[reason].code)
 
 
 def message_of(error: MCPError) -> str:

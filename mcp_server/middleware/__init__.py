@@ -1,1 +1,1 @@
-"""What is entered around every call, on every edge."""
+"""Middleware that the server enters around every call, and observers of turns."""

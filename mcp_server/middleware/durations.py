@@ -1,4 +1,4 @@
-"""How long turns took, as their callers saw it: from the moment at which the server accepted them."""
+"""The durations of turns, as their callers see them: from the moment at which the server accepts the call."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ def duration(turn: Turn) -> int:
 
 
 def time_to_first_token(turn: Turn) -> int | None:
-    """Nanoseconds until the first token of the answer; ``None`` if none came."""
+    """Nanoseconds until the first token of the answer; ``None`` if there was none."""
     for attempt in turn.attempts:
         if attempt.first_token_duration is not None:
             return elapsed(turn.create_time, attempt.start_time + attempt.first_token_duration)
     return None
+
+
+def milliseconds(nanoseconds: int) -> float:
+    """Milliseconds, with three decimal places."""
+    return nanoseconds // 1000 / 1000

@@ -13,7 +13,6 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from mcp_server.api.codes import code_of
 from mcp_server.errors import InternalError, InvalidArgument, MCPError, NotSupported, Violation
 from mcp_server.interfaces import Call, GRPCService, Middleware
 from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
@@ -129,7 +128,7 @@ async def _settled(call: Call, inner: _Inner) -> Any:
     try:
         result = await inner(call)
     except MCPError as error:
-        call.reason, call.code = error.reason, code_of(error)
+        call.reason, call.code = error.reason, error.code
         call.turn = call.turn or error.metadata.get("turn", "")
         raise
     except PlainStatus as plain:
@@ -155,7 +154,7 @@ def _internal(call: Call, cause: BaseException) -> InternalError:
     error = InternalError(
         f"internal error {error_id}: the server's log has the details under this id", metadata={"error_id": error_id}
     )
-    call.reason, call.code = error.reason, code_of(error)
+    call.reason, call.code = error.reason, error.code
     return error
 
 

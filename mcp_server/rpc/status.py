@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import grpc
 
-from mcp_server.api.codes import code_of, message_of, status_of
+from mcp_server.api.codes import message_of, status_of
 from mcp_server.errors import MCPError
 
 CODES: Final[Mapping[str, grpc.StatusCode]] = {code.name: code for code in grpc.StatusCode}
@@ -39,4 +39,4 @@ def status_and_trailers(error: MCPError) -> Status:
         trailers += (("grpc-retry-pushback-ms", "-1"),)
     elif error.retry_after is not None:
         trailers += (("grpc-retry-pushback-ms", str(int(error.retry_after * 1000))),)
-    return Status(CODES[code_of(error)], message_of(error), trailers)
+    return Status(CODES[error.code], message_of(error), trailers)

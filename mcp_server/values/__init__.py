@@ -1,8 +1,7 @@
-"""The values that the system is made of: immutable, typed, free of any wire or vendor.
+"""Immutable, typed values that all parts of the server share; independent of transports and vendors.
 
-Times are integers: nanoseconds since the Unix epoch. Durations are integers: nanoseconds. A field that is not set is
-``None``, an empty string or an empty collection, never a made-up number. Every value can be stored and read back with
-:mod:`msgspec`.
+Times are integers: nanoseconds since the Unix epoch. Durations are integers: nanoseconds. An unset field is ``None``,
+an empty string or an empty collection, never a placeholder number. :mod:`msgspec` can encode and decode every value.
 """
 
 from mcp_server.values.base import Struct

@@ -9,7 +9,7 @@ import msgspec
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """The base of every value: frozen, keyword-only, and stored without its defaults.
+    """The base of every value: frozen, keyword-only, and encoded without its defaults.
 
-    A value never refers back to what holds it, so the collector of garbage need not look at any.
+    Values form no reference cycles, so the garbage collector does not track them.
     """

@@ -9,28 +9,28 @@ from mcp_server.values.base import Struct
 
 
 class Visibility(enum.StrEnum):
-    """Whether a context entry reaches the model."""
+    """Whether a context entry is part of the prompt."""
 
     PROMPT = "prompt"
-    """Its type's renderer puts it into the prompt."""
+    """It is part of every prompt, as its type renders it."""
     STORED = "stored"
-    """It is only kept."""
+    """It is stored, and not part of prompts."""
 
 
 class ContextEntry(Struct):
-    """One named piece of a session's context. Exactly one of ``text``, ``json`` and ``data`` is meant, by ``kind``."""
+    """One named entry of a session's context. ``kind`` says which of ``text``, ``json`` and ``data`` is its value."""
 
     type: str
-    """A registered context type: ``text``, ``json``, ``document`` or a plug-in's."""
+    """A registered context type: ``text``, ``json``, ``document``, or one of a plug-in."""
     kind: str
-    """Which value it carries: ``text``, ``json`` or ``data``."""
+    """Which field has the value: ``text``, ``json`` or ``data``."""
     text: str = ""
     """The value of kind ``text``."""
     json: Any = None
-    """The value of kind ``json``: anything that JSON can say."""
+    """The value of kind ``json``: any JSON value."""
     data: bytes = b""
     """The value of kind ``data``."""
     mime_type: str = ""
-    """What ``data`` is."""
+    """The MIME type of ``data``."""
     visibility: Visibility = Visibility.PROMPT
-    """Whether it reaches the model."""
+    """Whether it is part of the prompt."""

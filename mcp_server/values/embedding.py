@@ -12,6 +12,6 @@ class Embeddings(Struct):
     """The answer to an embedding request."""
 
     vectors: tuple[Sequence[float], ...]
-    """One vector an input, in the order of the inputs, all of one length."""
+    """One vector for each input, in order, all of the same dimensions."""
     usage: Usage = Usage()
-    """What it took."""
+    """The tokens of the request."""

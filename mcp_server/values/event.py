@@ -12,16 +12,16 @@ from mcp_server.values.usage import Usage
 
 
 class Queued(Struct, tag="queued"):
-    """The turn waits for its session: the first event of one that does."""
+    """The turn is waiting in the queue of its session: the first event of such a turn."""
 
     turn: str
     """The turn's full name."""
     position: int
-    """How many turns go before it, the running one included."""
+    """The number of turns ahead of it, including the running one."""
 
 
 class Started(Struct, tag="started"):
-    """The turn begins: the first event of one that did not wait."""
+    """The turn has started: the first event of a turn that did not wait."""
 
     turn: str
     """The turn's full name."""
@@ -30,82 +30,82 @@ class Started(Struct, tag="started"):
     provider: str
     """The provider's configured name."""
     window: Window
-    """What of the history the model sees."""
+    """The part of the history that is in the prompt."""
     session_etag: str = ""
-    """The session's etag when the turn began; empty without a session."""
+    """The etag of the session when the turn started; empty without a session."""
 
 
 class PartStarted(Struct, tag="part_started"):
-    """A new part of the answer begins."""
+    """A new part of the answer has started."""
 
     part: int
-    """Its index."""
+    """The index of the part."""
     kind: str
     """``text``, ``reasoning``, ``refusal`` or ``tool_call``."""
     tool_call_id: str = ""
-    """The call's id; only of a ``tool_call``."""
+    """The id of the call; only of a ``tool_call``."""
     tool_name: str = ""
-    """The tool; only of a ``tool_call``."""
+    """The name of the tool; only of a ``tool_call``."""
 
 
 class Delta(Struct):
     """A piece of a part."""
 
     part: int
-    """The part's index."""
+    """The index of the part."""
     kind: str
-    """The part's kind."""
+    """The kind of the part."""
     text: str
     """The piece; of a ``tool_call``, a piece of its arguments."""
     logprobs: tuple[Logprob, ...] = ()
-    """One a token of the piece, if asked for."""
+    """One for each token of the piece, if the request asks for them."""
 
 
 class SwitchMode(enum.StrEnum):
-    """What becomes of the answer when another attempt takes over."""
+    """What happens to the answer so far when another attempt takes over."""
 
     RESTARTED = "restarted"
-    """All parts so far are dropped, and indexes begin at 0 again."""
+    """All parts so far are discarded, and indexes start at 0 again."""
     CONTINUED = "continued"
-    """The new attempt goes on where the old one stopped."""
+    """The new attempt continues where the previous one stopped."""
 
 
 class Switched(Struct, tag="switched"):
     """Another attempt takes over."""
 
     from_model: str
-    """The ``provider/model`` that answered so far."""
+    """The ``provider/model`` of the previous attempt."""
     to_model: str
-    """The ``provider/model`` that answers now."""
+    """The ``provider/model`` of the new attempt."""
     reason: str
-    """Why: the reason of an error."""
+    """The reason of the error that ended the previous attempt."""
     window: Window
-    """What of the history the new model sees."""
+    """The part of the history that is in the new prompt."""
     mode: SwitchMode
-    """What becomes of the answer so far."""
+    """What happens to the answer so far."""
 
 
 class Heartbeat(Struct):
-    """Nothing else has happened for a while. It is sent and not recorded."""
+    """No other event has been sent for a while. It is not stored."""
 
 
 class Completed(Struct):
-    """The turn succeeded: always the last event, and of a successful turn only."""
+    """The turn has succeeded: always the last event, and only of a turn that succeeds."""
 
     message: Message
     """The whole answer, as it is stored."""
     finish_reason: FinishReason
     """Why the model stopped."""
     usage: Usage
-    """What all attempts took together."""
+    """The tokens of all attempts together."""
     attempts: tuple[Attempt, ...]
-    """Every call to a provider."""
+    """All calls to providers, in order."""
     session_etag: str
-    """The session's etag after the exchange; empty without a session."""
+    """The etag of the session after the exchange; empty without a session."""
     time_to_first_token: int | None
-    """Nanoseconds from the acceptance of the call; ``None`` for an empty answer."""
+    """Nanoseconds from the acceptance of the call to the first token; ``None`` for an empty answer."""
     duration: int
-    """Nanoseconds from the acceptance of the call."""
+    """Nanoseconds from the acceptance of the call to the end of the turn."""
 
 
 Event = Queued | Started | PartStarted | Delta | Switched | Heartbeat | Completed

@@ -1,4 +1,4 @@
-"""What a call asks of a model."""
+"""Sampling parameters, tools and options of a call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mcp_server.values.base import Struct
 
 
 class ResponseFormat(enum.StrEnum):
-    """The shape of the answer."""
+    """The format of an answer."""
 
     TEXT = "text"
     JSON = "json"
@@ -16,37 +16,37 @@ class ResponseFormat(enum.StrEnum):
 
 
 class GenerationConfig(Struct):
-    """The knobs of a generation; what is ``None`` is left to the model's own default."""
+    """Sampling parameters, and the format of the answer; the model's own defaults apply to ``None``."""
 
     temperature: float | None = None
-    """Randomness, 0 to 2; 0 is greedy."""
+    """The sampling temperature, 0 to 2; 0 is greedy decoding."""
     top_p: float | None = None
-    """Sample only from the likeliest tokens that make up this share, 0 to 1."""
+    """Nucleus sampling: the cumulative probability of the most likely tokens to sample from, 0 to 1."""
     max_output_tokens: int | None = None
-    """The longest answer, in tokens; at least 1."""
+    """The maximum length of the answer in tokens; at least 1."""
     stop: tuple[str, ...] = ()
-    """The answer ends before the first of these."""
+    """Stop sequences: the answer ends before the first of them."""
     seed: int | None = None
-    """Makes sampling repeatable where the provider can."""
+    """The seed of the sampling, which makes it reproducible if the provider supports that."""
     frequency_penalty: float | None = None
-    """-2 to 2: discourages repeating in proportion to how often."""
+    """-2 to 2: penalizes tokens in proportion to how often they have occurred."""
     presence_penalty: float | None = None
-    """-2 to 2: discourages repeating at all."""
+    """-2 to 2: penalizes tokens that have occurred at least once."""
     logprobs: int | None = None
-    """How many of the likeliest tokens to report at each position, 0 to 20; 0 reports the chosen token alone."""
+    """How many of the most likely tokens to report at each position, 0 to 20; 0 reports only the generated token."""
     response_format: ResponseFormat = ResponseFormat.TEXT
-    """The shape of the answer."""
+    """The format of the answer."""
     json_schema: str = ""
-    """The JSON Schema that the answer must fit, as JSON text; only with ``ResponseFormat.JSON_SCHEMA``."""
+    """The JSON Schema of the answer, as JSON text; only with ``ResponseFormat.JSON_SCHEMA``."""
 
 
 class Tool(Struct):
-    """A function that the model may ask the caller to run."""
+    """A function that the model may call, and that the caller executes."""
 
     name: str
     """Its name, ``[a-zA-Z0-9_-]{1,64}``."""
     description: str = ""
-    """What it does, for the model to read."""
+    """A description for the model."""
     parameters_json: str = ""
     """The JSON Schema of its arguments, as JSON text."""
 
@@ -57,37 +57,37 @@ class ToolChoice(Struct):
     mode: str = "auto"
     """``auto``, ``none`` or ``required``."""
     name: str = ""
-    """The one tool to call, or empty; only with ``required``."""
+    """The name of the only tool that the model may call, or empty; only with ``required``."""
 
 
 class IfBusy(enum.StrEnum):
-    """What happens to a call whose session has a turn already."""
+    """What happens to a call on a session on which a turn is running."""
 
     REJECT = "reject"
-    """It is refused."""
+    """The call is rejected."""
     QUEUE = "queue"
-    """It waits, in the order of arrival."""
+    """The call waits in the queue of the session, in order of arrival."""
     CANCEL_RUNNING = "cancel_running"
-    """The turn that runs is cancelled, and this one goes ahead of those that wait."""
+    """The running turn is cancelled, and this call goes to the head of the queue."""
 
 
 class OnDisconnect(enum.StrEnum):
-    """What happens to a turn when its last reader has left."""
+    """What happens to a turn when its last reader disconnects."""
 
     CANCEL_AFTER_GRACE = "cancel_after_grace"
-    """It is cancelled unless a reader comes within the configured grace."""
+    """The turn is cancelled unless a reader attaches within the configured grace period."""
     CANCEL = "cancel"
-    """It is cancelled at once."""
+    """The turn is cancelled immediately."""
     CONTINUE = "continue"
-    """It runs to its end."""
+    """The turn continues to its end."""
 
 
 class Logprob(Struct):
-    """How likely one token was."""
+    """The log probability of one token."""
 
     token: str
-    """The token's text; may be part of a character."""
+    """The text of the token, which may be a part of a character."""
     logprob: float
-    """The natural logarithm of its probability."""
+    """The natural logarithm of the probability."""
     top: tuple[Logprob, ...] = ()
-    """The likeliest tokens at this position, if asked for."""
+    """The most likely tokens at this position, if the request asks for them."""

@@ -1,4 +1,4 @@
-"""Messages and what they are made of."""
+"""Messages and their parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mcp_server.values.usage import Usage
 
 
 class Role(enum.StrEnum):
-    """Who speaks."""
+    """The author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -18,42 +18,42 @@ class Role(enum.StrEnum):
 
 
 class Text(Struct, tag="text"):
-    """Plain text."""
+    """Text."""
 
     text: str
-    """The text; any length up to the size limit of a message."""
+    """The text, up to the size limit of a message."""
 
 
 class Reasoning(Struct, tag="reasoning"):
-    """What a model thought before it answered."""
+    """Reasoning of a model before its answer."""
 
     text: str
-    """The thoughts, as far as the provider shows them."""
+    """The reasoning, as far as the provider reveals it."""
 
 
 class Refusal(Struct, tag="refusal"):
-    """A model's own words for declining to answer."""
+    """The words with which a model declines to answer."""
 
     text: str
     """The words."""
 
 
 class Blob(Struct, tag="blob"):
-    """Something that is not text: an image, a sound, a file. Exactly one of ``data`` and ``uri`` is set."""
+    """Content that is not text: an image, audio, or a file. Exactly one of ``data`` and ``uri`` is set."""
 
     mime_type: str
-    """What it is, for example ``image/png``."""
+    """The MIME type, for example ``image/png``."""
     data: bytes = b""
-    """The bytes themselves."""
+    """The content."""
     uri: str = ""
-    """Where the provider finds the bytes."""
+    """The URI from which the provider loads the content."""
 
 
 class ToolCall(Struct, tag="tool_call"):
-    """A model asks the caller to run a tool."""
+    """A tool call by a model, to be executed by the caller."""
 
     id: str
-    """Names this call within the conversation; the result refers to it."""
+    """The id of the call within the conversation, to which the result refers."""
     name: str
     """The tool's name."""
     arguments_json: str = ""
@@ -61,29 +61,29 @@ class ToolCall(Struct, tag="tool_call"):
 
 
 class ToolResult(Struct, tag="tool_result"):
-    """What a tool answered."""
+    """The result of a tool call."""
 
     tool_call_id: str
-    """The ``id`` of the :class:`ToolCall` that this answers."""
+    """The ``id`` of the :class:`ToolCall`."""
     parts: tuple[Text | Blob, ...] = ()
-    """The answer."""
+    """The result."""
     is_error: bool = False
-    """Whether the tool failed; then the parts say how."""
+    """Whether the tool failed; the parts then describe the failure."""
 
 
 Part = Text | Reasoning | Refusal | Blob | ToolCall | ToolResult
-"""One piece of a message."""
+"""One part of a message."""
 
 
 class FinishReason(enum.StrEnum):
-    """Why a model stopped. Each is a success: the answer is whole as far as the model goes."""
+    """Why a model stopped generating. Every value is a success."""
 
     STOP = "stop"
-    """The model ended by itself or met a stop string."""
+    """The model ended the answer, or generated a stop sequence."""
     LENGTH = "length"
-    """A limit on the answer's length was reached."""
+    """The answer reached a length limit."""
     TOOL_CALLS = "tool_calls"
-    """The model waits for tools."""
+    """The model waits for the results of tool calls."""
     CONTENT_FILTER = "content_filter"
     """The provider withheld the rest."""
 
@@ -92,25 +92,25 @@ class Message(Struct):
     """One message of a conversation."""
 
     role: Role
-    """Who speaks."""
+    """The author."""
     parts: tuple[Part, ...] = ()
-    """What is said, in order."""
+    """The content, in order."""
     name: str = ""
-    """Tells several speakers of one role apart."""
+    """Distinguishes several authors with the same role."""
     index: int = 0
-    """The position in the session's history, from 0; meaningless outside a session."""
+    """The position in the history of the session, from 0; meaningless without a session."""
     id: str = ""
-    """Names the message; given by the server when it stores the message."""
+    """The id of the message, which the server assigns when it stores it."""
     create_time: int = 0
-    """When the server stored it."""
+    """When the server stored the message."""
     turn: str = ""
-    """The full name of the turn that brought it, or empty: in a fork, a turn of the session where it was said."""
+    """The full name of the turn that added it, or empty. In a fork, it can be a turn of the parent session."""
     model: str = ""
-    """The ``provider/model`` that wrote it, or empty."""
+    """The ``provider/model`` that generated it, or empty."""
     finish_reason: FinishReason | None = None
-    """Why the model stopped; only on what a model wrote."""
+    """Why the model stopped; only for generated messages."""
     usage: Usage | None = None
-    """What the answer took; only on what a model wrote."""
+    """The token counts of the answer; only for generated messages."""
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Models and what they can do."""
+"""Models and their capabilities."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from mcp_server.values.base import Struct
 
 
 class ModelState(enum.StrEnum):
-    """Whether a model can answer now."""
+    """Whether a model can be used now."""
 
     READY = "ready"
-    """It answers; a lazily loaded model that has not been used yet is READY too if nothing known prevents it."""
+    """It can be used; a model that is loaded on first use is READY before that, unless it is known to be unusable."""
     LOADING = "loading"
     """It is being loaded; calls wait for it."""
     UNAVAILABLE = "unavailable"
-    """It cannot answer; ``state_reason`` says why."""
+    """It cannot be used; ``state_reason`` says why."""
 
 
 class Capabilities(Struct):
-    """What a model can do."""
+    """The capabilities of a model."""
 
     chat: bool = False
     completion: bool = False
@@ -28,23 +28,23 @@ class Capabilities(Struct):
     images: bool = False
     json_schema: bool = False
     prefill: bool = False
-    """It can go on from the beginning of an answer."""
+    """It can continue a given beginning of an answer."""
 
 
 class Model(Struct):
     """One model of one provider."""
 
     name: str
-    """The provider's own name for it; with the provider's name before it, ``provider/model``, it is unique."""
+    """The provider's own name for it; ``provider/model`` is unique."""
     capabilities: Capabilities = Capabilities()
-    """What it can do."""
+    """Its capabilities."""
     context_window: int = 0
-    """The most tokens that prompt and answer may have together; 0: unknown."""
+    """The maximum number of tokens of prompt and answer together; 0: unknown."""
     max_batch: int = 0
-    """The most inputs of one embedding request; 0: unknown."""
+    """The maximum number of inputs of one embedding request; 0: unknown."""
     embedding_dimensions: int = 0
-    """The length of its vectors; 0: unknown, or it makes none."""
+    """The dimensions of its vectors; 0: unknown, or no embeddings."""
     state: ModelState = ModelState.READY
-    """Whether it can answer now."""
+    """Whether it can be used now."""
     state_reason: str = ""
-    """Why it cannot, for an operator to read; empty if it can."""
+    """Why it cannot be used, for operators; empty if it can."""

@@ -13,35 +13,35 @@ class MCPSession(Struct):
     """A conversation that the server keeps."""
 
     tenant: str
-    """Whose it is."""
+    """The tenant that owns it."""
     id: str
     """The last part of its resource name, ``sessions/{id}``."""
     uid: str
-    """Tells it from an earlier session of the same id."""
+    """A unique id: it differs from that of an earlier session of the same ``id``."""
     create_time: int
     """When it was created."""
     update_time: int
-    """When its content last changed; reads and renewals of the ``ttl`` do not count."""
+    """When its content last changed; reads and renewals of the ``ttl`` do not count as changes."""
     etag: str
     """Changes whenever its content changes."""
     ttl: int | None = None
-    """How long it lives without being used; ``None``: for ever."""
+    """It expires after this time without use; ``None``: never."""
     expire_time: int | None = None
-    """When it ends unless it is used before."""
+    """When it expires unless it is used before; ``None``: never."""
     labels: Mapping[str, str] = {}
-    """Short facts to find it by."""
+    """Labels to filter lists by."""
     metadata: Mapping[str, Any] = {}
-    """A JSON object of the caller's own."""
+    """Data of the caller: a JSON object."""
     system_instruction: str = ""
-    """What the model is told before every conversation."""
+    """The instruction that precedes the conversation in every prompt."""
     default_model: str = ""
-    """The model of calls that name none."""
+    """The model for calls that do not name one."""
     context: Mapping[str, ContextEntry] = {}
-    """What the model is told besides, by name."""
+    """Context entries, by name."""
     message_count: int = 0
     """How many messages its history has."""
     claim: str = ""
-    """The id of the turn that runs on it, or empty. It binds nobody once that turn has ended or lost its lease."""
+    """The id of the turn that runs on it, or empty. It is void once that turn has ended or lost its lease."""
     parent: str = ""
     """The id of the session it was forked from."""
 
@@ -82,14 +82,14 @@ class SessionUpdate(Struct):
 
 
 class Receipt(Struct):
-    """What a call with a ``request_id`` did that is no turn, so that sending it again changes nothing."""
+    """The result of a call with a ``request_id`` other than a turn, so that a repetition changes nothing."""
 
     tenant: str
-    """Whose it is."""
+    """The tenant of the caller."""
     service: str
     """The service that was called."""
     request_id: str
-    """The caller's key."""
+    """The idempotency key of the caller."""
     create_time: int
     """When it was carried out."""
     session: str
@@ -97,8 +97,8 @@ class Receipt(Struct):
     session_uid: str
     """Its uid."""
     scope: str = ""
-    """The uid of the session that the key belongs to, or empty."""
+    """The uid of the session in whose scope the key is, or empty."""
     digest: bytes = b""
-    """Tells the request from any other."""
+    """A digest of the request, to detect a different one with the same key."""
     first_index: int = 0
-    """The index of the first message that was appended."""
+    """The index of the first appended message."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 SECOND = 1_000_000_000
 """One second in the unit of every time and duration here."""
 Clock = Callable[[], int]
-"""Tells the time in nanoseconds since the Unix epoch."""
+"""Returns the time in nanoseconds since the Unix epoch."""
 
 
 def elapsed(start: int, end: int) -> int:
-    """Nanoseconds from one time to another; 0 if the clock was set back in between."""
+    """Nanoseconds from ``start`` to ``end``; 0 if the clock was set back in between."""
     return max(end - start, 0)

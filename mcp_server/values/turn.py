@@ -12,7 +12,7 @@ from mcp_server.values.usage import Usage
 
 
 class TurnState(enum.StrEnum):
-    """Where in its life a turn is."""
+    """The state of a turn."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -25,20 +25,20 @@ class TurnState(enum.StrEnum):
 FINAL = frozenset((TurnState.SUCCEEDED, TurnState.FAILED, TurnState.CANCELLED))
 """The states that never change again."""
 UNFINISHED = frozenset((TurnState.QUEUED, TurnState.RUNNING))
-"""The states in which a process works on the turn and holds its lease."""
+"""The states in which a process runs the turn and holds its lease."""
 
 
 class Window(Struct):
-    """What of a session's history a model saw."""
+    """The part of a session's history that was in the prompt."""
 
     first_message: int = 0
-    """The index of the oldest message that was used."""
+    """The index of the oldest message in the prompt."""
     used_messages: int = 0
-    """How many messages of the history were used."""
+    """How many messages of the history were in the prompt."""
     dropped_messages: int = 0
-    """How many older ones were left out."""
+    """How many older messages were left out."""
     input_tokens: int = 0
-    """The length of the whole prompt in tokens; an estimate unless the provider can count."""
+    """The length of the whole prompt in tokens; an estimate unless the provider can count tokens."""
 
 
 class TurnError(Struct):
@@ -60,48 +60,48 @@ class Attempt(Struct):
     model: str
     """The provider's own name of the model."""
     start_time: int
-    """When the call was sent."""
+    """When the call started."""
     first_token_duration: int | None = None
-    """How long the first token took; ``None`` if none came."""
+    """The time to the first token; ``None`` if there was none."""
     duration: int = 0
-    """How long the call took."""
+    """The duration of the call."""
     usage: Usage = Usage()
-    """What it took."""
+    """The tokens of the call."""
     delivered_tokens: int = 0
-    """How many tokens of it reached the turn."""
+    """How many of the output tokens were delivered to the turn."""
     cost_nanos: int = 0
-    """What it cost, in billionths of ``currency``; 0 if no price is configured."""
+    """The cost, in billionths of ``currency``; 0 if no price is configured."""
     currency: str = ""
     """An ISO 4217 code, or empty."""
     outcome: TurnState = TurnState.RUNNING
-    """How it ended."""
+    """How the call ended; RUNNING until then."""
     error: TurnError | None = None
     """Why it did not succeed."""
 
 
 class Lease(Struct):
-    """Which server process runs an unfinished turn, and until when nobody else may."""
+    """The lease of an unfinished turn: which server process runs it, and until when no other process may."""
 
     owner: str
     """The id of the process."""
     address: str = ""
     """Where other servers reach it, ``host:port``, or empty."""
     expire_time: int | None = None
-    """When the lease ends unless it is renewed, by the store's clock; ``None`` in a store of one server, where it never
-    ends."""
+    """When the lease expires unless it is renewed, by the clock of the store; ``None`` in a store of one server, where
+    it never expires."""
 
 
 class Turn(Struct):
-    """One request to a model and its answer, as it is kept."""
+    """One request to a model and its answer, as it is stored."""
 
     tenant: str
-    """Whose it is."""
+    """The tenant that owns it."""
     id: str
     """The last part of its resource name."""
     service: str
     """``chat`` or ``completion``."""
     state: TurnState
-    """Where in its life it is."""
+    """The state it is in."""
     create_time: int
     """When the server accepted it."""
     session: str = ""
@@ -109,40 +109,40 @@ class Turn(Struct):
     session_uid: str = ""
     """The uid of its session, or empty."""
     start_time: int | None = None
-    """When its first attempt began."""
+    """When its first attempt started."""
     end_time: int | None = None
     """When it ended."""
     message: Message | None = None
-    """The answer as far as it is known."""
+    """The answer, as far as it has been generated."""
     finish_reason: FinishReason | None = None
     """Why the model stopped."""
     usage: Usage = Usage()
-    """What all its attempts took together."""
+    """The tokens of all attempts together."""
     window: Window = Window()
-    """What of the history the model saw."""
+    """The part of the history that was in the prompt."""
     attempts: tuple[Attempt, ...] = ()
-    """Every call to a provider, in order."""
+    """All calls to providers, in order."""
     error: TurnError | None = None
     """Why it did not succeed."""
     fence: int = 0
-    """The fencing number: it grows by one each time a process takes the turn on. A process that holds an older number
-    has lost the turn."""
+    """The fencing token: it grows by one each time a process takes the turn over. A process with an older token has
+    lost the turn."""
     lease: Lease | None = None
-    """Who runs it; only while it is QUEUED or RUNNING."""
+    """Which process runs it; only while it is QUEUED or RUNNING."""
     request_id: str = ""
     """The caller's key for retries, or empty."""
     digest: bytes = b""
-    """Tells the request that ``request_id`` stands for from any other."""
+    """A digest of the request, to detect a different one with the same ``request_id``."""
     on_disconnect: OnDisconnect = OnDisconnect.CANCEL_AFTER_GRACE
-    """What happens when nobody reads it any more."""
+    """What happens when its last reader disconnects."""
     waited: bool = False
-    """Whether it had to wait for its session: then its first event is ``queued``."""
+    """Whether it had to wait in the queue of its session; its first event is then ``queued``."""
     sequence_limit: int = 0
-    """Its events may be numbered up to here: what lies beyond was never issued."""
+    """The upper limit of its sequence numbers: none beyond it was ever sent."""
     last_sequence: int = 0
-    """The number of its last event, once it has ended."""
+    """The sequence number of its last event, once it has ended."""
     session_etag: str = ""
-    """The session's etag after the exchange, once it has succeeded."""
+    """The etag of the session after the exchange, once the turn has succeeded."""
 
     @property
     def name(self) -> str:

@@ -8,26 +8,26 @@ from mcp_server.values.base import Struct
 
 
 class UsageSource(enum.StrEnum):
-    """Where token counts come from."""
+    """The source of token counts."""
 
     REPORTED = "reported"
-    """From the provider."""
+    """The provider reported them."""
     ESTIMATED = "estimated"
-    """Counted by this server because the provider reported none."""
+    """The server estimated them, because the provider reported none."""
 
 
 class Usage(Struct):
-    """How many tokens a call took."""
+    """The token counts of a call."""
 
     input_tokens: int = 0
-    """All tokens of the prompt, cached ones included."""
+    """All tokens of the prompt, including cached ones."""
     cached_input_tokens: int = 0
-    """Those of the prompt that the provider read from its cache."""
+    """The tokens of the prompt that the provider read from its cache."""
     cache_write_tokens: int = 0
-    """Those of the prompt that the provider wrote to its cache."""
+    """The tokens of the prompt that the provider wrote to its cache."""
     output_tokens: int = 0
-    """All tokens of the answer, reasoning included."""
+    """All tokens of the answer, including reasoning."""
     reasoning_tokens: int = 0
-    """Those of the answer that were reasoning."""
+    """The tokens of the answer that were reasoning."""
     source: UsageSource = UsageSource.ESTIMATED
-    """Who counted."""
+    """The source of the counts."""

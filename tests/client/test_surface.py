@@ -8,7 +8,7 @@ import pytest
 
 import mcp_client
 from contextprotocol.v1 import errors_pb2
-from mcp_server.api.codes import CODES
+from mcp_server.errors import BY_REASON
 
 
 def test_every_public_name_is_there_once_and_in_order() -> None:
@@ -63,4 +63,4 @@ def test_client_and_server_know_every_reason_of_the_contract() -> None:
     reasons = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.DESCRIPTOR.values_by_name} - {
         "UNSPECIFIED"
     }
-    assert CODES.keys() == reasons
+    assert BY_REASON.keys() == reasons

@@ -1,4 +1,4 @@
-"""The lines of the log: one a call, one a turn, no word of what was said."""
+"""The access log: one line for each call, one for each turn, no prompt and no answer."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_what_is_not_a_terminal_gets_json(stream: Stream) -> None:
 
 
 def test_libraries_log_into_the_same_lines(stream: Stream) -> None:
-    """What Python's own logging is told is a line like all others."""
+    """Lines of Python's own logging look like all others."""
     logging.getLogger("a.library").warning("watch %s", "out")
     (line,) = stream.lines
     assert (line["event"], line["logger"], line["level"]) == ("watch out", "a.library", "warning")

@@ -1,4 +1,4 @@
-"""What Prometheus reads, over HTTP from a running server."""
+"""What Prometheus reads over HTTP from a running server."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_what_runs_now_is_seen_while_it_runs(serve: Serve) -> None:
 
 
 async def test_a_failed_turn_is_counted_by_its_reason(serve: Serve) -> None:
-    """What failed and why, without a token that nobody got."""
+    """With the reason, and without a time to the first token."""
     provider = ScriptedProvider([ProviderUnavailable("away")])
     wire = await serve(served("bad/scripted"), providers={"bad": provider})
     with Refused():
@@ -130,7 +130,7 @@ async def test_sessions_and_the_process_are_measured(serve: Serve) -> None:
 
 
 async def test_each_call_to_a_provider_is_counted(serve: Serve) -> None:
-    """By how it ended, with its tokens and its cost; and a provider that is left alone shows."""
+    """By outcome, with its tokens and its cost; and an open circuit breaker is shown."""
     usage = Usage(input_tokens=1_000_000, output_tokens=2_000_000, source=UsageSource.REPORTED)
     good = ScriptedProvider(["fine", Finish(usage=usage)])
     price = PriceSettings(input=0.5, output=2.0)
@@ -155,10 +155,9 @@ async def test_each_call_to_a_provider_is_counted(serve: Serve) -> None:
     assert samples[key("contextprotocol_circuit_open", provider="good")] == 0
 
 
-async def test_models_that_callers_make_up_share_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_callers_make_up_share_a_label() -> None:
     """Names without end do not become labels without end."""
-    monkeypatch.setattr("mcp_server.middleware.metrics.MAX_MODELS", 3)
-    metrics = Metrics()
+    metrics = Metrics(max_models=3)
     for number in range(10):
         metrics.attempts_ended("chat", [Attempt(provider="p", model=f"m{number}", start_time=0)])
     text = generate_latest(metrics.registry).decode()
@@ -170,7 +169,7 @@ async def test_models_that_callers_make_up_share_a_label(monkeypatch: pytest.Mon
 
 
 async def test_no_tenant_session_or_peer_becomes_a_label(serve: Serve) -> None:
-    """Labels that grow with the callers would fill the memory of whoever stores them."""
+    """The number of time series must not grow with the number of callers."""
     wire = await serve(served(), providers={"echo": EchoProvider()})
     await wire.create("a-session-of-mine")
     await wire.say("hello", session="sessions/a-session-of-mine")

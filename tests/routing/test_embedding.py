@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from contextprotocol.v1 import embedding_pb2
-from mcp_server.api.codes import CODES
+from mcp_server.errors import BY_REASON
 from tests.routing.conftest import Begin
 from tests.routing.fates import FATES, LATER
 from tests.routing.stage import FAILED, MODEL, REPORTED, SUCCEEDED, Stage, reason_of
@@ -42,7 +42,7 @@ async def test_with_another_provider(begin: Begin, name: str) -> None:
         if not fate.falls_back:
             with Refused() as refused:
                 await stage.embed(*TEXTS)
-            assert (refused.reason, refused.code.name) == (fate.reason, CODES[fate.reason])
+            assert (refused.reason, refused.code.name) == (fate.reason, BY_REASON[fate.reason].code)
             assert stage.calls == [1, 0]
             return
         response = await stage.embed(*TEXTS)

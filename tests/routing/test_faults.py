@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mcp_server.api.codes import CODES
+from mcp_server.errors import BY_REASON
 from tests.routing.conftest import Begin
 from tests.routing.fates import FATES, LATER, UNREACHABLE
 from tests.routing.stage import (
@@ -74,7 +74,7 @@ async def test_with_nobody_else_to_ask(begin: Begin, name: str) -> None:
     async with asyncio.timeout(SECONDS):
         told = await stage.ask()
     assert told.refused is not None
-    assert (told.reason, told.refused.code.name) == (fate.reason, CODES[fate.reason])
+    assert (told.reason, told.refused.code.name) == (fate.reason, BY_REASON[fate.reason].code)
     tries = 2 if fate.retried else 1
     assert stage.calls == [tries]
     assert told.rows == [("first", FAILED, fate.reason)] * tries

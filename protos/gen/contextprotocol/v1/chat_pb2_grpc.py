@@ -27,14 +27,15 @@ if _version_not_supported:
 
 
 class ChatServiceStub:
-    """Talks to a model, with a session's memory or without.
+    """Generates the answer of a model to a conversation, with or without a session.
 
-    Both methods can end with: INVALID_ARGUMENT (INVALID_ARGUMENT, CONTEXT_TOO_LONG, UNSUPPORTED_BY_MODEL,
+    Both methods can return: INVALID_ARGUMENT (INVALID_ARGUMENT, CONTEXT_TOO_LONG, UNSUPPORTED_BY_MODEL,
     TOOL_RESULTS_MISSING), NOT_FOUND (SESSION_NOT_FOUND, MODEL_NOT_FOUND, TURN_NOT_FOUND), ALREADY_EXISTS
     (REQUEST_ID_REUSED), ABORTED (SESSION_BUSY, ETAG_MISMATCH), OUT_OF_RANGE (SEQUENCE_UNKNOWN), FAILED_PRECONDITION
     (PROVIDER_REJECTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, OVERLOADED), UNAVAILABLE (DRAINING, TURN_INTERRUPTED,
-    STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, PROVIDER_STREAM_CUT), DEADLINE_EXCEEDED (TURN_TIMEOUT,
-    PROVIDER_TIMEOUT, or the call's own deadline, which ends the reader and not the turn), CANCELLED (TURN_CANCELLED).
+    STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, PROVIDER_STREAM_CUT), DEADLINE_EXCEEDED
+    (TURN_TIMEOUT, PROVIDER_TIMEOUT, or the deadline of the call, which does not end the turn), CANCELLED
+    (TURN_CANCELLED).
     """
 
     def __init__(self, channel):
@@ -56,25 +57,26 @@ class ChatServiceStub:
 
 
 class ChatServiceServicer:
-    """Talks to a model, with a session's memory or without.
+    """Generates the answer of a model to a conversation, with or without a session.
 
-    Both methods can end with: INVALID_ARGUMENT (INVALID_ARGUMENT, CONTEXT_TOO_LONG, UNSUPPORTED_BY_MODEL,
+    Both methods can return: INVALID_ARGUMENT (INVALID_ARGUMENT, CONTEXT_TOO_LONG, UNSUPPORTED_BY_MODEL,
     TOOL_RESULTS_MISSING), NOT_FOUND (SESSION_NOT_FOUND, MODEL_NOT_FOUND, TURN_NOT_FOUND), ALREADY_EXISTS
     (REQUEST_ID_REUSED), ABORTED (SESSION_BUSY, ETAG_MISMATCH), OUT_OF_RANGE (SEQUENCE_UNKNOWN), FAILED_PRECONDITION
     (PROVIDER_REJECTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, OVERLOADED), UNAVAILABLE (DRAINING, TURN_INTERRUPTED,
-    STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, PROVIDER_STREAM_CUT), DEADLINE_EXCEEDED (TURN_TIMEOUT,
-    PROVIDER_TIMEOUT, or the call's own deadline, which ends the reader and not the turn), CANCELLED (TURN_CANCELLED).
+    STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, PROVIDER_STREAM_CUT), DEADLINE_EXCEEDED
+    (TURN_TIMEOUT, PROVIDER_TIMEOUT, or the deadline of the call, which does not end the turn), CANCELLED
+    (TURN_CANCELLED).
     """
 
     def Chat(self, request, context):
-        """Answers when the turn has ended: the same as StreamChat, folded.
+        """Runs a turn and returns its result: the same as StreamChat, in one response.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamChat(self, request, context):
-        """Streams the turn as it happens.
+        """Runs a turn and streams its events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,14 +104,15 @@ def add_ChatServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChatService:
-    """Talks to a model, with a session's memory or without.
+    """Generates the answer of a model to a conversation, with or without a session.
 
-    Both methods can end with: INVALID_ARGUMENT (INVALID_ARGUMENT, CONTEXT_TOO_LONG, UNSUPPORTED_BY_MODEL,
+    Both methods can return: INVALID_ARGUMENT (INVALID_ARGUMENT, CONTEXT_TOO_LONG, UNSUPPORTED_BY_MODEL,
     TOOL_RESULTS_MISSING), NOT_FOUND (SESSION_NOT_FOUND, MODEL_NOT_FOUND, TURN_NOT_FOUND), ALREADY_EXISTS
     (REQUEST_ID_REUSED), ABORTED (SESSION_BUSY, ETAG_MISMATCH), OUT_OF_RANGE (SEQUENCE_UNKNOWN), FAILED_PRECONDITION
     (PROVIDER_REJECTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, OVERLOADED), UNAVAILABLE (DRAINING, TURN_INTERRUPTED,
-    STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, PROVIDER_STREAM_CUT), DEADLINE_EXCEEDED (TURN_TIMEOUT,
-    PROVIDER_TIMEOUT, or the call's own deadline, which ends the reader and not the turn), CANCELLED (TURN_CANCELLED).
+    STORE_UNAVAILABLE, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, PROVIDER_STREAM_CUT), DEADLINE_EXCEEDED
+    (TURN_TIMEOUT, PROVIDER_TIMEOUT, or the deadline of the call, which does not end the turn), CANCELLED
+    (TURN_CANCELLED).
     """
 
     @staticmethod

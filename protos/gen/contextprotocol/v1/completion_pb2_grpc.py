@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class CompletionServiceStub:
-    """Goes on from a raw prompt: no roles, no template, no history. The errors are those of ChatService.
+    """Continues a raw prompt, without roles, template or history. The errors are those of ChatService.
     """
 
     def __init__(self, channel):
@@ -49,18 +49,18 @@ class CompletionServiceStub:
 
 
 class CompletionServiceServicer:
-    """Goes on from a raw prompt: no roles, no template, no history. The errors are those of ChatService.
+    """Continues a raw prompt, without roles, template or history. The errors are those of ChatService.
     """
 
     def Complete(self, request, context):
-        """Answers when the turn has ended: the same as StreamComplete, folded.
+        """Runs a turn and returns its result: the same as StreamComplete, in one response.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamComplete(self, request, context):
-        """Streams the turn as it happens.
+        """Runs a turn and streams its events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +88,7 @@ def add_CompletionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CompletionService:
-    """Goes on from a raw prompt: no roles, no template, no history. The errors are those of ChatService.
+    """Continues a raw prompt, without roles, template or history. The errors are those of ChatService.
     """
 
     @staticmethod

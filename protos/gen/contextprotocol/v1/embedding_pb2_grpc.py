@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EmbeddingServiceStub:
-    """Turns texts into vectors.
+    """Computes embeddings.
     """
 
     def __init__(self, channel):
@@ -43,14 +43,15 @@ class EmbeddingServiceStub:
 
 
 class EmbeddingServiceServicer:
-    """Turns texts into vectors.
+    """Computes embeddings.
     """
 
     def Embed(self, request, context):
-        """One vector for each input, in order. It is no turn.
+        """Computes one vector for each input, in order. The call is not a turn.
 
         INVALID_ARGUMENT: INVALID_ARGUMENT, CONTEXT_TOO_LONG for an input that is too long for the model,
-        UNSUPPORTED_BY_MODEL. NOT_FOUND: MODEL_NOT_FOUND, SESSION_NOT_FOUND. The provider's errors are those of ChatService.
+        UNSUPPORTED_BY_MODEL. NOT_FOUND: MODEL_NOT_FOUND, SESSION_NOT_FOUND. The provider's errors are those of
+        ChatService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,7 +74,7 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EmbeddingService:
-    """Turns texts into vectors.
+    """Computes embeddings.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Says what this server can answer with.
+    """Lists the models that this server offers.
     """
 
     def __init__(self, channel):
@@ -48,11 +48,11 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """Says what this server can answer with.
+    """Lists the models that this server offers.
     """
 
     def ListModels(self, request, context):
-        """Lists the models that the caller may use, by name.
+        """Lists the models that the caller may use, ordered by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +89,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Says what this server can answer with.
+    """Lists the models that this server offers.
     """
 
     @staticmethod

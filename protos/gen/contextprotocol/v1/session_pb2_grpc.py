@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class SessionServiceStub:
-    """Keeps conversations. A session that has expired, or that belongs to somebody else, is NOT_FOUND, SESSION_NOT_FOUND.
-    Every method can end INVALID_ARGUMENT with all bad fields at once.
+    """Stores conversations. For a session that has expired or belongs to another tenant, every method returns NOT_FOUND,
+    SESSION_NOT_FOUND. Every method can return INVALID_ARGUMENT, which lists all invalid fields at once.
     """
 
     def __init__(self, channel):
@@ -80,12 +80,12 @@ class SessionServiceStub:
 
 
 class SessionServiceServicer:
-    """Keeps conversations. A session that has expired, or that belongs to somebody else, is NOT_FOUND, SESSION_NOT_FOUND.
-    Every method can end INVALID_ARGUMENT with all bad fields at once.
+    """Stores conversations. For a session that has expired or belongs to another tenant, every method returns NOT_FOUND,
+    SESSION_NOT_FOUND. Every method can return INVALID_ARGUMENT, which lists all invalid fields at once.
     """
 
     def CreateSession(self, request, context):
-        """Begins a session.
+        """Creates a session.
 
         ALREADY_EXISTS: SESSION_EXISTS, REQUEST_ID_REUSED.
         """
@@ -101,14 +101,14 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists sessions in the order of their creation. `context` and `metadata` are left out.
+        """Lists sessions in the order of their creation, without their `context` and `metadata`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSession(self, request, context):
-        """Changes a session in one step: all of it or nothing.
+        """Updates a session atomically.
 
         ABORTED: ETAG_MISMATCH.
         """
@@ -117,8 +117,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSession(self, request, context):
-        """Deletes a session with its history, its context and its turns. Turns that run are cancelled, and their readers end
-        NOT_FOUND.
+        """Deletes a session with its history, its context and its turns. Running turns are cancelled, and
+        calls that read them end with NOT_FOUND.
 
         ABORTED: ETAG_MISMATCH.
         """
@@ -127,8 +127,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForkSession(self, request, context):
-        """Begins a session with the history, context, instruction, model, labels, metadata and ttl of another. The two then
-        live alone.
+        """Creates a session with the history, context, instruction, model, labels, metadata and ttl of another one. The two
+        are independent afterwards.
 
         ALREADY_EXISTS: SESSION_EXISTS, REQUEST_ID_REUSED.
         """
@@ -144,9 +144,9 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AppendMessages(self, request, context):
-        """Adds messages to the end of a session's history without calling a model, all of them or none.
+        """Appends messages to the history of a session atomically, without calling a model.
 
-        ABORTED: SESSION_BUSY while a turn runs, ETAG_MISMATCH. ALREADY_EXISTS: REQUEST_ID_REUSED.
+        ABORTED: SESSION_BUSY while a turn is running, ETAG_MISMATCH. ALREADY_EXISTS: REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,8 +204,8 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
-    """Keeps conversations. A session that has expired, or that belongs to somebody else, is NOT_FOUND, SESSION_NOT_FOUND.
-    Every method can end INVALID_ARGUMENT with all bad fields at once.
+    """Stores conversations. For a session that has expired or belongs to another tenant, every method returns NOT_FOUND,
+    SESSION_NOT_FOUND. Every method can return INVALID_ARGUMENT, which lists all invalid fields at once.
     """
 
     @staticmethod

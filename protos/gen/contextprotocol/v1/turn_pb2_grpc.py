@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class TurnServiceStub:
-    """Watches, replays and stops turns. A turn is one request to a model and its answer. The server owns it, not the
-    connection that asked for it.
+    """Reads, replays and cancels turns. A turn is one request to a model and its answer. It belongs to the server, not to
+    the connection that started it.
     """
 
     def __init__(self, channel):
@@ -59,12 +59,12 @@ class TurnServiceStub:
 
 
 class TurnServiceServicer:
-    """Watches, replays and stops turns. A turn is one request to a model and its answer. The server owns it, not the
-    connection that asked for it.
+    """Reads, replays and cancels turns. A turn is one request to a model and its answer. It belongs to the server, not to
+    the connection that started it.
     """
 
     def GetTurn(self, request, context):
-        """Returns a turn as it is now.
+        """Returns the current state of a turn.
 
         NOT_FOUND: TURN_NOT_FOUND.
         """
@@ -73,7 +73,7 @@ class TurnServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTurns(self, request, context):
-        """Lists the turns of a session that are still kept, the newest first.
+        """Lists the turns of a session that are within their retention period, the newest first.
 
         NOT_FOUND: SESSION_NOT_FOUND.
         """
@@ -82,17 +82,18 @@ class TurnServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamTurn(self, request, context):
-        """Gives the events of a turn after a sequence, live or from the record, to any number of readers. It never starts work.
-        The stream ends as the turn ends.
+        """Streams the events of a turn from a sequence number on, stored ones first and then live ones, to any number of
+        readers. It never starts a turn. The stream ends with the same status as the turn.
 
-        NOT_FOUND: TURN_NOT_FOUND. OUT_OF_RANGE: SEQUENCE_UNKNOWN. UNAVAILABLE: TURN_INTERRUPTED if its process died.
+        NOT_FOUND: TURN_NOT_FOUND. OUT_OF_RANGE: SEQUENCE_UNKNOWN. UNAVAILABLE: TURN_INTERRUPTED if the process that ran
+        the turn died.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelTurn(self, request, context):
-        """Stops a turn and returns it in its final state. OK also if it had ended already.
+        """Cancels a turn and returns it in its final state. Returns OK also if the turn had ended already.
 
         NOT_FOUND: TURN_NOT_FOUND.
         """
@@ -132,8 +133,8 @@ def add_TurnServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TurnService:
-    """Watches, replays and stops turns. A turn is one request to a model and its answer. The server owns it, not the
-    connection that asked for it.
+    """Reads, replays and cancels turns. A turn is one request to a model and its answer. It belongs to the server, not to
+    the connection that started it.
     """
 
     @staticmethod

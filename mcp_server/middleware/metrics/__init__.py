@@ -1,0 +1,85 @@
+"""Prometheus metrics of calls, turns and the process, updated once a call and once a turn, never once a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from mcp_server.interfaces import Call
+from mcp_server.middleware.metrics.calls import CallMetrics
+from mcp_server.middleware.metrics.endpoint import MetricsEndpoint
+from mcp_server.middleware.metrics.families import Families
+from mcp_server.middleware.metrics.turns import MAX_MODELS, TurnMetrics
+from mcp_server.values import Attempt, Turn
+
+
+class Metrics:
+    """All metrics: a :data:`~mcp_server.interfaces.Middleware` and a :class:`~mcp_server.interfaces.TurnObserver`.
+
+    Labels have few values: methods of the contract, status codes, configured models, states and reasons; never a
+    tenant, a session or a peer.
+
+    Args:
+        max_models: how many models have time series of their own; further ones share one.
+    """
+
+    def __init__(self, *, max_models: int = MAX_MODELS) -> None:
+        self.families = Families()
+        """The metrics that the server itself defines."""
+        self.registry = CollectorRegistry()
+        """Everything that is served: the metrics of the process, too."""
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.registry.register(self.families)
+        self._calls = CallMetrics(self.families)
+        self._turns = TurnMetrics(self.families, max_models=max_models)
+        self._endpoint: MetricsEndpoint | None = None
+
+    def serve(self, address: str) -> int:
+        """Serve the metrics over HTTP on ``host:port``, port 0 for any; return the port.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        self._endpoint = MetricsEndpoint(self.registry, address)
+        return self._endpoint.port
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._endpoint is not None:
+            self._endpoint.close()
+            self._endpoint = None
+
+    def __call__(self, call: Call) -> AbstractAsyncContextManager[None]:
+        """Count one call."""
+        return self._calls(call)
+
+    def turn_started(self, turn: Turn, /) -> None:
+        """Count a turn that starts."""
+        self._turns.turn_started(turn)
+
+    def turn_ended(self, turn: Turn, /) -> None:
+        """Count a turn that has ended, and its durations."""
+        self._turns.turn_ended(turn)
+
+    def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
+        """Count calls to providers, their tokens and their cost."""
+        self._turns.attempts_ended(service, attempts)
+
+    def count_sessions(self, count: int) -> None:
+        """Set the number of sessions."""
+        self._turns.count_sessions(count)
+
+    def watch_circuits(self, circuits: Mapping[str, Callable[[], float]]) -> None:
+        """Show which circuit breakers are open.
+
+        Args:
+            circuits: by the name of the provider, how many seconds its circuit breaker stays open.
+        """
+        self._turns.watch_circuits(circuits)
