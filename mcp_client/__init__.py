@@ -13,13 +13,19 @@
 
     asyncio.run(main())
 
-:class:`MCPSyncClient` is the same for programs without an event loop: the same methods, without ``await``.
+:class:`MCPSyncClient` is the client for programs without an event loop: the same methods, without ``await``.
 
-Not the JSON-RPC protocol of the same initials: this speaks gRPC to a server that keeps conversations.
+It is not a client of the JSON-RPC protocol of the same initials: it talks gRPC to a server that stores conversations.
 """
 
-from mcp_client._async import MCPClient
-from mcp_client._errors import (
+from mcp_client._aio.client import MCPClient
+from mcp_client._aio.stream import TurnStream
+from mcp_client._aio.tool_stream import ToolStream
+from mcp_client._core.retry import Retry, RetryNotice
+from mcp_client._sync.client import MCPSyncClient
+from mcp_client._sync.stream import SyncTurnStream
+from mcp_client._sync.tool_stream import SyncToolStream
+from mcp_client.errors import (
     AccessError,
     BadCredentials,
     ContextTooLong,
@@ -58,7 +64,9 @@ from mcp_client._errors import (
     TurnTimeout,
     UnsupportedByModel,
 )
-from mcp_client._messages import (
+from mcp_client.tls import TLS
+from mcp_client.tools.tool import Tool
+from mcp_client.values import (
     Attempt,
     AttemptSwitched,
     Blob,
@@ -81,7 +89,6 @@ from mcp_client._messages import (
     Role,
     Session,
     Text,
-    Tool,
     ToolCall,
     ToolChoice,
     ToolResult,
@@ -89,20 +96,13 @@ from mcp_client._messages import (
     Turn,
     TurnCompleted,
     TurnFailure,
+    TurnOptions,
     TurnQueued,
     TurnStarted,
     TurnState,
     Usage,
     Window,
 )
-from mcp_client._requests import TurnOptions
-from mcp_client._retry import Retry, RetryNotice
-from mcp_client._settings import TLS
-from mcp_client._stream import TurnStream
-from mcp_client._sync import MCPSyncClient
-from mcp_client._sync_stream import SyncTurnStream
-from mcp_client._sync_tools import SyncToolStream
-from mcp_client._tools import ToolStream
 
 __all__ = [
     "TLS",

@@ -1,7 +1,7 @@
-"""Write the blocking twin of asynchronous code: same names, same comments, no `async` and no `await`.
+"""Generate blocking code from asynchronous code: same names, same comments, without `async` and `await`.
 
-Works on tokens, so that everything else stays as it was written. What waits differently (the transport, the parts of
-tests that run beside each other) is written by hand, once for each side, behind the same names.
+It replaces tokens and leaves everything else as it is written. The code that waits differently (the transport, the
+runner of tools, the concurrent parts of tests) is written by hand for both, with the same names.
 """
 
 from __future__ import annotations
@@ -16,10 +16,22 @@ from pathlib import Path
 from typing import Final
 
 MODULES: Final = {
-    "mcp_client/_async.py": "mcp_client/_sync.py",
-    "mcp_client/_calls.py": "mcp_client/_sync_calls.py",
-    "mcp_client/_stream.py": "mcp_client/_sync_stream.py",
-    "mcp_client/_tools.py": "mcp_client/_sync_tools.py",
+    **{
+        f"mcp_client/_aio/{module}.py": f"mcp_client/_sync/{module}.py"
+        for module in (
+            "calls",
+            "chat",
+            "client",
+            "completion",
+            "health",
+            "models",
+            "sessions",
+            "stream",
+            "tool_chat",
+            "tool_stream",
+            "turns",
+        )
+    },
     "mcp_client/integrations/_chat.py": "mcp_client/integrations/_sync_chat.py",
     **{
         f"tests/client/test_{tests}.py": f"tests/client/blocking/test_{tests}.py"
@@ -42,7 +54,7 @@ MODULES: Final = {
     },
     "tests/interop/python/cases.py": "tests/interop/python_blocking/cases.py",
 }
-"""Each source and its twin, relative to the checkout."""
+"""Each source and the module generated from it, relative to the checkout."""
 
 NAMES: Final[Mapping[str, str]] = {
     "AbstractAsyncContextManager": "AbstractContextManager",
@@ -68,23 +80,18 @@ NAMES: Final[Mapping[str, str]] = {
     "asynccontextmanager": "contextmanager",
     "asyncio.CancelledError": "KeyboardInterrupt",
     "enter_async_context": "enter_context",
-    "mcp_client._async": "mcp_client._sync",
-    "mcp_client._calls": "mcp_client._sync_calls",
-    "mcp_client._running": "mcp_client._sync_running",
-    "mcp_client._stream": "mcp_client._sync_stream",
-    "mcp_client._tools": "mcp_client._sync_tools",
-    "mcp_client._transport": "mcp_client._sync_transport",
+    "mcp_client._aio": "mcp_client._sync",
     "tests.client.beside": "tests.client.blocking.beside",
     "tests.client.conftest": "tests.client.blocking.conftest",
     "tests.interop.python": "tests.interop.python_blocking",
 }
-"""What is called otherwise: names, dotted or not, in code, comments and docstrings."""
+"""Names to replace, dotted or not, in code, comments and docstrings."""
 
 WRAPPERS: Final = frozenset({"Awaitable", "asyncio.run"})
-"""What is left out around something in brackets."""
+"""Names to remove with the brackets behind them, but not what is in the brackets."""
 
 PHRASES: Final[Mapping[str, str]] = {
-    "The client, asynchronous": "The client, blocking",
+    "The asynchronous client": "The blocking client",
     "with the asynchronous client": "with the blocking client",
     "A client belongs to the event loop in which it is first used.": (
         "Any number of threads may use one\n    client. Processes fork before the first call: after it, a child can"
@@ -94,7 +101,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "or because its task is cancelled": "or because of Ctrl-C",
     "or because the task is cancelled": "or by Ctrl-C",
 }
-"""What is said otherwise in comments and docstrings. Each must occur somewhere."""
+"""Phrases to replace in comments and docstrings. Each must occur in a source."""
 
 _WORDS: Final = re.compile(
     "|".join([r"\b(?:async|await) ", *(rf"(?<!\w){re.escape(name)}\b" for name in sorted(NAMES, reverse=True))])
@@ -102,24 +109,26 @@ _WORDS: Final = re.compile(
 
 
 def generate(root: Path, target: Path) -> None:
-    """Write the twins of the sources in ``root`` below ``target``.
+    """Generate the blocking modules of the sources in ``root`` below ``target``.
 
     Raises:
-        ValueError: a phrase does not occur any more.
+        ValueError: a phrase does not occur in any source.
     """
     sources = {path: (root / path).read_text(encoding="utf-8") for path in MODULES}
     for phrase in PHRASES:
         if not any(phrase in source for source in sources.values()):
-            raise ValueError(f"nobody says {phrase!r} any more: take it out of {Path(__file__).name}")
+            raise ValueError(
+                f"the phrase {phrase!r} does not occur in any source: remove it from {Path(__file__).name}"
+            )
     for path, source in sources.items():
-        twin = target / MODULES[path]
-        twin.parent.mkdir(parents=True, exist_ok=True)
-        note = f"# The blocking twin of {Path(path).name}, written by scripts/generate: change that one.\n\n"
-        twin.write_text(_tidy(note + translate(source), MODULES[path], root), encoding="utf-8")
+        output = target / MODULES[path]
+        output.parent.mkdir(parents=True, exist_ok=True)
+        note = f"# Generated from {path} by scripts/generate: edit that file.\n\n"
+        output.write_text(_tidy(note + translate(source), MODULES[path], root), encoding="utf-8")
 
 
 def translate(source: str) -> str:
-    """The blocking twin of a module; its lines may be too long, and its imports out of order."""
+    """The blocking form of a module; its lines may be too long, and its imports unsorted."""
     lines = source.splitlines(keepends=True)
     for (row, column), (last_row, last_column), text in sorted(_changes(source), reverse=True):
         head, tail = lines[row - 1][:column], lines[last_row - 1][last_column:]
@@ -128,7 +137,7 @@ def translate(source: str) -> str:
 
 
 def _changes(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int], str]]:
-    """Where something begins and ends that is written otherwise, and how."""
+    """The replacements: where each begins and ends, and the new text."""
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     index = 0
     while index < len(tokens):
@@ -151,7 +160,7 @@ def _changes(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int], st
 
 
 def _closing(tokens: list[tokenize.TokenInfo], opening: int) -> int:
-    """Where the bracket is closed that is opened there."""
+    """The index of the bracket that closes the one at ``opening``."""
     depth = 0
     for index in range(opening, len(tokens)):
         depth += {"[": 1, "(": 1, "]": -1, ")": -1}.get(tokens[index].string, 0)
@@ -161,7 +170,7 @@ def _closing(tokens: list[tokenize.TokenInfo], opening: int) -> int:
 
 
 def _renamed(dotted: str) -> str:
-    """The name, or what it begins with, by its other name."""
+    """The name with its replaced parts."""
     return _WORDS.sub(lambda found: NAMES[found[0]], dotted)
 
 
@@ -172,7 +181,7 @@ def _reworded(text: str) -> str:
 
 
 def _tidy(source: str, path: str, root: Path) -> str:
-    """Imports in order and used, no comprehension that does nothing, lines of the right length."""
+    """Sort imports, remove unused ones and needless comprehensions, and format."""
     for command in (("check", "--fix-only", "--unsafe-fixes", "--select", "I,F401,C416"), ("format",)):
         ruff = [sys.executable, "-m", "ruff", *command, "--quiet", "--config", root / "pyproject.toml"]
         done = subprocess.run(

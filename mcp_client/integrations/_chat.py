@@ -7,12 +7,12 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
-from mcp_client._async import MCPClient
-from mcp_client._errors import MCPError, SessionExists, SessionNotFound
-from mcp_client._messages import TurnState
-from mcp_client._stream import TurnStream
+from mcp_client._aio.client import MCPClient
+from mcp_client._aio.stream import TurnStream
+from mcp_client.errors import MCPError, SessionExists, SessionNotFound
 from mcp_client.integrations import _web
 from mcp_client.integrations._web import AsyncFrames, Call, Outcome, Question, Refused, Seen, Visitor
+from mcp_client.values import TurnState
 
 NEWEST: Final = 100
 """The most messages that a page is told of what was said before."""

@@ -47,7 +47,7 @@ from mcp_client import (
     TurnCompleted,
     Usage,
 )
-from mcp_client._errors import BY_REASON
+from mcp_client.errors import BY_REASON
 
 PROVIDER: Final = "contextprotocol"
 """What tracing calls this."""

@@ -1,4 +1,4 @@
-# The blocking twin of _chat.py, written by scripts/generate: change that one.
+# Generated from mcp_client/integrations/_chat.py by scripts/generate: edit that file.
 
 """What the routes of a web application do, whatever its framework."""
 
@@ -9,12 +9,12 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
-from mcp_client._errors import MCPError, SessionExists, SessionNotFound
-from mcp_client._messages import TurnState
-from mcp_client._sync import MCPSyncClient
-from mcp_client._sync_stream import SyncTurnStream
+from mcp_client._sync.client import MCPSyncClient
+from mcp_client._sync.stream import SyncTurnStream
+from mcp_client.errors import MCPError, SessionExists, SessionNotFound
 from mcp_client.integrations import _web
 from mcp_client.integrations._web import Call, Outcome, Question, Refused, Seen, SyncFrames, Visitor
+from mcp_client.values import TurnState
 
 NEWEST: Final = 100
 """The most messages that a page is told of what was said before."""

@@ -51,8 +51,8 @@ from mcp_client import (
     TurnTimeout,
     UnsupportedByModel,
 )
-from mcp_client._base import DEFAULT_ADDRESS
-from mcp_client._settings import Address
+from mcp_client._core import defaults
+from mcp_client._core.channel import Address
 
 EVENT_STREAM: Final = "text/event-stream"
 OPENING: Final = b"retry: 1000\n\n"
@@ -457,7 +457,7 @@ class Settings(Generic[Request]):
 
     def __init__(
         self,
-        address: Address = DEFAULT_ADDRESS,
+        address: Address = defaults.ADDRESS,
         *,
         session_of: Callable[[Request], str | Awaitable[str | None] | None] | None = None,
         session_options: Options[Request] = MappingProxyType({}),

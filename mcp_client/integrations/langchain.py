@@ -49,8 +49,8 @@ from mcp_client import (
     ServerUnavailable,
     TurnTimeout,
 )
-from mcp_client._base import DEFAULT_ADDRESS
-from mcp_client._requests import session_name
+from mcp_client._core import defaults
+from mcp_client._core.requests.names import session_name
 from mcp_client.integrations import _langchain_messages as values
 from mcp_client.integrations._clients import Clients
 
@@ -91,7 +91,7 @@ class ChatContextProtocol(BaseChatModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    address: str | Sequence[str] = DEFAULT_ADDRESS
+    address: str | Sequence[str] = defaults.ADDRESS
     """Of the server, or several, as :class:`~mcp_client.MCPClient` takes them."""
     model: str = ""
     """An alias or ``provider/model``; empty: the session's, then the server's default."""

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from contextprotocol.v1 import turn_pb2
 from mcp_client import MCPClient
-from mcp_client.cli import app
+from mcp_client.cli.commands import app
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish

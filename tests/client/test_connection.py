@@ -217,7 +217,6 @@ def test_importing_the_client_loads_no_more_than_it_needs() -> None:
         "typer",
         "rich",
         "click",
-        "msgspec",
         "mcp_server",
         "uvloop",
         "structlog",

@@ -22,7 +22,7 @@ from mcp_client import (
     ServerUnavailable,
     TryLater,
 )
-from mcp_client._errors import BY_REASON
+from mcp_client.errors import BY_REASON
 from mcp_server import errors as server_errors
 from tests.client.beside import ScriptedProvider, StandIn
 from tests.client.conftest import Connect
@@ -50,7 +50,7 @@ def test_every_reason_of_the_contract_has_a_class() -> None:
 
 def test_the_tree_is_drawn_as_it_is() -> None:
     """At the top of the file."""
-    drawn = mcp_client._errors.__doc__ or ""
+    drawn = mcp_client.errors.__doc__ or ""
     branches: dict[str, list[str]] = {}
     for line in drawn.splitlines():
         name = line.strip("│├└─ ").split(" ")[0]
@@ -114,7 +114,7 @@ async def test_a_fault_of_the_server_shows_nothing_but_an_id(connect: Connect) -
 async def test_what_the_server_does_not_offer_is_named(client: MCPClient) -> None:
     """A method that a later release brings."""
     from contextprotocol.v1 import turn_pb2
-    from mcp_client._base import Method
+    from mcp_client._core.methods import Method
 
     method = Method(turn_pb2.DESCRIPTOR.services_by_name["TurnService"].methods_by_name["GetTurn"])
     method.path = "/contextprotocol.v1.TurnService/DreamTurn"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_client import MCPSyncClient, _errors
+from mcp_client import MCPSyncClient, errors
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent, ToolArgumentsDelta, ToolCallStart
 from mcp_server.testing import EchoProvider
 from mcp_server.values import Capabilities, FinishReason, Model, Role
@@ -61,5 +61,5 @@ def test_the_tree_of_errors_is_the_one_of_the_code() -> None:
     """Line for line."""
     tree = re.search(r"^```\n(MCPError\n.*?)```$", PAGE, re.MULTILINE | re.DOTALL)
     assert tree is not None
-    drawn = re.sub("^    ", "", _errors.__doc__ or "", flags=re.MULTILINE)
+    drawn = re.sub("^    ", "", errors.__doc__ or "", flags=re.MULTILINE)
     assert tree[1] in drawn

@@ -341,7 +341,7 @@ async def test_a_viewer_waits_for_an_interrupted_turn_only_if_it_was_cut_off_its
 
 async def test_a_viewer_does_not_wait_for_ever_for_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has the request can only send it again when told that it has to be: a browser's page, for example."""
-    monkeypatch.setattr("mcp_client._retry.OTHERS", 0.2)
+    monkeypatch.setattr("mcp_client._core.retry.RESUME_WAIT", 0.2)
     server = StandIn([text(2, "a"), LOST], [Failure.of(Code.UNAVAILABLE, "TURN_INTERRUPTED")])
     begun = time.monotonic()
     async with server, MCPClient(server.address, retry=QUICK) as client, client.stream_turn("turns/t") as stream:
@@ -362,7 +362,7 @@ def test_a_bad_value_is_named(retry: dict[str, Any]) -> None:
 
 def test_ids_do_not_repeat() -> None:
     """Not even between the calls of many clients."""
-    from mcp_client import _requests
+    from mcp_client._core.requests import generation
 
-    made = [_requests.chat("x", session=None, truncation="auto", options={}).request_id for _ in range(1000)]
+    made = [generation.chat("x", session=None, truncation="auto", options={}).request_id for _ in range(1000)]
     assert len(set(made)) == 1000

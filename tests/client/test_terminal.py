@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from mcp_client import MCPClient, TurnOptions
-from mcp_client.terminal import Conversation
+from mcp_client.cli.conversation import Conversation
 from mcp_server.interfaces import Finish
 from mcp_server.testing import Gate, ScriptedProvider, running
 from tests.faults.proxy import Proxy

@@ -1,4 +1,4 @@
-# The blocking twin of test_arguments.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_arguments.py by scripts/generate: edit that file.
 
 """What cannot be sent is said at once, with the name of the argument, and nothing is sent."""
 

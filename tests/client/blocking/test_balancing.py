@@ -1,4 +1,4 @@
-# The blocking twin of test_balancing.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_balancing.py by scripts/generate: edit that file.
 
 """Several servers, and several connections to one."""
 

@@ -1,4 +1,4 @@
-# The blocking twin of test_connection.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_connection.py by scripts/generate: edit that file.
 
 """Reaching a server, waiting for one, losing one, and leaving it."""
 
@@ -219,7 +219,6 @@ def test_importing_the_client_loads_no_more_than_it_needs() -> None:
         "typer",
         "rich",
         "click",
-        "msgspec",
         "mcp_server",
         "uvloop",
         "structlog",

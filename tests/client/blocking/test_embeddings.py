@@ -1,4 +1,4 @@
-# The blocking twin of test_embeddings.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_embeddings.py by scripts/generate: edit that file.
 
 """More texts than a model takes at once, through the client."""
 

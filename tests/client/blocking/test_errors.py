@@ -1,4 +1,4 @@
-# The blocking twin of test_errors.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_errors.py by scripts/generate: edit that file.
 
 """What a caller catches: one class for each reason of the contract."""
 
@@ -24,7 +24,7 @@ from mcp_client import (
     ServerUnavailable,
     TryLater,
 )
-from mcp_client._errors import BY_REASON
+from mcp_client.errors import BY_REASON
 from mcp_server import errors as server_errors
 from tests.client.blocking.beside import ScriptedProvider, StandIn
 from tests.client.blocking.conftest import Connect
@@ -52,7 +52,7 @@ def test_every_reason_of_the_contract_has_a_class() -> None:
 
 def test_the_tree_is_drawn_as_it_is() -> None:
     """At the top of the file."""
-    drawn = mcp_client._errors.__doc__ or ""
+    drawn = mcp_client.errors.__doc__ or ""
     branches: dict[str, list[str]] = {}
     for line in drawn.splitlines():
         name = line.strip("│├└─ ").split(" ")[0]
@@ -116,7 +116,7 @@ def test_a_fault_of_the_server_shows_nothing_but_an_id(connect: Connect) -> None
 def test_what_the_server_does_not_offer_is_named(client: MCPSyncClient) -> None:
     """A method that a later release brings."""
     from contextprotocol.v1 import turn_pb2
-    from mcp_client._base import Method
+    from mcp_client._core.methods import Method
 
     method = Method(turn_pb2.DESCRIPTOR.services_by_name["TurnService"].methods_by_name["GetTurn"])
     method.path = "/contextprotocol.v1.TurnService/DreamTurn"

@@ -1,4 +1,4 @@
-# The blocking twin of test_events.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_events.py by scripts/generate: edit that file.
 
 """How the events of a turn fold into an answer, from servers that are newer, or worse, than those of today."""
 

@@ -1,4 +1,4 @@
-# The blocking twin of test_limits.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_limits.py by scripts/generate: edit that file.
 
 """What is large, long, slow, or over, through the client."""
 

@@ -1,4 +1,4 @@
-# The blocking twin of test_resume.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_resume.py by scripts/generate: edit that file.
 
 """Connections that are cut and servers that restart, in the middle of an answer: who reads it notices a pause."""
 

@@ -1,4 +1,4 @@
-# The blocking twin of test_security.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_security.py by scripts/generate: edit that file.
 
 """Who a client is, and whom it trusts: metadata, tokens that expire, TLS with one certificate or two."""
 

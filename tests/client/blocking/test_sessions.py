@@ -1,4 +1,4 @@
-# The blocking twin of test_sessions.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_sessions.py by scripts/generate: edit that file.
 
 """Sessions and their messages, from Python."""
 

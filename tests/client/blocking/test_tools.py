@@ -1,4 +1,4 @@
-# The blocking twin of test_tools.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_tools.py by scripts/generate: edit that file.
 
 """Models that ask for tools: by hand, and with functions that the client runs."""
 

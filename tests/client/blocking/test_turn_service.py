@@ -1,4 +1,4 @@
-# The blocking twin of test_turn_service.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_turn_service.py by scripts/generate: edit that file.
 
 """Turns by their names: looked at, watched, stopped, waited for; and two calls on one session."""
 

@@ -1,4 +1,4 @@
-# The blocking twin of test_turns.py, written by scripts/generate: change that one.
+# Generated from tests/client/test_turns.py by scripts/generate: edit that file.
 
 """Chat, completion and embedding, from Python."""
 

@@ -1,4 +1,4 @@
-# The blocking twin of cases.py, written by scripts/generate: change that one.
+# Generated from tests/interop/python/cases.py by scripts/generate: edit that file.
 
 """The cases of tests/interop with the blocking client: python -m tests.interop.python_blocking.cases ADDRESS CASE"""
 

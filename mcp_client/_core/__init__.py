@@ -1,0 +1,1 @@
+"""The logic of the clients, without I/O: the asynchronous and the blocking client share it."""

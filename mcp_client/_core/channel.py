@@ -1,0 +1,174 @@
+"""The settings of the connection: address, credentials, metadata, and the options of gRPC's channel."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+import grpc
+
+from mcp_client._core.arguments import argument, seconds
+from mcp_client._core.defaults import MAX_REQUEST_BYTES
+from mcp_client.tls import TLS
+from mcp_client.values.options import Seconds
+
+Address = str | Sequence[str]
+"""``host:port``, or any target that gRPC resolves; or several ``IP:port``."""
+Metadata = Mapping[str, str] | Mapping[str, str | bytes]
+"""Headers by name; the values of names that end in ``-bin`` are bytes."""
+AsyncMetadata = Metadata | Callable[[], Metadata | Awaitable[Metadata]]
+"""The headers of each call, or a function that returns them; the function may be asynchronous."""
+SyncMetadata = Metadata | Callable[[], Metadata]
+"""The headers of each call, or a function that returns them."""
+Headers = tuple[tuple[str, str | bytes], ...]
+"""Metadata in gRPC's own form."""
+
+MIN_KEEPALIVE: Final = 10.0
+"""In seconds. Servers close the connection to clients that send keepalive pings more often."""
+MAX_KEEPALIVE: Final = 24 * 3600.0
+"""In seconds."""
+MAX_HEADER_BYTES: Final = 8 * 1024
+"""The maximum size of metadata that a server accepts. gRPC drops larger metadata unpredictably."""
+
+_SIGNS: Final = str.maketrans("-_.", "aaa")
+
+
+class ChannelSettings:
+    """The settings of a client's connection, validated.
+
+    Args:
+        address: one or several server addresses.
+        metadata: the headers of each call, or a function that returns them.
+        timeout: the timeout of calls that do not involve a model.
+        credentials: of an encrypted connection; ``None``: not encrypted.
+        keepalive: the interval of keepalive pings.
+        load_balancing: whether calls are distributed over all addresses; ``None``: if several are given.
+        max_connections: per server.
+
+    Attributes:
+        address: for messages.
+        target: for gRPC.
+        metadata: the function that returns the headers, if one was given.
+        headers: the headers, if they were given as values.
+        timeout: in seconds.
+        options: of the channel.
+        credentials: of the channel.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: Address,
+        metadata: AsyncMetadata,
+        timeout: Seconds,
+        credentials: TLS | grpc.ChannelCredentials | None,
+        keepalive: Seconds,
+        load_balancing: bool | None,
+        max_connections: int,
+    ) -> None:
+        with argument("address"):
+            self.address = address if isinstance(address, str) else ", ".join(address)
+            self.target = _target(address)
+        if not (isinstance(metadata, Mapping) or callable(metadata)):
+            raise TypeError(f"metadata: expected a mapping or a function, not {type(metadata).__name__}")
+        self.metadata = None if isinstance(metadata, Mapping) else metadata
+        self.headers = headers(metadata) if isinstance(metadata, Mapping) else ()
+        self.timeout = seconds("timeout", timeout)
+        if not isinstance(credentials, TLS | grpc.ChannelCredentials | None):
+            raise TypeError(f"credentials: expected TLS or gRPC's ChannelCredentials, not {type(credentials).__name__}")
+        self.credentials = credentials.credentials() if isinstance(credentials, TLS) else credentials
+        if not MIN_KEEPALIVE <= seconds("keepalive", keepalive) <= MAX_KEEPALIVE:
+            raise ValueError(f"keepalive: expected {MIN_KEEPALIVE:g} to {MAX_KEEPALIVE:g} seconds, not {keepalive}")
+        balanced = not isinstance(address, str) if load_balancing is None else load_balancing
+        self.options: tuple[tuple[str, str | int], ...] = (
+            ("grpc.primary_user_agent", f"contextprotocol-python/{_version()}"),
+            ("grpc.keepalive_time_ms", int(seconds("keepalive", keepalive) * 1000)),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            # On a connection that is dead in one direction, incoming data satisfies the keepalive, and gRPC gives the
+            # ping itself a minute. That is as long as the default retry patience: no attempt would be left.
+            ("grpc.http2.ping_timeout_ms", 20_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            # While a client waits for an answer it sends only pings.
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
+            # Reconnect to a restarted server within a second or two instead of gRPC's two minutes. (The option for the
+            # minimum is not set: it is the timeout of one connection attempt.)
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+            ("grpc.service_config", json.dumps(_service_config(balanced=balanced, max_connections=max_connections))),
+        )
+        if isinstance(credentials, TLS) and credentials.server_name:
+            self.options += (("grpc.ssl_target_name_override", credentials.server_name),)
+
+
+def headers(metadata: Metadata) -> Headers:
+    """Metadata in gRPC's own form.
+
+    Raises:
+        ValueError, TypeError: it cannot be sent.
+    """
+    with argument("metadata"):
+        found = tuple([(key.lower(), _header(key, value)) for key, value in metadata.items()])
+        if (size := sum([len(key) + len(value) for key, value in found])) > MAX_HEADER_BYTES:
+            raise ValueError(f"{size:,} bytes; a server accepts at most {MAX_HEADER_BYTES:,}")
+    return found
+
+
+def _header(key: str, value: str | bytes) -> str | bytes:
+    """The value of a header. Checked here because gRPC's own errors do not name the header."""
+    if not (key.isascii() and key.translate(_SIGNS).isalnum()):
+        raise ValueError(f"{key!r} is not a valid header name: expected letters, digits, and any of -_.")
+    if key.lower().endswith("-bin") is not isinstance(value, bytes):
+        raise TypeError(f"the value of {key!r}: names that end in -bin take bytes, all others take str")
+    if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+        raise ValueError(f"the value of {key!r} is not printable ASCII")
+    return value
+
+
+def _target(address: Address) -> str:
+    if isinstance(address, str):
+        if not address:
+            raise ValueError("expected host:port")
+        address.encode()
+        return address
+    targets = [_ip(one) for one in address]
+    versions = {version for version, _ in targets}
+    if len(versions) != 1:
+        raise ValueError(f"expected addresses of one kind, IPv4 or IPv6, not {address!r}")
+    return f"ipv{versions.pop()}:{','.join([target for _, target in targets])}"
+
+
+def _ip(address: str) -> tuple[int, str]:
+    """The IP version of one of several addresses, and the address in gRPC's form."""
+    host, _, port = address.rpartition(":")
+    try:
+        ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
+    except ValueError as error:
+        raise ValueError(f"{error}; to balance over a DNS name, pass it alone: 'dns:///{address}'") from error
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"expected IP:port, not {address!r}")
+    return ip.version, f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+
+
+def _service_config(*, balanced: bool, max_connections: int) -> dict[str, object]:
+    with argument("max_connections"):
+        if max_connections not in range(1, 101):
+            raise ValueError(f"expected 1 to 100, not {max_connections!r}")
+    config: dict[str, object] = {}
+    if max_connections > 1:
+        config["connectionScaling"] = {"maxConnectionsPerSubchannel": int(max_connections)}
+    if balanced:
+        config["loadBalancingConfig"] = [{"round_robin": {}}]
+        config["healthCheckConfig"] = {"serviceName": ""}  # a draining server gets no new calls
+    return config
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
+    try:
+        return version("contextprotocol")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,1 @@
+"""Encodes arguments to requests."""

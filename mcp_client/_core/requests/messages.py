@@ -1,0 +1,69 @@
+"""Encodes messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Final
+
+from contextprotocol.v1 import message_pb2
+from mcp_client._core.arguments import argument
+from mcp_client.values import Blob, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
+
+Input = str | Message | Sequence[str | Message]
+"""New messages: a text, a message, or a sequence of them. A text is a USER message."""
+
+_ROLES: Final = {
+    Role.SYSTEM: message_pb2.ROLE_SYSTEM,
+    Role.USER: message_pb2.ROLE_USER,
+    Role.ASSISTANT: message_pb2.ROLE_ASSISTANT,
+    Role.TOOL: message_pb2.ROLE_TOOL,
+}
+
+
+def as_messages(value: Input) -> list[Message]:
+    """The messages of an input."""
+    with argument("messages"):
+        if isinstance(value, Mapping | Set):
+            raise TypeError(f"expected a text, a Message or a sequence of them, not {type(value).__name__}")
+        several = [value] if isinstance(value, str | Message) else value
+        return [Message.user(item) if isinstance(item, str) else item for item in several]
+
+
+def messages(value: Input) -> list[message_pb2.Message]:
+    """The encoded messages of an input."""
+    several = as_messages(value)
+    with argument("messages"):
+        return [_message(item) for item in several]
+
+
+def _message(message: Message) -> message_pb2.Message:
+    if not isinstance(message, Message):
+        raise TypeError(f"expected a text or a Message, not {type(message).__name__}")
+    role = _ROLES.get(message.role)
+    if role is None:
+        raise ValueError(f"{message.role!r} is not a role that can be sent; expected one of {', '.join(_ROLES)}")
+    parts = [_part(part) for part in message.parts]
+    return message_pb2.Message(role=role, parts=parts, name=message.name)
+
+
+def _part(part: Part) -> message_pb2.Part:
+    if isinstance(part, Text):
+        return message_pb2.Part(text=part.text)
+    if isinstance(part, Reasoning):
+        return message_pb2.Part(reasoning=part.text)
+    if isinstance(part, Refusal):
+        return message_pb2.Part(refusal=part.text)
+    if isinstance(part, Blob):
+        if part.uri and part.data:
+            raise ValueError("a Blob has either `data` or `uri`, not both")
+        if part.uri:
+            return message_pb2.Part(blob=message_pb2.Blob(mime_type=part.mime_type, uri=part.uri))
+        return message_pb2.Part(blob=message_pb2.Blob(mime_type=part.mime_type, data=part.data))
+    if isinstance(part, ToolCall):
+        call = message_pb2.ToolCall(id=part.id, name=part.name, arguments_json=part.arguments_json)
+        return message_pb2.Part(tool_call=call)
+    if isinstance(part, ToolResult):
+        pieces = [_part(piece) for piece in part.parts]
+        result = message_pb2.ToolResult(tool_call_id=part.tool_call_id, parts=pieces, is_error=part.is_error)
+        return message_pb2.Part(tool_result=result)
+    raise TypeError(f"{type(part).__name__} is not a part of a message")

@@ -1,0 +1,1 @@
+"""Decodes responses to values."""

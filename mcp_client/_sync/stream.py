@@ -1,0 +1,213 @@
+# Generated from mcp_client/_aio/stream.py by scripts/generate: edit that file.
+
+"""The stream of a turn, which resumes after a lost connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from mcp_client._core.answer import Answer
+from mcp_client._core.arguments import seconds
+from mcp_client._core.responses import turns as responses
+from mcp_client._core.retry import Attempts
+from mcp_client._sync.calls import SyncCalls
+from mcp_client._sync.transport import SyncResponses
+from mcp_client.errors import DeadlineExceeded, MCPError
+from mcp_client.values import Delta, Event, FinishReason, Reply, Seconds, Turn, Usage
+
+
+class SyncTurnStream:
+    """The stream of an answer: a context manager, and an iterator over the answer's text.
+
+    ::
+
+        with client.stream_chat("Hello!") as stream:
+            for token in stream:
+                print(token, end="", flush=True)
+        print(stream.finish_reason, stream.usage)
+
+    When the connection is lost or the server restarts, the stream resumes after the last event that it has received:
+    the reader notices a pause, and no token is lost or repeated.
+
+    Leaving the block before the end, by ``break``, by an exception or by Ctrl-C, cancels the turn:
+    the model stops, and the session is free for the next call. The client waits a second at most for that; if it fails,
+    the server cancels the turn after the grace period. With ``on_disconnect="continue"``, or after :meth:`detach`, the
+    turn continues. Leaving a stream of :meth:`MCPSyncClient.stream_turn`, which only watches, never cancels its turn.
+    """
+
+    def __init__(
+        self,
+        calls: SyncCalls,
+        name: str,
+        request: Any,
+        timeout: Seconds | None,
+        *,
+        turn: str = "",
+        watches: bool = False,
+    ) -> None:
+        self._calls = calls
+        self._name = name
+        self._request = request
+        self._timeout = None if timeout is None else seconds("timeout", timeout)
+        self._watches = watches
+        self._detached = watches
+        self._answer = Answer(turn, request.after_sequence)
+        self._attempts: Attempts | None = None
+        self._responses: SyncResponses | None = None
+        self._ended = False
+        self._left = False
+
+    def __enter__(self) -> Self:
+        if self._attempts is not None:
+            raise RuntimeError("a stream can be entered only once")
+        self._attempts = self._calls.attempts(self._name, self._timeout, self.sequence)
+        try:
+            self._responses = self._calls.stream(self._name, self._request, self._attempts)
+        except KeyboardInterrupt:  # the turn may have started, and __exit__ is not called
+            if not self._detached:
+                self._calls.leave(self._name, self._request)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._left = True
+        if self._responses is not None:
+            self._responses.cancel()
+        if not self._ended and self._answer.reply is None and not self._detached:
+            self._calls.leave(self._name, self._request, self.turn)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        """The next piece of the text, including that of a refusal.
+
+        If another model restarts the answer, its text follows that of the abandoned attempt; ``text`` has only the
+        valid one.
+
+        Raises:
+            MCPError: the turn did not succeed.
+        """
+        while (event := self._next()) is not None:
+            if isinstance(event, Delta) and event.text:
+                return event.text
+        raise StopIteration
+
+    def events(self) -> Iterator[Event]:
+        """Iterate over the events, in order. Each is delivered once, as an event or as text.
+
+        Raises:
+            MCPError: the turn did not succeed.
+        """
+        while (event := self._next()) is not None:
+            yield event
+
+    def reply(self) -> Reply:
+        """The complete answer. Waits for the end of the turn.
+
+        Raises:
+            MCPError: the turn did not succeed.
+        """
+        while self._answer.reply is None and self._next() is not None:
+            pass
+        return self._answer.complete()
+
+    def detach(self) -> None:
+        """From now on, leaving the block does not cancel the turn: its ``on_disconnect`` applies.
+
+        By default the server waits for another reader during the grace period: :meth:`MCPSyncClient.stream_turn`, or
+        the same request again. Use this to pass an answer on, as a web server does whose browsers reconnect.
+        """
+        self._detached = True
+
+    def cancel(self, *, timeout: Seconds | None = None) -> Turn:
+        """Cancel the turn, and return it in its final state: cancelled, unless it had already ended.
+
+        Events from before the cancellation can still be read; then :class:`TurnCancelled` is raised.
+
+        Args:
+            timeout: the timeout of the call, in seconds.
+
+        Raises:
+            TurnNotFound: the turn was not started, or is past the retention period.
+        """
+        turn = responses.turn(self._calls.cancel(self._name, self._request, self.turn, timeout))
+        self._ended = True
+        return turn
+
+    @property
+    def turn(self) -> str:
+        """The full name of the turn; empty before the first event."""
+        return self._answer.turn
+
+    @property
+    def request_id(self) -> str:
+        """The idempotency key of the request; empty if the stream only watches."""
+        return "" if self._watches else self._request.request_id
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last event that was read, after which another stream can resume; 0: none."""
+        return self._answer.sequence
+
+    @property
+    def model(self) -> str:
+        """The ``provider/model`` that answers; empty before it starts."""
+        return self._answer.model
+
+    @property
+    def text(self) -> str:
+        """The text so far, from the event at which the stream started."""
+        return self._answer.text
+
+    @property
+    def usage(self) -> Usage | None:
+        """The token counts of the complete answer; ``None`` before its end."""
+        return self._answer.reply.usage if self._answer.reply is not None else None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the model stopped; ``None`` before that."""
+        return self._answer.reply.finish_reason if self._answer.reply is not None else None
+
+    def _next(self) -> Event | None:
+        """The next event of a known kind; ``None`` at the end."""
+        if self._responses is None:
+            raise RuntimeError("a stream can only be read inside its `with` block")
+        if self._left:
+            raise RuntimeError("the block of the stream was left before its end")
+        while True:
+            try:
+                for received in self._responses:
+                    if (event := self._answer.add(received)) is not None:
+                        return event
+            except MCPError as error:
+                if self._answer.reply is not None:  # the answer is complete
+                    return None
+                self._resume(error)
+            else:
+                self._end()
+                return None
+
+    def _resume(self, error: MCPError) -> None:
+        """Resume with another call, or raise ``error`` if that does not help."""
+        assert self._attempts is not None
+        try:
+            delay = self._attempts.retry_delay(error, self.sequence)
+        except MCPError:
+            # After the caller's own deadline the turn is still running.
+            self._ended = type(error) is not DeadlineExceeded
+            raise
+        self._calls.pause(delay)
+        if self.sequence:
+            self._request.after_sequence = self.sequence
+        self._responses = self._calls.stream(self._name, self._request, self._attempts)
+
+    def _end(self) -> None:
+        assert self._attempts is not None
+        self._attempts.succeeded()
+        self._ended = True

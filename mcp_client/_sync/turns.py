@@ -1,0 +1,78 @@
+# Generated from mcp_client/_aio/turns.py by scripts/generate: edit that file.
+
+"""The client's methods for turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from contextprotocol.v1 import turn_pb2
+from mcp_client._core.requests import turns as requests
+from mcp_client._core.requests.names import turn_name
+from mcp_client._core.responses import turns as responses
+from mcp_client._sync.calls import SyncCalls
+from mcp_client._sync.stream import SyncTurnStream
+from mcp_client.values import Seconds, Session, Turn
+
+
+class TurnMethods:
+    """Read, watch and cancel turns."""
+
+    _calls: SyncCalls
+
+    def get_turn(self, turn: str | Turn, *, timeout: Seconds | None = None) -> Turn:
+        """Get a turn, with its answer so far.
+
+        Raises:
+            TurnNotFound: the turn does not exist, or is past the retention period.
+        """
+        request = turn_pb2.GetTurnRequest(name=turn_name(turn))
+        return responses.turn(self._calls.unary("TurnService.GetTurn", request, timeout))
+
+    def list_turns(
+        self, session: str | Session, *, page_size: int = 0, timeout: Seconds | None = None
+    ) -> Iterator[Turn]:
+        """List the turns of a session within the retention period, newest first, without their messages.
+
+        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+
+        Raises:
+            SessionNotFound: the session does not exist.
+        """
+        request = requests.list_turns(session, page_size=page_size)
+        while True:
+            page = self._calls.unary("TurnService.ListTurns", request, timeout)
+            for turn in page.turns:
+                yield responses.turn(turn)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def stream_turn(
+        self, turn: str | Turn, *, after_sequence: int = 0, timeout: Seconds | None = None
+    ) -> SyncTurnStream:
+        """Watch a turn, live or replayed. Any number of readers may watch; each receives all events.
+
+        Args:
+            turn: its full name.
+            after_sequence: start after this event; 0: at the first.
+            timeout: the timeout of the call in seconds; ``None``: as long as the turn takes.
+
+        Raises:
+            TurnNotFound: the turn does not exist, or is past the retention period.
+            SequenceUnknown: the turn has no such event.
+            TurnInterrupted: the server process died, and the original caller has not resumed the turn.
+        """
+        request = requests.stream_turn(turn, after_sequence)
+        return SyncTurnStream(
+            self._calls, "TurnService.StreamTurn", request, timeout, turn=turn_name(turn), watches=True
+        )
+
+    def cancel_turn(self, turn: str | Turn, *, timeout: Seconds | None = None) -> Turn:
+        """Cancel a turn, and return it in its final state: cancelled, unless it had already ended.
+
+        Raises:
+            TurnNotFound: the turn does not exist, or is past the retention period.
+        """
+        request = turn_pb2.CancelTurnRequest(name=turn_name(turn))
+        return responses.turn(self._calls.unary("TurnService.CancelTurn", request, timeout))

@@ -1,0 +1,194 @@
+"""The commands of ``mcp-client``: talk to a server from a terminal or a script."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from mcp_client import HealthStatus, MCPClient, TurnOptions
+from mcp_client.cli import sessions, turns
+from mcp_client.cli.conversation import converse
+from mcp_client.cli.lifecycle import delete_if_empty, open_session
+from mcp_client.cli.options import DEFAULT_SERVER, AsJson, MaxTokens, ModelOption, Server, Temperature
+from mcp_client.cli.output import print_json, print_stream, print_table
+from mcp_client.cli.run import MISUSED, exit_on_error, fail, run_client, standard_input
+
+NOT_SERVING: Final = 3
+"""The exit status of ``health`` if the server answers that it does not accept calls."""
+
+app = typer.Typer(
+    name="mcp-client",
+    help="Talk to a contextprotocol server: sessions with memory over swappable model providers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(turns.app, name="turns")
+
+
+@app.command()
+def chat(
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            help="The message. Without it: a conversation on a terminal, or standard input as the message.",
+            show_default=False,
+        ),
+    ] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Continue this session, or create it. Default: a new one.", show_default=False
+        ),
+    ] = None,
+    system: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="The system instruction of a new session.", show_default=False),
+    ] = "",
+    model: ModelOption = "",
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    if_busy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ACTION",
+            help="If a turn is running on the session: reject (default), queue, or cancel_running.",
+            show_default=False,
+        ),
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Chat: one answer, or a conversation in the terminal."""
+    options = TurnOptions(model=model, temperature=temperature, max_output_tokens=max_tokens, if_busy=if_busy)
+    if prompt is None and sys.stdin.isatty() and sys.stdout.isatty():
+        with exit_on_error():
+            converse(server, session=session, system=system, options=options)
+        return
+    text = prompt if prompt is not None else standard_input()
+    if not text.strip():
+        fail("the message is empty", MISUSED)  # before a session is created
+
+    async def run(client: MCPClient) -> None:
+        opened = await open_session(client, session, system)
+        try:
+            await print_stream(client.stream_chat(text, session=opened, **options))
+        except BaseException:
+            if session is None:
+                await delete_if_empty(client, opened)
+            raise
+        if session is None:
+            print(f"session {opened.id}", file=sys.stderr)
+
+    run_client(server, run)
+
+
+@app.command()
+def complete(
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="The text to continue. Without it: standard input.", show_default=False),
+    ] = None,
+    model: ModelOption = "",
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A stop sequence that ends the answer; can be repeated.", show_default=False),
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Complete a raw prompt: without roles, template or memory."""
+    text = prompt if prompt is not None else standard_input()
+    run_client(
+        server,
+        lambda client: print_stream(
+            client.stream_complete(
+                text, model=model, temperature=temperature, max_output_tokens=max_tokens, stop=stop or []
+            )
+        ),
+    )
+
+
+@app.command()
+def embed(
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="The texts. Without any: the lines of standard input.", show_default=False),
+    ] = None,
+    model: ModelOption = "",
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Create embeddings: one JSON array per line."""
+    inputs = texts or [line for line in standard_input().splitlines() if line]
+
+    async def run(client: MCPClient) -> None:
+        for vector in (await client.embed(inputs, model=model)).vectors:
+            print(json.dumps(vector))
+
+    run_client(server, run)
+
+
+@app.command()
+def models(as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
+    """List the models that the server offers."""
+
+    async def run(client: MCPClient) -> None:
+        found = await client.list_models()
+        if as_json:
+            print_json([dataclasses.asdict(model) for model in found])
+            return
+        print_table(
+            ("MODEL", "STATE", "CAPABILITIES", "CONTEXT", "DEFAULT"),
+            [
+                (
+                    model.name,
+                    f"{model.state}{f': {model.state_reason}' if model.state_reason else ''}",
+                    ", ".join(sorted(model.capabilities)),
+                    str(model.context_window or "?"),
+                    "yes" if model.is_default else "",
+                )
+                for model in found
+            ],
+        )
+
+    run_client(server, run)
+
+
+@app.command()
+def health(
+    service: Annotated[
+        str,
+        typer.Argument(help="A service by its full name, or providers/NAME. Default: the server.", show_default=False),
+    ] = "",
+    every: Annotated[bool, typer.Option("--all", help="List all services.")] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Wait up to this long until the server accepts calls.", show_default=False
+        ),
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Check whether the server accepts calls. Exit status: 0 if it does, 3 if it does not, 1 without an answer."""
+
+    async def run(client: MCPClient) -> None:
+        if wait is not None:
+            await client.wait_until_ready(wait)
+        if every:
+            print_table(
+                ("SERVICE", "STATUS"),
+                sorted((name or "(server)", str(s)) for name, s in (await client.list_health(timeout=5)).items()),
+            )
+            return
+        status = await client.health(service, timeout=5)
+        print(status)
+        if status is not HealthStatus.SERVING:
+            raise typer.Exit(NOT_SERVING)
+
+    run_client(server, run)

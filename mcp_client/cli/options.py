@@ -1,0 +1,42 @@
+"""The options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from mcp_client._core import defaults
+
+ADDRESS_VARIABLE: Final = "CONTEXTPROTOCOL_ADDRESS"
+"""The environment variable with the default of ``--server``."""
+DEFAULT_SERVER: Final = defaults.ADDRESS
+
+Server = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        "-s",
+        metavar="HOST:PORT",
+        envvar=ADDRESS_VARIABLE,
+        help="The address of the server.",
+        show_default=True,
+    ),
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", metavar="MODEL", help="An alias or provider/model; default: the server's.", show_default=False
+    ),
+]
+Temperature = Annotated[float | None, typer.Option(metavar="NUMBER", help="0 (greedy) to 2.", show_default=False)]
+MaxTokens = Annotated[
+    int | None, typer.Option(metavar="TOKENS", help="The maximum length of the answer.", show_default=False)
+]
+SessionName = Annotated[str, typer.Argument(metavar="NAME", help="The session.")]
+TurnName = Annotated[
+    str,
+    typer.Argument(metavar="TURN", help="Its full name: sessions/SESSION/turns/ID, or turns/ID.", show_default=False),
+]
+Limit = Annotated[int, typer.Option(min=1, help="The maximum number to list, newest first.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

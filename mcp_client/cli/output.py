@@ -1,0 +1,74 @@
+"""Prints answers, tables and JSON on standard output."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mcp_client import AttemptSwitched, Delta, TurnStream
+
+
+async def print_stream(stream: TurnStream) -> None:
+    """Print an answer while it is generated. If it starts over, a line on standard error says so."""
+    started = False
+    try:
+        async with stream:
+            async for event in stream.events():
+                if isinstance(event, Delta) and event.text:
+                    started = True
+                    sys.stdout.write(event.text)
+                    sys.stdout.flush()
+                elif started and isinstance(event, AttemptSwitched) and event.restarted:
+                    started = False
+                    print(flush=True)
+                    print(f"mcp-client: {_restart_line(event)}", file=sys.stderr)
+    finally:
+        if started:  # an error message gets a line of its own
+            print()
+
+
+def _restart_line(event: AttemptSwitched) -> str:
+    if event.from_model == event.to_model:
+        return "the answer was interrupted and starts over"
+    return f"{event.from_model} failed; {event.to_model} starts the answer over"
+
+
+def local_time(time: datetime | None) -> str:
+    """A time in the local time zone; ``never`` for none."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if time is not None else "never"
+
+
+def print_json(value: Any) -> None:
+    """Print values as JSON."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, datetime):
+            return item.isoformat()
+        if isinstance(item, Decimal):
+            return str(item)
+        if isinstance(item, bytes):
+            return base64.b64encode(item).decode()
+        return sorted(item)
+
+    print(json.dumps(value, default=plain, indent=2, ensure_ascii=False))
+
+
+def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a table on a terminal, tab-separated lines elsewhere."""
+    if not sys.stdout.isatty():
+        for row in (header, *rows):
+            print("\t".join(row))
+        return
+    table = Table(*header, box=SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*[Text(cell) for cell in row])
+    Console().print(table)

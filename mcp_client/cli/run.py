@@ -1,0 +1,100 @@
+"""Runs a command: with a client, standard input, and an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
+
+from rich.console import Console
+from rich.text import Text
+
+from mcp_client import InvalidArgument, MCPClient, MCPError, RetryNotice, ServerUnavailable
+
+FAILED: Final = 1
+"""The exit status of a command that failed."""
+MISUSED: Final = 2
+"""The exit status of a command with invalid arguments."""
+INTERRUPTED: Final = 130
+"""The exit status after Ctrl-C, by the convention of shells."""
+
+
+def run_client(server: str, command: Callable[[MCPClient], Coroutine[Any, Any, None]]) -> None:
+    """Run a command with a client. A failure is one line on standard error and an exit status."""
+
+    async def run() -> None:
+        async with MCPClient(server, on_retry=_print_retry if sys.stderr.isatty() else None) as client:
+            await command(client)
+
+    with exit_on_error():
+        asyncio.run(run())
+        sys.stdout.flush()  # raises here if the reader of standard output is gone
+
+
+def retry_line(notice: RetryNotice) -> str:
+    """What to print about a retry; empty for all but the first of a call."""
+    if notice.attempt > 2:
+        return ""
+    trouble = "no connection to the server" if isinstance(notice.error, ServerUnavailable) else notice.error.message
+    return f"{trouble}, retrying …"
+
+
+def _print_retry(notice: RetryNotice) -> None:
+    if line := retry_line(notice):
+        # A part of the answer stands on a line that has not ended.
+        Console(stderr=True).print(Text(f"{chr(10) * bool(notice.sequence)}{line}", style="dim"))
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Convert errors to one line on standard error and an exit status."""
+    try:
+        yield
+    except ServerUnavailable as error:
+        fail(f"{error.message}. Start a server with `mcp-server serve`, or pass its address as --server.", FAILED)
+    except InvalidArgument as error:
+        fail(error.message, MISUSED)
+    except MCPError as error:
+        fail(error.message, FAILED)
+    except (ValueError, TypeError) as error:
+        fail(str(error), MISUSED)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        _close_standard_output()
+        raise SystemExit(FAILED) from None
+
+
+def _close_standard_output() -> None:
+    """Redirect it, so that Python does not fail to flush it at exit when its reader is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def standard_input() -> str:
+    """The text of standard input without its last line end, which pipes add."""
+    with exit_on_error():
+        try:
+            return sys.stdin.buffer.read().decode().removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"standard input is not UTF-8 text: invalid byte at position {error.start}") from error
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Print a line on standard error and exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_standard_output()
+    print(f"mcp-client: {message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """The key and the value of ``KEY=VALUE``."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        fail(f"{option}: expected KEY=VALUE, not {text!r}", MISUSED)
+    return key, value

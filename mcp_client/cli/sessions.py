@@ -1,0 +1,148 @@
+"""The commands ``mcp-client sessions``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from mcp_client import MCPClient, Session
+from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Limit, ModelOption, Server, SessionName
+from mcp_client.cli.output import local_time, print_json, print_table
+from mcp_client.cli.run import pair, run_client
+
+app = typer.Typer(help="List, show and change sessions.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_sessions(
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Only sessions with this label; can be repeated.", show_default=False),
+    ] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """List sessions, newest first."""
+    labels = dict(pair(text, "--label") for text in label or [])
+
+    async def run(client: MCPClient) -> None:
+        found: list[Session] = []
+        async for session in client.list_sessions(labels=labels, newest_first=True, page_size=min(limit, 1000)):
+            found.append(session)
+            if len(found) == limit:
+                break
+        if as_json:
+            print_json([dataclasses.asdict(session) for session in found])
+            return
+        print_table(
+            ("SESSION", "MESSAGES", "CREATED", "EXPIRES", "LABELS"),
+            [
+                (
+                    session.id,
+                    str(session.message_count),
+                    local_time(session.create_time),
+                    local_time(session.expire_time),
+                    ", ".join(f"{key}={value}" for key, value in sorted(session.labels.items())),
+                )
+                for session in found
+            ],
+        )
+
+    run_client(server, run)
+
+
+@app.command()
+def create(
+    session: Annotated[str, typer.Argument(metavar="[NAME]", help="Its id. Default: the server generates one.")] = "",
+    system: Annotated[str, typer.Option(metavar="TEXT", help="The system instruction.", show_default=False)] = "",
+    model: ModelOption = "",
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; can be repeated.", show_default=False)
+    ] = None,
+    ttl: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long it is kept unused.", show_default=False)
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Create a session and print its id."""
+    labels = dict(pair(text, "--label") for text in label or [])
+
+    async def run(client: MCPClient) -> None:
+        created = await client.create_session(
+            session, system_instruction=system, default_model=model, labels=labels, ttl=ttl
+        )
+        print(created.id)
+
+    run_client(server, run)
+
+
+@app.command()
+def show(session: SessionName, server: Server = DEFAULT_SERVER) -> None:
+    """Print a session as JSON."""
+
+    async def run(client: MCPClient) -> None:
+        print_json(dataclasses.asdict(await client.get_session(session)))
+
+    run_client(server, run)
+
+
+@app.command()
+def messages(
+    session: SessionName,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number to print, the last ones.")] = 50,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Print the last messages of a session."""
+
+    async def run(client: MCPClient) -> None:
+        found = []
+        async for message in client.list_messages(session, newest_first=True, page_size=min(limit, 1000)):
+            found.append(message)
+            if len(found) == limit:
+                break
+        found.reverse()
+        if as_json:
+            print_json([dataclasses.asdict(message) for message in found])
+            return
+        for message in found:
+            print(f"{message.role}: {message.text}")
+
+    run_client(server, run)
+
+
+@app.command()
+def delete(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The sessions.")],
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Delete sessions with their history."""
+
+    async def run(client: MCPClient) -> None:
+        for name in names:
+            await client.delete_session(name)
+
+    run_client(server, run)
+
+
+@app.command()
+def fork(
+    session: Annotated[str, typer.Argument(metavar="NAME", help="The session to fork.")],
+    new: Annotated[
+        str, typer.Argument(metavar="[NEW]", help="The id of the new session. Default: the server generates one.")
+    ] = "",
+    at: Annotated[
+        int | None,
+        typer.Option("--at", metavar="N", help="Copy only the first N messages.", show_default=False),
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Create a session with the history of another one, and print its id."""
+
+    async def run(client: MCPClient) -> None:
+        print((await client.fork_session(session, new, message_count=at)).id)
+
+    run_client(server, run)

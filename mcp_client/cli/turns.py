@@ -1,0 +1,79 @@
+"""The commands ``mcp-client turns``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from mcp_client import MCPClient, Turn
+from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Limit, Server, TurnName
+from mcp_client.cli.output import local_time, print_json, print_stream, print_table
+from mcp_client.cli.run import run_client
+
+app = typer.Typer(
+    help="List, watch and cancel turns, which are requests to a model and their answers.", no_args_is_help=True
+)
+
+
+@app.command("list")
+def list_turns(
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="The session.")],
+    limit: Limit = 50,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """List the turns of a session within the retention period, newest first."""
+
+    async def run(client: MCPClient) -> None:
+        found: list[Turn] = []
+        async for turn in client.list_turns(session, page_size=min(limit, 1000)):
+            found.append(turn)
+            if len(found) == limit:
+                break
+        if as_json:
+            print_json([dataclasses.asdict(turn) for turn in found])
+            return
+        print_table(
+            ("TURN", "STATE", "CREATED", "MODEL", "ATTEMPTS", "TOKENS"),
+            [
+                (
+                    turn.name,
+                    f"{turn.state}{f': {turn.error.reason}' if turn.error else ''}",
+                    local_time(turn.create_time),
+                    f"{turn.attempts[-1].provider}/{turn.attempts[-1].model}" if turn.attempts else "",
+                    str(len(turn.attempts)),
+                    str(turn.usage.output_tokens),
+                )
+                for turn in found
+            ],
+        )
+
+    run_client(server, run)
+
+
+@app.command()
+def show(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
+    """Print a turn as JSON."""
+
+    async def run(client: MCPClient) -> None:
+        print_json(dataclasses.asdict(await client.get_turn(turn)))
+
+    run_client(server, run)
+
+
+@app.command()
+def watch(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
+    """Print the answer of a turn from its start, and follow it. Ctrl-C does not cancel the turn."""
+    run_client(server, lambda client: print_stream(client.stream_turn(turn)))
+
+
+@app.command()
+def cancel(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
+    """Cancel a turn, and print its final state."""
+
+    async def run(client: MCPClient) -> None:
+        print((await client.cancel_turn(turn)).state)
+
+    run_client(server, run)

@@ -1,0 +1,60 @@
+"""Models, embeddings, and the health of services."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mcp_client.values.message import Usage
+from mcp_client.values.turn import Attempt
+
+
+class HealthStatus(enum.StrEnum):
+    """Whether a service accepts calls."""
+
+    SERVING = "serving"
+    NOT_SERVING = "not_serving"
+    UNKNOWN = "unknown"
+
+
+class ModelState(enum.StrEnum):
+    """Whether a model can answer now."""
+
+    READY = "ready"
+    LOADING = "loading"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that the server offers."""
+
+    name: str
+    """``provider/model``, as the ``model`` argument takes it."""
+    provider: str
+    aliases: Sequence[str]
+    capabilities: frozenset[str]
+    """Some of ``chat``, ``completion``, ``embedding``, ``tools``, ``images``, ``json_schema``, ``prefill``."""
+    context_window: int
+    """In tokens; 0: unknown."""
+    max_batch: int
+    """The maximum number of texts in one embedding call; 0: the model creates no embeddings."""
+    embedding_dimensions: int
+    state: ModelState
+    state_reason: str
+    """Why the model is not ready, or empty."""
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """Vectors, in the order of their texts."""
+
+    vectors: Sequence[Sequence[float]]
+    model: str
+    """The ``provider/model`` that created all of them."""
+    usage: Usage
+    attempts: Sequence[Attempt] = ()
+    """All calls of the server to a provider, in order, with their costs."""
