@@ -116,7 +116,7 @@ def _schemas(where: str, types: Any) -> tuple[list[Schema], dict[str, Schema]]:
 
     def schema_of(kind: Any) -> Schema:
         if kind is object:
-            return {}
+            return {"description": "any JSON value"}
         if not _is_pydantic_model(kind):
             raise TypeError(f"{kind!r} has no JSON form; supported are the types of msgspec, and pydantic models")
         prefix = re.sub(r"\W+", "_", f"{kind.__module__}.{kind.__qualname__}")

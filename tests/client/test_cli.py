@@ -127,7 +127,7 @@ async def test_a_prompt_comes_from_a_pipe(server: UnifiedMCPServer) -> None:
 async def test_an_empty_prompt_begins_nothing(server: UnifiedMCPServer) -> None:
     """No session is left behind, whether the prompt was typed or came from a pipe."""
     for ran in (await mcp_client(server, "chat", " "), await mcp_client(server, "chat", stdin=b"\n")):
-        assert (ran.status, ran.out, ran.err) == (2, "", "mcp-client: the prompt is empty: say something\n")
+        assert (ran.status, ran.out, ran.err) == (2, "", "mcp-client: the message is empty\n")
     assert (await mcp_client(server, "sessions", "list", "--json")).out == "[]\n"
 
 
@@ -250,7 +250,7 @@ async def test_turns_are_listed_shown_watched_and_stopped() -> None:
 async def test_models_are_listed(server: UnifiedMCPServer) -> None:
     """For people and for programs."""
     header, line = (await mcp_client(server, "models")).out.splitlines()
-    assert header.split("\t") == ["MODEL", "STATE", "CAN", "CONTEXT", "DEFAULT"]
+    assert header.split("\t") == ["MODEL", "STATE", "CAPABILITIES", "CONTEXT", "DEFAULT"]
     assert line.split("\t") == ["echo/echo", "ready", "chat, completion, embedding", "100000", "yes"]
     (model,) = json.loads((await mcp_client(server, "models", "--json")).out)
     assert (model["name"], model["capabilities"]) == ("echo/echo", ["chat", "completion", "embedding"])
@@ -315,7 +315,7 @@ async def test_an_answer_that_begins_anew_says_so() -> None:
     async with StandIn(script) as server:
         ran = await mcp_client(server, "turns", "watch", "turns/t")
     assert (ran.status, ran.out) == (0, "Hel\nHello\n")
-    assert ran.err == "mcp-client: the answer was interrupted, and begins anew\n"
+    assert ran.err == "mcp-client: the answer was interrupted and starts over\n"
 
 
 async def test_bad_values_are_a_status_of_their_own(server: UnifiedMCPServer) -> None:
@@ -324,7 +324,7 @@ async def test_bad_values_are_a_status_of_their_own(server: UnifiedMCPServer) ->
         ("chat", "Hi", "--temperature", "9"): "temperature",
         ("chat", "Hi", "--session", "No Such Name"): "name",
         ("chat", "Hi", "--session", "tour", "--if-busy", "wait"): "if_busy",
-        ("chat", " "): "prompt is empty",
+        ("chat", " "): "message is empty",
         ("complete", ""): "prompt",
         ("sessions", "list", "--label", "blue"): "--label",
         ("sessions", "create", "--ttl", "nan"): "ttl",

@@ -155,10 +155,10 @@ async def test_commands_and_what_goes_wrong_leave_the_conversation_as_it_is() ->
         await screen.shows("> ")
         for typed, answered in {
             "/help": "/quit",
-            "/[b]nosuch[/i]": "there is no /[b]nosuch[/i]",
+            "/[b]nosuch[/i]": "unknown command /[b]nosuch[/i]",
             "/model": "→ scripted/scripted (ready)",
             "/model nosuch/model": "nosuch/model",
-            "/model scripted/scripted": "answers from now on",
+            "/model scripted/scripted": "switched to scripted/scripted",
             "/session Bad Name": "is not a valid session name",
             "/session other": "session other · scripted/scripted",
             "/new": "session s",
@@ -193,7 +193,7 @@ def test_a_second_control_c_at_the_prompt_leaves(monkeypatch: pytest.MonkeyPatch
         assert conversation.ask() == "Hi"
         assert conversation.ask() is None
     assert pressed == []
-    assert said.get().count("once more, or Ctrl-D, to leave") == 2
+    assert said.get().count("Ctrl-C again, or Ctrl-D, leaves") == 2
 
 
 async def test_a_lost_connection_is_a_line_and_a_session_without_a_word_does_not_stay() -> None:
@@ -212,7 +212,7 @@ async def test_a_lost_connection_is_a_line_and_a_session_without_a_word_does_not
             screen.type("Tell me a story.\n")
             await screen.shows("It was a dark and")
             proxy.cut_all()
-            await screen.shows("no connection to the server, trying again")
+            await screen.shows("no connection to the server, retrying")
             gate.open()
             await screen.shows("It was a dark and stormy night")
             await screen.shows("> ")
@@ -235,7 +235,7 @@ async def test_one_answer_tells_of_a_lost_connection_on_a_terminal() -> None:
     ):
         await screen.shows("It was a dark and")
         proxy.cut_all()
-        await screen.shows("\nno connection to the server, trying again …\n")
+        await screen.shows("\nno connection to the server, retrying …\n")
         gate.open()
         await screen.shows(" stormy night\n")
         assert await screen.ends() == 0

@@ -177,6 +177,9 @@ async def test_what_goes_wrong_is_told_to_the_model(connect: Connect) -> None:
             ("temperature", {"place": {"city": 7}}),
             ("temperature", {**ROME, "unit": "K"}),
             ("broken", {"times": 2.5}),
+            ("broken", {}),
+            ("broken", {"times": 2, "often": True}),
+            ("broken", "[2]"),
             ("broken", "{not json"),
         ),
         ["Sorry.", Finish()],
@@ -187,11 +190,14 @@ async def test_what_goes_wrong_is_told_to_the_model(connect: Connect) -> None:
     assert all(is_error for _, is_error in answers)
     expected = [
         "LookupError: no such thing, 2 times",
-        "LookupError: there is no tool 'nosuch'",
-        "ValueError: place: Place: city missing",
-        "ValueError: place: city: expected string, not 7",
-        "ValueError: unit: expected one of 'C', 'F', not 'K'",
-        "ValueError: times: expected integer, not 2.5",
+        "LookupError: unknown tool 'nosuch'; available: broken, temperature",
+        "ValueError: place: Object missing required field `city`",
+        "ValueError: place: Expected `str`, got `int` - at `$.city`",
+        "ValueError: unit: Invalid enum value 'K'",
+        "ValueError: times: Expected `int`, got `float`",
+        "ValueError: missing arguments: times",
+        "ValueError: unknown arguments: often; allowed: times",
+        "ValueError: expected a JSON object",
         "JSONDecodeError: ",
     ]
     assert [text[: len(start)] for (text, _), start in zip(answers, expected, strict=True)] == expected
@@ -236,7 +242,7 @@ async def test_what_no_model_can_be_told_is_an_error(connect: Connect, function:
         "untyped": "ValueError: the mime_type of a Blob of the result is 'png'",
         "foreign": "ValueError: the uri of a Blob",
         "nan": "ValueError: Out of range float values are not JSON compliant",
-        "object": "TypeError: the result cannot be told to a model: JSON cannot say object",
+        "object": "TypeError: the result cannot be sent to a model: object has no JSON form",
     }
     calls = [(function.__name__, {"what": what}) for what in expected]
     provider = provider_of(asking(*calls, ("temperature", ROME)), ["Sorry.", Finish()])
@@ -258,7 +264,7 @@ async def test_what_a_function_raises_is_in_the_log(connect: Connect, caplog: py
     (record,) = [record for record in caplog.records if record.name == "mcp_client.tools"]
     assert (record.levelno, record.getMessage()) == (
         logging.WARNING,
-        "the tool 'broken' failed, as the model is told",
+        "the tool 'broken' failed; its error is sent to the model",
     )
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], LookupError)
@@ -295,20 +301,24 @@ async def test_every_type_arrives_as_itself(connect: Connect) -> None:
         "properties": {
             "text": {"type": "string", "description": "any text"},
             "number": {"type": "number", "description": "how much."},
-            "choice": {"enum": ["a", 1]},
+            "choice": {"enum": [1, "a"]},
             "several": {"type": "array", "items": {"type": "integer"}},
             "table": {"type": "object", "additionalProperties": {"type": "boolean"}},
-            "when": {
-                "type": "object",
-                "properties": {"first": {"type": "integer"}, "last": {"type": "integer"}},
-                "required": [],
-                "additionalProperties": False,
-            },
+            "when": {"$ref": "#/$defs/Range"},
             "maybe": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
             "rest": {},
         },
         "required": ["text", "number", "choice", "several", "table", "when"],
         "additionalProperties": False,
+        "$defs": {
+            "Range": {
+                "title": "Range",
+                "description": "From when to when.",
+                "type": "object",
+                "properties": {"first": {"type": "integer"}, "last": {"type": "integer"}},
+                "required": [],
+            }
+        },
     }
 
 
@@ -317,10 +327,13 @@ def test_a_function_says_itself_what_it_does() -> None:
     tool = Tool.of(temperature)
     assert (tool.name, tool.description) == ("temperature", "How warm it is somewhere.\n\nNow, not tomorrow.")
     assert isinstance(tool.parameters, dict)
-    place, unit = tool.parameters["properties"].values()
-    assert place["description"] == "where; a city and its country."
+    assert tool.parameters["properties"] == {
+        "place": {"$ref": "#/$defs/Place", "description": "where; a city and its country."},
+        "unit": {"$ref": "#/$defs/Unit", "description": "of the answer.", "default": "C"},
+    }
+    place, unit = tool.parameters["$defs"]["Place"], tool.parameters["$defs"]["Unit"]
     assert place["required"] == ["city"]
-    assert unit == {"enum": ["C", "F"], "type": "string", "description": "of the answer."}
+    assert unit == {"title": "Unit", "description": "Of temperatures.", "enum": ["C", "F"], "type": "string"}
     assert tool.parameters["required"] == ["place"]
 
 
@@ -333,26 +346,10 @@ def positional(x: int, /) -> None: ...
 def many(*xs: int) -> None: ...
 
 
-def bytewise(x: bytes) -> None: ...
-
-
-def keyed(x: dict[int, str]) -> None: ...
-
-
-def pair(x: tuple[int, str]) -> None: ...
+def imaginary(x: complex) -> None: ...
 
 
 def unknown(x: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # wrong on purpose
-
-
-@dataclass
-class Node:
-    """One that has others."""
-
-    next: Node | None
-
-
-def recursive(x: Node) -> None: ...
 
 
 class Pairs(enum.Enum):
@@ -430,29 +427,26 @@ class Callback:
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
-        (no_annotation, "parameter x: it has no annotation"),
-        (positional, "parameter x: a model gives arguments by their names"),
-        (many, "parameter xs: a model gives"),
-        (bytewise, "parameter x: .*bytes.* cannot be described"),
-        (keyed, "parameter x: the keys"),
-        (pair, "parameter x: a tuple of a fixed length"),
+        (no_annotation, "parameter x: no type annotation"),
+        (positional, "parameter x: a model passes arguments by name"),
+        (many, "parameter xs: a model passes"),
+        (imaginary, "parameter x: cannot be described to a model: .*complex"),
         (unknown, "tool unknown: .*Nowhere"),
-        (recursive, "parameter x.next: Node contains itself"),
         (lambda: None, "a function with a name"),
         (7, "a function with a name"),
-        (pairs, r"parameter x: \(1, 2\) cannot be described"),
-        (lists, r"parameter x: \[1, 2\] cannot be described"),
-        (nothing, "parameter x: an Enum without members"),
-        (lost, "parameter x: .*Lost.*Nowhere"),
-        (initialised, "parameter x.x: an InitVar"),
-        (literal, "parameter x: b'x' cannot be described"),
+        (pairs, "parameter x: .*Pairs"),
+        (lists, "parameter x: cannot be described"),
+        (nothing, "parameter x: .*at least one item"),
+        (lost, "parameter x: .*Nowhere"),
+        (initialised, "parameter x: .*InitVar"),
+        (literal, "parameter x: .*Literal"),
         (unwritten, "tool unwritten: .*a b"),
         (max, "tool max: "),
         (int, "tool int: "),
         (größe, "a function with a name"),
         (named("x" * 65), "a function with a name"),
         (Callback(), "a function with a name"),
-        (functools.update_wrapper(Callback(), bytewise, updated=[]), "tool bytewise: "),
+        (functools.update_wrapper(Callback(), imaginary, updated=[]), "tool imaginary: "),
     ],
 )
 async def test_what_cannot_be_described_is_said_at_once(function: Any, problem: str) -> None:
@@ -468,13 +462,7 @@ async def test_one_function_is_not_several(client: MCPClient) -> None:
         await client.chat_with_tools("Hi", tools=temperature)  # type: ignore[arg-type]  # wrong on purpose
 
 
-class Level(enum.IntEnum):
-    """Numbers with names."""
-
-    LOW = 1
-
-
-def choices(x: Literal[1, True, Level.LOW], y: float = math.inf, z: float = 1.5) -> str:
+def choices(x: Literal[1, True], y: float = math.inf, z: float = 1.5) -> str:
     """Has a default that JSON cannot say."""
     return repr((x, y, z))
 
@@ -493,7 +481,7 @@ async def test_what_json_cannot_say_is_left_out(connect: Connect) -> None:
 async def test_a_request_id_has_room_for_all_rounds(connect: Connect) -> None:
     """Or it is refused before a function has run."""
     client = await connect(provider_of(*[asking(("temperature", ROME))] * 8, ["ok", Finish()]))
-    with pytest.raises(ValueError, match=r"request_id: at most 126 characters .* \.8 behind"):
+    with pytest.raises(ValueError, match=r"request_id: at most 126 characters .* appends \.8"):
         await client.chat_with_tools("Hi", tools=[temperature], request_id="x" * 127)
     assert (await client.chat_with_tools("Hi", tools=[temperature], request_id="x" * 126)).text == "ok"
 
