@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:
+    sys.exit("mcp-server: the server needs typer: pip install 'contextprotocol[local]'")
 
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer

@@ -210,14 +210,16 @@ def _public(module: griffe.Module) -> Iterator[tuple[str, griffe.Object]]:
 
 
 def _class(name: str, cls: griffe.Class) -> Iterator[str]:
-    bases = [str(base) for base in cls.bases if not str(base).startswith("_")]
+    parts = {part.name for part in _parts(cls)}
+    bases = [str(base) for base in cls.bases if str(base) not in parts and not str(base).startswith("_")]
     yield from (f"#### `{name}`" + (f" ({', '.join(bases)})" if bases else ""), "")
     # One that says nothing of itself is set up as its parent is.
     described = cls if cls.docstring is not None else next((base for base in cls.resolved_bases if base.docstring), cls)
     yield from (_markdown(described.docstring), "")
     public = [
         member
-        for key, member in cls.members.items()
+        for part in (cls, *_parts(cls))
+        for key, member in part.members.items()
         if not key.startswith("_") and not member.is_alias and key != "model_config"  # that is for Pydantic
     ]
     values = [member for member in public if isinstance(member, griffe.Attribute)]
@@ -235,6 +237,14 @@ def _class(name: str, cls: griffe.Class) -> Iterator[str]:
         if isinstance(method, griffe.Function):
             yield from (f"##### `{name}.{method.name}`", "", *_signature(method.name, method))
             yield from (_markdown(method.docstring), "")
+
+
+def _parts(cls: griffe.Class) -> Iterator[griffe.Class]:
+    """The classes of a client's private modules that a class is composed of, each after its own parts."""
+    for base in cls.resolved_bases:
+        if isinstance(base, griffe.Class) and re.match(r"mcp_client\._(aio|sync)\.", base.path):
+            yield from _parts(base)
+            yield base
 
 
 def _signature(name: str, function: griffe.Function) -> Iterator[str]:

@@ -39,13 +39,13 @@ def test_a_stale_checkout_is_noticed(contract: Path) -> None:
     shutil.copyfile(ROOT / "pyproject.toml", contract / "pyproject.toml")
     chat = contract / "protos" / "contextprotocol" / "v1" / "chat.proto"
     chat.write_text(chat.read_text() + "\n// New.\nmessage New {}\n")
-    client = contract / "mcp_client" / "_async.py"
+    client = contract / "mcp_client" / "_aio" / "client.py"
     client.write_text(client.read_text().replace("async def close(", "async def shut("))
     done = run(sys.executable, "scripts/_generate.py", "--check", folder=contract)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "docs/api_reference.md is out of date",
-        "mcp_client/_sync.py is out of date",
+        "mcp_client/_sync/client.py is out of date",
         "protos/gen/contextprotocol/v1/chat_pb2.py is out of date",
         "protos/gen/contextprotocol/v1/chat_pb2.pyi is out of date",
     ]

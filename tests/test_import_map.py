@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -61,17 +62,35 @@ ONLY_IN = {
 }
 """Libraries that only some parts of ``mcp_server`` may see."""
 
-CLIENT_LIBRARIES = {"contextprotocol", "google", "grpc", "grpc_health", "rich", "typer"}
+CLIENT_LIBRARIES = {"contextprotocol", "google", "grpc", "grpc_health", "msgspec"}
 """All that ``mcp_client`` may see beside the standard library: what is installed without any extra."""
 
-INTEGRATIONS = {
-    "aiohttp": {"aiohttp"},
-    "fastapi": {"fastapi", "starlette"},
-    "flask": {"flask"},
-    "langchain": {"langchain_core", "pydantic"},
-    "_langchain_messages": {"langchain_core"},
+CLIENT_MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "tls": set(),
+    "values": set(),
+    "tools": {"values"},
+    "_core": {"errors", "tls", "values", "tools"},
+    "_aio": {"errors", "tls", "values", "tools", "_core"},
+    "_sync": {"errors", "tls", "values", "tools", "_core"},
+    "__init__": {"errors", "tls", "values", "tools", "_core", "_aio", "_sync"},
+    "cli": {"__init__", "_core"},
+    "integrations": {"__init__", "errors", "values", "_core", "_aio", "_sync"},
 }
-"""What the modules of ``mcp_client.integrations`` are for, and which libraries each sees besides."""
+"""For each part of ``mcp_client``, a file or a folder, the other parts that it may see."""
+
+CLIENT_EXTRAS = {
+    "cli": {"rich", "typer"},
+    "integrations/aiohttp": {"aiohttp"},
+    "integrations/fastapi": {"fastapi", "starlette"},
+    "integrations/flask": {"flask"},
+    "integrations/langchain": {"langchain_core", "pydantic"},
+    "integrations/_langchain_messages": {"langchain_core"},
+}
+"""The further libraries of the command line and of each integration: those of the extra of the same name."""
+
+WAITING = {"asyncio", "pathlib", "selectors", "socket", "subprocess", "threading"}
+"""What a module without I/O has no use for."""
 
 
 def test_the_map_names_every_part_of_the_server() -> None:
@@ -94,21 +113,41 @@ def test_server_modules_keep_to_the_map(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "mcp_client").rglob("*.py")), ids=lambda path: _name(path))
-def test_client_modules_need_no_extra(path: Path) -> None:
-    """A module of the client imports the contract and the few libraries that every installation has.
-
-    Only an integration imports what it is for, and only who uses it imports an integration.
-    """
-    allowed = CLIENT_LIBRARIES | {"mcp_client"} | sys.stdlib_module_names
-    integrates = "integrations" in path.parts
-    if integrates:
-        allowed |= INTEGRATIONS.get(path.stem, set())
+def test_client_modules_keep_to_the_map(path: Path) -> None:
+    """A module of the client imports what its part may see, and the few libraries that every installation has."""
+    inside = path.relative_to(ROOT / "mcp_client").with_suffix("")
+    part = inside.parts[0]
+    libraries = CLIENT_LIBRARIES | sys.stdlib_module_names
+    libraries |= CLIENT_EXTRAS.get(part, set()) | CLIENT_EXTRAS.get(inside.as_posix(), set())
     strays = [
         f"line {line}: {target}"
         for line, target in _imports(path)
-        if target[0] not in allowed or (target[:2] == ("mcp_client", "integrations") and not integrates)
+        if target[0] not in libraries | {"mcp_client"}
+        or (target[0] == "mcp_client" and _client_part(target) not in CLIENT_MAY_IMPORT[part] | {part})
     ]
     assert not strays
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mcp_client" / "_core").rglob("*.py")), ids=lambda path: _name(path))
+def test_the_core_of_the_client_does_no_io(path: Path) -> None:
+    """So that both clients can share it."""
+    targets = [target for _, target in _imports(path)]
+    assert not [target for target in targets if target[0] in WAITING or target[:2] == ("grpc", "aio")]
+
+
+def test_the_client_has_no_import_circle() -> None:
+    """Not even one that is hidden in a function."""
+    modules = {_module(path): path for path in _sources("mcp_client")}
+    graph = {
+        name: {
+            ".".join(target[:end])
+            for _, target in _imports(path)
+            for end in [next((n for n in (len(target), len(target) - 1) if ".".join(target[:n]) in modules), 0)]
+            if end
+        }
+        for name, path in modules.items()
+    }
+    assert tuple(TopologicalSorter(graph).static_order())
 
 
 def test_only_the_configuration_reads_the_environment() -> None:
@@ -138,6 +177,16 @@ def _sources(*packages: str) -> Iterator[Path]:
 
 def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _client_part(target: tuple[str, ...]) -> str:
+    """The part of ``mcp_client`` that an import leads to; ``__init__`` for what the package itself exports."""
+    part = target[1] if target[0] == "mcp_client" and len(target) > 1 else "__init__"
+    return part if part in CLIENT_MAY_IMPORT else "__init__"
 
 
 def _part(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,8 @@ import mcp, mcp_client
 assert mcp_client.MCPClient.__module__.startswith("mcp_client")
 assert "mcp_client" not in mcp.__file__
 """
+LIBRARY = {"contextprotocol", "googleapis-common-protos", "grpcio", "grpcio-health-checking", "msgspec", "protobuf"}
+"""All that the plain installation brings, but for what these libraries and pip need."""
 SERVER = """
 import mcp, mcp_client, mcp_server.app, mcp_server.stores.sqlite, mcp_server.testing
 """
@@ -65,16 +68,23 @@ def contents(wheel: Path) -> dict[str, int]:
 
 @pytest.mark.timeout(600)
 def test_the_wheel_works_alone_and_beside_mcp(wheel: Path, tmp_path: Path) -> None:
-    """The plain installation has the client and says what the server needs; the extra brings the server."""
+    """The plain installation is the client library; each command line says which extra it needs, and works with it."""
     run(sys.executable, "-m", "venv", tmp_path / "venv", folder=tmp_path)
     programs = tmp_path / "venv" / "bin"
     pip = (programs / "pip", "--disable-pip-version-check", "install", "--only-binary", ":all:")
     pins = ROOT / "scripts" / "requirements" / "packaging.txt"
 
-    run(*pip, "--constraint", pins, wheel, "mcp", folder=tmp_path)
+    run(*pip, "--constraint", pins, wheel, folder=tmp_path)
+    listed = run(programs / "pip", "--disable-pip-version-check", "list", "--format", "json", folder=tmp_path)
+    assert {package["name"] for package in json.loads(listed)} - {"pip", "setuptools", "typing_extensions"} == LIBRARY
+    run(*pip, "--constraint", pins, "mcp", folder=tmp_path)
     run(programs / "python", "-c", CONTRACT_AND_CLIENT, folder=tmp_path)
-    assert "chat" in run(programs / "mcp-client", "--help", folder=tmp_path)
+    printed = run(programs / "mcp-client", "--help", folder=tmp_path, status=1)
+    assert printed == "mcp-client needs rich and typer: pip install 'contextprotocol[cli]'\n"
     assert "pip install 'contextprotocol[" in run(programs / "mcp-server", "version", folder=tmp_path, status=1)
+
+    run(*pip, "--constraint", pins, f"{wheel}[cli]", folder=tmp_path)
+    assert "chat" in run(programs / "mcp-client", "--help", folder=tmp_path)
 
     run(*pip, "--constraint", pins, f"{wheel}[server]", folder=tmp_path)
     run(programs / "python", "-W", "error", "-c", SERVER, folder=tmp_path)

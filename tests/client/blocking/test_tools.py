@@ -437,7 +437,7 @@ class Callback:
         (lambda: None, "a function with a name"),
         (7, "a function with a name"),
         (pairs, "parameter x: .*Pairs"),
-        (lists, "parameter x: .*Lists"),
+        (lists, "parameter x: cannot be described"),
         (nothing, "parameter x: .*at least one item"),
         (lost, "parameter x: .*Nowhere"),
         (initialised, "parameter x: .*InitVar"),
