@@ -32,7 +32,7 @@ MODULES: Final = {
             "turns",
         )
     },
-    "mcp_client/integrations/_chat.py": "mcp_client/integrations/_sync_chat.py",
+    "mcp_client/integrations/_web/aio_routes.py": "mcp_client/integrations/_web/sync_routes.py",
     **{
         f"tests/client/test_{tests}.py": f"tests/client/blocking/test_{tests}.py"
         for tests in (

@@ -85,7 +85,8 @@ CLIENT_EXTRAS = {
     "integrations/fastapi": {"fastapi", "starlette"},
     "integrations/flask": {"flask"},
     "integrations/langchain": {"langchain_core", "pydantic"},
-    "integrations/_langchain_messages": {"langchain_core"},
+    "integrations/_langchain/input": {"langchain_core"},
+    "integrations/_langchain/output": {"langchain_core"},
 }
 """The further libraries of the command line and of each integration: those of the extra of the same name."""
 

@@ -1,4 +1,4 @@
-"""Clients that are made when they are first used: by then a web server has forked, and an event loop runs."""
+"""Clients that are created on first use, when a web server has forked and an event loop is running."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Clients:
 
     Args:
         address: of the server, or several.
-        options: what the clients are made with besides.
+        options: further arguments of the clients.
     """
 
     def __init__(self, address: Address, options: Mapping[str, Any]) -> None:
@@ -31,13 +31,13 @@ class Clients:
     def __reduce__(self) -> tuple[Any, ...]:
         return Clients, (self._address, self._options)
 
-    def made_with(self, address: Address, options: Mapping[str, Any]) -> bool:
-        """Whether these are the clients for such arguments."""
+    def created_with(self, address: Address, options: Mapping[str, Any]) -> bool:
+        """Whether the clients were created with these arguments."""
         return (self._address, self._options) == (address, options)
 
     @property
     def blocking(self) -> MCPSyncClient:
-        """The one for all threads of this process; it is closed when the process ends."""
+        """The client of all threads of this process. It is closed when the process ends."""
         with self._lock:
             if self._blocking is None:
                 self._blocking = MCPSyncClient(self._address, **self._options)
@@ -46,7 +46,7 @@ class Clients:
 
     @property
     def asynchronous(self) -> MCPClient:
-        """The one of the event loop that runs."""
+        """The client of the running event loop."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if loop not in self._asynchronous:
@@ -55,14 +55,14 @@ class Clients:
             return self._asynchronous[loop]
 
     def close(self) -> None:
-        """Close the blocking one; the next use makes another."""
+        """Close the blocking client; the next use creates another."""
         with self._lock:
             client, self._blocking = self._blocking, None
         if client is not None:
             client.close()
 
     async def aclose(self) -> None:
-        """Close that of the event loop that runs; the next use makes another."""
+        """Close the client of the running event loop; the next use creates another."""
         with self._lock:
             client = self._asynchronous.pop(asyncio.get_running_loop(), None)
         if client is not None:
@@ -70,5 +70,5 @@ class Clients:
 
 
 def _close(client: MCPSyncClient, process: int) -> None:
-    if os.getpid() == process:  # and not in one that was forked from it
+    if os.getpid() == process:  # not in a forked process
         client.close()

@@ -22,27 +22,31 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from mcp_client import MCPClient, MCPError
-from mcp_client.integrations import _chat, _web
-from mcp_client.integrations._web import Call, Cookie, Visitor, resolved
+from mcp_client.integrations._web import aio_routes
+from mcp_client.integrations._web import settings as _settings
+from mcp_client.integrations._web.requests import ChatRequest
+from mcp_client.integrations._web.responses import problem_response
+from mcp_client.integrations._web.settings import resolved
+from mcp_client.integrations._web.visitors import Cookie, Visitor
 
 __all__ = ["Cookie", "WebChat"]
 
 
-class WebChat(_web.Settings[web.Request]):
-    __doc__ = _web.Settings.__doc__
+class WebChat(_settings.WebChatSettings[web.Request]):
+    __doc__ = _settings.WebChatSettings.__doc__
 
     def init_app(self, app: web.Application, *, prefix: str = "/chat") -> None:
-        """Add the routes, the client and the answers to errors.
+        """Add the routes, the client and the error handler.
 
         ::
 
-            POST prefix            says something, and streams the answer
-            GET prefix             the newest messages, and the turn that runs
-            GET prefix/{turn}      streams the answer of a turn, or goes on with it behind Last-Event-ID
-            DELETE prefix/{turn}   stops a turn
+            POST prefix            send a message, and stream the answer
+            GET prefix             get the latest messages, and the running turn
+            GET prefix/{turn}      stream the answer of a turn, or resume it after Last-Event-ID
+            DELETE prefix/{turn}   cancel a turn
 
-        The client lives as long as the application. Any handler that raises a :class:`~mcp_client.MCPError` answers
-        with the same problems in JSON as these routes.
+        The client is open while the application runs. A :class:`~mcp_client.MCPError` that any handler raises becomes
+        the same problem response in JSON as in these routes.
         """
         self._streams: set[asyncio.Task[Any]] = set()
         app.cleanup_ctx.append(self._run)
@@ -55,7 +59,7 @@ class WebChat(_web.Settings[web.Request]):
 
     @property
     def client(self) -> MCPClient:
-        """The client of the running application, for handlers of its own."""
+        """The client of the running application, for its own handlers."""
         return self._client
 
     async def _run(self, app: web.Application) -> AsyncIterator[None]:
@@ -63,14 +67,14 @@ class WebChat(_web.Settings[web.Request]):
             yield
 
     async def _leave(self, app: web.Application) -> None:
-        # Who reads goes on at the next server: waiting for the ends of answers would hold up this one's.
+        # Browsers resume at the next server: waiting for the end of all answers would delay the shutdown.
         for task in self._streams:
             task.cancel()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        call = await self._call(request)
-        outcome = await _chat.respond(self._client, call)
-        headers = self.headers(call, outcome, secure=request.secure)
+        parsed = await self._parsed(request)
+        outcome = await aio_routes.respond(self._client, parsed)
+        headers = self.headers(parsed, outcome, secure=request.secure)
         if outcome.frames is None:
             return web.Response(status=outcome.status, headers=headers, body=outcome.body)
         task = asyncio.current_task()
@@ -84,16 +88,16 @@ class WebChat(_web.Settings[web.Request]):
                 async for frame in outcome.frames:
                     await response.write(frame)
                 await response.write_eof()
-        except ConnectionError:  # the browser has left
+        except ConnectionError:  # the browser has disconnected
             pass
         finally:
             self._streams.discard(task)
         return response
 
-    async def _call(self, request: web.Request) -> Call:
+    async def _parsed(self, request: web.Request) -> ChatRequest:
         session = await resolved(self.session_of, request)
-        begins = request.method == "POST"
-        return Call(
+        starts = request.method == "POST"
+        return ChatRequest(
             method=request.method,
             path=request.path,
             turn=request.match_info.get("turn", ""),
@@ -101,9 +105,9 @@ class WebChat(_web.Settings[web.Request]):
             last_event_id=request.headers.get("Last-Event-ID", ""),
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),
-            body=await self._body(request) if begins else b"",
-            session_options=await resolved(self.session_options, request) if begins else {},
-            turn_options=await resolved(self.turn_options, request) if begins else {},
+            body=await self._body(request) if starts else b"",
+            session_options=await resolved(self.session_options, request) if starts else {},
+            turn_options=await resolved(self.turn_options, request) if starts else {},
         )
 
     async def _body(self, request: web.Request) -> bytes | None:
@@ -120,5 +124,5 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except MCPError as error:
-        outcome = _web.problem(error)
+        outcome = problem_response(error)
         return web.Response(status=outcome.status, headers=outcome.headers, body=outcome.body)

@@ -9,8 +9,8 @@
     chat = WebChat("127.0.0.1:50051")
     chat.init_app(app, prefix="/chat")
 
-A server that stops waits for its streams, uvicorn for ever: tell it how long, for example
-``uvicorn --timeout-graceful-shutdown 1``. Browsers go on when it is there again.
+On shutdown, ASGI servers wait for open streams, uvicorn without limit. Set one, for example
+``uvicorn --timeout-graceful-shutdown 1``: browsers resume when the server is back.
 """
 
 from __future__ import annotations
@@ -23,27 +23,32 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mcp_client import MCPClient, MCPError
-from mcp_client.integrations import _chat, _web
-from mcp_client.integrations._web import AsyncFrames, Call, Cookie, Outcome, Visitor, resolved
+from mcp_client.integrations._web import aio_routes
+from mcp_client.integrations._web import settings as _settings
+from mcp_client.integrations._web.frames import AsyncFrames
+from mcp_client.integrations._web.requests import ChatRequest
+from mcp_client.integrations._web.responses import ChatResponse, problem_response
+from mcp_client.integrations._web.settings import resolved
+from mcp_client.integrations._web.visitors import Cookie, Visitor
 
 __all__ = ["Cookie", "WebChat"]
 
 
-class WebChat(_web.Settings[Request]):
-    __doc__ = _web.Settings.__doc__
+class WebChat(_settings.WebChatSettings[Request]):
+    __doc__ = _settings.WebChatSettings.__doc__
 
     def init_app(self, app: FastAPI, *, prefix: str = "/chat") -> None:
-        """Add the routes, the client and the answers to errors.
+        """Add the routes, the client and the error handler.
 
         ::
 
-            POST prefix            says something, and streams the answer
-            GET prefix             the newest messages, and the turn that runs
-            GET prefix/{turn}      streams the answer of a turn, or goes on with it behind Last-Event-ID
-            DELETE prefix/{turn}   stops a turn
+            POST prefix            send a message, and stream the answer
+            GET prefix             get the latest messages, and the running turn
+            GET prefix/{turn}      stream the answer of a turn, or resume it after Last-Event-ID
+            DELETE prefix/{turn}   cancel a turn
 
-        The client lives as long as the application. Any route that raises a :class:`~mcp_client.MCPError` answers with
-        the same problems in JSON as these.
+        The client is open while the application runs. A :class:`~mcp_client.MCPError` that any route raises becomes the
+        same problem response in JSON as in these routes.
         """
         router = APIRouter(lifespan=self._run)
         router.add_api_route("", self._conversation, methods=["GET", "POST"], include_in_schema=False)
@@ -52,7 +57,7 @@ class WebChat(_web.Settings[Request]):
         app.add_exception_handler(MCPError, _problem)
 
     async def client(self) -> MCPClient:
-        """The client of the running application, for routes of its own: they take ``Depends(chat.client)``."""
+        """The client of the running application, for its own routes: they take ``Depends(chat.client)``."""
         return self._client
 
     @asynccontextmanager
@@ -67,17 +72,17 @@ class WebChat(_web.Settings[Request]):
         return await self._respond(request, turn)
 
     async def _respond(self, request: Request, turn: str) -> Response:
-        call = await self._call(request, turn)
-        outcome = await _chat.respond(self._client, call)
-        headers = self.headers(call, outcome, secure=request.url.scheme == "https")
+        parsed = await self._parsed(request, turn)
+        outcome = await aio_routes.respond(self._client, parsed)
+        headers = self.headers(parsed, outcome, secure=request.url.scheme == "https")
         if outcome.frames is None:
             return Response(outcome.body, outcome.status, headers)
         return _Streaming(outcome, headers)
 
-    async def _call(self, request: Request, turn: str) -> Call:
+    async def _parsed(self, request: Request, turn: str) -> ChatRequest:
         session = await resolved(self.session_of, request)
-        begins = request.method == "POST"
-        return Call(
+        starts = request.method == "POST"
+        return ChatRequest(
             method=request.method,
             path=request.url.path,
             turn=turn,
@@ -85,9 +90,9 @@ class WebChat(_web.Settings[Request]):
             last_event_id=request.headers.get("Last-Event-ID", ""),
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),
-            body=await self._body(request) if begins else b"",
-            session_options=await resolved(self.session_options, request) if begins else {},
-            turn_options=await resolved(self.turn_options, request) if begins else {},
+            body=await self._body(request) if starts else b"",
+            session_options=await resolved(self.session_options, request) if starts else {},
+            turn_options=await resolved(self.turn_options, request) if starts else {},
         )
 
     async def _body(self, request: Request) -> bytes | None:
@@ -100,9 +105,9 @@ class WebChat(_web.Settings[Request]):
 
 
 class _Streaming(StreamingResponse):
-    """A response that lets go of the turn in the moment in which its reader leaves."""
+    """A streaming response that closes the stream of the turn as soon as the browser disconnects."""
 
-    def __init__(self, outcome: Outcome[AsyncFrames], headers: Mapping[str, str]) -> None:
+    def __init__(self, outcome: ChatResponse[AsyncFrames], headers: Mapping[str, str]) -> None:
         assert outcome.frames is not None
         self._frames = outcome.frames
         super().__init__(self._chunks(outcome.body), outcome.status, headers)
@@ -119,5 +124,5 @@ class _Streaming(StreamingResponse):
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, MCPError)
-    outcome = _web.problem(error)
+    outcome = problem_response(error)
     return Response(outcome.body, outcome.status, outcome.headers)

@@ -12,9 +12,9 @@
         chat.init_app(app, prefix="/chat")
         return app
 
-Each stream takes a thread for as long as it lasts: serve this with threads enough, for example
-``gunicorn --threads 100``. One that stops waits for its streams, gunicorn for half a minute: with
-``--graceful-timeout 1`` browsers go on sooner, when it is there again.
+Each stream occupies a thread while it is open: run the server with enough threads, for example
+``gunicorn --threads 100``. On shutdown, gunicorn waits half a minute for open streams; with ``--graceful-timeout 1``
+browsers resume sooner.
 """
 
 from __future__ import annotations
@@ -26,31 +26,36 @@ import flask
 from flask import Response, request
 
 from mcp_client import MCPError, MCPSyncClient
-from mcp_client.integrations import _sync_chat, _web
 from mcp_client.integrations._clients import Clients
-from mcp_client.integrations._web import Call, Cookie, SyncFrames, Visitor
+from mcp_client.integrations._web import settings as _settings
+from mcp_client.integrations._web import sync_routes
+from mcp_client.integrations._web.frames import SyncFrames
+from mcp_client.integrations._web.requests import ChatRequest
+from mcp_client.integrations._web.responses import problem_response
+from mcp_client.integrations._web.visitors import Cookie, Visitor
 
 __all__ = ["Cookie", "WebChat"]
 
 
-class WebChat(_web.Settings[flask.Request]):
-    __doc__ = _web.Settings.__doc__
+class WebChat(_settings.WebChatSettings[flask.Request]):
+    __doc__ = _settings.WebChatSettings.__doc__
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._clients = Clients(self.address, self.client_options)
 
     def init_app(self, app: flask.Flask, *, prefix: str = "/chat") -> None:
-        """Add the routes and the answers to errors. One object may serve several applications.
+        """Add the routes and the error handler. One object may serve several applications.
 
         ::
 
-            POST prefix            says something, and streams the answer
-            GET prefix             the newest messages, and the turn that runs
-            GET prefix/<turn>      streams the answer of a turn, or goes on with it behind Last-Event-ID
-            DELETE prefix/<turn>   stops a turn
+            POST prefix            send a message, and stream the answer
+            GET prefix             get the latest messages, and the running turn
+            GET prefix/<turn>      stream the answer of a turn, or resume it after Last-Event-ID
+            DELETE prefix/<turn>   cancel a turn
 
-        Any view that raises a :class:`~mcp_client.MCPError` answers with the same problems in JSON as these.
+        A :class:`~mcp_client.MCPError` that any view raises becomes the same problem response in JSON as in these
+        routes.
         """
         app.add_url_rule(prefix, "mcp_chat", self._respond, methods=["GET", "POST"])
         app.add_url_rule(f"{prefix}/<turn>", "mcp_chat_turn", self._respond, methods=["GET", "DELETE"])
@@ -58,26 +63,26 @@ class WebChat(_web.Settings[flask.Request]):
 
     @property
     def client(self) -> MCPSyncClient:
-        """The client of this process, for views of the application's own.
+        """The client of this process, for the application's own views.
 
-        It is made at its first use, so that servers may fork before, and closed when the process ends.
+        It is created on first use, so that servers can fork before, and closed when the process ends.
         """
         return self._clients.blocking
 
     def _respond(self, turn: str = "") -> Response:
-        call = self._call(turn)
-        outcome = _sync_chat.respond(self.client, call)
-        headers = self.headers(call, outcome, secure=request.is_secure)
+        parsed = self._parsed(turn)
+        outcome = sync_routes.respond(self.client, parsed)
+        headers = self.headers(parsed, outcome, secure=request.is_secure)
         if outcome.frames is None:
             return Response(outcome.body, outcome.status, headers)
         response = Response(_chunks(outcome.body, outcome.frames), outcome.status, headers)
         response.call_on_close(outcome.frames.close)
         return response
 
-    def _call(self, turn: str) -> Call:
+    def _parsed(self, turn: str) -> ChatRequest:
         session = _resolved(self.session_of)
-        begins = request.method == "POST"
-        return Call(
+        starts = request.method == "POST"
+        return ChatRequest(
             method=request.method,
             path=request.path,
             turn=turn,
@@ -85,9 +90,9 @@ class WebChat(_web.Settings[flask.Request]):
             last_event_id=request.headers.get("Last-Event-ID", ""),
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),
-            body=self._body() if begins else b"",
-            session_options=_resolved(self.session_options) if begins else {},
-            turn_options=_resolved(self.turn_options) if begins else {},
+            body=self._body() if starts else b"",
+            session_options=_resolved(self.session_options) if starts else {},
+            turn_options=_resolved(self.turn_options) if starts else {},
         )
 
     def _body(self) -> bytes | None:
@@ -100,13 +105,13 @@ def _chunks(first: bytes, rest: SyncFrames) -> SyncFrames:
     yield from rest
 
 
-def _resolved(given: Any) -> Any:
-    found = given(request) if callable(given) else given
-    if inspect.isawaitable(found):
-        raise TypeError(f"{given!r} is asynchronous, which an application in Flask is not")
-    return found
+def _resolved(setting: Any) -> Any:
+    value = setting(request) if callable(setting) else setting
+    if inspect.isawaitable(value):
+        raise TypeError(f"{setting!r} is asynchronous, which applications in Flask do not support")
+    return value
 
 
 def _problem(error: MCPError) -> Response:
-    outcome = _web.problem(error)
+    outcome = problem_response(error)
     return Response(outcome.body, outcome.status, outcome.headers)

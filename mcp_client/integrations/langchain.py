@@ -51,12 +51,13 @@ from mcp_client import (
 )
 from mcp_client._core import defaults
 from mcp_client._core.requests.names import session_name
-from mcp_client.integrations import _langchain_messages as values
 from mcp_client.integrations._clients import Clients
+from mcp_client.integrations._langchain import input as _input
+from mcp_client.integrations._langchain import output as _output
 
 __all__ = ["ChatContextProtocol"]
 
-_KINDS: Final[Mapping[type[MCPError], type[exceptions.ModelError]]] = {
+_LANGCHAIN_ERRORS: Final[Mapping[type[MCPError], type[exceptions.ModelError]]] = {
     RequestError: exceptions.ModelInvalidRequestError,
     ContextTooLong: exceptions.ContextOverflowError,
     ModelNotFound: exceptions.ModelNotFoundError,
@@ -72,59 +73,58 @@ _KINDS: Final[Mapping[type[MCPError], type[exceptions.ModelError]]] = {
     ProviderTimeout: exceptions.ModelTimeoutError,
     MCPError: exceptions.ModelAPIError,
 }
-"""What LangChain calls each error; a kind that is not here is what its parent is."""
+"""LangChain's class for each error class; one that is not listed has that of its parent."""
 
 
 class ChatContextProtocol(BaseChatModel):
     """The models behind a server, as a chat model of LangChain.
 
-    Without a ``session`` each call carries its whole conversation, as LangChain's models have it. With one the server
-    keeps it: of the messages that a call is given, those up to the last answer of that session are not sent again, so
-    that both a list that grows and the new message alone say the same. What the model is told beforehand is then the
-    session's ``system_instruction``.
+    Without a ``session`` each call sends its whole conversation, as LangChain's models do. With a session the server
+    stores it: messages up to the last answer of the session are not sent again, so that a growing list and the new
+    message alone are equivalent. The system message is then the session's ``system_instruction``.
 
-    Errors are those of :mod:`mcp_client` and, at the same time, the ones of :mod:`langchain_core.exceptions` that
-    mean the same.
+    Errors are instances both of the classes of :mod:`mcp_client` and of the corresponding ones of
+    :mod:`langchain_core.exceptions`.
 
-    ``model``, ``session``, ``timeout`` and all knobs can also be given to a call, or to ``bind``.
+    ``model``, ``session``, ``timeout`` and all options can also be passed to a call, or to ``bind``.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     address: str | Sequence[str] = defaults.ADDRESS
-    """Of the server, or several, as :class:`~mcp_client.MCPClient` takes them."""
+    """The address of the server, or several, as :class:`~mcp_client.MCPClient` takes them."""
     model: str = ""
-    """An alias or ``provider/model``; empty: the session's, then the server's default."""
+    """An alias or ``provider/model``; empty: the session's model, then the server's."""
     session: str = ""
-    """The session that keeps the conversation, by its id or full name; it must be there. Empty: none."""
+    """The session that stores the conversation, by its id or full name; it must exist. Empty: none."""
     temperature: float | None = None
-    """0 to 2; 0 is greedy."""
+    """0 to 2; 0 is greedy decoding."""
     max_tokens: int | None = None
-    """The longest answer."""
+    """The maximum length of the answer."""
     stop: list[str] | None = None
-    """An answer ends before the first of these."""
+    """Stop sequences: the answer ends before the first of them."""
     timeout: float | None = None
-    """Seconds that a call may take, all of its attempts together."""
+    """The timeout of a call in seconds, including retries."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Other knobs of each call, as in :class:`~mcp_client.TurnOptions`, for example ``{"if_busy": "queue"}``."""
+    """Further options of each call, as in :class:`~mcp_client.TurnOptions`, for example ``{"if_busy": "queue"}``."""
     streaming: bool = False
-    """Whether ``invoke`` tells callbacks of each token."""
+    """Whether ``invoke`` passes each token to callbacks."""
     client_options: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
-    """What the clients are made with besides, for example ``{"metadata": {"authorization": "Bearer …"}}``."""
+    """Further arguments of the clients, for example ``{"metadata": {"authorization": "Bearer …"}}``."""
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
-    """LangChain's cache of answers: not used by default, because it would answer in the place of a session."""
+    """LangChain's cache of answers: off by default, because it would answer instead of the session."""
     clients: Clients | None = Field(default=None, exclude=True, repr=False)
-    """The connections; models that are copies of one another share them."""
+    """The connections, which copies of a model share."""
 
     @model_validator(mode="after")
     def _connect(self) -> Self:
-        if self.clients is None or not self.clients.made_with(self.address, self.client_options):
+        if self.clients is None or not self.clients.created_with(self.address, self.client_options):
             self.clients = Clients(self.address, self.client_options)
         return self
 
     @property
     def client(self) -> MCPSyncClient:
-        """The blocking client, for what LangChain has no word for: sessions, turns, models."""
+        """The blocking client, for what LangChain does not offer: sessions, turns, models."""
         assert self.clients is not None
         return self.clients.blocking
 
@@ -135,16 +135,14 @@ class ChatContextProtocol(BaseChatModel):
         return self.clients.asynchronous
 
     def close(self) -> None:
-        """Close the connection of blocking calls; the next one opens another."""
+        """Close the connection of blocking calls; the next call opens another."""
         assert self.clients is not None
         self.clients.close()
 
     async def aclose(self) -> None:
-        """Close the connection of asynchronous calls in this event loop; the next one opens another."""
+        """Close the connection of asynchronous calls in this event loop; the next call opens another."""
         assert self.clients is not None
         await self.clients.aclose()
-
-    # -- what LangChain calls -----------------------------------------------------------------------------------------
 
     def _generate(
         self,
@@ -155,7 +153,7 @@ class ChatContextProtocol(BaseChatModel):
     ) -> ChatResult:
         with _translated(), self.client.stream_chat(**self._request(messages, stop, kwargs)) as stream:
             events = list(stream.events())
-            return values.result(stream.reply(), events)
+            return _output.result(stream.reply(), events)
 
     async def _agenerate(
         self,
@@ -167,7 +165,7 @@ class ChatContextProtocol(BaseChatModel):
         with _translated():
             async with self.async_client.stream_chat(**self._request(messages, stop, kwargs)) as stream:
                 events = [event async for event in stream.events()]
-                return values.result(await stream.reply(), events)
+                return _output.result(await stream.reply(), events)
 
     def _stream(
         self,
@@ -176,10 +174,10 @@ class ChatContextProtocol(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        pieces = values.Pieces()
+        chunks = _output.Chunks()
         with _translated(), self.client.stream_chat(**self._request(messages, stop, kwargs)) as stream:
             for event in stream.events():
-                if (chunk := pieces.take(event)) is not None:
+                if (chunk := chunks.convert(event)) is not None:
                     yield chunk
 
     async def _astream(
@@ -189,16 +187,16 @@ class ChatContextProtocol(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        pieces = values.Pieces()
+        chunks = _output.Chunks()
         with _translated():
             async with self.async_client.stream_chat(**self._request(messages, stop, kwargs)) as stream:
                 async for event in stream.events():
-                    if (chunk := pieces.take(event)) is not None:
+                    if (chunk := chunks.convert(event)) is not None:
                         yield chunk
 
-    def _request(self, messages: Sequence[BaseMessage], stop: list[str] | None, given: Mapping[str, Any]) -> Any:
-        """The arguments of a call: those that are given with it, else those of this model."""
-        asked: dict[str, Any] = {
+    def _request(self, messages: Sequence[BaseMessage], stop: list[str] | None, overrides: Mapping[str, Any]) -> Any:
+        """The arguments of ``stream_chat``: those of the call, else those of the model."""
+        arguments: dict[str, Any] = {
             "model": self.model,
             "session": self.session,
             "temperature": self.temperature,
@@ -206,20 +204,20 @@ class ChatContextProtocol(BaseChatModel):
             "stop": self.stop,
             "timeout": self.timeout,
             **self.options,
-            **given,
+            **overrides,
         }
-        asked.pop("stream", None)  # it is for LangChain itself
-        if "max_tokens" in asked:
-            asked["max_output_tokens"] = asked.pop("max_tokens")
+        arguments.pop("stream", None)  # an option of LangChain itself
+        if "max_tokens" in arguments:
+            arguments["max_output_tokens"] = arguments.pop("max_tokens")
         if stop is not None:
-            asked["stop"] = stop
-        asked["session"] = session_name(asked["session"]) if asked["session"] else None
-        asked["tools"] = values.tools(asked.pop("tools", ()))
-        if asked.get("tool_choice") is not None:
-            asked["tool_choice"] = values.tool_choice(asked["tool_choice"])
-        if (form := asked.pop("response_format", None)) is not None:
-            asked |= values.response_format(form)
-        return {**asked, "messages": values.said(messages, asked["session"] or "")}
+            arguments["stop"] = stop
+        arguments["session"] = session_name(arguments["session"]) if arguments["session"] else None
+        arguments["tools"] = _input.tools(arguments.pop("tools", ()))
+        if arguments.get("tool_choice") is not None:
+            arguments["tool_choice"] = _input.tool_choice(arguments["tool_choice"])
+        if (form := arguments.pop("response_format", None)) is not None:
+            arguments |= _input.response_format(form)
+        return {**arguments, "messages": _input.new_messages(messages, arguments["session"] or "")}
 
     def bind_tools(
         self,
@@ -228,21 +226,21 @@ class ChatContextProtocol(BaseChatModel):
         tool_choice: str | bool | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The same model with tools that it may ask for.
+        """The same model with tools that it may call.
 
         Args:
             tools: functions, Pydantic classes, LangChain's tools, or dicts that describe one.
-            tool_choice: ``"auto"``, ``"none"``, ``"any"`` or the name of the one that it must ask for; ``None``: the
-                model decides.
-            **kwargs: other knobs.
+            tool_choice: ``"auto"``, ``"none"``, ``"any"`` or the name of the tool that the model must call; ``None``:
+                the model decides.
+            **kwargs: further options.
 
         Raises:
             TypeError, ValueError: a tool cannot be described.
         """
         described = [convert_to_openai_tool(tool) for tool in tools]
-        values.tools(described)
+        _input.tools(described)
         if tool_choice is not None:
-            values.tool_choice(tool_choice)
+            _input.tool_choice(tool_choice)
             kwargs["tool_choice"] = tool_choice
         return self.bind(tools=described, **kwargs)
 
@@ -254,16 +252,17 @@ class ChatContextProtocol(BaseChatModel):
         method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """The same model with answers that fit a schema, parsed.
+        """The same model with answers that conform to a schema, parsed.
 
-        An answer that reached its limit of length is an ``OutputParserException``, never an object with a part missing.
+        An answer that reached its maximum length raises ``OutputParserException`` instead of returning an incomplete
+        object.
 
         Args:
-            schema: a Pydantic class, a ``TypedDict``, a JSON Schema with a title, or a tool as OpenAI has it.
-            include_raw: whether the message comes too: then a dict with ``raw``, ``parsed`` and ``parsing_error``.
-            method: how the model is held to it: by the schema itself, by a tool of that form which it must ask for, or
-                by nothing but the promise of some JSON object.
-            **kwargs: other knobs.
+            schema: a Pydantic class, a ``TypedDict``, a JSON Schema with a title, or a tool in OpenAI's form.
+            include_raw: whether to return a dict with ``raw``, ``parsed`` and ``parsing_error``.
+            method: how the schema is enforced: as the schema of the answer, as a tool that the model must call, or only
+                as an instruction to answer with a JSON object.
+            **kwargs: further options.
         """
         if method == "function_calling":
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
@@ -277,9 +276,9 @@ class ChatContextProtocol(BaseChatModel):
         model = self.bind(ls_structured_output_format=traced, **kwargs)
         parser: JsonOutputParser
         if isinstance(schema, type) and is_basemodel_subclass(schema):
-            parser = _WholeObject(pydantic_object=schema)
+            parser = _CompleteObject(pydantic_object=schema)
         else:
-            parser = _WholeJson()
+            parser = _CompleteJson()
         if not include_raw:
             return model | parser
         parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
@@ -288,12 +287,12 @@ class ChatContextProtocol(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = values.PROVIDER
+        params["ls_provider"] = _output.PROVIDER
         return params
 
     @property
     def _llm_type(self) -> str:
-        return values.PROVIDER
+        return _output.PROVIDER
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
@@ -301,35 +300,35 @@ class ChatContextProtocol(BaseChatModel):
         return {name: getattr(self, name) for name in names}
 
 
-class _WholeJson(JsonOutputParser):
-    """Takes no answer that was cut off, which LangChain's own would complete by themselves."""
+class _CompleteJson(JsonOutputParser):
+    """Refuses truncated answers, which LangChain's own parser would repair."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         message = result[0].message if isinstance(result[0], ChatGeneration) else None
         if message is not None and message.response_metadata.get("finish_reason") == FinishReason.LENGTH:
             raise exceptions.OutputParserException(
-                "the answer ended at its limit of length, in the middle of the object", llm_output=message.text
+                "the answer reached its maximum length before the end of the object", llm_output=message.text
             )
         return super().parse_result(result, partial=partial)
 
 
-class _WholeObject(_WholeJson, PydanticOutputParser[Any]):
-    """The same for objects of a Pydantic class."""
+class _CompleteObject(_CompleteJson, PydanticOutputParser[Any]):
+    """The same for Pydantic classes."""
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Raise errors that LangChain knows too."""
+    """Raise errors that are also instances of LangChain's classes."""
     try:
         yield
     except MCPError as error:
-        kind = _both(type(error))  # type: ignore[arg-type]  # mypy takes the hash of a class for that of its objects
+        kind = _both(type(error))  # type: ignore[arg-type]  # mypy takes the hash of a class for that of its instances
         raise kind(error.message, error.details) from error
 
 
 @cache
 def _both(kind: type[MCPError]) -> type[MCPError]:
-    """A kind of error that is at the same time what LangChain calls it. Pickled, it is only ours."""
-    theirs = next(_KINDS[parent] for parent in kind.__mro__ if parent in _KINDS)
+    """A subclass of both our error class and LangChain's. It is pickled as ours."""
+    theirs = next(_LANGCHAIN_ERRORS[parent] for parent in kind.__mro__ if parent in _LANGCHAIN_ERRORS)
     members = {"__doc__": kind.__doc__, "__module__": __name__, "__reduce__": lambda self: (kind, self.args)}
     return type(kind.__name__, (kind, theirs), members)

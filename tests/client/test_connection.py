@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from mcp_client import DeadlineExceeded, HealthStatus, MCPClient, RequestError, RetryNotice, ServerUnavailable
-from mcp_server import config as settings
+from mcp_server import settings
 from mcp_server.interfaces import Finish
 from mcp_server.testing import EchoProvider
 from tests.client.beside import Gate, Moment, ScriptedProvider, Server, StandIn, running, sleep, spawn

@@ -35,7 +35,7 @@ from mcp_client import (
     TurnState,
     UnsupportedByModel,
 )
-from mcp_server import messages as core
+from mcp_server import values as core
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish, ToolArgumentsDelta, ToolCallStart
 from mcp_server.testing import Step

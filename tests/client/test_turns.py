@@ -33,7 +33,7 @@ from mcp_client import (
     TurnTimeout,
     UnsupportedByModel,
 )
-from mcp_server import messages as core
+from mcp_server import values as core
 from mcp_server.interfaces import Finish, ReasoningDelta, TextDelta, ToolArgumentsDelta, ToolCallStart
 from mcp_server.testing import Step
 from mcp_server.values import Capabilities, Model

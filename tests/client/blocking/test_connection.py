@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from mcp_client import DeadlineExceeded, HealthStatus, MCPSyncClient, RequestError, RetryNotice, ServerUnavailable
-from mcp_server import config as settings
+from mcp_server import settings
 from mcp_server.interfaces import Finish
 from mcp_server.testing import EchoProvider
 from tests.client.blocking.beside import Gate, Moment, ScriptedProvider, Server, StandIn, running, sleep, spawn

@@ -11,7 +11,8 @@ from langchain_core import exceptions
 
 import mcp_client
 from mcp_client import MCPError
-from mcp_client.integrations import _web, langchain
+from mcp_client.integrations import langchain
+from mcp_client.integrations._web import problems
 from tests.client.blocking.beside import LOOP, running
 from tests.client.integrations.obliging import ObligingProvider
 
@@ -42,9 +43,9 @@ def named(page: str, heading: str) -> list[tuple[str, str, type[MCPError]]]:
 def test_the_table_of_statuses_is_the_one_of_the_code() -> None:
     """Each error that has a status of its own is there, and has that status."""
     table = {error: int(status) for status, _, error in named(WEB, "| status | errors |")}
-    assert table.keys() >= _web.STATUS.keys() - {MCPError}
+    assert table.keys() >= problems.STATUS.keys() - {MCPError}
     for error, status in table.items():
-        assert status == next(_web.STATUS[kind] for kind in error.__mro__ if kind in _web.STATUS), error
+        assert status == next(problems.STATUS[kind] for kind in error.__mro__ if kind in problems.STATUS), error
 
 
 def test_the_table_of_langchains_errors_is_the_one_of_the_code() -> None:
@@ -52,7 +53,7 @@ def test_the_table_of_langchains_errors_is_the_one_of_the_code() -> None:
     table = {
         error: getattr(exceptions, theirs.strip("`")) for _, theirs, error in named(LANGCHAIN, "| errors | are also |")
     }
-    assert table == langchain._KINDS
+    assert table == langchain._LANGCHAIN_ERRORS
 
 
 def test_the_settings_of_the_web_page_are_valid() -> None:

@@ -13,7 +13,7 @@ import pytest
 from yarl import URL
 
 from mcp_client import MCPClient
-from mcp_client.integrations._web import Cookie
+from mcp_client.integrations._web.visitors import Cookie
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish, Provider
@@ -338,14 +338,14 @@ async def test_text_cannot_break_out_of_its_event(
 
 
 BAD: list[tuple[dict[str, Any], int, str]] = [
-    ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "the body is no JSON"),
-    ({"data": b'"\xff"', "headers": {"Content-Type": "application/json"}}, 400, "the body is no JSON"),
-    ({"data": b"[" * 1400, "headers": {"Content-Type": "application/json"}}, 400, "the body is no JSON"),
+    ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "the body is not valid JSON"),
+    ({"data": b'"\xff"', "headers": {"Content-Type": "application/json"}}, 400, "the body is not valid JSON"),
+    ({"data": b"[" * 1400, "headers": {"Content-Type": "application/json"}}, 400, "the body is not valid JSON"),
     ({"json": ["Hi"]}, 400, "expected an object"),
-    ({"json": {}}, 400, "message: say something"),
-    ({"json": {"message": " \n"}}, 400, "message: say something"),
+    ({"json": {}}, 400, "message: must not be empty"),
+    ({"json": {"message": " \n"}}, 400, "message: must not be empty"),
     ({"json": {"message": 5}}, 400, "message: expected a text"),
-    ({"json": {"message": "Hi", "model": "x"}}, 400, "not also: model"),
+    ({"json": {"message": "Hi", "model": "x"}}, 400, "unknown fields: model"),
     ({"data": b'{"message": "\\ud800"}', "headers": {"Content-Type": "application/json"}}, 400, "message"),
     ({"json": {"message": "Hi", "request_id": "x" * 1000}}, 400, "request_id"),
     ({"data": {"message": "Hi"}}, 415, "application/json"),

@@ -17,7 +17,7 @@ import msgspec
 import pydantic
 import pytest
 
-from mcp_client import Tool, ToolCall
+from mcp_client import Text, Tool, ToolCall, ToolResult
 from mcp_client.tools.toolset import ToolSet
 
 
@@ -75,9 +75,10 @@ def called(function: Callable[..., Any], arguments: Any) -> tuple[str, bool]:
     """What a call with these arguments answers, and whether that is an error."""
     call = ToolCall(id="1", name=function.__name__, arguments_json=json.dumps(arguments))
     result = ToolSet([function]).run(call)
-    assert not hasattr(result, "__await__")
-    (part,) = result.parts  # type: ignore[union-attr]  # the line above
-    return part.text, result.is_error  # type: ignore[union-attr]  # too
+    assert isinstance(result, ToolResult)
+    (part,) = result.parts
+    assert isinstance(part, Text)
+    return part.text, result.is_error
 
 
 @pytest.mark.parametrize(

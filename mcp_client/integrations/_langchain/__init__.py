@@ -1,0 +1,1 @@
+"""Conversions between LangChain's values and those of a server."""

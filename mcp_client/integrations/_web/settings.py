@@ -1,0 +1,73 @@
+"""The settings of a chat in a web application."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from mcp_client._core import defaults
+from mcp_client._core.channel import Address
+from mcp_client.integrations._web.requests import ChatRequest
+from mcp_client.integrations._web.responses import ChatResponse
+from mcp_client.integrations._web.visitors import Cookie
+
+Request = TypeVar("Request")
+"""The request class of the framework."""
+Options: TypeAlias = Mapping[str, Any] | Callable[[Request], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
+"""Keyword arguments, or a function that returns them for a request."""
+
+
+class WebChatSettings(Generic[Request]):
+    """A chat in a web application.
+
+    Args:
+        address: of the server, or several, as :class:`~mcp_client.MCPClient` takes them.
+        session_of: returns the id of the session for a request, for applications that authenticate their users; an
+            exception ends the request. If it returns ``None``, and by default, a cookie identifies the visitor.
+        session_options: the arguments of ``create_session`` for new sessions, for example ``{"ttl": 86400}``; or a
+            function that returns them for the request of the first message.
+        turn_options: the arguments of ``stream_chat`` for each message, for example ``{"temperature": 0.2}``; or a
+            function that returns them for the request.
+        cookie: identifies visitors.
+        max_body: the maximum size of the request of a message, in bytes.
+        **client_options: further arguments of the client, for example ``credentials``.
+    """
+
+    def __init__(
+        self,
+        address: Address = defaults.ADDRESS,
+        *,
+        session_of: Callable[[Request], str | Awaitable[str | None] | None] | None = None,
+        session_options: Options[Request] = MappingProxyType({}),
+        turn_options: Options[Request] = MappingProxyType({}),
+        cookie: Cookie = Cookie(),  # noqa: B008  # it is frozen
+        max_body: int = 1 << 20,
+        **client_options: Any,
+    ) -> None:
+        self.address = address
+        self.session_of = session_of
+        self.session_options = session_options
+        self.turn_options = turn_options
+        self.cookie = cookie
+        self.max_body = max_body
+        self.client_options = client_options
+
+    def headers(self, request: ChatRequest, response: ChatResponse[Any], *, secure: bool) -> dict[str, str]:
+        """The headers of the response, with the cookie of the visitor.
+
+        Args:
+            request: of the visitor.
+            response: to the visitor.
+            secure: whether the request came over HTTPS.
+        """
+        if request.turn or not request.visitor.secret:
+            return dict(response.headers)
+        return {**response.headers, "Set-Cookie": self.cookie.header(request.visitor.secret, secure=secure)}
+
+
+async def resolved(setting: Any, request: Any) -> Any:
+    """The value of a setting, which may be a function of the request, asynchronous or not."""
+    value = setting(request) if callable(setting) else setting
+    return await value if inspect.isawaitable(value) else value
