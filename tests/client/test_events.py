@@ -133,7 +133,7 @@ async def test_an_end_without_an_answer_is_no_success() -> None:
     """The text is there, and the reply is an error."""
     async with streamed(text(1, "Hel")) as stream:
         assert [token async for token in stream] == ["Hel"]
-        with pytest.raises(InternalError, match="without saying how it ended"):
+        with pytest.raises(InternalError, match="without an answer or an error"):
             await stream.reply()
 
 

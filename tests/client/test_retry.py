@@ -266,7 +266,7 @@ async def test_closing_the_client_ends_a_pause() -> None:
         chat = spawn(client.chat, "Hi")
         await paused.wait()
         await client.close()
-        with pytest.raises(ServerUnavailable, match="closed by this client"):
+        with pytest.raises(ServerUnavailable, match="the client was closed"):
             await chat.result()
 
 

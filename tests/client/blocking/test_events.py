@@ -135,7 +135,7 @@ def test_an_end_without_an_answer_is_no_success() -> None:
     """The text is there, and the reply is an error."""
     with streamed(text(1, "Hel")) as stream:
         assert list(stream) == ["Hel"]
-        with pytest.raises(InternalError, match="without saying how it ended"):
+        with pytest.raises(InternalError, match="without an answer or an error"):
             stream.reply()
 
 

@@ -268,7 +268,7 @@ def test_closing_the_client_ends_a_pause() -> None:
         chat = spawn(client.chat, "Hi")
         paused.wait()
         client.close()
-        with pytest.raises(ServerUnavailable, match="closed by this client"):
+        with pytest.raises(ServerUnavailable, match="the client was closed"):
             chat.result()
 
 
