@@ -4,7 +4,7 @@
 
     MCPError
     ├── RequestError              change the request
-    │   ├── InvalidArgument       .violations says which fields
+    │   ├── InvalidArgument       .violations names the fields
     │   ├── ContextTooLong
     │   ├── UnsupportedByModel
     │   ├── ToolResultsMissing
@@ -13,16 +13,16 @@
     │   ├── ModelNotFound
     │   ├── SessionExists
     │   ├── RequestIdReused
-    │   ├── SessionBusy           .turn says which turn runs
+    │   ├── SessionBusy           .turn is the running turn
     │   ├── EtagMismatch
     │   ├── SequenceUnknown
     │   ├── TurnCancelled
     │   ├── NotSupported
-    │   └── ToolRoundsExceeded    the model does not stop asking for tools
-    ├── AccessError               change who you are
+    │   └── ToolRoundsExceeded    the model does not stop calling tools
+    ├── AccessError               change the credentials
     │   ├── BadCredentials
     │   └── NotAllowed
-    ├── TryLater                  send the same again, later; .retry_after says when
+    ├── TryLater                  send the same request later; .retry_after says when
     │   ├── QuotaExceeded
     │   ├── Overloaded
     │   ├── Draining

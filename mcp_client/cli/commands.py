@@ -1,4 +1,7 @@
-"""The commands of ``mcp-client``: talk to a server from a terminal or a script."""
+"""The commands of ``mcp-client``: talk to a server from a terminal or a script.
+
+rich is imported where it is needed: it would slow down the start of commands in scripts.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ import typer
 
 from mcp_client import HealthStatus, MCPClient, TurnOptions
 from mcp_client.cli import sessions, turns
-from mcp_client.cli.conversation import converse
 from mcp_client.cli.lifecycle import delete_if_empty, open_session
 from mcp_client.cli.options import DEFAULT_SERVER, AsJson, MaxTokens, ModelOption, Server, Temperature
 from mcp_client.cli.output import print_json, print_stream, print_table
@@ -67,6 +69,8 @@ def chat(
     """Chat: one answer, or a conversation in the terminal."""
     options = TurnOptions(model=model, temperature=temperature, max_output_tokens=max_tokens, if_busy=if_busy)
     if prompt is None and sys.stdin.isatty() and sys.stdout.isatty():
+        from mcp_client.cli.conversation import converse
+
         with exit_on_error():
             converse(server, session=session, system=system, options=options)
         return

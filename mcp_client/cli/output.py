@@ -9,11 +9,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from mcp_client import AttemptSwitched, Delta, TurnStream
 
 
@@ -68,6 +63,11 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         for row in (header, *rows):
             print("\t".join(row))
         return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*header, box=SIMPLE_HEAD)
     for row in rows:
         table.add_row(*[Text(cell) for cell in row])

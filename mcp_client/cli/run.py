@@ -9,9 +9,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
-from rich.console import Console
-from rich.text import Text
-
 from mcp_client import InvalidArgument, MCPClient, MCPError, RetryNotice, ServerUnavailable
 
 FAILED: Final = 1
@@ -44,6 +41,9 @@ def retry_line(notice: RetryNotice) -> str:
 
 def _print_retry(notice: RetryNotice) -> None:
     if line := retry_line(notice):
+        from rich.console import Console
+        from rich.text import Text
+
         # A part of the answer stands on a line that has not ended.
         Console(stderr=True).print(Text(f"{chr(10) * bool(notice.sequence)}{line}", style="dim"))
 
