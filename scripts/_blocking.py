@@ -94,8 +94,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "The asynchronous client": "The blocking client",
     "with the asynchronous client": "with the blocking client",
     "A client belongs to the event loop in which it is first used.": (
-        "Any number of threads may use one\n    client. Processes fork before the first call: after it, a child can"
-        " use none."
+        "Any number of threads may use a\n    client. A process that forks has to do so before its first call."
     ),
     "function, asynchronous or not, that": "function that",
     "or because its task is cancelled": "or because of Ctrl-C",

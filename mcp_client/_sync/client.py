@@ -37,8 +37,8 @@ class MCPSyncClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMeth
 
     A session is given by its id, its full name or a :class:`Session`. Every call can raise the errors of
     :mod:`mcp_client` (:class:`MCPError` and its subclasses); an invalid argument raises ``TypeError`` or ``ValueError``
-    before anything is sent. Any number of threads may use one
-    client. Processes fork before the first call: after it, a child can use none.
+    before anything is sent. Any number of threads may use a
+    client. A process that forks has to do so before its first call.
 
     Args:
         address: ``host:port``, any target that gRPC resolves, or several ``IP:port``.
