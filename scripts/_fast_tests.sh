@@ -1,0 +1,2 @@
+# Sourced by scripts/lowest and scripts/pythons
+fast_tests=(tests/rpc)
