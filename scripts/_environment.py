@@ -2,8 +2,8 @@
 
     python scripts/_environment.py [NAME] [--with-torch]
 
-Without NAME it is `.venv`, with the packages of `lock.txt`. With NAME it is `.venv-NAME`, with the packages of `NAME.txt`
-where there is such a file. Run it with the Python that the environment is for; it needs the standard library alone.
+Without NAME it is `.venv`, with the packages of `lock.txt`. With NAME it is `.venv-NAME`, with the packages of
+`NAME.txt` where there is such a file. Run it with the Python that the environment is for; it needs no packages.
 Packages are installed by uv where it is on PATH, by pip otherwise. PyTorch always comes from pip: the machine's
 configuration of pip decides which of its builds is the right one.
 """
@@ -66,8 +66,8 @@ def _install(stamp: Path, packages: Path) -> None:
     venv = stamp.parent
     if venv.exists() and not _read(stamp).startswith(BASE):
         shutil.rmtree(venv)
-    # An interrupted installation leaves no stamp, so that the next one starts afresh: installers do not notice a package
-    # of which only a part is there.
+    # An interrupted installation leaves no stamp, so that the next one starts afresh: installers do not notice a
+    # package of which only a part is there.
     stamp.unlink(missing_ok=True)
     uv = shutil.which("uv")
     if uv is not None:
@@ -120,7 +120,7 @@ def _pip(venv: Path) -> tuple[str, ...]:
 
 
 def _run(*command: str) -> bool:
-    """Run an installer: count packages on a terminal, and print its last lines if it fails. Return whether it succeeded."""
+    """Run an installer and return whether it succeeded: counts packages on a terminal, prints the end of a failure."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH")}
     last_lines: deque[str] = deque(maxlen=25)
     collected = 0
