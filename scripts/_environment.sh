@@ -1,5 +1,5 @@
-# Sourced by the scripts, from the root of the checkout: makes .venv ready, or says what is missing, and puts it on PATH.
-# Where `torch` is set it has PyTorch too.
+# Sourced by the scripts, from the root of the checkout: makes a virtual environment ready and puts it on PATH, or prints
+# what is missing. `torch=yes` installs PyTorch too; `environment=NAME` selects .venv-NAME instead of .venv.
 
 candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
 for python in ${PYTHON:+"$PYTHON"} "${candidates[@]}"; do
@@ -12,6 +12,6 @@ if [ -z "$python" ]; then
   echo "This needs Python 3.11 or newer, and none of ${candidates[*]} is that. Install one, or name it: PYTHON=/path/to/python3 $0" >&2
   exit 1
 fi
-"$python" scripts/_environment.py ${torch:+--with-torch}
-export PATH="$PWD/.venv/bin:$PATH"
-unset python candidates torch PYTHONHOME PYTHONPATH
+"$python" scripts/_environment.py ${torch:+--with-torch} ${environment:+"$environment"}
+export PATH="$PWD/.venv${environment:+-$environment}/bin:$PATH"
+unset python candidates torch environment PYTHONHOME PYTHONPATH

@@ -75,13 +75,16 @@ class DatabaseFile:
             isolation_level=None,
             check_same_thread=False,
         )
-        # Committed transactions survive a power failure.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not flush the cache of the drive
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
-        if read_only:
-            connection.execute("PRAGMA query_only = ON")
+        with contextlib.ExitStack() as undo:
+            undo.callback(connection.close)
+            # Committed transactions survive a power failure.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not flush the cache of the drive
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+            if read_only:
+                connection.execute("PRAGMA query_only = ON")
+            undo.pop_all()
         return connection
 
     def check_present(self) -> None:
