@@ -252,7 +252,7 @@ async def test_a_call_that_was_never_made_tells_nothing_of_a_provider(serve: Ser
                 await wire.chat.Chat(ask())
     with Refused() as refused:
         await wire.chat.Chat(ask())
-    assert "left alone" in refused.details
+    assert "circuit breaker open" in refused.details
 
 
 async def test_calls_go_only_where_they_can_be_answered(serve: Serve) -> None:
@@ -327,14 +327,14 @@ async def _passes(wire: Wire, provider: ScriptedProvider, calls: int) -> None:
 
 
 async def test_an_open_circuit_shows(serve: Serve) -> None:
-    """The models of a provider that is left alone are UNAVAILABLE, and say why."""
+    """The models of a provider whose circuit is open are UNAVAILABLE, and say why."""
     wire = await serve(config("a/m", max_attempts=1, circuit_failures=1), providers={"a": scripted([DOWN])})
     with Refused():
         await wire.chat.Chat(ask())
     request = model_pb2.GetModelRequest(name="models/a/m")
     while (model := await wire.models.GetModel(request)).state != model_pb2.Model.STATE_UNAVAILABLE:  # noqa: ASYNC110  # nobody tells of it
         await asyncio.sleep(0.05)  # what is known of models may be a second old
-    assert "left alone" in model.state_reason
+    assert "circuit breaker open" in model.state_reason
 
 
 class Stubborn:
@@ -377,7 +377,7 @@ async def test_a_provider_that_says_nothing_is_given_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, word: str, limits: ModelOverrides, reason: int, stubborn: bool
 ) -> None:
     """Its limit is up, the next one answers, and what comes too late goes nowhere."""
-    monkeypatch.setattr("mcp_server.models.failover.CLEANUP_SECONDS", 0.05)
+    monkeypatch.setattr("mcp_server.models.call.CLEANUP_SECONDS", 0.05)
     hanging: Sequence[Step] = [word, Gate()] if word else [Gate()]
     a: Provider = Stubborn(word) if stubborn else scripted(hanging)
     b = scripted([0.1, "fine", Finish()])
@@ -397,7 +397,7 @@ async def test_a_provider_that_says_nothing_is_given_up(
 
 async def test_a_stubborn_provider_holds_nobody_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """CancelTurn returns, and the session is free."""
-    monkeypatch.setattr("mcp_server.models.failover.CLEANUP_SECONDS", 0.05)
+    monkeypatch.setattr("mcp_server.models.call.CLEANUP_SECONDS", 0.05)
     a = Stubborn("Once")
     wire = await serve(config("a/m", "b/m"), providers={"a": a, "b": scripted(["fine", Finish()])})
     await wire.create()
