@@ -16,12 +16,12 @@ import msgspec
 
 from mcp_server import rules
 from mcp_server.admission import AdmitAll
-from mcp_server.errors import MCPError, ModelNotFound, NotAllowed, Violation
+from mcp_server.errors import MCPError, NotAllowed, Violation
 from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
 from mcp_server.models.catalogue import Candidates, Catalogue
-from mcp_server.models.embedding import Embedded, EmbedInput, embed, max_batch
+from mcp_server.models.embedding import Embedded, EmbedInput, embed
+from mcp_server.models.entry import ModelEntry, entries
 from mcp_server.models.inventory import Inventory, find_route
-from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger
 from mcp_server.principal import Principal
 from mcp_server.sessions.manager import MCPSessionManager
@@ -36,11 +36,9 @@ from mcp_server.values import (
     Clock,
     MCPSession,
     Message,
-    Model,
     ModelState,
     SessionDraft,
     SessionUpdate,
-    Struct,
     Turn,
 )
 
@@ -59,23 +57,6 @@ replace = msgspec.structs.replace
 
 READ_CHUNK: Final = 16
 """How many messages are read at once: each may have 3 MiB, and a page ends at 3.5 MB."""
-
-
-class ModelEntry(Struct):
-    """A model that callers may choose."""
-
-    model: Model
-    """What it is, and what it can do."""
-    provider: str
-    """The provider's configured name."""
-    name: str
-    """``provider/model``."""
-    aliases: tuple[str, ...]
-    """Its shorter names, sorted."""
-    max_batch: int
-    """The most inputs of one embedding request; 0 for a model that makes no embeddings."""
-    is_default: bool
-    """Whether it answers chats and completions that name no model."""
 
 
 class Gateway:
@@ -437,9 +418,8 @@ class Gateway:
         """Up to ``limit`` of the models that the caller may use, by name, behind the one named ``after``."""
         rules.refuse(violations)
         catalogue = (await self._inventory.catalogue()).restricted(principal.models)
-        names = sorted([target.name for target in catalogue.listed() if target.name > after])
-        default = self._default_name(catalogue)
-        return [_entry(catalogue, catalogue.targets[name], default) for name in names[:limit]]
+        targets = sorted([target for target in catalogue.listed() if target.name > after], key=lambda each: each.name)
+        return entries(catalogue, targets[:limit], self._default_model)
 
     async def get_model(self, principal: Principal, name: str, *, violations: Sequence[Violation] = ()) -> ModelEntry:
         """The model that an alias, a route or ``provider/model`` stands for.
@@ -451,15 +431,8 @@ class Gateway:
         rules.refuse(violations)
         catalogue = (await self._inventory.catalogue()).restricted(principal.models)
         route, catalogue = find_route(catalogue, name)
-        return _entry(catalogue, route.targets[0], self._default_name(catalogue))
-
-    def _default_name(self, catalogue: Catalogue) -> str:
-        """The ``provider/model`` of the default model; empty if the caller has none."""
-        try:
-            route, _ = find_route(catalogue, self._default_model)
-        except (ModelNotFound, NotAllowed):
-            return ""
-        return route.targets[0].name
+        (entry,) = entries(catalogue, route.targets[:1], self._default_model)
+        return entry
 
     def provider_names(self, principal: Principal) -> Sequence[str]:
         """The configured names of the providers."""
@@ -472,17 +445,6 @@ class Gateway:
         except MCPError:
             return False
         return any(model.state is ModelState.READY for model in models)
-
-
-def _entry(catalogue: Catalogue, target: Target, default: str) -> ModelEntry:
-    return ModelEntry(
-        model=target.model,
-        provider=target.provider_name,
-        name=target.name,
-        aliases=tuple(sorted([alias for alias, name in catalogue.aliases.items() if name == target.name])),
-        max_batch=max_batch(target),
-        is_default=target.name == default,
-    )
 
 
 def _key(request_id: str, *, in_session: bool = False) -> RequestKey | None:

@@ -24,7 +24,7 @@ Wire = TypeVar("Wire", bound=Message)
 def page_size(found: Violations, size: int, default: int) -> int:
     """A page size, as AIP-158 has it: 0 means the default, and what is too large is cut."""
     if size < 0:
-        found.add("page_size", f"must not be negative, not {size}")
+        found.add("page_size", f"must be at least 0, not {size}")
     return min(size or default, MAX_PAGE_SIZE)
 
 
