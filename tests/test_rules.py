@@ -388,6 +388,15 @@ def test_what_the_edge_could_not_convert_is_not_judged_again() -> None:
     ]
 
 
+def test_a_request_of_errors_alone_is_cheap_to_refuse() -> None:
+    """After a hundred violations, the rest is not judged."""
+    conversation = [message(Role.USER, *[Text(text="")] * MAX_PARTS)] * MAX_MESSAGES
+    with pytest.raises(InvalidArgument) as refused:
+        rules.messages(Violations(), conversation, in_session=False)
+    assert len(refused.value.violations) == 100
+    assert refused.value.violations[-1].field == "messages[0].parts[99].text"
+
+
 def test_nothing_wrong_is_no_error() -> None:
     """Nothing is raised."""
     rules.refuse([])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from mcp_server.errors import InvalidArgument, Violation
+
+MAX_VIOLATIONS: Final = 100
+"""After so many, the rest of the request is not judged: a large request of errors alone would cost seconds."""
 
 
 class Violations(list[Violation]):
@@ -18,8 +22,13 @@ class Violations(list[Violation]):
         Args:
             field: its path in the contract, for example ``messages[2].parts[0].text``.
             description: what is wrong, what is allowed, what to do.
+
+        Raises:
+            InvalidArgument: there are :data:`MAX_VIOLATIONS` now.
         """
         self.append(Violation(field=field, description=description))
+        if len(self) == MAX_VIOLATIONS:
+            raise InvalidArgument(self)
 
 
 def refuse(reported: Sequence[Violation], found: Sequence[Violation] = ()) -> None:
