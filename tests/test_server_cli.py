@@ -383,8 +383,8 @@ def test_models_pull_fetches_what_the_settings_serve(run: Run) -> None:
 @pytest.mark.parametrize(
     ("source", "status", "expected"),
     [
-        ("no-such-model", 2, "mcp-server: 'no-such-model' is no model: expected one of smollm2-135m, "),
-        ("hf:owner/file.gguf", 2, "mcp-server: 'hf:owner/file.gguf' is no file of the model hub: "),
+        ("no-such-model", 2, "mcp-server: 'no-such-model' is not a model: expected one of smollm2-135m, "),
+        ("hf:owner/file.gguf", 2, "mcp-server: 'hf:owner/file.gguf' is not a file of the model hub: "),
         ("/nowhere/x.gguf", 1, "mcp-server: the model /nowhere/x.gguf: "),
     ],
 )

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent, TextDelta
-from mcp_server.model_files import local_model, pull
-from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
-from mcp_server.providers.llama_cpp import LlamaCppProvider
-from mcp_server.providers.openai import ModelOptions, OpenAIProvider, Options
+from mcp_server.model_files import pull
+from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
+from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
 from mcp_server.testing import EchoProvider, ScriptedProvider
 from mcp_server.values import (
     Capabilities,
@@ -110,16 +113,18 @@ async def _scripted(_shared: Shared) -> Subject:
 
 
 async def _llama_cpp(_shared: Shared) -> Subject:
-    return Subject(provider=LlamaCppProvider([local_model("smollm2-135m")]), model="smollm2-135m")
+    return Subject(
+        provider=LlamaCppProvider(LlamaCppSettings(models={"smollm2-135m": LlamaCppModel()})), model="smollm2-135m"
+    )
 
 
 class _Served(OpenAIProvider):
     """Asks a server that ends with it."""
 
     def __init__(self, server: LlamaServer) -> None:
-        can = Capabilities(chat=True, completion=True, embedding=True)
-        models = {"smollm2-135m": ModelOptions(capabilities=can, embedding_dimensions=576)}
-        super().__init__(Options(base_url=server.url, keep_alive=False, models=models))
+        model = OpenAIModel(capabilities=("chat", "completion", "embedding"), embedding_dimensions=576)
+        models = {"smollm2-135m": model}
+        super().__init__(OpenAISettings(base_url=server.url, keep_alive=False, models=models))
         self._server = server
 
     async def close(self) -> None:
@@ -133,11 +138,8 @@ async def _openai(_shared: Shared) -> Subject:
 
 
 async def _huggingface(shared: Shared) -> Subject:
-    models = [
-        TransformersModel(name="tiny", path=shared("tiny_model")),
-        TransformersModel(name="minilm", path=shared("minilm_model")),
-    ]
-    provider = HuggingFaceProvider(models, parallel=3)
+    models = {name: HuggingFaceModel(path=shared(f"{name}_model")) for name in ("tiny", "minilm")}
+    provider = HuggingFaceProvider(HuggingFaceSettings(models=models, parallel=3))
     return Subject(provider=provider, model="tiny", embedding_model="minilm", calling=_weather("tiny"))
 
 

@@ -12,7 +12,8 @@ import pytest
 from contextprotocol.v1 import chat_pb2
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError
-from mcp_server.settings import OpenAISettings, load, read
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import load, read
 from mcp_server.testing import running
 from tests.conftest import Serve
 from tests.upstream.replies import Answer, in_turn

@@ -9,16 +9,11 @@ from pathlib import Path
 import pytest
 
 from mcp_server.errors import ConfigError
-from mcp_server.settings import (
-    CustomSettings,
-    LlamaCppSettings,
-    Loaded,
-    OpenAISettings,
-    Secret,
-    load,
-    read,
-    split_address,
-)
+from mcp_server.providers.custom import CustomSettings
+from mcp_server.providers.llama_cpp.settings import LlamaCppSettings
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import Loaded, Secret, load, read, split_address
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 
 MINE = """
 [models]
@@ -65,7 +60,7 @@ def test_without_any_settings_a_local_server_with_the_embedded_model_results(hom
     """Nothing configured: this machine only, a file in the user's data folder, the small model."""
     config = load(environ={})
     assert config.server.address == "127.0.0.1:50051"
-    assert config.store.type == "sqlite"
+    assert isinstance(config.store, SQLiteSettings)
     assert config.store.path == home / "xdg_data_home" / "contextprotocol" / "sessions.db"
     assert config.models.default == config.models.default_embedding == "local/smollm2-135m"
     provider = config.providers["local"]
@@ -114,7 +109,7 @@ def test_relative_paths_are_relative_to_the_file_and_a_tilde_is_the_home_folder(
     provider = config.providers["local"]
     assert isinstance(provider, LlamaCppSettings)
     assert provider.models["qwen"].path == file.parent / "files" / "qwen.gguf"
-    assert config.store.path == home / "home" / "chats.db"
+    assert config.store == SQLiteSettings(path=home / "home" / "chats.db")
 
 
 def test_the_first_configured_model_is_the_default(file: Path) -> None:
