@@ -1,16 +1,12 @@
-"""What every provider promises, whichever it is: the tests of ``test_providers.py`` see no more than this.
-
-A provider joins by a line in :data:`SUBJECTS`.
-"""
+"""The providers that the contract runs on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
-from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent, TextDelta
+from mcp_server.interfaces import Finish, GenerateRequest
 from mcp_server.model_files import pull
 from mcp_server.providers.huggingface.provider import HuggingFaceProvider
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
@@ -19,6 +15,7 @@ from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSetti
 from mcp_server.providers.openai.provider import OpenAIProvider
 from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
 from mcp_server.testing import EchoProvider, ScriptedProvider
+from mcp_server.testing.contracts.providers import QUESTION, Subject
 from mcp_server.values import (
     Capabilities,
     FinishReason,
@@ -33,66 +30,7 @@ from mcp_server.values import (
     Usage,
     UsageSource,
 )
-from tests.contracts import tutorial
 from tests.models.llama_server import LlamaServer
-
-QUESTION = "What is the capital of France?"
-BEGINNING = "Once upon a time there was a fox who lived in a"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A provider under test, and its model."""
-
-    provider: Provider
-    model: str
-    embedding_model: str = ""
-    """The model that makes embeddings, if it is another one."""
-    calling: GenerateRequest | None = None
-    """What makes the model call a tool, if it can."""
-
-    def chat(self, text: str = QUESTION, **config: Any) -> GenerateRequest:
-        """A chat of one message."""
-        return GenerateRequest(model=self.model, messages=(_asked(text),), config=GenerationConfig(**config))
-
-    def completion(self, prompt: str = BEGINNING, **config: Any) -> GenerateRequest:
-        """A prompt to go on from."""
-        return GenerateRequest(model=self.model, prompt=prompt, config=GenerationConfig(**config))
-
-    async def answer(self, request: GenerateRequest) -> Answer:
-        """Everything that the provider yields."""
-        return Answer([event async for event in self.provider.generate(request)])
-
-
-class Answer:
-    """What a provider yielded."""
-
-    def __init__(self, events: list[ProviderEvent]) -> None:
-        self.events = events
-
-    @property
-    def finish(self) -> Finish:
-        """Its end."""
-        (finish,) = [event for event in self.events if isinstance(event, Finish)]
-        assert finish is self.events[-1]
-        return finish
-
-    @property
-    def pieces(self) -> list[str]:
-        """Its text as it came."""
-        found = [
-            event if isinstance(event, str) else event.text
-            for event in self.events
-            if isinstance(event, str | TextDelta)
-        ]
-        assert all(found), "a delta is never empty"
-        return found
-
-    @property
-    def text(self) -> str:
-        """All its text."""
-        return "".join(self.pieces)
-
 
 Shared = Callable[[str], Any]
 """Gets what the tests share: the value of the fixture with that name."""
@@ -134,13 +72,15 @@ class _Served(OpenAIProvider):
 
 async def _openai(_shared: Shared) -> Subject:
     server = await LlamaServer.start(pull("smollm2-135m"))
-    return Subject(provider=_Served(server), model="smollm2-135m", calling=_weather("smollm2-135m", "Rome", "Oslo"))
+    return Subject(
+        provider=_Served(server), model="smollm2-135m", tool_request=_weather("smollm2-135m", "Rome", "Oslo")
+    )
 
 
 async def _huggingface(shared: Shared) -> Subject:
     models = {name: HuggingFaceModel(path=shared(f"{name}_model")) for name in ("tiny", "minilm")}
     provider = HuggingFaceProvider(HuggingFaceSettings(models=models, parallel=3))
-    return Subject(provider=provider, model="tiny", embedding_model="minilm", calling=_weather("tiny"))
+    return Subject(provider=provider, model="tiny", embedding_model="minilm", tool_request=_weather("tiny"))
 
 
 def _weather(model: str, *before: str) -> GenerateRequest:
@@ -165,29 +105,11 @@ def _asked(text: str) -> Message:
     return Message(role=Role.USER, parts=(Text(text=text),))
 
 
-async def _tutorial(_shared: Shared) -> Subject:
-    """The provider that docs/write-a-provider.md builds."""
-    return Subject(provider=tutorial.provider_class()(), model="loud")
-
-
 SUBJECTS: dict[str, Callable[[Shared], Awaitable[Subject]]] = {
     "echo": _echo,
     "huggingface": _huggingface,
     "llama_cpp": _llama_cpp,
     "openai": _openai,
     "scripted": _scripted,
-    "tutorial": _tutorial,
 }
 """How to make each provider."""
-HONOURING = ("echo", "huggingface", "llama_cpp", "openai")
-"""Those that honour the knobs of a generation; a script is played as it is written."""
-EMBEDDING = ("echo", "huggingface", "llama_cpp", "openai")
-"""Those that make embeddings."""
-COUNTING = ("echo", "huggingface", "llama_cpp")
-"""Those that count tokens."""
-CALLING = ("huggingface", "openai")
-"""Those whose models can call tools."""
-LIMITED = ("huggingface", "llama_cpp", "openai")
-"""Those whose models read so much and no more."""
-LOADING = ("huggingface", "llama_cpp")
-"""Those that load models, when they are first used."""
