@@ -166,7 +166,7 @@ def problem(folder: Path, text: str) -> str:
 @pytest.mark.parametrize("kind", ["middleware", "observers", "services"])
 def test_a_plug_in_that_is_not_installed_is_refused(kind: str, tmp_path: Path) -> None:
     """By its key."""
-    expected = f'{kind}.nope.type: found "nope", allowed is nothing: no plug-in is installed'
+    expected = f'{kind}.nope.type: found "nope", but no plug-in is installed'
     assert problem(tmp_path, f"[{kind}.nope]") == expected
 
 
@@ -201,7 +201,7 @@ def test_a_plug_in_that_is_not_installed_is_refused(kind: str, tmp_path: Path) -
             "middleware",
             'plain = "plugged:plain"',
             "[middleware.plain]\nlevel = 1",
-            "middleware.plain.level: there is no such key; allowed are type",
+            "middleware.plain.level: unknown key; expected type",
         ),
         (
             "stores",

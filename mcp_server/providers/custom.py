@@ -47,7 +47,7 @@ class CustomSettings(ProviderSettings, kw_only=True):
     def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Each keyword argument once."""
         for twice in self.options.keys() & self.secrets.keys():
-            yield ("secrets", twice), "is among the options too; allowed is one of the two"
+            yield ("secrets", twice), "is also a key of options; set one of the two"
 
 
 def _find(name: str) -> Callable[..., Any]:

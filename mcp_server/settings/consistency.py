@@ -22,8 +22,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for pattern in config.models.settings:
         owner = pattern.partition("/")[0]
         if "*" not in owner and owner not in config.providers:
-            found = f"found the name {shown(pattern)}"
-            yield dotted("models.settings", pattern), f"{found}, which fits no model; allowed is {names.choices}"
+            yield dotted("models.settings", pattern), f"matches no model; expected {names.choices}"
     for name, provider in config.providers.items():
         for path, problem in provider.problems():
             yield _key(f"providers.{name}", path), problem
@@ -35,7 +34,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
                 yield _key(f"{kind}.{name}", path), problem
     address = config.metrics.address
     if address and address == config.server.address and split_address(address)[1]:
-        yield "metrics.address", f"found {shown(address)}, which is also server.address; allowed is another port"
+        yield "metrics.address", f"found {shown(address)}, which is also server.address; expected another port"
 
 
 class _Names:
@@ -61,38 +60,38 @@ def _models(config: Config, names: _Names) -> Iterator[tuple[str, str]]:
         if not names.accepted(model) and model not in routes:
             allowed = ", ".join([names.choices, *routes])
             key = dotted("models.aliases", alias)
-            yield key, f"found {shown(model)}, which no provider answers to; allowed is {allowed}"
+            yield key, f"found {shown(model)}, which no provider has; expected {allowed}"
     short = [name.partition("/")[2] for name in names.configured]
     chosen = {config.models.default_embedding: "default_embedding", config.models.default: "default"}
     further = [*aliases, *routes]
     for model, key in chosen.items():
         if model and model not in further and not names.accepted(model) and short.count(model) != 1:
             allowed = ", ".join([names.choices, *further])
-            yield f"models.{key}", f"found {shown(model)}, which no provider answers to; allowed is {allowed}"
+            yield f"models.{key}", f"found {shown(model)}, which no provider has; expected {allowed}"
 
 
 def _route(config: Config, name: str, route: RouteSettings, names: _Names) -> Iterator[tuple[str, str]]:
     key = dotted("models.routes", name)
     if name in config.models.aliases:
-        yield key, "is an alias too; allowed is one of the two"
+        yield key, "is also an alias; rename one of the two"
     if name.count("*") > 1:
-        yield key, f"found the name {shown(name)}, allowed is at most one *"
+        yield key, f"invalid name {shown(name)}, expected at most one *"
     for target in route.targets:
-        unknown = f"found {shown(target)}, which no provider answers to; allowed is {names.choices}"
+        unknown = f"found {shown(target)}, which no provider has; expected {names.choices}"
         if "*" in target:
             if "*" not in name:
-                yield f"{key}.targets", f"found {shown(target)}; * is allowed only where the route's own name has it"
+                yield f"{key}.targets", f"found {shown(target)}; * is allowed only if the name of the route contains it"
             elif target.partition("/")[0] not in config.providers:
                 yield f"{key}.targets", unknown
         elif not names.accepted(target):
             yield f"{key}.targets", unknown
     if len(set(route.targets)) < len(route.targets):
-        yield f"{key}.targets", "names a model twice; allowed is each once"
+        yield f"{key}.targets", "names a model twice"
     if route.weights and len(route.weights) != len(route.targets):
-        counts = f"{len(route.weights)} numbers for {len(route.targets)} targets"
-        yield f"{key}.weights", f"found {counts}; allowed is one for each"
+        counts = f"{len(route.weights)} weights for {len(route.targets)} targets"
+        yield f"{key}.weights", f"found {counts}; expected one for each"
     elif route.weights and not any(route.weights):
-        yield f"{key}.weights", "found only zeros; allowed is at least one number above 0"
+        yield f"{key}.weights", "found only zeros, expected at least one number above 0"
 
 
 def _key(table: str, path: tuple[str, ...]) -> str:

@@ -153,14 +153,14 @@ class Decoder:
             The struct; ``None`` if there were problems.
         """
         if not isinstance(table.value, dict):
-            self.problem(table.origin, prefix.rstrip("."), f"found {_no_table(table.value)}, allowed is a table")
+            self.problem(table.origin, prefix.rstrip("."), f"found {_no_table(table.value)}, expected a table")
             return None
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
         keys = [*fields] if type_ is None else ["type", *fields]
         before = len(self.problems)
         for key, value in table.value.items():
             if key not in keys:
-                text = "there is no such key; " + _choice(key, keys, prefix)
+                text = "unknown key; " + _choice(key, keys, prefix)
                 self.problem(value.origin, dotted(prefix[:-1], key), text)
         if type_ is not None:
             origin = table.value["type"].origin if "type" in table.value else DEFAULT
@@ -171,7 +171,7 @@ class Decoder:
             if name in table.value:
                 values[field.name] = self._value(kind, field.type, table.value[name], prefix + name)
             elif field.required:
-                self.problem(table.origin, prefix + name, f"this key must be set; allowed is {allowed(kind)}")
+                self.problem(table.origin, prefix + name, f"missing key; expected {allowed(kind)}")
             elif isinstance(_bare(kind), inspect.StructType):
                 values[field.name] = self._value(kind, field.type, Located({}, DEFAULT), prefix + name)
             else:
@@ -194,36 +194,37 @@ class Decoder:
     def _plugin(self, extra: Mapping[str, Any], value: Located, key: str) -> Any:
         """Decode the table of a plug-in, which its key ``type`` names."""
         if not isinstance(value.value, dict):
-            return self.problem(value.origin, key, f"found {_no_table(value.value)}, allowed is a table")
+            return self.problem(value.origin, key, f"found {_no_table(value.value)}, expected a table")
         kind = extra["plugin"]
         where = value.value.get("type")
         if where is None and kind == "providers":
-            return self.problem(value.origin, f"{key}.type", f"this key must be set; allowed is {self._names(kind)}")
+            return self.problem(value.origin, f"{key}.type", f"missing key; {self._names(kind)}")
         if where is None:
             where = Located(extra.get("type") or key.rpartition(".")[2], value.origin)
         name = where.value
         try:
             table = self._tables.table(kind, str(name)) if isinstance(name, str) else None
             if table is None:
-                text = f"found {shown(name)}, allowed is {self._names(kind)}"
+                text = f"found {shown(name)}, {self._names(kind)}"
                 return self.problem(where.origin, f"{key}.type", text)
         except ConfigError as error:
             return self.problem(where.origin, f"{key}.type", str(error))
         return self.decode(table, value, key + ".", type_=str(name))
 
     def _names(self, kind: str) -> str:
-        return " or ".join(shown(name) for name in self._tables.names(kind)) or "nothing: no plug-in is installed"
+        names = " or ".join(shown(name) for name in self._tables.names(kind))
+        return f"expected {names}" if names else "but no plug-in is installed"
 
     def _map(self, kind: inspect.DictType, type_: Any, value: Located, key: str) -> Any:
         if not isinstance(value.value, dict):
-            return self.problem(value.origin, key, f"found {_no_table(value.value)}, allowed is a table")
+            return self.problem(value.origin, key, f"found {_no_table(value.value)}, expected a table")
         if not value.value:
             self.settings.append(Setting(key=key, value={}, origin=value.origin.name))
         key_type, value_type = _arguments(type_)
         result = {}
         for name, inner in value.value.items():
             if (reason := self._refused(kind.key_type, key_type, name)) is not None:
-                self.problem(inner.origin, dotted(key, name), f"found the name {shown(name)}, {reason}")
+                self.problem(inner.origin, dotted(key, name), f"invalid name {shown(name)}, {reason}")
             else:
                 result[name] = self._value(kind.value_type, value_type, inner, dotted(key, name))
         return result
@@ -232,7 +233,7 @@ class Decoder:
         try:
             msgspec.convert(name, type_)
         except msgspec.ValidationError:
-            return f"allowed is {allowed(kind)}"
+            return f"expected {allowed(kind)}"
         return None
 
     def _leaf(self, kind: inspect.Type, type_: Any, value: Located, key: str) -> Any:
@@ -249,7 +250,7 @@ class Decoder:
         except (msgspec.ValidationError, ValueError):
             hidden = _is_secret(kind) or _extra(kind).get("hidden")
             found = f"{_noun(raw)} (hidden)" if hidden else shown(raw)
-            self.problem(value.origin, key, f"found {found}, allowed is {allowed(kind)}")
+            self.problem(value.origin, key, f"found {found}, expected {allowed(kind)}")
             return None
         self.settings.append(Setting(key=key, value=result, origin=value.origin.name))
         return result
@@ -293,7 +294,7 @@ def allowed(kind: inspect.Type) -> str:
     if isinstance(kind, inspect.BoolType):
         return "true or false"
     if isinstance(kind, (inspect.IntType, inspect.FloatType)):
-        noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+        noun = "an integer" if isinstance(kind, inspect.IntType) else "a number"
         words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
         limits = [
             f"{word} {_number(getattr(kind, name))}" for name, word in words.items() if getattr(kind, name) is not None
@@ -304,8 +305,8 @@ def allowed(kind: inspect.Type) -> str:
     if isinstance(kind, (inspect.StructType, inspect.UnionType)):
         return "a table"
     if isinstance(kind, inspect.CustomType):
-        return "a path" if kind.cls is Path else "a text"
-    return "anything" if isinstance(kind, inspect.AnyType) else "a text"
+        return "a path" if kind.cls is Path else "a string"
+    return "anything" if isinstance(kind, inspect.AnyType) else "a string"
 
 
 def _bare(kind: inspect.Type) -> inspect.Type:
@@ -376,12 +377,12 @@ def _number(number: float) -> str:
 
 
 def _noun(value: object) -> str:
-    nouns = {bool: "true or false", int: "a whole number", float: "a number", dict: "a table", list: "an array"}
-    return nouns.get(type(value), "a text")
+    nouns = {bool: "true or false", int: "an integer", float: "a number", dict: "a table", list: "an array"}
+    return nouns.get(type(value), "a string")
 
 
 def _choice(key: str, known: Iterable[str], prefix: str) -> str:
     near = difflib.get_close_matches(key, list(known), n=1)
     if near:
         return f"did you mean {prefix}{near[0]}?"
-    return f"allowed are {', '.join(known)}"
+    return f"expected {', '.join(known)}"

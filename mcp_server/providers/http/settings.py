@@ -43,7 +43,7 @@ BaseURL = Annotated[
         }
     ),
 ]
-HEADER_TEXT = "a text of printable ASCII characters"
+HEADER_TEXT = "a string of printable ASCII characters"
 Key = Annotated[Secret, Meta(extra={"check": _check_header_values, "allowed": HEADER_TEXT})]
 Keys = Annotated[
     tuple[Secret, ...], Meta(extra={"check": _check_header_values, "allowed": f"an array, each {HEADER_TEXT}"})
@@ -86,4 +86,4 @@ class HTTPSettings(ProviderSettings, kw_only=True):
     def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """One key, or several."""
         if self.api_key is not None and self.api_keys:
-            yield ("api_keys",), "is set beside api_key; allowed is one of the two"
+            yield ("api_keys",), "cannot be combined with api_key; set one of the two"

@@ -86,4 +86,4 @@ class HuggingFaceSettings(LocalSettings, kw_only=True):
         yield from super().problems()
         for name, model in self.models.items():
             if (model.path or model.source) is None and "/" not in name:
-                yield ("models", name, "path"), "this key must be set, or source, or the name be owner/name"
+                yield ("models", name, "path"), "missing key: set path or source, or let the name be owner/name"

@@ -41,10 +41,10 @@ class LocalSettings(ProviderSettings, kw_only=True):
     def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """There is a model, and each has one place."""
         if not self.models:
-            yield ("models",), "found an empty table, allowed is at least one model"
+            yield ("models",), "found an empty table, expected at least one model"
         for name, model in self.models.items():
             if model.path is not None and model.source is not None:
-                yield ("models", name, "source"), "is set beside path; allowed is one of the two"
+                yield ("models", name, "source"), "cannot be combined with path; set one of the two"
 
     def model_names(self) -> list[str]:
         """The names of the tables."""

@@ -104,7 +104,7 @@ class OpenAISettings(HTTPSettings, kw_only=True):
         """There is a model to ask for."""
         yield from super().problems()
         if not self.models and not self.other_models:
-            yield ("models",), "found an empty table, allowed is at least one model"
+            yield ("models",), "found an empty table, expected at least one model"
 
     def model_names(self) -> list[str]:
         """Those without a pattern."""
