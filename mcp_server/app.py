@@ -18,9 +18,9 @@ from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
     Admission,
     ContextType,
+    GRPCService,
     Middleware,
     Provider,
-    Service,
     SharedStore,
     Store,
     TurnObserver,

@@ -18,7 +18,7 @@ import pytest
 from mcp_client import ContextEntry, MCPClient
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError, NotAllowed, Overloaded
-from mcp_server.interfaces import Call, Permit, Work
+from mcp_server.interfaces import Call, GRPCService, Permit, Work
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Secret
 from mcp_server.plugins import KINDS, Registry, build
 from mcp_server.principal import Principal
@@ -91,7 +91,7 @@ async def test_the_settings_of_the_page_activate_every_kind(company: Any, tmp_pa
         session = await client.create_session(context={"years": ContextEntry(type="table", json=[["Ada", 1815]])})
         assert (await client.chat("hello", session=session.name)).text == "hello"
         async with grpc.aio.insecure_channel(server.address) as channel:
-            greet = channel.unary_unary(
+            greet: Any = channel.unary_unary(
                 "/company.Greeter/Greet",
                 request_serializer=lambda message: message.SerializeToString(),
                 response_deserializer=company.greeter_pb2.GreetResponse.FromString,
@@ -258,11 +258,9 @@ async def test_a_service_of_the_contract_cannot_be_replaced() -> None:
     """Two services of one name would be served by chance."""
     from contextprotocol.v1 import chat_pb2
 
-    class Chat:
-        descriptor = chat_pb2.DESCRIPTOR.services_by_name["ChatService"]
-
+    chat = GRPCService(descriptor=chat_pb2.DESCRIPTOR.services_by_name["ChatService"], implementation=object())
     with pytest.raises(ConfigError, match="ChatService is served already"):
-        await UnifiedMCPServer(settings(), services=[Chat()]).start()
+        await UnifiedMCPServer(settings(), services=[chat]).start()
 
 
 def test_a_missing_extra_comes_with_the_command_that_installs_it() -> None:

@@ -30,14 +30,18 @@ class SharedProviderContract(ProviderContract):
     """Its key in ``SUBJECTS``."""
 
     @pytest_asyncio.fixture(loop_scope="session")
-    async def subject(self, request: pytest.FixtureRequest, subjects: dict[str, Subject]) -> Subject:
+    async def subject(  # type: ignore[override]  # as a fixture, it may ask for others
+        self, request: pytest.FixtureRequest, subjects: dict[str, Subject]
+    ) -> Subject:
         """The provider that the other tests use too."""
         if self.kind not in subjects:
             subjects[self.kind] = await SUBJECTS[self.kind](request.getfixturevalue)
         return subjects[self.kind]
 
     @pytest_asyncio.fixture(loop_scope="session")
-    async def fresh(self, request: pytest.FixtureRequest, model_file: None) -> AsyncIterator[Subject]:
+    async def fresh(  # type: ignore[override]  # as above
+        self, request: pytest.FixtureRequest, model_file: None
+    ) -> AsyncIterator[Subject]:
         """A provider of the test's own, unused."""
         subject = await SUBJECTS[self.kind](request.getfixturevalue)
         yield subject
