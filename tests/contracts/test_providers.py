@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
-import pytest_asyncio
 
+from mcp_server.interfaces import Finish, GenerateRequest
+from mcp_server.model_files import pull
+from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
+from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
+from mcp_server.testing import EchoProvider, ScriptedProvider
 from mcp_server.testing.contracts.providers import (
+    QUESTION,
     ContextWindowContract,
     EmbeddingContract,
     LoadingContract,
@@ -18,56 +28,74 @@ from mcp_server.testing.contracts.providers import (
     TokenCounterContract,
     ToolContract,
 )
-from tests.contracts.subjects import SUBJECTS
-
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-class SharedProviderContract(ProviderContract):
-    """With one provider for all tests of a class: loading a model takes longer than most of them."""
-
-    kind: ClassVar[str]
-    """Its key in ``SUBJECTS``."""
-
-    @pytest_asyncio.fixture(loop_scope="session")
-    async def subject(  # type: ignore[override]  # as a fixture, it may ask for others
-        self, request: pytest.FixtureRequest, subjects: dict[str, Subject]
-    ) -> Subject:
-        """The provider that the other tests use too."""
-        if self.kind not in subjects:
-            subjects[self.kind] = await SUBJECTS[self.kind](request.getfixturevalue)
-        return subjects[self.kind]
-
-    @pytest_asyncio.fixture(loop_scope="session")
-    async def fresh(  # type: ignore[override]  # as above
-        self, request: pytest.FixtureRequest, model_file: None
-    ) -> AsyncIterator[Subject]:
-        """A provider of the test's own, unused."""
-        subject = await SUBJECTS[self.kind](request.getfixturevalue)
-        yield subject
-        await subject.provider.close()
+from mcp_server.values import (
+    Capabilities,
+    FinishReason,
+    GenerationConfig,
+    Message,
+    Model,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Usage,
+    UsageSource,
+)
+from tests.models.llama_server import LlamaServer
 
 
-class TestEcho(SharedProviderContract, SamplingContract, EmbeddingContract, TokenCounterContract):
+class TestEcho(ProviderContract, SamplingContract, EmbeddingContract, TokenCounterContract):
     """A double that honours what it can."""
 
-    kind = "echo"
+    @classmethod
+    async def make(cls) -> Subject:
+        """Costs nothing."""
+        return Subject(provider=EchoProvider(), model="echo")
 
 
-class TestScripted(SharedProviderContract):
+class TestScripted(ProviderContract):
     """A double that plays a script as it is written."""
 
-    kind = "scripted"
+    @classmethod
+    async def make(cls) -> Subject:
+        """With one script for all calls."""
+        words = QUESTION.split(" ")
+        usage = Usage(input_tokens=3, output_tokens=len(words), source=UsageSource.REPORTED)
+        can = Capabilities(chat=True, completion=True)
+        provider = ScriptedProvider(
+            [*words, Finish(reason=FinishReason.STOP, usage=usage)], model=Model(name="scripted", capabilities=can)
+        )
+        return Subject(provider=provider, model="scripted")
 
 
-class TestOpenAI(SharedProviderContract, SamplingContract, EmbeddingContract, ToolContract, ContextWindowContract):
+class _Served(OpenAIProvider):
+    """Asks a server that ends with it."""
+
+    def __init__(self, server: LlamaServer) -> None:
+        model = OpenAIModel(capabilities=("chat", "completion", "embedding"), embedding_dimensions=576)
+        models = {"smollm2-135m": model}
+        super().__init__(OpenAISettings(base_url=server.url, keep_alive=False, models=models))
+        self._server = server
+
+    async def close(self) -> None:
+        await super().close()
+        await self._server.stop()
+
+
+class TestOpenAI(ProviderContract, SamplingContract, EmbeddingContract, ToolContract, ContextWindowContract):
     """A server of llama.cpp, over HTTP."""
 
-    kind = "openai"
+    @classmethod
+    async def make(cls) -> Subject:
+        """With a server of its own."""
+        server = await LlamaServer.start(pull("smollm2-135m"))
+        request = _weather("smollm2-135m", "Rome", "Oslo")
+        return Subject(provider=_Served(server), model="smollm2-135m", tool_request=request)
 
 
 class TestLlamaCpp(
-    SharedProviderContract,
+    ProviderContract,
     SamplingContract,
     EmbeddingContract,
     TokenCounterContract,
@@ -76,12 +104,16 @@ class TestLlamaCpp(
 ):
     """The embedded model."""
 
-    kind = "llama_cpp"
+    @classmethod
+    async def make(cls) -> Subject:
+        """Not yet loaded."""
+        pull("smollm2-135m")
+        settings = LlamaCppSettings(models={"smollm2-135m": LlamaCppModel()})
+        return Subject(provider=LlamaCppProvider(settings), model="smollm2-135m")
 
 
-@pytest.mark.usefixtures("tiny_model", "minilm_model")
 class TestHuggingFace(
-    SharedProviderContract,
+    ProviderContract,
     SamplingContract,
     EmbeddingContract,
     TokenCounterContract,
@@ -91,4 +123,39 @@ class TestHuggingFace(
 ):
     """Two small models, one for each purpose."""
 
-    kind = "huggingface"
+    models: ClassVar[dict[str, HuggingFaceModel]]
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def folders(cls, tiny_model: Path, minilm_model: Path) -> None:
+        """Where the models are."""
+        paths = {"tiny": tiny_model, "minilm": minilm_model}
+        cls.models = {name: HuggingFaceModel(path=path) for name, path in paths.items()}
+
+    @classmethod
+    async def make(cls) -> Subject:
+        """Not yet loaded."""
+        provider = HuggingFaceProvider(HuggingFaceSettings(models=cls.models, parallel=3))
+        return Subject(provider=provider, model="tiny", embedding_model="minilm", tool_request=_weather("tiny"))
+
+
+def _weather(model: str, *before: str) -> GenerateRequest:
+    """Asks for the weather; the calls for the cities ``before`` show a very small model how."""
+    history: list[Message] = []
+    for city in before:
+        call = ToolCall(id=city, name="weather", arguments_json=json.dumps({"city": city}))
+        history += [_user(f"Weather in {city}?"), Message(role=Role.ASSISTANT, parts=(call,))]
+    last = _user("Weather in Paris?" if before else "Rain?")
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tool = Tool(name="weather", description="The weather in a city.", parameters_json=json.dumps(parameters))
+    return GenerateRequest(
+        model=model,
+        messages=(*history, last),
+        config=GenerationConfig(temperature=0, max_output_tokens=60),
+        tools=(tool,),
+        tool_choice=ToolChoice(mode="required"),
+    )
+
+
+def _user(text: str) -> Message:
+    return Message(role=Role.USER, parts=(Text(text=text),))

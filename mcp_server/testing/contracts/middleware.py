@@ -4,7 +4,7 @@
         def make(self) -> Middleware:
             return Audit()
 
-The tests are coroutines: set ``asyncio_mode = "auto"``, or mark the class with ``pytest.mark.asyncio``.
+pytest and pytest-asyncio run every test of the contract on it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class MiddlewareContract:
         """A call that it admits."""
         return call(kind)
 
+    @pytest.mark.asyncio
     @pytest.mark.parametrize("kind", ["unary", "server_stream"])
     async def test_a_call_passes(self, kind: str) -> None:
         """Its body runs, once."""
@@ -45,6 +46,7 @@ class MiddlewareContract:
             admitted.reason = admitted.code = "OK"
         assert bodies == 1
 
+    @pytest.mark.asyncio
     async def test_an_error_is_not_swallowed(self) -> None:
         """The caller must hear it."""
         failing = self.call()
@@ -53,6 +55,7 @@ class MiddlewareContract:
                 failing.reason, failing.code = "MODEL_NOT_FOUND", "NOT_FOUND"
                 raise ModelNotFound("there is no such model")
 
+    @pytest.mark.asyncio
     async def test_a_cancellation_is_not_swallowed(self) -> None:
         """A caller that disconnects ends the call."""
         middleware, entered = self.make(), asyncio.Event()
@@ -68,6 +71,7 @@ class MiddlewareContract:
         with pytest.raises(asyncio.CancelledError):
             await serving
 
+    @pytest.mark.asyncio
     async def test_calls_overlap(self) -> None:
         """One object serves all calls: none waits for another."""
         middleware, calls = self.make(), [self.call(), self.call("server_stream"), self.call()]

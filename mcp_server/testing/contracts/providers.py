@@ -1,12 +1,12 @@
 """The contract of providers, as tests for their authors::
 
     class TestShouting(ProviderContract):
-        async def make(self) -> Subject:
+        @classmethod
+        async def make(cls) -> Subject:
             return Subject(provider=Shouting(), model="loud")
 
 pytest and pytest-asyncio run every test of the contract on it. A provider that does more inherits more classes:
-``class TestMine(ProviderContract, EmbeddingContract)``. The tests are coroutines: set ``asyncio_mode = "auto"``, or
-mark the class with ``pytest.mark.asyncio``.
+``class TestMine(ProviderContract, EmbeddingContract)``.
 """
 
 from __future__ import annotations
@@ -104,27 +104,29 @@ class Answer:
         return "".join(self.pieces)
 
 
+@pytest.mark.asyncio(loop_scope="class")
 class ProviderContract:
-    """What every provider does: chats and completions, their end, cancellation and closing.
+    """What every provider does: chats and completions, their end, cancellation and closing. Override :meth:`make`."""
 
-    Override :meth:`make`. The fixtures ``subject`` and ``fresh`` are a new provider for each test. If a provider
-    is slow to make, override ``subject`` with a fixture that several tests share."""
-
-    async def make(self) -> Subject:
+    @classmethod
+    async def make(cls) -> Subject:
         """A new provider."""
         raise NotImplementedError
 
-    @pytest_asyncio.fixture
+    @pytest_asyncio.fixture(scope="class", loop_scope="class")
+    @classmethod
+    async def subject(cls) -> AsyncIterator[Subject]:
+        """One provider for all tests of the class: it may be slow to make, or load models."""
+        subject = await cls.make()
+        yield subject
+        await subject.provider.close()
+
+    @pytest_asyncio.fixture(loop_scope="class")
     async def fresh(self) -> AsyncIterator[Subject]:
         """A provider that no other test uses."""
         subject = await self.make()
         yield subject
         await subject.provider.close()
-
-    @pytest_asyncio.fixture
-    async def subject(self, fresh: Subject) -> Subject:
-        """A provider, which other tests may have used."""
-        return fresh
 
     async def test_models_are_named_and_ready(self, subject: Subject) -> None:
         """A provider lists its models by distinct names, and a usable model is READY."""
