@@ -1,47 +1,41 @@
-"""Where the parts meet: stores, providers, middleware and edges are built, started and stopped here, nowhere else."""
+"""The server: its parts are built, started and stopped here, and nowhere else."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import importlib.metadata
-import operator
 import signal
-import ssl
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Self
 
-import msgspec
 import structlog
 
-from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
-from mcp_server.interfaces import Provider, SharedStore, Store
+from mcp_server.interfaces import (
+    Admission,
+    ContextType,
+    GRPCService,
+    Middleware,
+    Provider,
+    SharedStore,
+    Store,
+    TurnObserver,
+)
 from mcp_server.middleware.access import AccessLog
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
+from mcp_server.plugins import Registry, build, build_all
 from mcp_server.rpc.server import GRPCServer
-from mcp_server.sessions.context_types import load_context_types
+from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
-from mcp_server.settings import (
-    Config,
-    HuggingFaceSettings,
-    LlamaCppSettings,
-    OpenAISettings,
-    ProviderSettings,
-)
-from mcp_server.stores.memory import MemoryStore
+from mcp_server.settings import Config
 from mcp_server.turns.registry import TurnRegistry
-from mcp_server.values import SECOND, Capabilities, Clock
-
-PROVIDER_ENTRY_POINTS: Final = "contextprotocol.providers"
-"""Where packages register provider classes by name."""
+from mcp_server.values import SECOND, Clock
 
 log = structlog.get_logger("contextprotocol.server")
 
@@ -56,19 +50,41 @@ class UnifiedMCPServer:
 
     Args:
         config: its settings.
-        providers: more providers, by name; one of the same name takes the place of a configured one.
-        clock: tells the time, in nanoseconds since the Unix epoch.
+        providers: further providers by name; one with the name of a configured provider replaces it.
+        store: the store, instead of the configured one.
+        middleware: further middleware, entered inside the configured one.
+        observers: further observers of turns.
+        context_types: further context types by name.
+        services: further gRPC services.
+        admission: decides who may begin work; by default everybody may.
+        clock: the time, in nanoseconds since the Unix epoch.
     """
 
     def __init__(
-        self, config: Config, *, providers: Mapping[str, Provider] | None = None, clock: Clock = time.time_ns
+        self,
+        config: Config,
+        *,
+        providers: Mapping[str, Provider] | None = None,
+        store: Store | None = None,
+        middleware: Sequence[Middleware] = (),
+        observers: Sequence[TurnObserver] = (),
+        context_types: Mapping[str, ContextType] | None = None,
+        services: Sequence[GRPCService] = (),
+        admission: Admission | None = None,
+        clock: Clock = time.time_ns,
     ) -> None:
         self.config = config
         self.address = config.server.address
-        """Where it listens; once started, with the port that it got."""
+        """The address that it listens on; once started, with the actual port."""
         self.metrics_port: int | None = None
-        """The port of the metrics; ``None`` while they are not served."""
-        self._extra_providers = dict(providers or {})
+        """The port of the metrics; ``None`` if they are not served."""
+        self._providers = dict(providers or {})
+        self._store = store
+        self._middleware = tuple(middleware)
+        self._observers = tuple(observers)
+        self._context_types = dict(context_types or {})
+        self._services = tuple(services)
+        self._admission = admission
         self._clock = clock
         self._running = contextlib.AsyncExitStack()
         self._stopped = False
@@ -80,14 +96,14 @@ class UnifiedMCPServer:
         return int(self.address.rpartition(":")[2])
 
     async def idle(self) -> None:
-        """Return when no turn runs."""
+        """Return when no turn is running."""
         await self._turns.idle()
 
     async def start(self) -> None:
         """Open the store, listen, and serve.
 
         Raises:
-            ConfigError: something that the settings name cannot be used; nothing is left running.
+            ConfigError: a part of the settings cannot be used; nothing is left running.
         """
         async with contextlib.AsyncExitStack() as stack:
             await self._start(stack)
@@ -95,26 +111,28 @@ class UnifiedMCPServer:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         config = self.config
+        registry = Registry()
+        registry.check()
         metrics = Metrics()
         access = AccessLog()
-        observers = (metrics, access)
+        middleware = (access, metrics, *build_all(config.middleware, "middleware"), *self._middleware)
+        observers = (metrics, access, *build_all(config.observers, "observers"), *self._observers)
+        services = (*build_all(config.services, "services"), *self._services)
+        context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 
-        store = _store(config)
+        store: Store = self._store if self._store is not None else build(config.store, "store", "store")
         await store.open()
         stack.push_async_callback(store.close)
-
-        providers = {name: _provider(name, settings) for name, settings in config.providers.items()}
-        providers.update(self._extra_providers)
-        for provider in providers.values():
+        providers: dict[str, Provider] = {}
+        for name in {**config.providers, **self._providers}:
+            added = name in self._providers
+            provider = self._providers[name] if added else build(config.providers[name], name, f"providers.{name}")
+            providers[name] = provider
             stack.push_async_callback(provider.close)
 
-        ownership = Ownership(
-            uuid.uuid4().hex,
-            self._clock,
-            lease_seconds=LEASE_SECONDS if isinstance(store, SharedStore) else None,
-        )
+        lease = LEASE_SECONDS if isinstance(store, SharedStore) else None
+        ownership = Ownership(uuid.uuid4().hex, self._clock, lease_seconds=lease)
         sessions = MCPSessionManager(store, ownership, config.sessions)
-        context_types = load_context_types()
         turns = TurnRegistry(
             store,
             ownership,
@@ -136,6 +154,7 @@ class UnifiedMCPServer:
             models=config.models,
             turn_settings=config.turns,
             observers=observers,
+            admission=self._admission,
         )
 
         self._sessions, self._turns = sessions, turns
@@ -144,23 +163,26 @@ class UnifiedMCPServer:
         if config.metrics.address:
             self.metrics_port = metrics.serve(config.metrics.address)
             stack.callback(metrics.close)
-        housekeeping = asyncio.create_task(self._keep_house(store, metrics), name="housekeeping")
-        stack.push_async_callback(_cancelled, housekeeping)
-        for repeated in (turns.beat, turns.journal, turns.renew_leases):
-            stack.push_async_callback(_cancelled, asyncio.create_task(repeated(), name=repeated.__name__))
+        for name, repeated in {
+            "housekeeping": self._keep_house(store, metrics),
+            "heartbeats": turns.beat(),
+            "journal": turns.journal(),
+            "leases": turns.renew_leases(),
+        }.items():
+            stack.push_async_callback(_cancelled, asyncio.create_task(repeated, name=name))
 
-        server = GRPCServer(gateway, [access, metrics])
+        server = GRPCServer(gateway, middleware, services)
         port = await server.start(config.server.address)
         self.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
         self._server = server
 
     async def stop(self, grace: float | None = None) -> None:
-        """Turn NOT_SERVING; after ``drain_delay`` refuse new work, let turns end for ``grace`` seconds, interrupt the
-        rest, and close.
+        """Stop: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running turns may continue
+        for ``grace`` seconds, then they are interrupted.
 
         Args:
-            grace: seconds; ``None``: as configured.
+            grace: in seconds; ``None``: ``drain_timeout``.
         """
         if self._stopped:
             return
@@ -172,7 +194,7 @@ class UnifiedMCPServer:
                     await self._urged.wait()
                     grace = 0
             await self._turns.drain(self.config.server.drain_timeout if grace is None else grace)
-            # Every turn has ended: what is left is to let the last messages out.
+            # Every turn has ended: only the last messages are still to be sent.
             await self._server.stop(1)
 
     async def __aenter__(self) -> Self:
@@ -185,7 +207,7 @@ class UnifiedMCPServer:
         await self.stop()
 
     async def wait_for_signal(self) -> None:
-        """Return at the first SIGTERM or SIGINT. After it, a second one makes :meth:`stop` wait for nothing more."""
+        """Return at the first SIGTERM or SIGINT. A second one makes :meth:`stop` interrupt all turns at once."""
         loop = asyncio.get_running_loop()
         first = asyncio.Event()
 
@@ -200,127 +222,19 @@ class UnifiedMCPServer:
         await first.wait()
 
     async def sweep(self) -> None:
-        """Delete what has expired and what is kept no longer. The server does it by itself from time to time."""
+        """Delete expired sessions, and turns past their retention. The server does it every ``sweep_interval``."""
         if deleted := await self._sessions.sweep(int(self.config.turns.retention * SECOND)):
             log.info("expired sessions deleted", sessions=deleted)
 
     async def _keep_house(self, store: Store, metrics: Metrics) -> None:
-        """For ever: sweep, and count what is left."""
+        """Sweep and count sessions, until cancelled."""
         while True:
             try:
                 await self.sweep()
                 metrics.count_sessions((await store.counts(self._clock()))["sessions"])
-            except Exception as error:  # told to the log, and tried again: it must not end for good
+            except Exception as error:  # logged, and tried again
                 log.error("sweep failed", exc_info=error)
             await asyncio.sleep(self.config.sessions.sweep_interval)
-
-
-def _store(config: Config) -> Store:
-    if config.store.type == "memory":
-        return MemoryStore()
-    from mcp_server.stores.sqlite import SQLiteStore
-
-    return SQLiteStore(config.store.path)
-
-
-def _provider(name: str, settings: ProviderSettings) -> Provider:
-    if isinstance(settings, LlamaCppSettings):
-        from mcp_server.model_files import local_model
-        from mcp_server.providers.llama_cpp import LlamaCppProvider
-
-        try:
-            models = [local_model(model, **msgspec.structs.asdict(file)) for model, file in settings.models.items()]
-        except ConfigError as error:
-            raise ConfigError(f"providers.{name}.models: {error}") from error
-        return LlamaCppProvider(models, parallel=settings.parallel, threads=settings.threads)
-    if isinstance(settings, HuggingFaceSettings):
-        return _huggingface(settings)
-    if isinstance(settings, OpenAISettings):
-        return _openai(name, settings)
-    secrets = {key: secret.reveal() for key, secret in settings.secrets.items()}
-    try:
-        provider: Provider = _class(settings.class_)(**settings.options, **secrets)
-    except Exception as error:
-        why = str(error)
-        for secret in secrets.values():  # a class may say what it did not like
-            why = why.replace(secret, "***")
-        raise ConfigError(f"providers.{name}.class: {settings.class_} cannot be used: {why}") from error
-    return provider
-
-
-def _huggingface(settings: HuggingFaceSettings) -> Provider:
-    from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
-
-    models = []
-    for name, model in settings.models.items():
-        fields = {key: value for key, value in msgspec.structs.asdict(model).items() if value is not None}
-        if "path" not in fields:
-            fields.setdefault("source", name)
-        models.append(TransformersModel(name=name, **fields))
-    return HuggingFaceProvider(
-        models,
-        parallel=settings.parallel,
-        max_queued=settings.max_queued,
-        threads=settings.threads,
-        device=settings.device,
-        dtype=settings.dtype,
-    )
-
-
-def _openai(name: str, settings: OpenAISettings) -> Provider:
-    try:
-        from mcp_server.providers.openai import ModelOptions, OpenAIProvider, Options, Prefill
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"providers.{name}.type: openai needs the extra `openai`: pip install 'contextprotocol[openai]'"
-        ) from error
-    ssl_context = None
-    if settings.ca_file is not None:
-        try:
-            ssl_context = ssl.create_default_context(cafile=settings.ca_file)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"providers.{name}.ca_file: {settings.ca_file} cannot be used: {error}") from error
-    models = {}
-    for model, known in settings.models.items():
-        fields = {key: value for key, value in msgspec.structs.asdict(known).items() if value is not None}
-        if known.capabilities is not None:
-            fields["capabilities"] = Capabilities(**dict.fromkeys(known.capabilities, True))
-        models[model] = ModelOptions(**{**fields, "prefill": Prefill(known.prefill)})
-    keys = (settings.api_key,) if settings.api_key is not None else settings.api_keys
-    return OpenAIProvider(
-        Options(
-            name=name,
-            base_url=settings.base_url,
-            api_version=settings.api_version,
-            organization=settings.organization,
-            project=settings.project,
-            models=models,
-            other_models=settings.other_models,
-            output_limit=settings.output_limit or "",
-            stream_usage=settings.stream_usage,
-            base64_embeddings=settings.base64_embeddings,
-            reasoning_field=settings.reasoning_field or "",
-            connect_timeout=settings.connect_timeout,
-            keep_alive=settings.keep_alive,
-            key_rest=settings.key_rest,
-        ),
-        keys=[key.reveal() for key in keys],
-        headers={header: value.reveal() for header, value in settings.headers.items()},
-        ssl_context=ssl_context,
-        proxy=settings.proxy.reveal() if settings.proxy is not None else None,
-    )
-
-
-def _class(name: str) -> Callable[..., Any]:
-    """The class of a custom provider: ``package.module:Class``, or the name of an entry point."""
-    module, colon, attribute = name.partition(":")
-    if colon:
-        loaded: Callable[..., Any] = operator.attrgetter(attribute)(importlib.import_module(module))
-        return loaded
-    found = importlib.metadata.entry_points(group=PROVIDER_ENTRY_POINTS, name=name)
-    if not found:
-        raise LookupError(f"no installed package has an entry point {name!r} in the group {PROVIDER_ENTRY_POINTS}")
-    return next(iter(found)).load()  # type: ignore[no-any-return]  # whatever it is, it is called next
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

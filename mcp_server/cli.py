@@ -1,6 +1,6 @@
-"""The command line ``mcp-server``: serve, check the configuration, and keep model files.
+"""The command line ``mcp-server``: serve, check the settings, and manage model files.
 
-Every command imports what it needs when it runs: ``--help`` is quick, and the server starts fast.
+Every command imports what it needs when it runs, so that ``--help`` is quick and the server starts fast.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ except ModuleNotFoundError:
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer
     from mcp_server.model_files import Progress
-    from mcp_server.settings import Loaded
+    from mcp_server.settings import Loaded, ModelFile
 
 FAILED = 1
-"""The exit status of a command that could not do its work."""
+"""The exit status of a command that failed."""
 MISUSED = 2
-"""The exit status of a command whose settings or arguments are wrong."""
+"""The exit status of a command with invalid settings or arguments."""
 
 app = typer.Typer(
     name="mcp-server",
@@ -39,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(
-    help="List the models that run on this machine, and fetch their files.", invoke_without_command=True
+    help="List the models that run on this machine, and download their files.", invoke_without_command=True
 )
 app.add_typer(models, name="models")
 
@@ -82,16 +82,16 @@ def serve(
         typer.Option(metavar="LEVEL", help="debug, info, warning or error; goes before log.level.", show_default=False),
     ] = None,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C, then let running turns end. A second signal ends them at once."""
-    given = {
+    """Serve until SIGTERM or Ctrl-C, then let running turns end. A second signal interrupts them at once."""
+    options = {
         "--address": ("server.address", address),
         "--store": ("store.path", store),
         "--log-level": ("log.level", log_level),
     }
-    with _told():
+    with _reported():
         from mcp_server.settings import prepare_grpc, read
 
-        loaded = read(config, options={name: (key, text) for name, (key, text) in given.items() if text is not None})
+        loaded = read(config, options={name: (key, text) for name, (key, text) in options.items() if text is not None})
         prepare_grpc()
         _import_structlog()
         from mcp_server import logs
@@ -109,13 +109,13 @@ async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
     log = structlog.get_logger("contextprotocol.cli")
     async with server:
         signalled = asyncio.create_task(server.wait_for_signal())
-        await asyncio.sleep(0)  # Signals are caught from here on: whoever reads the next line may send one.
+        await asyncio.sleep(0)  # signals are caught from here on, before the next line is printed
         print(_banner(server, loaded), flush=True)
         for model, file in _model_files(loaded).items():
-            if not file.is_file():
+            if not file.path.is_file():
                 remedy = "mcp-server models pull, or put the file there"
-                log.warning("a model cannot answer: its file is missing", model=model, file=str(file), remedy=remedy)
-        # What was made for the start stays to the end: the collector of garbage need not look at it again and again.
+                log.warning("model file is missing", model=model, file=str(file.path), remedy=remedy)
+        # What the start made lives to the end: the garbage collector need not inspect it again and again.
         gc.freeze()
         await signalled
         settings = loaded.config.server
@@ -131,7 +131,7 @@ def _banner(server: UnifiedMCPServer, loaded: Loaded) -> str:
     config = loaded.config
     facts = [
         f"mcp-server {_version()} listens on {server.address}",
-        f"store {config.store.path if config.store.type == 'sqlite' else 'in memory'}",
+        f"store {_store(loaded)}",
         f"model {config.models.default or 'none by default'}",
         f"settings {loaded.file or 'built in'}",
     ]
@@ -141,10 +141,17 @@ def _banner(server: UnifiedMCPServer, loaded: Loaded) -> str:
     return " · ".join(facts)
 
 
+def _store(loaded: Loaded) -> str:
+    """The store: its file, or its type."""
+    settings = {setting.key: setting.value for setting in loaded.settings}
+    kind = str(settings["store.type"])
+    return {"sqlite": str(settings.get("store.path")), "memory": "in memory"}.get(kind, kind)
+
+
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
-    """Print every setting and where it comes from, or all that is wrong. Secrets stay hidden."""
-    with _told():
+    """Print every setting with its origin, or every problem with the settings. Secrets are masked."""
+    with _reported():
         from mcp_server.settings import read
 
         loaded = read(config)
@@ -154,12 +161,24 @@ def check_config(config: ConfigOption = None) -> None:
         print(f"{setting.toml}  {typer.style(origin, dim=True) if colour else origin}")
 
 
+@app.command("config-schema")
+def config_schema() -> None:
+    """Print a JSON Schema of the configuration file, with which editors complete and check it."""
+    with _reported():
+        import json
+
+        from mcp_server.plugins import Registry
+        from mcp_server.settings.schema import json_schema
+
+        print(json.dumps(json_schema(Registry()), indent=2, ensure_ascii=False))
+
+
 @models.callback()
 def list_models(context: typer.Context, config: ConfigOption = None) -> None:
-    """List the catalogue of models, which of them are fetched, and what the settings serve."""
+    """List the catalogue of models, which of them are downloaded, and the models of the settings."""
     if context.invoked_subcommand is not None:
         return
-    with _told():
+    with _reported():
         from mcp_server import model_files
         from mcp_server.settings import read
 
@@ -169,7 +188,10 @@ def list_models(context: typer.Context, config: ConfigOption = None) -> None:
             (model.name, _bytes(model.size), model.license, "yes" if model.name in fetched else "no", model.description)
             for model in model_files.CATALOGUE.values()
         ]
-        served = [(name, "yes" if path.is_file() else "no", str(path)) for name, path in _model_files(loaded).items()]
+        served = [
+            (name, "yes" if file.path.is_file() else "no", str(file.path))
+            for name, file in _model_files(loaded).items()
+        ]
     _table("Catalogue", ("NAME", "SIZE", "LICENCE", "FETCHED", "WHAT TO EXPECT"), rows)
     _table("Served with these settings from this machine", ("MODEL", "FETCHED", "FILE"), served)
 
@@ -180,18 +202,19 @@ def pull(
         list[str] | None,
         typer.Argument(
             metavar="MODEL",
-            help="Names of the catalogue, or hf:OWNER/REPOSITORY/FILE.gguf. Default: all that the settings serve.",
+            help="Names of the catalogue, or hf:OWNER/REPOSITORY/FILE.gguf. Default: all models of the settings.",
             show_default=False,
         ),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Fetch model files that are not there yet, and print where they are."""
-    with _told():
+    """Download model files that are missing, and print their paths."""
+    with _reported():
         from mcp_server import model_files
         from mcp_server.settings import read
 
-        for source in sources or _sources(read(config)):
+        served = [] if sources else [file.source for file in _model_files(read(config)).values()]
+        for source in sources or [source for source in served if source is not None]:
             with _progress(source) as progress:
                 try:
                     path = model_files.pull(source, progress=progress)
@@ -200,31 +223,12 @@ def pull(
             print(path)
 
 
-def _sources(loaded: Loaded) -> list[str]:
-    """What the settings say to fetch."""
-    from mcp_server.settings import LlamaCppSettings
-
-    return [
-        model.source or name
-        for provider in loaded.config.providers.values()
-        if isinstance(provider, LlamaCppSettings)
-        for name, model in provider.models.items()
-        if model.path is None
-    ]
-
-
-def _model_files(loaded: Loaded) -> dict[str, Path]:
+def _model_files(loaded: Loaded) -> dict[str, ModelFile]:
     """The files of the models that run on this machine, by ``provider/model``."""
-    import msgspec
-
-    from mcp_server.model_files import local_model
-    from mcp_server.settings import LlamaCppSettings
-
     return {
-        f"{provider_name}/{name}": local_model(name, **msgspec.structs.asdict(model)).path
-        for provider_name, provider in loaded.config.providers.items()
-        if isinstance(provider, LlamaCppSettings)
-        for name, model in provider.models.items()
+        f"{name}/{model}": file
+        for name, provider in loaded.config.providers.items()
+        for model, file in provider.model_files().items()
     }
 
 
@@ -248,7 +252,7 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> No
 
 @contextmanager
 def _progress(source: str) -> Iterator[Progress]:
-    """Show how far the fetching of ``source`` is: a bar on a terminal, else a few lines."""
+    """Show the progress of a download: a bar on a terminal, otherwise a few lines."""
     if not sys.stderr.isatty():
         yield _Lines(source)
         return
@@ -263,7 +267,7 @@ def _progress(source: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(source, total=None, start=False, visible=False)  # what is there already shows no bar
+        task = bar.add_task(source, total=None, start=False, visible=False)  # no bar for a file that is there
 
         def show(what: str, done: int, total: int) -> None:
             description = f"{source}: {what}"
@@ -275,7 +279,7 @@ def _progress(source: str) -> Iterator[Progress]:
 
 
 class _Lines:
-    """Tells of progress in lines: one for each step, and one every few seconds while it goes on."""
+    """Reports progress in lines: one for each step, and one every few seconds during a step."""
 
     INTERVAL = 5.0
 
@@ -305,8 +309,8 @@ def version() -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Turn what stops a command into one message and an exit status."""
+def _reported() -> Iterator[None]:
+    """Report an error that ends a command in one message, with an exit status."""
     from mcp_server.errors import ConfigError, MCPError
 
     try:
@@ -327,13 +331,13 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _import_structlog() -> None:
-    """Import structlog without rich, which it would import too, for tracebacks that the log does not use.
+    """Import structlog without rich, which structlog would import for tracebacks that the log does not use.
 
-    That would take longer than half of all other imports of the server.
+    Importing rich takes longer than half of all other imports of the server.
     """
     if "rich" in sys.modules or "structlog" in sys.modules:
         return
-    sys.modules["rich"] = None  # type: ignore[assignment]  # makes the import fail, which structlog allows for
+    sys.modules["rich"] = None  # type: ignore[assignment]  # makes the import fail, which structlog handles
     try:
         import structlog  # noqa: F401  # for its effect
     finally:

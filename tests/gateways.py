@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from mcp_server.gateway import Gateway
 from mcp_server.models.inventory import Inventory
-from mcp_server.sessions.context_types import load_context_types
+from mcp_server.sessions.context_types import BUILT_IN
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings import testing_config as settings
@@ -25,7 +25,7 @@ async def echo_gateway() -> AsyncIterator[Gateway]:
     await store.open()
     ownership = Ownership("test", time.time_ns, lease_seconds=None)
     sessions = MCPSessionManager(store, ownership, config.sessions)
-    context_types = load_context_types()
+    context_types = BUILT_IN
     turns = TurnRegistry(
         store, ownership, config.turns, max_messages=config.window.max_messages, context_types=context_types
     )

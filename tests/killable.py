@@ -15,7 +15,8 @@ import msgspec
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent
 from mcp_server.logs import configure
-from mcp_server.settings import StoreSettings, TurnSettings, testing_config
+from mcp_server.settings import TurnSettings, testing_config
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from mcp_server.values import Capabilities, Model
 from tests.wire import Wire
@@ -111,7 +112,7 @@ async def main(folder: Path) -> None:
     """Serve until it is killed."""
     config = msgspec.structs.replace(
         testing_config(default_model="echo/echo"),
-        store=StoreSettings(type="sqlite", path=folder / "sessions.db"),
+        store=SQLiteSettings(path=folder / "sessions.db"),
         turns=TurnSettings(journal_interval=JOURNAL_INTERVAL),
     )
     configure(level="warning", format="json")

@@ -18,8 +18,9 @@ import pytest
 from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2
 from mcp_client import MCPClient
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
-from mcp_server.settings import RoutingSettings, StoreSettings, load
+from mcp_server.settings import RoutingSettings, load
 from mcp_server.settings import testing_config as settings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import Gate, ScriptedProvider, running
 from mcp_server.values import Capabilities, Model
 
@@ -175,7 +176,7 @@ async def test_the_client_in_plain_stubs_survives_a_restart(tmp_path: Path) -> N
     provider = ScriptedProvider(["Once ", gate], ["Once ", "upon ", "a time.", Finish()])
     config = replace(
         settings(default_model="scripted/scripted"),
-        store=StoreSettings(type="sqlite", path=tmp_path / "sessions.db"),
+        store=SQLiteSettings(path=tmp_path / "sessions.db"),
     )
     message = message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text="Tell me a story.")])
     request = chat_pb2.ChatRequest(messages=[message], request_id="a story")

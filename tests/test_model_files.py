@@ -21,7 +21,8 @@ import pytest
 
 from mcp_server import model_files
 from mcp_server.errors import ConfigError
-from mcp_server.model_files import CATALOGUE, ModelFileError, installed, local_model, location, pull, resolve
+from mcp_server.model_files import CATALOGUE, ModelFileError, installed, location, pull, resolve
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel
 
 NAME = "smollm2-135m"
 REPOSITORY = "someone/small-GGUF"
@@ -51,20 +52,20 @@ def test_the_catalogue_says_all_that_is_needed(model: model_files.CatalogueModel
 
 def test_settings_come_from_the_catalogue_unless_given() -> None:
     """What a configuration leaves open is as the catalogue says; what it sets holds, zero included."""
-    model = local_model(NAME)
+    model = LlamaCppModel().resolved(NAME)
     assert model.temperature == 0.0
-    assert model.system_instruction.startswith("You are a helpful assistant.")
-    changed = local_model("mine", source=NAME, temperature=0.7, system_instruction="", max_output_tokens=5)
-    assert (changed.name, changed.temperature, changed.system_instruction) == ("mine", 0.7, "")
+    assert (model.system_instruction or "").startswith("You are a helpful assistant.")
+    settings = LlamaCppModel(source=NAME, temperature=0.7, system_instruction="", max_output_tokens=5)
+    changed = settings.resolved("mine")
+    assert (changed.temperature, changed.system_instruction) == (0.7, "")
     assert (changed.max_output_tokens, changed.context_window) == (5, CATALOGUE[NAME].context_window)
     assert changed.path == model.path
 
 
 def test_a_file_of_ones_own_has_no_defaults(tmp_path: Path) -> None:
     """A path stands for itself, even under a name of the catalogue."""
-    model = local_model(NAME, path=tmp_path / "other.gguf")
-    assert model.path == tmp_path / "other.gguf"
-    assert (model.temperature, model.system_instruction, model.context_window, model.if_missing) == (None, "", None, "")
+    model = LlamaCppModel(path=tmp_path / "other.gguf")
+    assert model.resolved(NAME) == model
 
 
 @pytest.mark.parametrize("source", ["nothing", "hf:a/b", "hf:a/b/c.bin", "hf:a//c.gguf", "hf:../../x/c.gguf", ""])

@@ -15,8 +15,9 @@ from google.protobuf import duration_pb2
 
 from contextprotocol.v1 import chat_pb2, session_pb2
 from mcp_server.errors import ConfigError
-from mcp_server.settings import Config, SessionSettings, StoreSettings
+from mcp_server.settings import Config, SessionSettings
 from mcp_server.settings import testing_config as settings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import ScriptedProvider, running
 from tests.conftest import Serve
 from tests.killable import Killable
@@ -27,7 +28,7 @@ KILLS = 20
 
 def on_disk(path: Path, **tables: Any) -> Config:
     return msgspec.structs.replace(
-        settings(default_model="echo/echo"), store=StoreSettings(type="sqlite", path=path / "sessions.db"), **tables
+        settings(default_model="echo/echo"), store=SQLiteSettings(path=path / "sessions.db"), **tables
     )
 
 

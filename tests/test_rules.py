@@ -26,7 +26,7 @@ from mcp_server.rules.limits import (
     MIN_TIMEOUT,
     MIN_TTL,
 )
-from mcp_server.sessions.context_types import load_context_types
+from mcp_server.sessions.context_types import BUILT_IN
 from mcp_server.values import (
     SECOND,
     Blob,
@@ -48,7 +48,7 @@ from mcp_server.values import (
     ToolResult,
 )
 
-TYPES = load_context_types()
+TYPES = BUILT_IN
 
 
 def message(role: Role, *parts: Part, name: str = "") -> Message:

@@ -300,14 +300,14 @@ def test_a_store_in_use_is_one_line_and_status_2(start: Start, run: Run, config:
 def test_bad_settings_are_told_and_status_2(run: Run, config: Path) -> None:
     """All of them, whichever command reads them."""
     config.write_text(SETTINGS.replace("drain_timeout = 10", "drain_time = 10"))
-    loud = '"loud", allowed is "debug" or "error" or "info" or "warning"'
+    loud = '"loud", expected "debug" or "error" or "info" or "warning"'
     for command in ("serve", "check-config"):
         done = run(command, "--config", config, CONTEXTPROTOCOL_LOG__LEVEL="loud")
         assert done.returncode == 2
         assert done.stdout == ""
         assert done.stderr.splitlines() == [
             "mcp-server: 2 problems with the settings",
-            f"  {config}: server.drain_time: there is no such key; did you mean server.drain_timeout?",
+            f"  {config}: server.drain_time: unknown key; did you mean server.drain_timeout?",
             f"  CONTEXTPROTOCOL_LOG__LEVEL: log.level: found {loud}",
         ]
 
@@ -337,6 +337,15 @@ def test_check_config_prints_every_setting_as_toml_with_its_origin(run: Run, con
     assert "# sessions.default_ttl is not set  # default" in lines
 
 
+def test_config_schema_prints_a_json_schema(run: Run) -> None:
+    """Of the whole file, for editors."""
+    done = run("config-schema")
+    assert (done.returncode, done.stderr) == (0, "")
+    schema = json.loads(done.stdout)
+    assert schema["$schema"].endswith("draft-07/schema#")
+    assert schema["definitions"]["providers.openai"]["properties"]["keep_alive"]["type"] == "boolean"
+
+
 def test_check_config_without_settings_prints_the_embedded_default(run: Run) -> None:
     """What a server does that was told nothing."""
     settings = tomllib.loads(run("check-config").stdout)
@@ -348,7 +357,7 @@ def test_help_names_every_command(run: Run) -> None:
     """One screen, without a stack of imports."""
     done = run("--help")
     assert done.returncode == 0
-    for command in ("serve", "models", "check-config", "version"):
+    for command in ("serve", "models", "check-config", "config-schema", "version"):
         assert command in done.stdout
 
 
@@ -383,8 +392,8 @@ def test_models_pull_fetches_what_the_settings_serve(run: Run) -> None:
 @pytest.mark.parametrize(
     ("source", "status", "expected"),
     [
-        ("no-such-model", 2, "mcp-server: 'no-such-model' is no model: expected one of smollm2-135m, "),
-        ("hf:owner/file.gguf", 2, "mcp-server: 'hf:owner/file.gguf' is no file of the model hub: "),
+        ("no-such-model", 2, "mcp-server: 'no-such-model' is not a model: expected one of smollm2-135m, "),
+        ("hf:owner/file.gguf", 2, "mcp-server: 'hf:owner/file.gguf' is not a file of the model hub: "),
         ("/nowhere/x.gguf", 1, "mcp-server: the model /nowhere/x.gguf: "),
     ],
 )

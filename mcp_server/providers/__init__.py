@@ -1,1 +1,11 @@
-"""Where answers come from: one file or folder for each kind of model provider."""
+"""Providers of models: one folder each. ``http`` and ``local`` hold what several of them share."""
+
+from typing import Final
+
+BUILT_IN: Final = {
+    "custom": "mcp_server.providers.custom:CustomSettings",
+    "huggingface": "mcp_server.providers.huggingface.settings:HuggingFaceSettings",
+    "llama_cpp": "mcp_server.providers.llama_cpp.settings:LlamaCppSettings",
+    "openai": "mcp_server.providers.openai.settings:OpenAISettings",
+}
+"""The settings table of each provider, by the ``type`` that chooses it."""

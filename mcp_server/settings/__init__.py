@@ -1,27 +1,23 @@
 """Every setting of the server, and where the effective values come from."""
 
-from mcp_server.settings.decoding import Secret
+import importlib
+import warnings
+from typing import Any, Final
+
+from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettings, Secret, Settings
+from mcp_server.plugins import built_in
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
     Config,
-    CustomSettings,
-    HuggingFaceModel,
-    HuggingFaceSettings,
-    LlamaCppModel,
-    LlamaCppSettings,
     LogSettings,
     MetricsSettings,
     ModelOverrides,
     ModelSettings,
-    OpenAIModel,
-    OpenAISettings,
     PriceSettings,
-    ProviderSettings,
     RouteSettings,
     RoutingSettings,
     ServerSettings,
     SessionSettings,
-    StoreSettings,
     TurnSettings,
     WindowSettings,
     split_address,
@@ -29,18 +25,13 @@ from mcp_server.settings.tables import (
 
 __all__ = [
     "Config",
-    "CustomSettings",
-    "HuggingFaceModel",
-    "HuggingFaceSettings",
-    "LlamaCppModel",
-    "LlamaCppSettings",
     "Loaded",
     "LogSettings",
     "MetricsSettings",
+    "ModelFile",
     "ModelOverrides",
     "ModelSettings",
-    "OpenAIModel",
-    "OpenAISettings",
+    "PluginSettings",
     "PriceSettings",
     "ProviderSettings",
     "RouteSettings",
@@ -48,7 +39,7 @@ __all__ = [
     "Secret",
     "ServerSettings",
     "SessionSettings",
-    "StoreSettings",
+    "Settings",
     "TurnSettings",
     "WindowSettings",
     "load",
@@ -57,3 +48,31 @@ __all__ = [
     "split_address",
     "testing_config",
 ]
+
+MOVED: Final = {
+    "CustomSettings": "mcp_server.providers.custom",
+    "HuggingFaceModel": "mcp_server.providers.huggingface.settings",
+    "HuggingFaceSettings": "mcp_server.providers.huggingface.settings",
+    "LlamaCppModel": "mcp_server.providers.llama_cpp.settings",
+    "LlamaCppSettings": "mcp_server.providers.llama_cpp.settings",
+    "OpenAIModel": "mcp_server.providers.openai.settings",
+    "OpenAISettings": "mcp_server.providers.openai.settings",
+}
+"""Names that were here, and the modules where they are now; importable from here until the next minor release."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name that has moved."""
+    if name == "StoreSettings":
+        warnings.warn(f"{__name__}.StoreSettings is now a table of each store", DeprecationWarning, stacklevel=2)
+        return _store_settings
+    if name not in MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{__name__}.{name} is now {MOVED[name]}.{name}", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module(MOVED[name]), name)
+
+
+def _store_settings(*, type: str = "sqlite", **keys: Any) -> PluginSettings:
+    """The table of a built-in store, as the former ``StoreSettings`` made it."""
+    table: PluginSettings = built_in("stores", type)(**keys)
+    return table

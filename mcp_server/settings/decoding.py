@@ -1,7 +1,7 @@
-"""Decodes tables of plain values, as TOML gives them, into msgspec Structs: strictly, and with every problem at once.
+"""Decodes tables of plain values, as TOML has them, into msgspec Structs: strictly, and reporting all problems at once.
 
-It reads nothing by itself. Each value comes as a :class:`Given` that knows where it was written, so that problems can
-name the place and paths can be relative to it.
+It does no I/O. Each value comes as a :class:`Located`, which knows where it was written: a problem names that place,
+and a relative path is relative to it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import math
 import re
 import tomllib
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import inspect
+
+from mcp_server.errors import ConfigError
+from mcp_server.plugin_settings import Secret
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -32,18 +35,20 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT = Origin(name="default")
-"""The origin of what nobody wrote."""
+"""The origin of a value that is not written anywhere."""
 
 
-class Given(msgspec.Struct, frozen=True):
-    """A value and where it was written. The values of a table are ``Given`` themselves."""
+class Located(msgspec.Struct, frozen=True):
+    """A value and where it was written. The values of a table are :class:`Located` themselves."""
 
     value: Any
+    """The value, as TOML has it."""
     origin: Origin
+    """Where it was written."""
 
 
 class EnvironmentText(str):
-    """The text of an environment variable: the type of its key decides whether it is taken as it is or as TOML."""
+    """The text of an environment variable: the type of its key decides whether it is used as it is or read as TOML."""
 
     __slots__ = ()
 
@@ -64,51 +69,39 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         return f"# {self.key} is not set" if self.value is None else f"{self.key} = {toml(self.value)}"
 
 
-class Secret:
-    """A text that shows itself to nobody but who calls :meth:`reveal`."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._text))
-
-    def __reduce__(self) -> str:
-        raise TypeError("a Secret is not written out")
-
-
 ReadSecret = Callable[[Path], str]
 """Reads the text of a secret from its file."""
 
 
 class UnreadableSecret(Exception):
-    """The file of a secret cannot be read; the message says which and why."""
+    """The file of a secret cannot be read; the message names the file and the reason."""
 
 
-def given(value: Any, origin: Origin) -> Given:
-    """A value with all that is in it, written at ``origin``."""
+class Tables(Protocol):
+    """Finds the settings tables of plug-ins."""
+
+    def table(self, kind: str, name: str) -> type[msgspec.Struct] | None:
+        """The table of a plug-in; ``None`` if there is no plug-in of that name.
+
+        Raises:
+            ConfigError: the plug-in cannot be loaded.
+        """
+        ...
+
+    def names(self, kind: str) -> Sequence[str]:
+        """The names of all plug-ins of a kind. Raises as :meth:`table` does."""
+        ...
+
+
+def locate(value: Any, origin: Origin) -> Located:
+    """A value and everything inside it, written at ``origin``."""
     if isinstance(value, dict):
-        return Given({key: given(inner, origin) for key, inner in value.items()}, origin)
-    return Given(value, origin)
+        return Located({key: locate(inner, origin) for key, inner in value.items()}, origin)
+    return Located(value, origin)
 
 
-def plain(value: Given) -> Any:
-    """The reverse of :func:`given`; the text of an environment variable is read as TOML if it is that."""
+def plain(value: Located) -> Any:
+    """The reverse of :func:`locate`; the text of an environment variable is read as TOML if it is that."""
     if isinstance(value.value, dict):
         return {key: plain(inner) for key, inner in value.value.items()}
     if isinstance(value.value, EnvironmentText):
@@ -126,92 +119,112 @@ def toml_value(text: str) -> Any:
 
 
 class Decoder:
-    """Decodes one document. A secret may be a text, or a table ``{ file = "path" }`` that names where it is written.
+    """Decodes one document. A secret may be a text, or a table ``{ file = "path" }`` that names the file of the text.
 
     Args:
         read_secret: reads such a file; raises :class:`UnreadableSecret`.
+        tables: finds the settings tables of plug-ins.
 
     Attributes:
-        problems: what was wrong, a line each: where, which key, what was found, what is allowed.
-        settings: every key of every table that was met, its value and its origin, in the order of the Structs.
+        problems: what is wrong, a line each: the place, the key, what was found and what is allowed.
+        settings: every key of every decoded table, its value and its origin, in the order of the Structs.
     """
 
-    def __init__(self, read_secret: ReadSecret) -> None:
+    def __init__(self, read_secret: ReadSecret, tables: Tables) -> None:
         self._read_secret = read_secret
+        self._tables = tables
         self.problems: list[str] = []
         self.settings: list[Setting] = []
 
     def problem(self, origin: Origin, key: str, text: str) -> None:
-        """Note a problem with ``key``."""
+        """Report a problem with ``key``."""
         self.problems.append(f"{origin.name}: {key}: {text}")
 
-    def decode(self, struct: type[T], table: Given, prefix: str = "") -> T | None:
-        """The table as a ``struct``; ``None`` if there were problems. ``prefix`` is its own dotted key and a dot."""
+    def decode(self, struct: type[T], table: Located, prefix: str = "", *, type_: str | None = None) -> T | None:
+        """Decode a table.
+
+        Args:
+            struct: what to decode it into.
+            table: the table.
+            prefix: its dotted key and a dot; empty for the whole document.
+            type_: the type of the plug-in that the table belongs to; then the table may have a key ``type``.
+
+        Returns:
+            The struct; ``None`` if there were problems.
+        """
         if not isinstance(table.value, dict):
-            self.problem(table.origin, prefix.rstrip("."), f"found {_no_table(table.value)}, allowed is a table")
+            self.problem(table.origin, prefix.rstrip("."), f"found {_no_table(table.value)}, expected a table")
             return None
         fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
-        tag = struct.__struct_config__.tag_field
+        keys = [*fields] if type_ is None else ["type", *fields]
         before = len(self.problems)
         for key, value in table.value.items():
-            if key not in fields and key != tag:
-                known = fields if tag is None else [tag, *fields]
-                self.problem(
-                    value.origin, dotted(prefix[:-1], key), "there is no such key; " + _choice(key, known, prefix)
-                )
+            if key not in keys:
+                text = "unknown key; " + _choice(key, keys, prefix)
+                self.problem(value.origin, dotted(prefix[:-1], key), text)
+        if type_ is not None:
+            origin = table.value["type"].origin if "type" in table.value else DEFAULT
+            self.settings.append(Setting(key=f"{prefix}type", value=type_, origin=origin.name))
         values = {}
-        if tag is not None and tag in table.value:
-            origin = table.value[tag].origin.name
-            self.settings.append(Setting(key=prefix + tag, value=struct.__struct_config__.tag, origin=origin))
         for name, field in fields.items():
             kind = inspect.type_info(field.type)
             if name in table.value:
                 values[field.name] = self._value(kind, field.type, table.value[name], prefix + name)
             elif field.required:
-                self.problem(table.origin, prefix + name, f"this key must be set; allowed is {allowed(kind)}")
-            elif isinstance(kind, inspect.StructType):
-                values[field.name] = self.decode(kind.cls, Given({}, DEFAULT), f"{prefix}{name}.")
+                self.problem(table.origin, prefix + name, f"missing key; expected {allowed(kind)}")
+            elif isinstance(_bare(kind), inspect.StructType):
+                values[field.name] = self._value(kind, field.type, Located({}, DEFAULT), prefix + name)
             else:
                 value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
                 self.settings.append(Setting(key=prefix + name, value=value, origin=DEFAULT.name))
         return struct(**values) if len(self.problems) == before else None
 
-    def _value(self, kind: inspect.Type, type_: Any, value: Given, key: str) -> Any:
+    def _value(self, kind: inspect.Type, type_: Any, value: Located, key: str) -> Any:
         bare = _bare(kind)
         if isinstance(value.value, EnvironmentText) and not _takes_text(bare):
-            value = given(toml_value(value.value), value.origin)
+            value = locate(toml_value(value.value), value.origin)
+        if "plugin" in _extra(kind):
+            return self._plugin(_extra(kind), value, key)
         if isinstance(bare, inspect.StructType):
             return self.decode(bare.cls, value, key + ".")
-        if isinstance(bare, inspect.UnionType) and all(isinstance(choice, inspect.StructType) for choice in bare.types):
-            return self._tagged([choice.cls for choice in bare.types], value, key)  # type: ignore[attr-defined]  # checked above
         if isinstance(bare, inspect.DictType):
             return self._map(bare, type_, value, key)
         return self._leaf(kind, type_, value, key)
 
-    def _tagged(self, structs: Iterable[type[msgspec.Struct]], value: Given, key: str) -> Any:
+    def _plugin(self, extra: Mapping[str, Any], value: Located, key: str) -> Any:
+        """Decode the table of a plug-in, which its key ``type`` names."""
         if not isinstance(value.value, dict):
-            return self.problem(value.origin, key, f"found {_no_table(value.value)}, allowed is a table")
-        choices = {str(struct.__struct_config__.tag): struct for struct in structs}
-        field = next(iter(choices.values())).__struct_config__.tag_field or "type"
-        tag = value.value.get(field)
-        known = " or ".join(shown(choice) for choice in sorted(choices))
-        if tag is None:
-            return self.problem(value.origin, f"{key}.{field}", f"this key must be set; allowed is {known}")
-        struct = choices.get(tag.value) if isinstance(tag.value, str) else None
-        if struct is None:
-            return self.problem(tag.origin, f"{key}.{field}", f"found {shown(tag.value)}, allowed is {known}")
-        return self.decode(struct, value, key + ".")
+            return self.problem(value.origin, key, f"found {_no_table(value.value)}, expected a table")
+        kind = extra["plugin"]
+        where = value.value.get("type")
+        if where is None and kind == "providers":
+            return self.problem(value.origin, f"{key}.type", f"missing key; {self._names(kind)}")
+        if where is None:
+            where = Located(extra.get("type") or key.rpartition(".")[2], value.origin)
+        name = where.value
+        try:
+            table = self._tables.table(kind, str(name)) if isinstance(name, str) else None
+            if table is None:
+                text = f"found {shown(name)}, {self._names(kind)}"
+                return self.problem(where.origin, f"{key}.type", text)
+        except ConfigError as error:
+            return self.problem(where.origin, f"{key}.type", str(error))
+        return self.decode(table, value, key + ".", type_=str(name))
 
-    def _map(self, kind: inspect.DictType, type_: Any, value: Given, key: str) -> Any:
+    def _names(self, kind: str) -> str:
+        names = " or ".join(shown(name) for name in self._tables.names(kind))
+        return f"expected {names}" if names else "but no plug-in is installed"
+
+    def _map(self, kind: inspect.DictType, type_: Any, value: Located, key: str) -> Any:
         if not isinstance(value.value, dict):
-            return self.problem(value.origin, key, f"found {_no_table(value.value)}, allowed is a table")
+            return self.problem(value.origin, key, f"found {_no_table(value.value)}, expected a table")
         if not value.value:
             self.settings.append(Setting(key=key, value={}, origin=value.origin.name))
         key_type, value_type = _arguments(type_)
         result = {}
         for name, inner in value.value.items():
             if (reason := self._refused(kind.key_type, key_type, name)) is not None:
-                self.problem(inner.origin, dotted(key, name), f"found the name {shown(name)}, {reason}")
+                self.problem(inner.origin, dotted(key, name), f"invalid name {shown(name)}, {reason}")
             else:
                 result[name] = self._value(kind.value_type, value_type, inner, dotted(key, name))
         return result
@@ -220,10 +233,10 @@ class Decoder:
         try:
             msgspec.convert(name, type_)
         except msgspec.ValidationError:
-            return f"allowed is {allowed(kind)}"
+            return f"expected {allowed(kind)}"
         return None
 
-    def _leaf(self, kind: inspect.Type, type_: Any, value: Given, key: str) -> Any:
+    def _leaf(self, kind: inspect.Type, type_: Any, value: Located, key: str) -> Any:
         raw = str(value.value) if isinstance(value.value, EnvironmentText) else plain(value)
         try:
             result = msgspec.convert(raw, type_, dec_hook=_hook(value.origin, self._read_secret))
@@ -237,7 +250,7 @@ class Decoder:
         except (msgspec.ValidationError, ValueError):
             hidden = _is_secret(kind) or _extra(kind).get("hidden")
             found = f"{_noun(raw)} (hidden)" if hidden else shown(raw)
-            self.problem(value.origin, key, f"found {found}, allowed is {allowed(kind)}")
+            self.problem(value.origin, key, f"found {found}, expected {allowed(kind)}")
             return None
         self.settings.append(Setting(key=key, value=result, origin=value.origin.name))
         return result
@@ -281,7 +294,7 @@ def allowed(kind: inspect.Type) -> str:
     if isinstance(kind, inspect.BoolType):
         return "true or false"
     if isinstance(kind, (inspect.IntType, inspect.FloatType)):
-        noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+        noun = "an integer" if isinstance(kind, inspect.IntType) else "a number"
         words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
         limits = [
             f"{word} {_number(getattr(kind, name))}" for name, word in words.items() if getattr(kind, name) is not None
@@ -292,8 +305,8 @@ def allowed(kind: inspect.Type) -> str:
     if isinstance(kind, (inspect.StructType, inspect.UnionType)):
         return "a table"
     if isinstance(kind, inspect.CustomType):
-        return "a path" if kind.cls is Path else "a text"
-    return "anything" if isinstance(kind, inspect.AnyType) else "a text"
+        return "a path" if kind.cls is Path else "a string"
+    return "anything" if isinstance(kind, inspect.AnyType) else "a string"
 
 
 def _bare(kind: inspect.Type) -> inspect.Type:
@@ -355,7 +368,7 @@ def _hook(origin: Origin, read_secret: ReadSecret) -> Callable[[type, Any], Any]
 
 
 def _no_table(value: object) -> str:
-    """What stands in the place of a table; a text may be the secret that belongs into it."""
+    """How a problem shows a value that is not a table: a text may be a misplaced secret."""
     return _noun(value) if isinstance(value, str) else shown(value)
 
 
@@ -364,12 +377,12 @@ def _number(number: float) -> str:
 
 
 def _noun(value: object) -> str:
-    nouns = {bool: "true or false", int: "a whole number", float: "a number", dict: "a table", list: "an array"}
-    return nouns.get(type(value), "a text")
+    nouns = {bool: "true or false", int: "an integer", float: "a number", dict: "a table", list: "an array"}
+    return nouns.get(type(value), "a string")
 
 
 def _choice(key: str, known: Iterable[str], prefix: str) -> str:
     near = difflib.get_close_matches(key, list(known), n=1)
     if near:
         return f"did you mean {prefix}{near[0]}?"
-    return f"allowed are {', '.join(known)}"
+    return f"expected {', '.join(known)}"

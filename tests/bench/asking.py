@@ -17,7 +17,9 @@ from typing import Any, Final
 import uvloop
 
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import Secret
 from mcp_server.values import Message, Role, Text
 from tests.bench.bare import Upstream
 from tests.bench.load import TEXT
@@ -39,7 +41,7 @@ async def bare(port: int) -> AsyncIterator[Ask]:
 @contextlib.asynccontextmanager
 async def openai(port: int) -> AsyncIterator[Ask]:
     """The provider ``openai``."""
-    provider = OpenAIProvider(Options(base_url=f"http://127.0.0.1:{port}/v1"), keys=["sk-bench"])
+    provider = OpenAIProvider(OpenAISettings(base_url=f"http://127.0.0.1:{port}/v1", api_key=Secret("sk-bench")))
     messages = tuple([Message(role=Role(said["role"]), parts=(Text(text=said["content"]),)) for said in _messages()])
     yield lambda model: provider.generate(GenerateRequest(model=model, messages=messages))
     await provider.close()

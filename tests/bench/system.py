@@ -12,16 +12,15 @@ import uvloop
 
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.logs import configure
+from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
 from mcp_server.settings import (
     LogSettings,
     MetricsSettings,
-    OpenAIModel,
-    OpenAISettings,
     Secret,
-    StoreSettings,
     WindowSettings,
     testing_config,
 )
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from tests.bench.bare import MODELS
 
 
@@ -34,7 +33,7 @@ async def main(upstream: int, path: str) -> None:
     )
     config = msgspec.structs.replace(
         testing_config(default_model="upstream/unary"),
-        store=StoreSettings(type="sqlite", path=Path(path)),
+        store=SQLiteSettings(path=Path(path)),
         providers={"upstream": provider},
         window=WindowSettings(max_messages=20),
         metrics=MetricsSettings(address="127.0.0.1:0"),

@@ -11,7 +11,9 @@ import msgspec
 
 from mcp_server.interfaces import Finish
 from mcp_server.logs import configure
-from mcp_server.settings import Config, ServerSettings, StoreSettings, testing_config
+from mcp_server.settings import Config, ServerSettings, testing_config
+from mcp_server.stores.memory_settings import MemorySettings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import ScriptedProvider, running
 
 PIECES: Final = [f"{number} " for number in range(200)]
@@ -23,7 +25,7 @@ def config(address: str, path: Path | None) -> Config:
     return msgspec.structs.replace(
         testing_config(default_model="scripted/scripted"),
         server=ServerSettings(address=address, drain_timeout=5),
-        store=StoreSettings(type="sqlite", path=path) if path is not None else StoreSettings(type="memory"),
+        store=SQLiteSettings(path=path) if path is not None else MemorySettings(),
     )
 
 

@@ -1,10 +1,8 @@
-"""What docs/write-a-provider.md says works as it stands there: its code, its entry point, its settings and its test."""
+"""What docs/write-a-provider.md says works as written: its code, its entry points, its settings and its tests."""
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +10,8 @@ from mcp_client import MCPClient
 from mcp_server.errors import ProviderError
 from mcp_server.settings import load
 from mcp_server.testing import running
-from tests.contracts.tutorial import PAGE, blocks, provider_class
+from tests.contracts.tutorial import PAGE, blocks, names
+from tests.packages import install
 
 SETTINGS = """
 [server]
@@ -25,25 +24,20 @@ type = "memory"
 address = ""
 """
 
+TestShouting = names()["TestShouting"]
+"""The contract, on the provider of the page."""
+
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package of the page is installed."""
-    code, _test = blocks("python")
-    entry_points, _settings = blocks("toml")
-    (tmp_path / "shouting.py").write_text(code)
-    information = tmp_path / "my_models-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: my-models\nVersion: 1.0\n")
-    lines = []
-    for group, entries in tomllib.loads(entry_points)["project"]["entry-points"].items():
-        lines += [f"[{group}]", *[f"{name} = {value}" for name, value in entries.items()]]
-    (information / "entry_points.txt").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
+    code = blocks("python")
+    install(tmp_path, "shouting", code[0] + code[1], blocks("toml")[0])
 
 
 async def answer(folder: Path, settings: str) -> str:
-    """What a server with these settings says to a greeting."""
+    """What a server with these settings answers to a greeting."""
     file = folder / "contextprotocol.toml"
     file.write_text(SETTINGS + settings)
     async with running(load(file, environ={})) as server, MCPClient(server.address) as client:
@@ -53,18 +47,25 @@ async def answer(folder: Path, settings: str) -> str:
 @pytest.mark.usefixtures("installed")
 async def test_the_settings_of_the_page_plug_it_in(tmp_path: Path) -> None:
     """By its entry point, options included; and by the name of its class."""
-    _entry_points, settings = blocks("toml")
+    _, settings, _ = blocks("toml")
     assert await answer(tmp_path, settings) == "HELLO THERE !!!"
     by_class = settings.replace('class = "shouting"', 'class = "shouting:Shouting"')
     assert by_class != settings
     assert await answer(tmp_path, by_class) == "HELLO THERE !!!"
 
 
+async def test_the_settings_table_of_the_page_plugs_it_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a type of its own, whose model is the default."""
+    monkeypatch.syspath_prepend(tmp_path)
+    code, (entry_points, _, settings) = blocks("python"), blocks("toml")
+    entry_points = entry_points.replace("shouting:Shouting", "shouting_table:ShoutingSettings")
+    install(tmp_path, "shouting_table", code[0] + code[1], entry_points)
+    assert await answer(tmp_path, settings) == "HELLO THERE !!!"
+
+
 async def test_the_test_of_the_page_passes() -> None:
     """Run beside the class."""
-    names: dict[str, Any] = {"Shouting": provider_class()}
-    exec(compile(blocks("python")[1], "docs/write-a-provider.md", "exec"), names)  # noqa: S102  # it is our own page
-    await names["test_it_shouts"]()
+    await names()["test_it_shouts"]()
 
 
 def test_the_page_names_every_error_that_says_what_happens_next() -> None:

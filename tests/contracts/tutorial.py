@@ -1,4 +1,4 @@
-"""The provider that docs/write-a-provider.md builds, out of the page itself."""
+"""The code of docs/write-a-provider.md, out of the page itself."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def provider_class() -> Any:
-    """The class of the first block."""
-    names: dict[str, Any] = {}
-    exec(compile(blocks("python")[0], str(PAGE), "exec"), names)  # noqa: S102  # it is our own page
-    return names["Shouting"]
+def names() -> dict[str, Any]:
+    """Everything that the code of the page defines."""
+    found: dict[str, Any] = {"__name__": "page"}
+    exec(compile("\n".join(blocks("python")), str(PAGE), "exec"), found)  # noqa: S102  # it is our own page
+    return found

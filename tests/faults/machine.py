@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
-from mcp_server.settings import Config, SessionSettings, StoreSettings, TurnSettings
+from mcp_server.plugins import built_in
+from mcp_server.settings import Config, SessionSettings, TurnSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.testing import running
 from mcp_server.values import Capabilities, Model
@@ -118,7 +119,7 @@ class Machine(RuleBasedStateMachine):
     def _config(self) -> Config:
         return msgspec.structs.replace(
             settings(default_model="teller/teller"),
-            store=StoreSettings(type=self.store, path=self.path),
+            store=built_in("stores", self.store)(path=self.path),
             sessions=SessionSettings(sweep_interval=FOREVER),
             turns=TurnSettings(
                 timeout=FOREVER, retention=RETENTION, max_queued=MAX_QUEUED, journal_interval=0.05, disconnect_grace=60

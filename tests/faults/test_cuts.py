@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcp_server.settings import StoreSettings
 from mcp_server.settings import testing_config as settings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from tests.conftest import Serve
 from tests.faults.cuts import Storyteller, Tell, client, everywhere, generic, measured, suffer
 from tests.faults.proxy import Kind
@@ -31,7 +31,7 @@ async def test_a_turn_survives_its_connection_at_every_byte(
 ) -> None:
     """Of both streams, with the store that people run."""
     config = msgspec.structs.replace(
-        settings(default_model="teller/teller"), store=StoreSettings(type="sqlite", path=tmp_path / "sessions.db")
+        settings(default_model="teller/teller"), store=SQLiteSettings(path=tmp_path / "sessions.db")
     )
     provider = Storyteller()
     wire = await serve(config, providers={"teller": provider})

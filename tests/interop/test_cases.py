@@ -13,8 +13,9 @@ import pytest
 
 from contextprotocol.v1 import turn_pb2
 from mcp_server.interfaces import Finish
-from mcp_server.settings import StoreSettings, TurnSettings
+from mcp_server.settings import TurnSettings
 from mcp_server.settings import testing_config as settings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from tests.conftest import Serve
 from tests.faults.proxy import Proxy
@@ -118,7 +119,7 @@ async def test_restart(start: Start, tmp_path: Path) -> None:
     """Has its server replaced in the middle of an answer: drops what it had at `switched`, has the new one whole."""
     gate = Gate()
     provider = ScriptedProvider(["Once ", Gate()], ["Twice ", gate, "upon a time.", Finish()])
-    store = StoreSettings(type="sqlite", path=tmp_path / "sessions.db")
+    store = SQLiteSettings(path=tmp_path / "sessions.db")
     config = msgspec.structs.replace(settings(default_model="scripted/scripted"), store=store)
     async with AsyncExitStack() as stack:
         async with running(config, providers={"scripted": provider}) as server:

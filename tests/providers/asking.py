@@ -13,7 +13,9 @@ from mcp_server.interfaces import (
     TextDelta,
     ToolArgumentsDelta,
 )
-from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import Secret
 from mcp_server.values import (
     GenerationConfig,
     Message,
@@ -47,7 +49,7 @@ def completion(prompt: str = "Once", config: Mapping[str, Any] | None = None, **
 async def asking(*answers: Reply, **options: Any) -> AsyncIterator[tuple[OpenAIProvider, Upstream]]:
     """A provider and its server, which gives these answers in turn."""
     async with Upstream(in_turn(*answers) if answers else None) as upstream:
-        provider = OpenAIProvider(Options(**{"base_url": upstream.url, **options}), keys=["sk-test"])
+        provider = OpenAIProvider(OpenAISettings(**{"base_url": upstream.url, "api_key": Secret("sk-test"), **options}))
         try:
             yield provider, upstream
         finally:

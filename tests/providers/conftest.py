@@ -9,9 +9,11 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from mcp_server.model_files import local_model, pull
-from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
-from mcp_server.providers.llama_cpp import LlamaCppProvider
+from mcp_server.model_files import pull
+from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
+from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
 
 MODEL = "smollm2-135m"
 
@@ -27,7 +29,7 @@ def model_file() -> Path:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def provider(model_file: Path) -> AsyncIterator[LlamaCppProvider]:
     """One provider with the embedded model, for all tests that do not change it."""
-    provider = LlamaCppProvider([local_model(MODEL)])
+    provider = LlamaCppProvider(LlamaCppSettings(models={MODEL: LlamaCppModel()}))
     yield provider
     await provider.close()
 
@@ -35,7 +37,7 @@ async def provider(model_file: Path) -> AsyncIterator[LlamaCppProvider]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def huggingface(tiny_model: Path) -> AsyncIterator[HuggingFaceProvider]:
     """One provider with the tiny model, for all tests that do not change it."""
-    provider = HuggingFaceProvider([TransformersModel(name="tiny", path=tiny_model)])
+    provider = HuggingFaceProvider(HuggingFaceSettings(models={"tiny": HuggingFaceModel(path=tiny_model)}))
     yield provider
     await provider.close()
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from mcp_server.errors import MCPError, ProviderTimeout, ProviderUnavailable
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent
-from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import Secret
 from mcp_server.values import Message, Role, Text, UsageSource
 from tests.routing.fates import FATES
 from tests.upstream.faults import (
@@ -42,11 +44,11 @@ SECONDS = 20
 
 @asynccontextmanager
 async def asking(
-    url: str, *, connect_timeout: float = 10, ssl_context: ssl.SSLContext | None = None
+    url: str, *, connect_timeout: float = 10, ca_file: Path | None = None
 ) -> AsyncIterator[OpenAIProvider]:
     """A provider for at most so long; then it is closed."""
-    options = Options(name="remote", base_url=url, connect_timeout=connect_timeout)
-    provider = OpenAIProvider(options, keys=["sk-test"], ssl_context=ssl_context)
+    settings = OpenAISettings(base_url=url, api_key=Secret("sk-test"), connect_timeout=connect_timeout, ca_file=ca_file)
+    provider = OpenAIProvider(settings, name="remote")
     try:
         async with asyncio.timeout(SECONDS):
             yield provider
@@ -218,17 +220,18 @@ async def test_a_certificate_that_nobody_vouches_for(expired: bool) -> None:
         await upstream.deserted()
 
 
-async def test_a_certificate_of_an_authority_that_is_configured() -> None:
+async def test_a_certificate_of_an_authority_that_is_configured(tmp_path: Path) -> None:
     """It is taken; an expired one of the same authority is not."""
     authority = Authority()
-    context = ssl.create_default_context(cadata=authority.pem.decode())
-    async with Upstream(tls=authority.port()) as upstream, asking(upstream.url, ssl_context=context) as provider:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(authority.pem)
+    async with Upstream(tls=authority.port()) as upstream, asking(upstream.url, ca_file=ca_file) as provider:
         events: list[ProviderEvent] = []
         await read(provider, events)
         assert isinstance(events[-1], Finish)
     async with (
         Upstream(tls=authority.port(expired=True)) as upstream,
-        asking(upstream.url, ssl_context=context) as provider,
+        asking(upstream.url, ca_file=ca_file) as provider,
     ):
         with pytest.raises(ProviderUnavailable):
             await read(provider, [])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.providers.local import gguf
-from mcp_server.providers.local.gguf import BadModelFile
+from mcp_server.model_files import gguf
+from mcp_server.model_files.gguf import BadModelFile
 
 
 def text(value: str) -> bytes:

@@ -19,7 +19,9 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel, translate
+from mcp_server.providers.huggingface import translate
+from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+from mcp_server.providers.huggingface.settings import HuggingFaceModel
 from mcp_server.values import (
     Blob,
     FinishReason,
@@ -299,7 +301,7 @@ async def test_an_unknown_model_is_not_found(huggingface: HuggingFaceProvider) -
 
 async def test_the_defaults_of_the_settings_stand_in() -> None:
     """Instruction, temperature and limit of the settings hold for calls that do not say, and only for those."""
-    model = TransformersModel(name="tiny", system_instruction="Be brief.", temperature=0.5, max_output_tokens=3)
+    model = HuggingFaceModel(system_instruction="Be brief.", temperature=0.5, max_output_tokens=3)
     instructed = said("Be brief.", Role.SYSTEM)
     asked = translate.generate(GenerateRequest(model="tiny", messages=(said(FRANCE),)), model)
     assert asked.messages == (instructed, said(FRANCE))

@@ -13,8 +13,9 @@ import pytest_asyncio
 
 from mcp_server.errors import ContextTooLong, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
-from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
-from mcp_server.providers.huggingface.protocol import Embed, Settings
+from mcp_server.providers.huggingface.protocol import Embed, Loading
+from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def minilm(minilm_model: Path) -> AsyncIterator[HuggingFaceProvider]:
     """One provider with all-MiniLM-L6-v2."""
-    provider = HuggingFaceProvider([TransformersModel(name="minilm", path=minilm_model)])
+    provider = HuggingFaceProvider(HuggingFaceSettings(models={"minilm": HuggingFaceModel(path=minilm_model)}))
     yield provider
     await provider.close()
 
@@ -119,10 +120,10 @@ def say(folder: Path, pooling: Mapping[str, Any] | None, *further: str) -> None:
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
 
 
-def settings(path: Path, **fields: Any) -> Settings:
+def settings(path: Path, **fields: Any) -> Loading:
     """How the worker loads it."""
     usual = {"source": "", "revision": "main", "context_window": None, "parallel": 1, "threads": 1}
-    return Settings(**{"model": "m", "path": str(path), "device": "cpu", "dtype": "auto", **usual, **fields})
+    return Loading(**{"model": "m", "path": str(path), "device": "cpu", "dtype": "auto", **usual, **fields})
 
 
 WORDS = ["the", "quick", "brown", "fox"]

@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from mcp_server.interfaces import Finish, GenerateRequest
 from mcp_server.model_files import pull
-from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
 from mcp_server.values import (
     FinishReason,
     GenerationConfig,
@@ -26,7 +27,9 @@ from tests.providers.test_huggingface_embedding import settings
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def smollm2(transformers: None) -> AsyncIterator[HuggingFaceProvider]:
     """SmolLM2-135M-Instruct, from the GGUF file that llama.cpp runs too."""
-    provider = HuggingFaceProvider([TransformersModel(name="smollm2", path=pull("smollm2-135m"), temperature=0.0)])
+    provider = HuggingFaceProvider(
+        HuggingFaceSettings(models={"smollm2": HuggingFaceModel(path=pull("smollm2-135m"), temperature=0.0)})
+    )
     yield provider
     await provider.close()
 

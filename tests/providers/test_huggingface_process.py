@@ -22,8 +22,9 @@ from grpc_health.v1 import health_pb2
 from contextprotocol.v1 import chat_pb2, model_pb2
 from mcp_server.errors import ProviderRateLimited, ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
-from mcp_server.settings import HuggingFaceModel, HuggingFaceSettings, RoutingSettings
+from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
+from mcp_server.settings import RoutingSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.values import GenerationConfig, ModelState
 from tests.conftest import Serve
@@ -43,8 +44,8 @@ async def make(tiny_model: Path) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def made(path: Path = tiny_model, *, source: str = "", **arguments: Any) -> HuggingFaceProvider:
-            model = TransformersModel(name="m", path=None if source else path, source=source)
-            provider = HuggingFaceProvider([model], **arguments)
+            model = HuggingFaceModel(path=None if source else path, source=source or None)
+            provider = HuggingFaceProvider(HuggingFaceSettings(models={"m": model}, **arguments))
             stack.push_async_callback(provider.close)
             return provider
 
@@ -149,10 +150,12 @@ def test_no_process_outlives_a_server_that_was_killed(tiny_model: Path) -> None:
     program = f"""
         import asyncio, os, pathlib, signal, sys
         from mcp_server.interfaces import GenerateRequest
-        from mcp_server.providers.huggingface import HuggingFaceProvider, TransformersModel
+        from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+        from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
         async def main():
-            model = TransformersModel(name="m", path=pathlib.Path({str(tiny_model)!r}))
-            async for _ in HuggingFaceProvider([model]).generate(GenerateRequest(model="m", prompt="x")):
+            model = HuggingFaceModel(path=pathlib.Path({str(tiny_model)!r}))
+            provider = HuggingFaceProvider(HuggingFaceSettings(models={{"m": model}}))
+            async for _ in provider.generate(GenerateRequest(model="m", prompt="x")):
                 assert not sys.modules.keys() & {{"torch", "transformers", "numpy"}}
                 import psutil
                 print(*[child.pid for child in psutil.Process().children()], flush=True)

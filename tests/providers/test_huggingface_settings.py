@@ -9,7 +9,8 @@ import pytest
 
 from mcp_client import MCPClient
 from mcp_server.errors import ConfigError
-from mcp_server.settings import HuggingFaceSettings, load
+from mcp_server.providers.huggingface.settings import HuggingFaceSettings
+from mcp_server.settings import load
 from mcp_server.testing import running
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "providers" / "huggingface.md"

@@ -10,7 +10,7 @@ import pytest
 
 from mcp_server.errors import ContextTooLong, ModelNotFound, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent, TextDelta
-from mcp_server.providers.llama_cpp import LlamaCppProvider
+from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.values import (
     Blob,
     FinishReason,

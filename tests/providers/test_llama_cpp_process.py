@@ -16,7 +16,8 @@ import pytest
 
 from mcp_server.errors import ProviderError, ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
-from mcp_server.providers.llama_cpp import LlamaCppProvider, LocalModel
+from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
 from mcp_server.values import FinishReason, GenerationConfig, ModelState
 from tests.providers.conftest import Workers
 
@@ -37,10 +38,8 @@ async def make(model_file: Path) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         def made(path: Path = model_file, *, parallel: int = 1, context_window: int = 2304) -> LlamaCppProvider:
-            model = LocalModel(
-                name="m", path=path, context_window=context_window, temperature=0.0, if_missing="pull it"
-            )
-            provider = LlamaCppProvider([model], parallel=parallel)
+            model = LlamaCppModel(path=path, context_window=context_window, temperature=0.0)
+            provider = LlamaCppProvider(LlamaCppSettings(models={"m": model}, parallel=parallel))
             stack.push_async_callback(provider.close)
             return provider
 
@@ -147,16 +146,28 @@ async def test_a_process_that_dies_is_replaced(make: Make, workers: Workers) -> 
     assert "Paris" in await text(provider)
 
 
+async def test_a_missing_file_of_the_catalogue_comes_with_the_command_that_pulls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of the model says what to run."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (model,) = await LlamaCppProvider(LlamaCppSettings(models={"qwen2.5-1.5b": LlamaCppModel()})).models()
+    assert model.state is ModelState.UNAVAILABLE
+    assert model.state_reason.endswith("run `mcp-server models pull qwen2.5-1.5b`")
+
+
 def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path: Path) -> None:
     """Killed without a warning, the server takes its models with it, and their folders."""
     program = f"""
         import asyncio, os, pathlib, signal, tempfile
         tempfile.tempdir = {str(tmp_path)!r}
         from mcp_server.interfaces import GenerateRequest
-        from mcp_server.providers.llama_cpp import LlamaCppProvider, LocalModel
+        from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
+        from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
         async def main():
-            model = LocalModel(name="m", path=pathlib.Path({str(model_file)!r}), context_window=512)
-            async for _ in LlamaCppProvider([model]).generate(GenerateRequest(model="m", prompt="x")):
+            model = LlamaCppModel(path=pathlib.Path({str(model_file)!r}), context_window=512)
+            provider = LlamaCppProvider(LlamaCppSettings(models={{"m": model}}))
+            async for _ in provider.generate(GenerateRequest(model="m", prompt="x")):
                 import psutil
                 print(*[child.pid for child in psutil.Process().children()], flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -229,8 +240,6 @@ async def test_a_bad_file_is_a_clear_error_and_can_be_mended(
     assert model.state is ModelState.UNAVAILABLE
     assert model.state_reason
     assert model.capabilities.chat, "so that a call hears the reason"
-    if kind == "missing":
-        assert "pull it" in model.state_reason
     if kind == "folder":
         path.rmdir()
     path.unlink(missing_ok=True)

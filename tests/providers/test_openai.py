@@ -13,7 +13,7 @@ from mcp_server.errors import InvalidArgument, MCPError, ModelNotFound, Unsuppor
 from mcp_server.interfaces import (
     GenerateRequest,
 )
-from mcp_server.providers.openai import ModelOptions, Options, Prefill
+from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
 from mcp_server.settings import load
 from mcp_server.values import (
     Blob,
@@ -249,18 +249,18 @@ async def test_reasoning_is_sent_back_where_the_server_wants_it() -> None:
 @pytest.mark.parametrize(
     ("prefill", "message", "more"),
     [
-        (Prefill.NONE, {}, {}),
-        (Prefill.PLAIN, {}, {}),
-        (Prefill.PREFIX, {"prefix": True}, {}),
-        (Prefill.PREFIX_ECHOED, {"prefix": True}, {}),
-        (Prefill.CONTINUE, {}, {"continue_final_message": True, "add_generation_prompt": False}),
+        ("none", {}, {}),
+        ("plain", {}, {}),
+        ("prefix", {"prefix": True}, {}),
+        ("prefix_echoed", {"prefix": True}, {}),
+        ("continue", {}, {"continue_final_message": True, "add_generation_prompt": False}),
     ],
 )
 async def test_a_server_is_told_to_go_on_in_its_own_way(
-    prefill: Prefill, message: dict[str, Any], more: dict[str, Any]
+    prefill: Any, message: dict[str, Any], more: dict[str, Any]
 ) -> None:
     """Only where the conversation ends with the beginning of an answer."""
-    models = {"m": ModelOptions(prefill=prefill)}
+    models = {"m": OpenAIModel(prefill=prefill)}
     plain = await body_of(chat("Why?"), models=models)
     body = await body_of(chat("Why?", said("Because", role=Role.ASSISTANT)), models=models)
     assert body == {
@@ -273,9 +273,9 @@ async def test_a_server_is_told_to_go_on_in_its_own_way(
 async def test_each_model_has_knobs_of_its_own() -> None:
     """Some are refused, some are left out, and the longest pattern that fits a name decides."""
     models = {
-        "*": ModelOptions(refuse=("top_p",)),
-        "m*": ModelOptions(refuse=("temperature", "seed")),
-        "mini": ModelOptions(leave_out=("temperature",)),
+        "*": OpenAIModel(refuse=("top_p",)),
+        "m*": OpenAIModel(refuse=("temperature", "seed")),
+        "mini": OpenAIModel(leave_out=("temperature",)),
     }
     async with asking(models=models) as (provider, upstream):
         with pytest.raises(UnsupportedByModel, match="no temperature and no seed"):
@@ -311,7 +311,7 @@ async def test_the_limit_of_output_has_the_server_s_name(options: dict[str, Any]
 )
 def test_the_newer_name_of_the_limit_goes_to_those_who_know_it(base_url: str, field: str) -> None:
     """Reasoning models of OpenAI refuse the older one, other servers the newer."""
-    assert Options(base_url=base_url).limit_field == field
+    assert OpenAISettings(base_url=base_url).limit_field == field
 
 
 async def test_servers_that_refuse_stream_options_are_spared_them() -> None:
@@ -355,10 +355,9 @@ async def test_a_large_request_arrives_whole() -> None:
 
 async def test_models_are_those_that_are_configured_and_any_other() -> None:
     """Patterns are no models, and other names are tried unless that is turned off."""
-    can = Capabilities(chat=True, tools=True)
     models = {
-        "big": ModelOptions(capabilities=can, context_window=8192, prefill=Prefill.PREFIX),
-        "text-*": ModelOptions(capabilities=Capabilities(embedding=True), max_batch=16, embedding_dimensions=8),
+        "big": OpenAIModel(capabilities=("chat", "tools"), context_window=8192, prefill="prefix"),
+        "text-*": OpenAIModel(capabilities=("embedding",), max_batch=16, embedding_dimensions=8),
     }
     async with asking(models=models) as (provider, _):
         (big,) = await provider.models()

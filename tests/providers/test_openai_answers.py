@@ -19,9 +19,10 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.providers.openai import ModelOptions, Prefill
-from mcp_server.providers.openai.chunks import EventStream
+from mcp_server.providers.http.events import EventStream
+from mcp_server.providers.openai.chunks import CHUNKS, END
 from mcp_server.providers.openai.reading import Reading
+from mcp_server.providers.openai.settings import OpenAIModel
 from mcp_server.values import (
     FinishReason,
     Logprob,
@@ -206,7 +207,7 @@ async def test_only_the_first_of_several_answers_is_read() -> None:
 
 async def test_what_is_repeated_of_the_beginning_is_not_new() -> None:
     """Where the server is configured to do so, and only as far as it does."""
-    models = {"m": ModelOptions(prefill=Prefill.PREFIX_ECHOED)}
+    models = {"m": OpenAIModel(prefill="prefix_echoed")}
     request = chat("Why?", said("Because it", role=Role.ASSISTANT))
     for given, new in {
         ("Becau", "se it", " is."): " is.",
@@ -259,7 +260,7 @@ ODD = (
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 64, len(ODD)])
 def test_a_stream_is_read_however_it_is_cut(size: int) -> None:
     """Comments, other fields, both line ends, missing spaces and a missing last line end make no difference."""
-    stream, reading = EventStream(), Reading(logprobs=None)
+    stream, reading = EventStream(CHUNKS, end=END), Reading(logprobs=None)
     events = []
     for start in range(0, len(ODD), size):
         events += reading.take(stream.feed(ODD[start : start + size]))

@@ -24,7 +24,8 @@ from mcp_server.errors import (
     ProviderUnavailable,
     UnsupportedByModel,
 )
-from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAISettings
 from tests.providers.asking import asking, chat, lines, pieces
 from tests.upstream.faults import SILENT
 from tests.upstream.replies import Body, Close, End, Head, Raw, Reply, Steps, in_turn, sse
@@ -279,7 +280,7 @@ async def test_cookies_are_not_kept_and_nothing_is_compressed() -> None:
     reply = Steps((Head(headers={"Set-Cookie": "who=me; Path=/"}), *pieces({"content": "x"}).sequence[1:]))
     async with Upstream(in_turn(reply)) as upstream:
         # A host with a name: cookies of others are left alone anyway.
-        provider = OpenAIProvider(Options(base_url=upstream.url.replace("127.0.0.1", "localhost")))
+        provider = OpenAIProvider(OpenAISettings(base_url=upstream.url.replace("127.0.0.1", "localhost")))
         for _ in range(2):
             _ = [event async for event in provider.generate(chat())]
         await provider.close()

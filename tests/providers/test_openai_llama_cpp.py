@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from mcp_server.errors import ContextTooLong, InvalidArgument
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent, TextDelta
-from mcp_server.providers.openai import ModelOptions, OpenAIProvider, Options, Prefill
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
 from mcp_server.values import (
     FinishReason,
     Message,
@@ -50,8 +51,8 @@ async def server(model_file: Path) -> AsyncIterator[LlamaServer]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def remote(server: LlamaServer) -> AsyncIterator[OpenAIProvider]:
     """A provider as the documentation configures it."""
-    models = {"m": ModelOptions(prefill=Prefill.PLAIN, context_window=WINDOW)}
-    provider = OpenAIProvider(Options(base_url=server.url, keep_alive=False, models=models))
+    models = {"m": OpenAIModel(prefill="plain", context_window=WINDOW)}
+    provider = OpenAIProvider(OpenAISettings(base_url=server.url, keep_alive=False, models=models))
     yield provider
     await provider.close()
 

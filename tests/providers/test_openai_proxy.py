@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 
 import pytest
 
 from contextprotocol.v1 import chat_pb2
 from mcp_server.errors import ProviderUnavailable
-from mcp_server.providers.openai import OpenAIProvider, Options
-from mcp_server.settings import load
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import Secret, load
 from tests.conftest import Serve
 from tests.providers.asking import chat
 from tests.upstream.forward import PASSWORD, ForwardProxy
@@ -48,9 +48,9 @@ async def test_a_server_with_tls_is_asked_through_the_proxy(serve: Serve, tmp_pa
         assert len(upstream.calls) == 2
 
 
-async def ask(upstream: Upstream, proxy: str, ssl_context: ssl.SSLContext | None = None) -> str:
+async def ask(upstream: Upstream, proxy: str, ca_file: Path | None = None) -> str:
     """One answer through a proxy."""
-    provider = OpenAIProvider(Options(base_url=upstream.url), ssl_context=ssl_context, proxy=proxy)
+    provider = OpenAIProvider(OpenAISettings(base_url=upstream.url, ca_file=ca_file, proxy=Secret(proxy)))
     try:
         events = [event async for event in provider.generate(chat())]
         return "".join([event for event in events if isinstance(event, str)])
@@ -66,11 +66,12 @@ async def test_a_server_without_tls_is_asked_through_the_proxy() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_proxy_that_refuses_makes_the_provider_unavailable(tls: bool) -> None:
+async def test_a_proxy_that_refuses_makes_the_provider_unavailable(tls: bool, tmp_path: Path) -> None:
     """The error says with what status, and no password."""
     authority = Authority()
     async with Upstream(tls=authority.port() if tls else None) as upstream, ForwardProxy() as proxy:
-        trust = ssl.create_default_context(cadata=authority.pem.decode())
+        trust = tmp_path / "ca.pem"
+        trust.write_bytes(authority.pem)
         with pytest.raises(ProviderUnavailable, match="407") as raised:
             await ask(upstream, proxy.url("wrong-password"), trust)
         assert "wrong-password" not in str(raised.value) + repr(raised.value.metadata)

@@ -13,7 +13,9 @@ from openai.types.chat import ChatCompletionChunk
 
 from mcp_server.errors import MCPError
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, RefusalDelta, ToolArgumentsDelta, ToolCallStart
-from mcp_server.providers.openai import OpenAIProvider, Options
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import Secret
 from mcp_server.values import (
     FinishReason,
     ResponseFormat,
@@ -146,7 +148,7 @@ async def serving(reply: Reply, *, azure: bool = False) -> AsyncIterator[Server]
         else:
             address = upstream.url
             client = openai.AsyncOpenAI(base_url=address, api_key=KEY, max_retries=0, **options)
-        provider = OpenAIProvider(Options(base_url=address, **options), keys=[KEY])
+        provider = OpenAIProvider(OpenAISettings(base_url=address, api_key=Secret(KEY), **options))
         async with client:
             yield Server(upstream, provider, client)
         await provider.close()

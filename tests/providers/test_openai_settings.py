@@ -12,7 +12,8 @@ import pytest
 from contextprotocol.v1 import chat_pb2
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError
-from mcp_server.settings import OpenAISettings, load, read
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import load, read
 from mcp_server.testing import running
 from tests.conftest import Serve
 from tests.upstream.replies import Answer, in_turn
@@ -53,19 +54,19 @@ async def test_what_the_page_shows_is_taken_and_used(block: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('base_url = "api.openai.com"', "base_url: found a text (hidden), allowed is an http:// or https:// address"),
-        ('base_url = "https://user:pa55@a.b/v1"', "base_url: found a text (hidden), allowed is an http"),
-        ('base_url = "https://a.b/v1?key=pa55"', "base_url: found a text (hidden), allowed is an http"),
-        ('api_key = "pa55\\n"', "api_key: found a text (hidden), allowed is a text of printable ASCII characters"),
-        ('api_keys = ["pa55", ""]', "api_keys: found an array (hidden), allowed is an array, each a text"),
-        ('api_keys = "pa55"', "api_keys: found a text (hidden), allowed is an array, each a text"),
-        ('api_key = "a"\napi_keys = ["pa55"]', "api_keys: is set beside api_key; allowed is one of the two"),
-        ('headers = { "X Y" = "pa55" }', 'found the name "X Y", allowed is a header'),
-        ('models.m.prefill = "prefixed"', 'models.m.prefill: found "prefixed", allowed is "continue" or "none"'),
-        ('models.m.refuse = ["top_k"]', "models.m.refuse: found an array, allowed is an array of temperature, top_p"),
-        ('models.m.capabilities = ["prefill"]', "models.m.capabilities: found an array, allowed is an array of chat"),
-        ("other_models = false", "models: found an empty table, allowed is at least one model"),
-        ('output_limit = "max"', 'output_limit: found "max", allowed is "max_completion_tokens" or "max_tokens"'),
+        ('base_url = "api.openai.com"', "base_url: found a string (hidden), expected an http:// or https:// address"),
+        ('base_url = "https://user:pa55@a.b/v1"', "base_url: found a string (hidden), expected an http"),
+        ('base_url = "https://a.b/v1?key=pa55"', "base_url: found a string (hidden), expected an http"),
+        ('api_key = "pa55\\n"', "api_key: found a string (hidden), expected a string of printable ASCII characters"),
+        ('api_keys = ["pa55", ""]', "api_keys: found an array (hidden), expected an array, each a string"),
+        ('api_keys = "pa55"', "api_keys: found a string (hidden), expected an array, each a string"),
+        ('api_key = "a"\napi_keys = ["pa55"]', "api_keys: cannot be combined with api_key; set one of the two"),
+        ('headers = { "X Y" = "pa55" }', 'invalid name "X Y", expected a header'),
+        ('models.m.prefill = "prefixed"', 'models.m.prefill: found "prefixed", expected "continue" or "none"'),
+        ('models.m.refuse = ["top_k"]', "models.m.refuse: found an array, expected an array of temperature, top_p"),
+        ('models.m.capabilities = ["prefill"]', "models.m.capabilities: found an array, expected an array of chat"),
+        ("other_models = false", "models: found an empty table, expected at least one model"),
+        ('output_limit = "max"', 'output_limit: found "max", expected "max_completion_tokens" or "max_tokens"'),
     ],
 )
 def test_what_cannot_be_is_told_without_secrets(text: str, problem: str, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcp_server.settings import Config, StoreSettings, TurnSettings
+from mcp_server.plugins import built_in
+from mcp_server.settings import Config, TurnSettings
 from mcp_server.settings import testing_config as settings
 
 GRACE = 0.05
@@ -19,6 +20,6 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     """A server whose only provider is ``scripted``; one after the other on every store."""
     return msgspec.structs.replace(
         settings(default_model="scripted/scripted"),
-        store=StoreSettings(type=request.param, path=tmp_path / "sessions.db"),
+        store=built_in("stores", request.param)(path=tmp_path / "sessions.db"),
         turns=TurnSettings(disconnect_grace=GRACE, journal_interval=0.05, max_queued=3),
     )

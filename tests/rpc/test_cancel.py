@@ -15,6 +15,8 @@ from google.protobuf import duration_pb2
 from contextprotocol.v1 import chat_pb2, generation_pb2, message_pb2, session_pb2, turn_pb2
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.settings import Config, ModelSettings
+from mcp_server.stores.memory_settings import MemorySettings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.rpc.conftest import GRACE
@@ -110,8 +112,8 @@ async def test_a_cancel_that_races_the_end_has_one_outcome(serve: Serve, config:
 
 async def elsewhere(config: Config) -> Config:
     """The same settings with another file."""
-    import msgspec
-
+    assert isinstance(config.store, SQLiteSettings | MemorySettings)
+    assert config.store.path is not None
     path = config.store.path.with_name(config.store.path.name + "x")
     return msgspec.structs.replace(config, store=msgspec.structs.replace(config.store, path=path))
 

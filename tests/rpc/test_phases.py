@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 import pytest
 
-import mcp_server.app
 from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, Finish, GenerateRequest, LookUp, ProviderEvent
+from mcp_server.plugins import build
 from mcp_server.settings import Config
 from mcp_server.testing import Gate
 from mcp_server.values import Capabilities, Model
@@ -50,8 +50,10 @@ class Stage:
     def store(self, make: Any) -> Any:
         """A store that holds it at its writes."""
 
-        def build(config: Config) -> Any:
-            store = make(config)
+        def building(*arguments: Any) -> Any:
+            store = make(*arguments)
+            if not hasattr(store, "change"):
+                return store  # another plug-in
             change = store.change
 
             async def held(tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:
@@ -64,7 +66,7 @@ class Stage:
             store.change = held
             return store
 
-        return build
+        return building
 
 
 class Staged:
@@ -106,7 +108,7 @@ def hold(serve: Serve, config: Config, monkeypatch: pytest.MonkeyPatch) -> Itera
     async def held(phase: str) -> tuple[Wire, Stage]:
         stage = Stage(phase)
         stages.append(stage)
-        monkeypatch.setattr(mcp_server.app, "_store", stage.store(mcp_server.app._store))
+        monkeypatch.setattr("mcp_server.app.build", stage.store(build))
         wire = await serve(config, providers={"scripted": Staged(stage)})
         await wire.create()
         return wire, stage

@@ -12,8 +12,9 @@ import pytest
 
 from contextprotocol.v1 import chat_pb2, errors_pb2, generation_pb2, session_pb2, turn_pb2
 from mcp_server.interfaces import Finish
-from mcp_server.settings import Config, StoreSettings
+from mcp_server.settings import Config
 from mcp_server.settings import testing_config as settings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, deltas, text_of, user
@@ -23,7 +24,7 @@ from tests.wire import Refused, Wire, collect, deltas, text_of, user
 def disk(tmp_path: Path) -> Config:
     """Settings for servers that follow one another on one file."""
     return msgspec.structs.replace(
-        settings(default_model="scripted/scripted"), store=StoreSettings(type="sqlite", path=tmp_path / "sessions.db")
+        settings(default_model="scripted/scripted"), store=SQLiteSettings(path=tmp_path / "sessions.db")
     )
 
 

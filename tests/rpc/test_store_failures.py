@@ -10,10 +10,10 @@ from typing import Any
 import grpc
 import pytest
 
-import mcp_server.app
 from contextprotocol.v1 import chat_pb2, generation_pb2, turn_pb2
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, Finish, LookUp
+from mcp_server.plugins import build
 from mcp_server.settings import Config
 from mcp_server.testing import Gate, ScriptedProvider
 from tests.conftest import Serve
@@ -30,8 +30,10 @@ class Failing:
     def around(self, make: Any) -> Any:
         """A store that fails so."""
 
-        def build(config: Config) -> Any:
-            store = make(config)
+        def building(*arguments: Any) -> Any:
+            store = make(*arguments)
+            if not hasattr(store, "change"):
+                return store  # another plug-in
             change = store.change
 
             async def failing(tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:
@@ -47,14 +49,14 @@ class Failing:
             store.change = failing
             return store
 
-        return build
+        return building
 
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
     """Tells the store of the next server when to fail."""
     failing = Failing()
-    monkeypatch.setattr(mcp_server.app, "_store", failing.around(mcp_server.app._store))
+    monkeypatch.setattr("mcp_server.app.build", failing.around(build))
     yield failing
     assert not failing.plan, "that write never came"
 

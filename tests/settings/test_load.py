@@ -9,16 +9,11 @@ from pathlib import Path
 import pytest
 
 from mcp_server.errors import ConfigError
-from mcp_server.settings import (
-    CustomSettings,
-    LlamaCppSettings,
-    Loaded,
-    OpenAISettings,
-    Secret,
-    load,
-    read,
-    split_address,
-)
+from mcp_server.providers.custom import CustomSettings
+from mcp_server.providers.llama_cpp.settings import LlamaCppSettings
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import Loaded, Secret, load, read, split_address
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 
 MINE = """
 [models]
@@ -65,7 +60,7 @@ def test_without_any_settings_a_local_server_with_the_embedded_model_results(hom
     """Nothing configured: this machine only, a file in the user's data folder, the small model."""
     config = load(environ={})
     assert config.server.address == "127.0.0.1:50051"
-    assert config.store.type == "sqlite"
+    assert isinstance(config.store, SQLiteSettings)
     assert config.store.path == home / "xdg_data_home" / "contextprotocol" / "sessions.db"
     assert config.models.default == config.models.default_embedding == "local/smollm2-135m"
     provider = config.providers["local"]
@@ -114,7 +109,7 @@ def test_relative_paths_are_relative_to_the_file_and_a_tilde_is_the_home_folder(
     provider = config.providers["local"]
     assert isinstance(provider, LlamaCppSettings)
     assert provider.models["qwen"].path == file.parent / "files" / "qwen.gguf"
-    assert config.store.path == home / "home" / "chats.db"
+    assert config.store == SQLiteSettings(path=home / "home" / "chats.db")
 
 
 def test_the_first_configured_model_is_the_default(file: Path) -> None:
@@ -193,134 +188,134 @@ def test_variables_of_other_programs_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('server.adress = "x:1"', "server.adress: there is no such key; did you mean server.address?"),
-        ("sever.address = 1", "sever: there is no such key; did you mean server?"),
-        ("metrics.port = 1", "metrics.port: there is no such key; allowed are address"),
-        ("server = 3", "server: found 3, allowed is a table"),
+        ('server.adress = "x:1"', "server.adress: unknown key; did you mean server.address?"),
+        ("sever.address = 1", "sever: unknown key; did you mean server?"),
+        ("metrics.port = 1", "metrics.port: unknown key; expected address"),
+        ("server = 3", "server: found 3, expected a table"),
         (
             'server.address = "localhost:70000"',
-            'server.address: found "localhost:70000", allowed is host:port with a port from 0 to 65535',
+            'server.address: found "localhost:70000", expected host:port with a port from 0 to 65535',
         ),
         (
             'server.address = "50051"',
-            'server.address: found "50051", allowed is host:port with a port from 0 to 65535',
+            'server.address: found "50051", expected host:port with a port from 0 to 65535',
         ),
-        ("server.drain_timeout = -1", "server.drain_timeout: found -1, allowed is a number from 0 to 3600"),
-        ("turns.timeout = nan", "turns.timeout: found nan, allowed is a number from 0.001 to 86400"),
-        ("turns.retention = inf", "turns.retention: found inf, allowed is a number from 0 to 315360000"),
-        ('turns.timeout = "1"', 'turns.timeout: found "1", allowed is a number from 0.001 to 86400'),
-        ("window.max_messages = 1.5", "window.max_messages: found 1.5, allowed is a whole number from 1 to 10000"),
-        ("window.max_messages = true", "window.max_messages: found true, allowed is a whole number from 1 to 10000"),
-        ('store.type = "redis"', 'store.type: found "redis", allowed is "memory" or "sqlite"'),
-        ('store.path = ""', 'store.path: found "", allowed is a path'),
-        ('store.path = "~nobody-of-that-name/a"', 'store.path: found "~nobody-of-that-name/a", allowed is a path'),
-        (r'store.path = "a\u0000b"', r'store.path: found "a\u0000b", allowed is a path'),
+        ("server.drain_timeout = -1", "server.drain_timeout: found -1, expected a number from 0 to 3600"),
+        ("turns.timeout = nan", "turns.timeout: found nan, expected a number from 0.001 to 86400"),
+        ("turns.retention = inf", "turns.retention: found inf, expected a number from 0 to 315360000"),
+        ('turns.timeout = "1"', 'turns.timeout: found "1", expected a number from 0.001 to 86400'),
+        ("window.max_messages = 1.5", "window.max_messages: found 1.5, expected an integer from 1 to 10000"),
+        ("window.max_messages = true", "window.max_messages: found true, expected an integer from 1 to 10000"),
+        ('store.type = "redis"', 'store.type: found "redis", expected "memory" or "sqlite"'),
+        ('store.path = ""', 'store.path: found "", expected a path'),
+        ('store.path = "~nobody-of-that-name/a"', 'store.path: found "~nobody-of-that-name/a", expected a path'),
+        (r'store.path = "a\u0000b"', r'store.path: found "a\u0000b", expected a path'),
         (
             f"turns.timeout = {10**400}",
-            f"turns.timeout: found {10**78!s}…, allowed is a number from 0.001 to 86400",
+            f"turns.timeout: found {10**78!s}…, expected a number from 0.001 to 86400",
         ),
-        ("store.path = [1]", "store.path: found an array, allowed is a path"),
+        ("store.path = [1]", "store.path: found an array, expected a path"),
         (
             "log.level = 2020-01-01",
-            'log.level: found 2020-01-01, allowed is "debug" or "error" or "info" or "warning"',
+            'log.level: found 2020-01-01, expected "debug" or "error" or "info" or "warning"',
         ),
-        ('models.default = ["a"]', "models.default: found an array, allowed is a text"),
+        ('models.default = ["a"]', "models.default: found an array, expected a string"),
         (
             'models.default = "openai/gpt"',
-            'models.default: found "openai/gpt", which no provider answers to; allowed is local/smollm2-135m',
+            'models.default: found "openai/gpt", which no provider has; expected local/smollm2-135m',
         ),
         (
             'models.aliases.a = "local/none"',
-            'models.aliases.a: found "local/none", which no provider answers to; allowed is local/smollm2-135m',
+            'models.aliases.a: found "local/none", which no provider has; expected local/smollm2-135m',
         ),
         (
             'models.aliases."a/b" = "local/smollm2-135m"',
-            'models.aliases."a/b": found the name "a/b", allowed is a name of letters, digits, . _ and -',
+            'models.aliases."a/b": invalid name "a/b", expected a name of letters, digits, . _ and -',
         ),
         (
             'models.routes.r.targets = ["local/none"]',
-            'models.routes.r.targets: found "local/none", which no provider answers to; allowed is local/smollm2-135m',
+            'models.routes.r.targets: found "local/none", which no provider has; expected local/smollm2-135m',
         ),
         (
             "models.routes.r.targets = []",
-            'models.routes.r.targets: found an array, allowed is an array of 1 to 16 models, each "provider/model"',
+            'models.routes.r.targets: found an array, expected an array of 1 to 16 models, each "provider/model"',
         ),
         (
             'models.routes.r.targets = ["local/*"]',
-            'models.routes.r.targets: found "local/*"; * is allowed only where the route\'s own name has it',
+            'models.routes.r.targets: found "local/*"; * is allowed only if the name of the route contains it',
         ),
         (
             'models.routes."*".targets = ["none/*"]',
-            'models.routes."*".targets: found "none/*", which no provider answers to; allowed is local/smollm2-135m',
+            'models.routes."*".targets: found "none/*", which no provider has; expected local/smollm2-135m',
         ),
         (
             'models.routes."a*b*".targets = ["local/smollm2-135m"]',
-            'models.routes."a*b*": found the name "a*b*", allowed is at most one *',
+            'models.routes."a*b*": invalid name "a*b*", expected at most one *',
         ),
         (
             'models.routes.r.targets = ["local/smollm2-135m", "local/smollm2-135m"]',
-            "models.routes.r.targets: names a model twice; allowed is each once",
+            "models.routes.r.targets: names a model twice",
         ),
         (
             'models.routes.r = { targets = ["local/smollm2-135m"], weights = [1, 2] }',
-            "models.routes.r.weights: found 2 numbers for 1 targets; allowed is one for each",
+            "models.routes.r.weights: found 2 weights for 1 targets; expected one for each",
         ),
         (
             'models.routes.r = { targets = ["local/smollm2-135m"], weights = [0] }',
-            "models.routes.r.weights: found only zeros; allowed is at least one number above 0",
+            "models.routes.r.weights: found only zeros, expected at least one number above 0",
         ),
         (
             'models = { aliases.r = "local/smollm2-135m", routes.r.targets = ["local/smollm2-135m"] }',
-            "models.routes.r: is an alias too; allowed is one of the two",
+            "models.routes.r: is also an alias; rename one of the two",
         ),
         (
             'models.settings."opnai/*".context_window = 1000',
-            'models.settings."opnai/*": found the name "opnai/*", which fits no model; allowed is local/smollm2-135m',
+            'models.settings."opnai/*": matches no model; expected local/smollm2-135m',
         ),
         (
             'models.settings."*".capabilities = ["chat", "fly"]',
             (
-                'models.settings."*".capabilities: found an array, allowed is an array of chat, completion, embedding, '
+                'models.settings."*".capabilities: found an array, expected an array of chat, completion, embedding, '
                 "tools, images, json_schema and prefill"
             ),
         ),
         (
             'models.settings."*".price.currency = "euro"',
-            'models.settings."*".price.currency: found "euro", allowed is an ISO 4217 code such as USD',
+            'models.settings."*".price.currency: found "euro", expected an ISO 4217 code such as USD',
         ),
-        ('routing.on_cut = "retry"', 'routing.on_cut: found "retry", allowed is "continue" or "fail" or "restart"'),
-        ("providers.x = 1", "providers.x: found 1, allowed is a table"),
+        ('routing.on_cut = "retry"', 'routing.on_cut: found "retry", expected "continue" or "fail" or "restart"'),
+        ("providers.x = 1", "providers.x: found 1, expected a table"),
         (
             "providers.x = {}",
-            'providers.x.type: this key must be set; allowed is "custom" or "huggingface" or "llama_cpp" or "openai"',
+            'providers.x.type: missing key; expected "custom" or "huggingface" or "llama_cpp" or "openai"',
         ),
         (
             'providers.x.type = "llamacpp"',
-            'providers.x.type: found "llamacpp", allowed is "custom" or "huggingface" or "llama_cpp" or "openai"',
+            'providers.x.type: found "llamacpp", expected "custom" or "huggingface" or "llama_cpp" or "openai"',
         ),
         (
             'providers.x.type = "custom"',
-            'providers.x.class: this key must be set; allowed is "package.module:Class", or the name of an entry point',
+            'providers.x.class: missing key; expected "package.module:Class", or the name of an entry point',
         ),
         (
             'providers.X = { type = "custom", class = "a:B" }',
-            'providers.X: found the name "X", allowed is a name of a-z, 0-9, _ and - that begins with a letter',
+            'providers.X: invalid name "X", expected a name of a-z, 0-9, _ and - that begins with a letter',
         ),
         (
             'providers.x = { type = "llama_cpp", models = {} }',
-            "providers.x.models: found an empty table, allowed is at least one model",
+            "providers.x.models: found an empty table, expected at least one model",
         ),
         (
             'providers.x = { type = "llama_cpp", models = { m = { path = "a", source = "b" } } }',
-            "providers.x.models.m.source: is set beside path; allowed is one of the two",
+            "providers.x.models.m.source: cannot be combined with path; set one of the two",
         ),
         (
             'providers.x = { type = "custom", class = "a:B", options = { k = 1 }, secrets = { k = "s" } }',
-            "providers.x.secrets.k: is among the options too; allowed is one of the two",
+            "providers.x.secrets.k: is also a key of options; set one of the two",
         ),
         (
             'metrics.address = "127.0.0.1:50051"',
-            'metrics.address: found "127.0.0.1:50051", which is also server.address; allowed is another port',
+            'metrics.address: found "127.0.0.1:50051", which is also server.address; expected another port',
         ),
     ],
 )
@@ -353,7 +348,7 @@ def test_a_variable_with_one_underscore_too_few_is_refused() -> None:
 def test_a_variable_of_an_unknown_section_is_refused() -> None:
     """It would otherwise be ignored in silence."""
     assert problems(None, {"CONTEXTPROTOCOL_SESSION__DEFAULT_TTL": "1"}) == [
-        "CONTEXTPROTOCOL_SESSION__DEFAULT_TTL: session: there is no such key; did you mean sessions?"
+        "CONTEXTPROTOCOL_SESSION__DEFAULT_TTL: session: unknown key; did you mean sessions?"
     ]
 
 
@@ -389,8 +384,8 @@ def test_a_secret_may_lie_in_a_file(file: Path, tmp_path: Path) -> None:
     for given, expected in {
         '{ file = "none" }': f"the file {tmp_path / 'none'} cannot be read: No such file or directory",
         '{ file = "bad" }': f"the file {tmp_path / 'bad'} is not UTF-8 text",
-        '{ file = "empty" }': "found a table (hidden), allowed is a text of printable ASCII characters",
-        '{ path = "key" }': "found a table (hidden), allowed is a text of printable ASCII characters",
+        '{ file = "empty" }': "found a table (hidden), expected a string of printable ASCII characters",
+        '{ path = "key" }': "found a table (hidden), expected a string of printable ASCII characters",
     }.items():
         file.write_text(f'providers.a = {{ type = "openai", api_key = {given} }}')
         assert problems(file) == [f"{file}: providers.a.api_key: {expected}"]
@@ -403,9 +398,7 @@ def test_secrets_never_show(file: Path) -> None:
     assert "k-123456" not in repr(loaded)
     assert "k-123456" not in f"{Secret('k-123456')}{Secret('k-123456')!r}"
     file.write_text(MINE.replace('"k-123456"', "123456"))
-    assert problems(file) == [
-        f"{file}: providers.mine.secrets.api_key: found a whole number (hidden), allowed is a text"
-    ]
+    assert problems(file) == [f"{file}: providers.mine.secrets.api_key: found an integer (hidden), expected a string"]
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ from contextprotocol.v1 import (
     turn_pb2,
 )
 from mcp_server.errors import ConfigError
-from mcp_server.providers.openai import OpenAIProvider, Options
-from mcp_server.settings import OpenAISettings, read
+from mcp_server.providers.openai.provider import OpenAIProvider
+from mcp_server.providers.openai.settings import OpenAISettings
+from mcp_server.settings import read
 from tests.upstream.books import Call
 from tests.upstream.faults import FAULTS, SILENT, STALLED
 from tests.upstream.replies import Answer, Body, End, Head, Plan, Refusal, Reply, Step, Steps, sse
@@ -325,7 +326,7 @@ def test_no_secret_is_in_what_the_settings_show(tmp_path: Path) -> None:
     assert isinstance(first, OpenAISettings)
     keys = [key.reveal() for key in first.api_keys]
     assert keys == list(IN_FILE)
-    provider = OpenAIProvider(Options(), keys=keys, headers={"X-Tenant-Key": HEADER})
+    provider = OpenAIProvider(first)
     for value in (loaded, loaded.config, first, first.api_keys, first.headers, provider):
         seen.add(type(value).__name__, f"{value!r} {value!s} {value}")
     seen.check()

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mcp_server.logs import configure
-from mcp_server.settings import StoreSettings
 from mcp_server.settings import testing_config as settings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import running
 from tests.faults.cuts import Storyteller, Tell, client, everywhere, generic, measured, suffer
 from tests.faults.kills import Lives
@@ -104,7 +104,7 @@ async def run(result: Result, *, seconds: float, sessions: int, kills: int, posi
 async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
     """A fault at every byte of a turn, again and again."""
     config = msgspec.structs.replace(
-        settings(default_model="teller/teller"), store=StoreSettings(type="sqlite", path=folder / "positions.db")
+        settings(default_model="teller/teller"), store=SQLiteSettings(path=folder / "positions.db")
     )
     provider, turns, connections, number = Storyteller(), 0, 0, 0
     async with AsyncExitStack() as stack:

@@ -23,10 +23,10 @@ from mcp_server.logs import configure
 from mcp_server.settings import (
     MetricsSettings,
     SessionSettings,
-    StoreSettings,
     TurnSettings,
     testing_config,
 )
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.values import Capabilities, Model
 
 
@@ -87,7 +87,7 @@ async def main(folder: Path, grace: float) -> None:
     words = _Words()
     config = msgspec.structs.replace(
         testing_config(default_model="words/words"),
-        store=StoreSettings(type="sqlite", path=folder / "sessions.db"),
+        store=SQLiteSettings(path=folder / "sessions.db"),
         sessions=SessionSettings(sweep_interval=1),
         turns=TurnSettings(disconnect_grace=grace, journal_interval=0.2, heartbeat_interval=0.5, max_queued=3),
         metrics=MetricsSettings(address="127.0.0.1:0"),

@@ -19,9 +19,9 @@ from mcp_server.providers.huggingface.protocol import (
     Cancel,
     Facts,
     Failed,
+    Loading,
     Noted,
     Ready,
-    Settings,
     Told,
     frame,
 )
@@ -92,7 +92,7 @@ class Engine:
         self._closing = False
 
     @classmethod
-    async def start(cls, settings: Settings) -> Engine:
+    async def start(cls, settings: Loading) -> Engine:
         """Load a model.
 
         Raises:

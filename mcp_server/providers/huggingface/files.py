@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from mcp_server.model_files import gguf
 from mcp_server.providers.huggingface.protocol import Facts
-from mcp_server.providers.local import gguf
 
 GENERATING: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the names of architectures that write text end."""

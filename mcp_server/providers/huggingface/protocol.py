@@ -21,7 +21,7 @@ LENGTH: Final = struct.Struct("<I")
 """What stands before each list."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
     """How a model is loaded."""
 
     model: str

@@ -5,8 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import importlib.util
-import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,7 +22,6 @@ from mcp_server.interfaces import (
 )
 from mcp_server.providers.huggingface import files, translate
 from mcp_server.providers.huggingface.engine import Engine, EngineLost
-from mcp_server.providers.huggingface.model import TransformersModel
 from mcp_server.providers.huggingface.protocol import (
     Asked,
     Called,
@@ -33,14 +31,16 @@ from mcp_server.providers.huggingface.protocol import (
     Embed,
     Facts,
     Generate,
+    Loading,
     Refused,
     Said,
-    Settings,
     Thought,
     Told,
     Vectors,
 )
+from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
+from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
     Capabilities,
     Embeddings,
@@ -63,45 +63,11 @@ class HuggingFaceProvider:
     there. Answers that are written at the same time share the steps of the model.
 
     Args:
-        models: the models.
-        parallel: how many answers each model writes at once; more wait in the order of their arrival.
-        max_queued: how many may wait for each model; more are refused.
-        threads: how many threads each model computes with; ``None``: one a core but one.
-        device: what computes, by PyTorch's name for it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto``: the fastest
-            that is there.
-        dtype: the numbers to compute with, by PyTorch's name for them: ``float32``, ``bfloat16``, ``float16``;
-            ``auto``: as the model's files say, and ``float32`` on a processor.
+        settings: its settings table.
     """
 
-    def __init__(
-        self,
-        models: Iterable[TransformersModel],
-        *,
-        parallel: int = 4,
-        max_queued: int = 64,
-        threads: int | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-    ) -> None:
-        threads = threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
-        self._models = {
-            model.name: _Served(
-                model,
-                Settings(
-                    model=model.name,
-                    path="" if model.path is None else str(model.path.absolute()),
-                    source=model.source,
-                    revision=model.revision,
-                    context_window=model.context_window,
-                    parallel=parallel,
-                    threads=threads,
-                    device=device,
-                    dtype=dtype,
-                ),
-                room=parallel + max_queued,
-            )
-            for model in models
-        }
+    def __init__(self, settings: HuggingFaceSettings) -> None:
+        self._models = {name: _Served(name, model, settings) for name, model in settings.models.items()}
 
     async def models(self) -> Sequence[Model]:
         """Its models and their states. Loads none."""
@@ -180,11 +146,22 @@ class HuggingFaceProvider:
 class _Served:
     """One model and what is loaded of it."""
 
-    def __init__(self, settings: TransformersModel, loading: Settings, *, room: int) -> None:
+    def __init__(self, name: str, settings: HuggingFaceModel, provider: HuggingFaceSettings) -> None:
+        self.name = name
         self.settings = settings
-        self.lazy: LazyEngine[Engine] = LazyEngine(settings.name, self._start)
-        self._loading = loading
-        self._room = room
+        self.lazy: LazyEngine[Engine] = LazyEngine(name, self._start)
+        self._loading = Loading(
+            model=name,
+            path="" if settings.path is None else str(settings.path.absolute()),
+            source=settings.source or name,
+            revision=settings.revision,
+            context_window=settings.context_window,
+            parallel=provider.parallel,
+            threads=thread_count(provider.threads),
+            device=provider.device,
+            dtype=provider.dtype,
+        )
+        self._room = provider.parallel + provider.max_queued
         self._taken = 0
         self._facts: Facts | None = None
         self._version: tuple[int, int] | None = None
@@ -207,7 +184,7 @@ class _Served:
         elif not self.lazy.loaded and self.lazy.failure:
             state, failure = ModelState.UNAVAILABLE, self.lazy.failure
         return Model(
-            name=self.settings.name,
+            name=self.name,
             capabilities=can,
             context_window=self.settings.context_window or facts.context_window,
             embedding_dimensions=facts.dimensions,
@@ -255,8 +232,8 @@ class _Served:
         """
         if self._taken >= self._room:
             raise ProviderRateLimited(
-                f"the model {self.settings.name} has {self._taken} calls in work and waiting, and takes no more now",
-                metadata={"model": self.settings.name},
+                f"the model {self.name} has {self._taken} calls in work and waiting, and takes no more now",
+                metadata={"model": self.name},
                 retry_after=1,
             )
         self._taken += 1

@@ -10,7 +10,7 @@ import msgspec
 
 from mcp_server.errors import UnsupportedByModel
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.providers.huggingface.model import TransformersModel
+from mcp_server.providers.huggingface.settings import HuggingFaceModel
 from mcp_server.values import (
     Blob,
     Message,
@@ -31,7 +31,7 @@ OPTIONS: Final[Mapping[str, tuple[str, tuple[type, ...]]]] = {
 """The ``provider_options``, by transformers' names for them: what each must be."""
 
 
-def generate(request: GenerateRequest, model: TransformersModel) -> GenerateRequest:
+def generate(request: GenerateRequest, model: HuggingFaceModel) -> GenerateRequest:
     """The request with the defaults of its model.
 
     Raises:
@@ -45,7 +45,7 @@ def generate(request: GenerateRequest, model: TransformersModel) -> GenerateRequ
     return msgspec.structs.replace(request, config=config, messages=_messages(request, model))
 
 
-def _messages(request: GenerateRequest, model: TransformersModel) -> tuple[Message, ...]:
+def _messages(request: GenerateRequest, model: HuggingFaceModel) -> tuple[Message, ...]:
     """The conversation, with the model's own instruction if it has none."""
     if request.prompt is not None or not model.system_instruction:
         return request.messages

@@ -28,7 +28,7 @@ KEPT_LINES = 8
 """How many of the last lines that llama.cpp wrote are kept, to say why it failed."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
     """How a model is loaded."""
 
     path: Path
@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Engine:
     """A model that is loaded. Made by :meth:`start`."""
 
-    def __init__(self, process: Process, folder: Path, settings: Settings) -> None:
+    def __init__(self, process: Process, folder: Path, settings: Loading) -> None:
         self.settings = settings
         self._slots = asyncio.Semaphore(settings.parallel)
         self._leaving: set[asyncio.Task[None]] = set()
@@ -60,7 +60,7 @@ class Engine:
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, settings: Settings) -> Engine:
+    async def start(cls, settings: Loading) -> Engine:
         """Load a model.
 
         Raises:

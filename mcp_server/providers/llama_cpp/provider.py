@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
 from mcp_server.errors import ModelNotFound, ProviderStreamCut, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent
+from mcp_server.model_files import gguf, how_to_get
 from mcp_server.providers.llama_cpp import translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
-from mcp_server.providers.llama_cpp.engine import Engine, Settings
-from mcp_server.providers.llama_cpp.model import DEFAULT_CONTEXT_WINDOW, LocalModel
-from mcp_server.providers.local import gguf
+from mcp_server.providers.llama_cpp.engine import Engine, Loading
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
+from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
     Capabilities,
     Embeddings,
@@ -27,6 +27,8 @@ from mcp_server.values import (
     UsageSource,
 )
 
+DEFAULT_CONTEXT_WINDOW = 8192
+"""The context window of a model whose file allows more, or names none: memory is allocated for all of it."""
 PROMPT_BATCH = 128
 """Less than half a second's work on two cores for the smallest models."""
 EMBEDDING_WINDOW = 1024
@@ -43,14 +45,14 @@ class LlamaCppProvider:
     For embeddings it is loaded a second time, as llama.cpp can only do the one or the other.
 
     Args:
-        models: the models.
-        parallel: how many answers each model works on at once; more wait in the order of their arrival.
-        threads: how many threads each model computes with; ``None``: one a core but one. They wait for each other
-            at every step, so that one core which is busy with something else makes all of them slow.
+        settings: its settings table.
+
+    Raises:
+        ConfigError: the source of a model does not name one.
     """
 
-    def __init__(self, models: Iterable[LocalModel], *, parallel: int = 4, threads: int | None = None) -> None:
-        self._models = {model.name: _Local(model, parallel=parallel, threads=threads) for model in models}
+    def __init__(self, settings: LlamaCppSettings) -> None:
+        self._models = {name: _Local(name, model.resolved(name), settings) for name, model in settings.models.items()}
 
     async def models(self) -> Sequence[Model]:
         """Its models and their states. Loads none."""
@@ -63,7 +65,7 @@ class LlamaCppProvider:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderUnavailable, ProviderStreamCut.
         """
         local = self._local(request.model)
-        body = translate.generate_body(request, local.settings)
+        body = translate.generate_body(request, local.name, local.settings)
         engine = await local.generating.engine()
         reason: FinishReason | None = None
         usage: Usage | None = None
@@ -93,7 +95,7 @@ class LlamaCppProvider:
         engine = await local.generating.engine()
         if request.prompt is not None:
             return await local.tokens(local.generating, engine, request.prompt + request.suffix)
-        messages = translate.chat_messages(request.messages, local.settings)
+        messages = translate.chat_messages(request.messages, local.name, local.settings)
         body = msgspec.json.encode({"messages": messages})
         answer = await local.ask(local.generating, engine, "/v1/chat/completions/input_tokens", body)
         return msgspec.json.decode(answer, type=_Counted).input_tokens
@@ -150,12 +152,15 @@ class _Tokens(msgspec.Struct):
 class _Local:
     """One model and what is loaded of it."""
 
-    def __init__(self, settings: LocalModel, *, parallel: int, threads: int | None) -> None:
+    def __init__(self, name: str, settings: LlamaCppModel, provider: LlamaCppSettings) -> None:
+        assert settings.path is not None
+        self.name = name
         self.settings = settings
-        self.generating = LazyEngine(settings.name, self._generating)
-        self.embedding = LazyEngine(settings.name, self._embedding)
-        self._parallel = parallel
-        self._threads = threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
+        self.generating = LazyEngine(name, self._generating)
+        self.embedding = LazyEngine(name, self._embedding)
+        self._path = settings.path
+        self._parallel = provider.parallel
+        self._threads = thread_count(provider.threads)
         self._read: tuple[tuple[int, int], gguf.ModelFile] | None = None
 
     async def model(self) -> Model:
@@ -166,9 +171,7 @@ class _Local:
         except LoadFailed as failed:
             # What it could do is not known. A call is to reach it all the same, and to hear the reason.
             can = Capabilities(chat=True, completion=True, embedding=True)
-            return Model(
-                name=self.settings.name, capabilities=can, state=ModelState.UNAVAILABLE, state_reason=str(failed)
-            )
+            return Model(name=self.name, capabilities=can, state=ModelState.UNAVAILABLE, state_reason=str(failed))
         state, failure = ModelState.READY, ""
         if self.generating.loading or self.embedding.loading:
             state = ModelState.LOADING
@@ -182,7 +185,7 @@ class _Local:
             prefill=file.generates and bool(file.chat_template),
         )
         return Model(
-            name=self.settings.name,
+            name=self.name,
             capabilities=can,
             context_window=self._window(file) if file.generates else _embedding_window(file),
             embedding_dimensions=file.embedding_length,
@@ -198,7 +201,7 @@ class _Local:
         """
         if importlib.util.find_spec("xllamacpp") is None:
             raise LoadFailed("models on this machine need the extra `local`: pip install 'contextprotocol[local]'")
-        path = self.settings.path
+        path = self._path
         try:
             status = path.stat()
             version = (status.st_mtime_ns, status.st_size)
@@ -228,7 +231,7 @@ class _Local:
         for text in texts:
             # A token is at least a byte, and two may be added.
             if len(text.encode()) + 2 > limit and (tokens := await self.tokens(self.embedding, engine, text)) > limit:
-                raise translate.context_too_long(tokens, limit, model=self.settings.name)
+                raise translate.context_too_long(tokens, limit, model=self.name)
 
     async def ask(
         self, lazy: LazyEngine[Engine], engine: Engine, path: str, body: bytes, *, slot: bool = False
@@ -240,11 +243,12 @@ class _Local:
         except BrokenConnection as error:
             raise await lazy.lost(engine, begun=False) from error
         if response.status != 200:
-            raise translate.error_of(response.status, answer, model=self.settings.name)
+            raise translate.error_of(response.status, answer, model=self.name)
         return answer
 
     def _hint(self) -> str:
-        return f": {self.settings.if_missing}" if self.settings.if_missing else ""
+        hint = how_to_get(self.settings.source) if self.settings.source is not None else ""
+        return f": {hint}" if hint else ""
 
     def _window(self, file: gguf.ModelFile) -> int:
         if self.settings.context_window is not None:
@@ -256,7 +260,7 @@ class _Local:
         if not file.generates:
             raise LoadFailed(f"it is a {file.architecture} model, which makes embeddings only")
         return await Engine.start(
-            Settings(
+            Loading(
                 path=file.path,
                 context_window=self._window(file),
                 parallel=self._parallel,
@@ -269,7 +273,7 @@ class _Local:
         file = await self.file()
         window = _embedding_window(file)
         return await Engine.start(
-            Settings(
+            Loading(
                 path=file.path,
                 context_window=window,
                 parallel=1,

@@ -11,7 +11,7 @@ import msgspec
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable, UnsupportedByModel
 from mcp_server.interfaces import GenerateRequest, ReasoningDelta, TextDelta
 from mcp_server.providers.llama_cpp import json_schema
-from mcp_server.providers.llama_cpp.model import LocalModel
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel
 from mcp_server.values import (
     Blob,
     FinishReason,
@@ -203,9 +203,9 @@ def context_too_long(tokens: int, limit: int, *, model: str) -> ContextTooLong:
 # -- what llama.cpp is asked ------------------------------------------------------------------------------------------
 
 
-def chat_messages(messages: Sequence[Message], model: LocalModel) -> list[dict[str, Any]]:
+def chat_messages(messages: Sequence[Message], name: str, model: LlamaCppModel) -> list[dict[str, Any]]:
     """A conversation, with the model's own instruction if it has none."""
-    said = [_message(message, model.name) for message in messages]
+    said = [_message(message, name) for message in messages]
     if model.system_instruction and not any(message.role is Role.SYSTEM for message in messages):
         said.insert(0, {"role": "system", "content": model.system_instruction})
     return said
@@ -237,22 +237,22 @@ def generate_path(request: GenerateRequest) -> str:
     return "/infill" if request.suffix else "/v1/completions"
 
 
-def generate_body(request: GenerateRequest, model: LocalModel) -> bytes:
+def generate_body(request: GenerateRequest, name: str, model: LlamaCppModel) -> bytes:
     """The request as llama.cpp reads it.
 
     Raises:
         UnsupportedByModel: it asks for what llama.cpp cannot do.
     """
     if request.tools:
-        raise UnsupportedByModel(f"the model {model.name} cannot call tools", metadata={"model": model.name})
+        raise UnsupportedByModel(f"the model {name} cannot call tools", metadata={"model": name})
     # Telling of its progress is also when llama.cpp looks whether to stop.
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
-    body |= _options(request.provider_options, model.name)
+    body |= _options(request.provider_options, name)
     body |= _knobs(request.config, model)
-    shape = _shape(request.config, model.name)
+    shape = _shape(request.config, name)
     logprobs = request.config.logprobs
     if request.prompt is None:
-        body["messages"] = chat_messages(request.messages, model)
+        body["messages"] = chat_messages(request.messages, name, model)
         if shape is not None:
             body["response_format"] = {"type": "json_schema", "json_schema": {"schema": shape}}
         if logprobs is not None:
@@ -269,7 +269,7 @@ def generate_body(request: GenerateRequest, model: LocalModel) -> bytes:
     return msgspec.json.encode(body)
 
 
-def _knobs(config: GenerationConfig, model: LocalModel) -> dict[str, Any]:
+def _knobs(config: GenerationConfig, model: LlamaCppModel) -> dict[str, Any]:
     limit = config.max_output_tokens if config.max_output_tokens is not None else model.max_output_tokens
     knobs = {
         "temperature": config.temperature if config.temperature is not None else model.temperature,

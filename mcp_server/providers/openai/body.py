@@ -1,4 +1,4 @@
-"""From a request of this project to the JSON that servers read."""
+"""Encodes requests as the JSON of OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from mcp_server.errors import InvalidArgument, UnsupportedByModel, Violation
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
-from mcp_server.providers.openai.options import ModelOptions, Options, Prefill
+from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
 from mcp_server.values import (
     Blob,
     GenerationConfig,
@@ -27,24 +27,24 @@ from mcp_server.values import (
 )
 
 OWN: Final = frozenset(("best_of", "input", "messages", "model", "n", "prompt", "stream", "stream_options", "suffix"))
-"""What the request itself says, and ``provider_options`` may not: the answer would be to something else, or be lost."""
+"""Fields of the request itself, which ``provider_options`` may not replace."""
 AUDIO: Final[Mapping[str, str]] = {
     "audio/mp3": "mp3",
     "audio/mpeg": "mp3",
     "audio/wav": "wav",
     "audio/x-wav": "wav",
 }
-"""The sounds that are understood, by MIME type."""
+"""The audio formats that can be sent, by MIME type."""
 
 encode: Final = msgspec.json.Encoder().encode
 
 
-def chat_body(request: GenerateRequest, options: Options, model: ModelOptions) -> bytes:
+def chat_body(request: GenerateRequest, settings: OpenAISettings, model: OpenAIModel) -> bytes:
     """The JSON of a chat.
 
     Raises:
-        InvalidArgument: ``provider_options`` has what is not the caller's to say.
-        UnsupportedByModel: a part cannot be sent, or a knob is refused by configuration.
+        InvalidArgument: ``provider_options`` contains a field of the request itself.
+        UnsupportedByModel: a part cannot be sent, or a sampling parameter is refused by the settings.
     """
     messages: list[dict[str, Any]] = []
     for message in request.messages:
@@ -52,20 +52,20 @@ def chat_body(request: GenerateRequest, options: Options, model: ModelOptions) -
         if len(parts) == 1 and isinstance(parts[0], Text) and not message.name:
             messages.append({"role": message.role, "content": parts[0].text})
         else:
-            messages += _messages(message, options, request.model)
+            messages += _messages(message, settings, request.model)
     body: dict[str, Any] = {"model": request.model, "messages": messages, "stream": True}
-    if options.stream_usage:
+    if settings.stream_usage:
         body["stream_options"] = {"include_usage": True}
     if request.messages and request.messages[-1].role is Role.ASSISTANT:
-        _prefill(body, model.prefill, request.model)
+        _prefill(body, model.prefill)
     config = request.config
     if config is not _DEFAULT:
-        knobs = _knobs(request, model)
-        if "max_output_tokens" in knobs:
-            knobs[options.limit_field] = knobs.pop("max_output_tokens")
-        if (top := knobs.pop("logprobs", None)) is not None:
-            knobs |= {"logprobs": True, **({"top_logprobs": top} if top else {})}
-        body |= knobs
+        sampling = _sampling(request, model)
+        if "max_output_tokens" in sampling:
+            sampling[settings.limit_field] = sampling.pop("max_output_tokens")
+        if (top := sampling.pop("logprobs", None)) is not None:
+            sampling |= {"logprobs": True, **({"top_logprobs": top} if top else {})}
+        body |= sampling
         if config.response_format is not ResponseFormat.TEXT:
             body["response_format"] = _format(config)
     if request.tools:
@@ -75,37 +75,37 @@ def chat_body(request: GenerateRequest, options: Options, model: ModelOptions) -
     return encode(_with_options(body, request.provider_options))
 
 
-def completion_body(request: GenerateRequest, options: Options, model: ModelOptions) -> bytes:
+def completion_body(request: GenerateRequest, settings: OpenAISettings, model: OpenAIModel) -> bytes:
     """The JSON of a completion.
 
     Raises:
         InvalidArgument, UnsupportedByModel: as for a chat.
     """
     body: dict[str, Any] = {"model": request.model, "prompt": request.prompt, "stream": True}
-    if options.stream_usage:
+    if settings.stream_usage:
         body["stream_options"] = {"include_usage": True}
     if request.suffix:
         body["suffix"] = request.suffix
     config = request.config
-    knobs = _knobs(request, model)
-    if "max_output_tokens" in knobs:
-        knobs["max_tokens"] = knobs.pop("max_output_tokens")
-    if "logprobs" in knobs:
-        knobs["logprobs"] = max(1, knobs["logprobs"])  # with 0, some report nothing
-    body |= knobs
+    sampling = _sampling(request, model)
+    if "max_output_tokens" in sampling:
+        sampling["max_tokens"] = sampling.pop("max_output_tokens")
+    if "logprobs" in sampling:
+        sampling["logprobs"] = max(1, sampling["logprobs"])  # with 0, some report nothing
+    body |= sampling
     if config.response_format is not ResponseFormat.TEXT:
         body["response_format"] = _format(config)
     return encode(_with_options(body, request.provider_options))
 
 
-def embedding_body(request: EmbedRequest, options: Options) -> bytes:
+def embedding_body(request: EmbedRequest, settings: OpenAISettings) -> bytes:
     """The JSON of an embedding request.
 
     Raises:
         InvalidArgument: as for a chat.
     """
     body: dict[str, Any] = {"model": request.model, "input": request.inputs}
-    if options.base64_embeddings:
+    if settings.base64_embeddings:
         body["encoding_format"] = "base64"
     if request.dimensions is not None:
         body["dimensions"] = request.dimensions
@@ -117,19 +117,19 @@ _AUTO: Final = ToolChoice()
 
 
 def _with_options(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """With what is passed on as it is, which goes before what the request says otherwise."""
+    """The body with ``provider_options``, which take precedence."""
     if not options:
         return body
     if strange := sorted(OWN & options.keys()):
-        allowed = "this is decided by the request itself: leave it out"
+        allowed = "is a field of the request itself: leave it out"
         raise InvalidArgument([Violation(field=f"provider_options.{name}", description=allowed) for name in strange])
     return {**body, **options}
 
 
-def _knobs(request: GenerateRequest, model: ModelOptions) -> dict[str, Any]:
-    """The knobs that are set, by their own names; those of them that all servers call otherwise are for the caller."""
+def _sampling(request: GenerateRequest, model: OpenAIModel) -> dict[str, Any]:
+    """The sampling parameters that are set, by our names; the caller renames those that all servers name otherwise."""
     config = request.config
-    knobs: dict[str, Any] = {
+    sampling: dict[str, Any] = {
         "temperature": config.temperature,
         "top_p": config.top_p,
         "max_output_tokens": config.max_output_tokens,
@@ -139,13 +139,13 @@ def _knobs(request: GenerateRequest, model: ModelOptions) -> dict[str, Any]:
         "presence_penalty": config.presence_penalty,
         "logprobs": config.logprobs,
     }
-    knobs = {name: value for name, value in knobs.items() if value is not None and name not in model.leave_out}
-    if refused := [name for name in model.refuse if name in knobs]:
+    sampling = {name: value for name, value in sampling.items() if value is not None and name not in model.leave_out}
+    if refused := [name for name in model.refuse if name in sampling]:
         raise UnsupportedByModel(
             f"the model {request.model} takes no {' and no '.join(refused)}: leave it unset",
             metadata={"model": request.model, "option": refused[0]},
         )
-    return knobs
+    return sampling
 
 
 def _format(config: GenerationConfig) -> dict[str, Any]:
@@ -168,42 +168,42 @@ def _choice(choice: ToolChoice) -> Any:
     return {"type": "function", "function": {"name": choice.name}} if choice.name else choice.mode
 
 
-def _prefill(body: dict[str, Any], prefill: Prefill, model: str) -> None:
-    if prefill in (Prefill.PREFIX, Prefill.PREFIX_ECHOED):
+def _prefill(body: dict[str, Any], prefill: str) -> None:
+    if prefill in ("prefix", "prefix_echoed"):
         body["messages"][-1]["prefix"] = True
-    elif prefill is Prefill.CONTINUE:
+    elif prefill == "continue":
         body |= {"continue_final_message": True, "add_generation_prompt": False}
 
 
 # -- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _messages(message: Message, options: Options, model: str) -> list[dict[str, Any]]:
-    """A message as the server reads it; one with the results of several tools is several."""
+def _messages(message: Message, settings: OpenAISettings, model: str) -> list[dict[str, Any]]:
+    """A message as the server reads it; the results of several tools are one message each."""
     role, parts = message.role, message.parts
     if role is Role.TOOL:
         return [_result(part, model) for part in parts if isinstance(part, ToolResult)]
-    said = _answer(parts, options) if role is Role.ASSISTANT else {"role": role, "content": _content(parts, model)}
+    entry = _answer(parts, settings) if role is Role.ASSISTANT else {"role": role, "content": _content(parts, model)}
     if message.name:
-        said["name"] = message.name
-    return [said]
+        entry["name"] = message.name
+    return [entry]
 
 
-def _answer(parts: Sequence[Any], options: Options) -> dict[str, Any]:
-    """What the model said before. A refusal is plain text to servers that know no other."""
+def _answer(parts: Sequence[Any], settings: OpenAISettings) -> dict[str, Any]:
+    """An earlier answer of the model. A refusal is sent as text, which every server understands."""
     text = "".join([part.text for part in parts if isinstance(part, Text | Refusal)])
     calls = [
         {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments_json}}
         for part in parts
         if isinstance(part, ToolCall)
     ]
-    said: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
+    entry: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
     if calls:
-        said["tool_calls"] = calls
+        entry["tool_calls"] = calls
     thoughts = "".join([part.text for part in parts if isinstance(part, Reasoning)])
-    if thoughts and options.reasoning_field:
-        said[options.reasoning_field] = thoughts
-    return said
+    if thoughts and settings.reasoning_field:
+        entry[settings.reasoning_field] = thoughts
+    return entry
 
 
 def _result(result: ToolResult, model: str) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _result(result: ToolResult, model: str) -> dict[str, Any]:
 
 
 def _content(parts: Sequence[Any], model: str) -> Any:
-    """Text as it is, and a list of pieces if there is anything else."""
+    """A text, or a list of parts if there are others than text."""
     if not any(isinstance(part, Blob) for part in parts):
         return "".join([part.text for part in parts if isinstance(part, Text)])
     return [

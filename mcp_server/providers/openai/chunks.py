@@ -1,4 +1,4 @@
-"""The pieces of an answer as servers send them, and how they are cut out of a stream of server-sent events."""
+"""The pieces of an answer, as servers send them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ import msgspec
 
 from mcp_server.values import Logprob, Usage, UsageSource
 
-MAX_LINE: Final = 2 * 1024 * 1024
-"""The longest line that is read, in bytes: an answer of the greatest length in one piece fits."""
-DONE: Final = b"[DONE]"
-DATA: Final = b"data: "
-LAST: Final = b"data: [DONE]\n\n"
-"""How nearly every stream ends."""
+END: Final = b"[DONE]"
+"""The data of the event that ends a stream."""
 
 
 class Token(msgspec.Struct, gc=False):
@@ -24,7 +20,7 @@ class Token(msgspec.Struct, gc=False):
     top_logprobs: list[Token] | None = None
 
     def value(self, top: int) -> Logprob:
-        """As this project says it, with the ``top`` likeliest."""
+        """The value of this project, with the ``top`` likeliest alternatives."""
         best = tuple([Logprob(token=other.token, logprob=other.logprob) for other in (self.top_logprobs or ())[:top]])
         return Logprob(token=self.token, logprob=self.logprob, top=best)
 
@@ -38,7 +34,7 @@ class Logprobs(msgspec.Struct, gc=False):
     top_logprobs: list[dict[str, float] | None] | None = None
 
     def values(self, top: int) -> list[Logprob]:
-        """As this project says it, with the ``top`` likeliest at each position."""
+        """The values of this project, with the ``top`` likeliest alternatives at each position."""
         if self.content is not None:
             return [token.value(top) for token in self.content]
         found = []
@@ -117,7 +113,7 @@ class Tokens(msgspec.Struct, gc=False):
     """DeepSeek's name for what was cached."""
 
     def value(self) -> Usage:
-        """As this project says it."""
+        """The value of this project."""
         prompt = self.prompt_tokens_details or PromptDetails()
         output = self.completion_tokens_details or OutputDetails()
         return Usage(
@@ -138,59 +134,5 @@ class Chunk(msgspec.Struct, gc=False):
     error: Any = None
 
 
-decode_chunk: Final = msgspec.json.Decoder(Chunk).decode
-_decode_lines: Final = msgspec.json.Decoder(Chunk).decode_lines
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for what cannot be read."""
-
-
-class EventStream:
-    """Cuts server-sent events out of the bytes of a body, and decodes them: all that arrived together at once.
-
-    Attributes:
-        done: whether the server said that nothing more comes.
-        problem: what is wrong with the stream, or empty; then nothing more is read.
-    """
-
-    __slots__ = ("_rest", "done", "problem")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.problem = ""
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[Chunk]:
-        """The pieces that are complete with the next ``data``."""
-        data = self._rest + data
-        end = data.rfind(b"\n") + 1
-        self._rest = data[end:]
-        if len(self._rest) > MAX_LINE:
-            self.problem = f"a line of more than {MAX_LINE} bytes"
-            return []
-        block = data[:end]
-        if block.startswith(DATA):
-            self.done = block.endswith(LAST)
-            lines = block[len(DATA) : -len(LAST)] if self.done else block[len(DATA) :]
-            try:
-                # A line end within JSON is escaped: whatever is found is the beginning of a line.
-                return _decode_lines(lines.replace(b"\ndata: ", b"\n"))
-            except UNREADABLE:
-                pass  # something rarer is in it, or something bad
-        return self._each(block)
-
-    def _each(self, block: bytes) -> list[Chunk]:
-        """Line by line, whatever they are."""
-        chunks = []
-        for line in block.splitlines():
-            if not line.startswith(b"data:"):
-                continue  # blank, a comment, or the name of the event
-            data = line[5:].strip()
-            if data == DONE:
-                self.done = True
-                break
-            try:
-                chunks.append(decode_chunk(data))
-            except UNREADABLE:
-                self.problem = "an event that is not JSON of the known form"
-                break
-        return chunks
+CHUNKS: Final = msgspec.json.Decoder(Chunk)
+"""Decodes pieces of answers."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 from array import array
 from base64 import b64decode
@@ -11,71 +10,76 @@ from typing import Final
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from mcp_server.errors import ModelNotFound
 from mcp_server.interfaces import EmbedRequest, GenerateRequest, ProviderEvent
+from mcp_server.providers.http.events import UNREADABLE, EventStream
+from mcp_server.providers.http.upstream import Upstream, bearer
 from mcp_server.providers.openai import body
-from mcp_server.providers.openai.chunks import UNREADABLE, EventStream, Tokens, decode_chunk
-from mcp_server.providers.openai.options import ModelOptions, Options, Prefill
+from mcp_server.providers.openai.chunks import CHUNKS, END, Tokens
+from mcp_server.providers.openai.failures import FAILURES
 from mcp_server.providers.openai.reading import Reading
-from mcp_server.providers.openai.upstream import Upstream
-from mcp_server.values import Embeddings, Model, Role, Usage
+from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
+from mcp_server.values import Capabilities, Embeddings, Model, Role, Usage
 
 MAX_BODY: Final = 64 * 1024 * 1024
-"""How much is read of an answer that comes in one piece, in bytes: the vectors of the largest batch fit."""
+"""How much is read of an answer in one piece, in bytes: the vectors of the largest batch fit."""
+CAPABILITIES: Final = ("chat", "completion", "embedding", "tools", "images", "json_schema")
+"""What a model is assumed to be capable of: the server refuses what it is not."""
 
 
 class OpenAIProvider:
     """Answers with the models of one server that speaks OpenAI's protocol.
 
     Args:
-        options: what is configured.
-        keys: the API keys; none for a server that asks for none.
-        headers: sent with every request.
-        ssl_context: how the server's certificate is checked; ``None``: as usual.
-        proxy: the address of an HTTP proxy, perhaps with a user and a password; ``None``: connections are direct.
+        settings: its settings table.
+        name: its name, for messages.
+
+    Raises:
+        ConfigError: the certificates of the settings cannot be used.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        *,
-        keys: Sequence[str] = (),
-        headers: Mapping[str, str] | None = None,
-        ssl_context: ssl.SSLContext | None = None,
-        proxy: str | None = None,
-    ) -> None:
-        self._options = options
-        self._upstream = Upstream(options, keys=keys, headers=headers or {}, ssl_context=ssl_context, proxy=proxy)
+    def __init__(self, settings: OpenAISettings, *, name: str = "openai") -> None:
+        self._settings = settings
+        self._urls: dict[str, URL] = {}
+        accounts = {"OpenAI-Organization": settings.organization, "OpenAI-Project": settings.project}
+        self._upstream = Upstream(
+            name,
+            settings,
+            failures=FAILURES,
+            headers={header: value for header, value in accounts.items() if value},
+            authorization=_azure if settings.api_version else bearer,
+        )
 
     async def models(self) -> Sequence[Model]:
-        """The models that are configured by their full names. Asks nobody."""
-        return [options.model(name) for name, options in self._options.models.items() if "*" not in name]
+        """The models that the settings list by their full names. Sends no request."""
+        return [_model(name, self._settings.models[name]) for name in self._settings.model_names()]
 
     def look_up(self, name: str, /) -> Model | None:
-        """What is assumed of a model; ``None`` if it is not to be tried."""
-        options = self._options.of(name)
-        return None if options is None else options.model(name)
+        """The assumed properties of a model; ``None`` if the settings do not allow it."""
+        known = self._settings.model(name)
+        return None if known is None else _model(name, known)
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
-        """Ask the server once.
+        """Send one request to the server.
 
         Raises:
             ModelNotFound, UnsupportedByModel, InvalidArgument, ContextTooLong, ProviderUnavailable,
             ProviderRateLimited, ProviderRejected, ProviderTimeout, ProviderStreamCut.
         """
         upstream, model = self._upstream, request.model
-        options = self._of(model)
+        known = self._known(model)
         if request.prompt is None:
-            path, content = "/chat/completions", body.chat_body(request, self._options, options)
+            path, content = "/chat/completions", body.chat_body(request, self._settings, known)
         else:
-            path, content = "/completions", body.completion_body(request, self._options, options)
-        reading = Reading(logprobs=request.config.logprobs, echo=_echo(request, options))
-        response = await upstream.post(path, model, content)
+            path, content = "/completions", body.completion_body(request, self._settings, known)
+        reading = Reading(logprobs=request.config.logprobs, echo=_echo(request, known))
+        response = await upstream.post(self._url(path, model), model, content)
         complete = False
         try:
             if response.content_type == "text/event-stream":
-                stream, data = EventStream(), b"\n"
+                stream, data = EventStream(CHUNKS, end=END), b"\n"
                 while data and not (stream.done or stream.problem or reading.error is not None):
                     data = await upstream.some(response, model)
                     for event in reading.take(stream.feed(data or b"\n")):
@@ -83,10 +87,10 @@ class OpenAIProvider:
                 if stream.problem:
                     raise upstream.cut(f"has {stream.problem}", model)
             elif response.content_type == "application/json":
-                # Some servers cannot stream, and say nothing of it.
+                # Some servers do not stream, and do not say so.
                 content = await self._whole(response, model)
                 try:
-                    answer = decode_chunk(content)
+                    answer = CHUNKS.decode(content)
                 except UNREADABLE as error:
                     raise upstream.cut("is not JSON of the known form", model) from error
                 for event in reading.take([answer]):
@@ -106,15 +110,16 @@ class OpenAIProvider:
             upstream.leave(response, complete=complete)
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
-        """Ask the server once.
+        """Send one request to the server.
 
         Raises:
             ModelNotFound, UnsupportedByModel, InvalidArgument, ContextTooLong, ProviderUnavailable,
             ProviderRateLimited, ProviderRejected, ProviderTimeout.
         """
         upstream, model = self._upstream, request.model
-        self._of(model)
-        response = await upstream.post("/embeddings", model, body.embedding_body(request, self._options))
+        self._known(model)
+        url = self._url("/embeddings", model)
+        response = await upstream.post(url, model, body.embedding_body(request, self._settings))
         try:
             content = await self._whole(response, model)
         finally:
@@ -129,16 +134,24 @@ class OpenAIProvider:
         return Embeddings(vectors=vectors, usage=made.usage.value() if made.usage is not None else Usage())
 
     async def close(self) -> None:
-        """Close all connections. Answers that are being made end with an error."""
+        """Close all connections. Running answers end with an error."""
         await self._upstream.close()
 
-    def _of(self, name: str) -> ModelOptions:
-        options = self._options.of(name)
-        if options is None:
-            known = ", ".join(self._options.models) or "none"
-            text = f"the provider {self._options.name} is not configured for a model {name!r}: choose one of {known}"
+    def _known(self, name: str) -> OpenAIModel:
+        known = self._settings.model(name)
+        if known is None:
+            choices = ", ".join(self._settings.models) or "none"
+            text = f"the provider {self._upstream.name} has no model {name!r}: choose one of {choices}"
             raise ModelNotFound(text, metadata={"model": name})
-        return options
+        return known
+
+    def _url(self, path: str, model: str) -> URL:
+        if self._settings.api_version:
+            return URL(self._settings.url(path, model), encoded=True)
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = URL(self._settings.url(path, model), encoded=True)
+        return url
 
     async def _whole(self, response: aiohttp.ClientResponse, model: str) -> bytes:
         try:
@@ -160,18 +173,34 @@ class _Vectors(msgspec.Struct):
 _decode_vectors: Final = msgspec.json.Decoder(_Vectors).decode
 
 
-def _vector(given: str | list[float]) -> Sequence[float]:
-    """The numbers, which come as they are or as base64 of little-endian 32-bit floats."""
-    if not isinstance(given, str):
-        return given
-    vector = array("f", b64decode(given, validate=True))
+def _vector(encoded: str | list[float]) -> Sequence[float]:
+    """The numbers, which are sent as they are or as base64 of little-endian 32-bit floats."""
+    if not isinstance(encoded, str):
+        return encoded
+    vector = array("f", b64decode(encoded, validate=True))
     if sys.byteorder == "big":
         vector.byteswap()
     return vector
 
 
-def _echo(request: GenerateRequest, options: ModelOptions) -> str:
-    """What the answer repeats."""
+def _azure(key: str) -> Mapping[str, str]:
+    return {"api-key": key}
+
+
+def _model(name: str, settings: OpenAIModel) -> Model:
+    """A model with the properties that are configured for it."""
+    capabilities = CAPABILITIES if settings.capabilities is None else settings.capabilities
+    return Model(
+        name=name,
+        capabilities=Capabilities(**dict.fromkeys(capabilities, True), prefill=settings.prefill != "none"),
+        context_window=settings.context_window or 0,
+        max_batch=settings.max_batch or 0,
+        embedding_dimensions=settings.embedding_dimensions or 0,
+    )
+
+
+def _echo(request: GenerateRequest, known: OpenAIModel) -> str:
+    """The text that the answer repeats before it continues."""
     last = request.messages[-1] if request.messages else None
-    echoed = options.prefill is Prefill.PREFIX_ECHOED and last is not None and last.role is Role.ASSISTANT
+    echoed = known.prefill == "prefix_echoed" and last is not None and last.role is Role.ASSISTANT
     return last.text if echoed and last is not None else ""

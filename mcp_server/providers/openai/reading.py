@@ -33,7 +33,7 @@ FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "tool_use": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
-"""Why an answer ended, as servers say it. Any other word, such as ``error``, means that it is not whole."""
+"""The finish reasons of servers. Any other one, such as ``error``, means that the answer is incomplete."""
 
 
 class Reading:
@@ -173,7 +173,7 @@ class Reading:
         else:
             call = self._by_index.get(piece.index)
         # Some give all calls the same one.
-        another = piece.id != call.given if call is not None and piece.id else piece.index is None
+        another = piece.id != call.server_id if call is not None and piece.id else piece.index is None
         if call is None or (function.name and another):
             call = _OpenCall(piece.id or "")
             self._calls.append(call)
@@ -190,8 +190,8 @@ class Reading:
         if call.name:
             self._flush()
             # The server's id, or one that no other call of the answer has.
-            taken = any(other.id == call.given for other in self._calls)
-            call.id = f"call_{secrets.token_hex(12)}" if taken or not call.given else call.given
+            taken = any(other.id == call.server_id for other in self._calls)
+            call.id = f"call_{secrets.token_hex(12)}" if taken or not call.server_id else call.server_id
             call.begun = True
             self._events.append(ToolCallStart(id=call.id, name=call.name))
             self._arguments(call, call.held)
@@ -204,11 +204,11 @@ class Reading:
 class _OpenCall:
     """A tool call while it is written."""
 
-    __slots__ = ("begun", "given", "held", "id", "name")
+    __slots__ = ("begun", "held", "id", "name", "server_id")
 
-    def __init__(self, given: str) -> None:
-        self.given = given
-        """The id that the server gave it."""
+    def __init__(self, server_id: str) -> None:
+        self.server_id = server_id
+        """The id from the server."""
         self.id = ""
         self.name = ""
         self.begun = False

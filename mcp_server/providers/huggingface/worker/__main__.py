@@ -1,6 +1,6 @@
 """The process of one model: it loads it, says so, and then answers what standard input asks until that ends.
 
-Its argument is :class:`~mcp_server.providers.huggingface.protocol.Settings` as JSON. Standard output
+Its argument is :class:`~mcp_server.providers.huggingface.protocol.Loading` as JSON. Standard output
 carries the answers; what libraries print goes to standard error.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from mcp_server.providers.huggingface.protocol import LENGTH, Asked, Failed, Settings, Told, frame
+from mcp_server.providers.huggingface.protocol import LENGTH, Asked, Failed, Loading, Told, frame
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
 
     questions: queue.SimpleQueue[list[Asked]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(questions,), daemon=True).start()
-    settings = msgspec.json.decode(sys.argv[1], type=Settings)
+    settings = msgspec.json.decode(sys.argv[1], type=Loading)
     try:
         _serve(settings, questions, tell)
     except Exception:  # noqa: BLE001  # the process ends with it, and the server reads what it said
@@ -53,7 +53,7 @@ def main() -> None:
         os._exit(1)
 
 
-def _serve(settings: Settings, questions: queue.SimpleQueue[list[Asked]], tell: Callable[[list[Told]], None]) -> None:
+def _serve(settings: Loading, questions: queue.SimpleQueue[list[Asked]], tell: Callable[[list[Told]], None]) -> None:
     try:
         from mcp_server.providers.huggingface.worker.serving import serving
     except ImportError as error:

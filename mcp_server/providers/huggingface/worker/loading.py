@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from mcp_server.providers.huggingface import files
-from mcp_server.providers.huggingface.protocol import Facts, Settings
+from mcp_server.providers.huggingface.protocol import Facts, Loading
 
 HUB_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*/config.json", "*/model.safetensors")
 """What is fetched of a repository: weights as safetensors alone, since other formats can hold programs."""
@@ -36,7 +36,7 @@ class Loaded(msgspec.Struct, kw_only=True):
         return copy.deepcopy(self.tokenizer)
 
 
-def load(settings: Settings) -> Loaded:
+def load(settings: Loading) -> Loaded:
     """The model, ready to compute.
 
     Raises:
@@ -77,7 +77,7 @@ def load(settings: Settings) -> Loaded:
     return Loaded(model=model, tokenizer=tokenizer, facts=facts, folder=folder)
 
 
-def _fetched(settings: Settings) -> Path:
+def _fetched(settings: Loading) -> Path:
     """The folder of a repository of the hub, fetched unless it is in the hub's cache."""
     import huggingface_hub
     from huggingface_hub import errors

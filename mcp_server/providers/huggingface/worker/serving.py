@@ -23,10 +23,10 @@ from mcp_server.providers.huggingface.protocol import (
     Embed,
     Failed,
     Generate,
+    Loading,
     Noted,
     Ready,
     Refused,
-    Settings,
     Told,
 )
 from mcp_server.providers.huggingface.worker.conversation import prompt_of
@@ -40,7 +40,7 @@ Ask = Callable[[Asked], None]
 """Takes a question, and returns at once."""
 
 
-def serving(settings: Settings, tell: Tell) -> Ask | None:
+def serving(settings: Loading, tell: Tell) -> Ask | None:
     """Load a model and say whether that worked; return what takes the questions, or ``None``."""
     try:
         loaded = load(settings)
@@ -52,7 +52,7 @@ def serving(settings: Settings, tell: Tell) -> Ask | None:
     return ask
 
 
-def _generating(loaded: Loaded, settings: Settings, tell: Tell) -> Ask:
+def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
     model, template, window = settings.model, loaded.facts.chat_template, loaded.facts.context_window
     tokenizer = loaded.tokenizer_for_another_thread()
     ended = loaded.model.generation_config.eos_token_id
@@ -92,7 +92,7 @@ def _generating(loaded: Loaded, settings: Settings, tell: Tell) -> Ask:
     return ask
 
 
-def _embedding(loaded: Loaded, settings: Settings, tell: Tell) -> Ask:
+def _embedding(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
     embedding = Embedding(loaded, settings.model)
     questions: queue.SimpleQueue[Asked] = queue.SimpleQueue()
     cancelled: set[int] = set()

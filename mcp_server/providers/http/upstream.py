@@ -1,4 +1,4 @@
-"""The HTTP side of one instance: addresses, keys, one pool of connections, and what goes wrong with them."""
+"""Sends requests to one server over HTTP: one pool of connections, several keys, and the errors of both."""
 
 from __future__ import annotations
 
@@ -6,89 +6,104 @@ import asyncio
 import io
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 import aiohttp
 import structlog
 from yarl import URL
 
-from mcp_server.errors import MCPError, ProviderStreamCut, ProviderTimeout, ProviderUnavailable
-from mcp_server.providers.openai import failures
-from mcp_server.providers.openai.failures import Fault, Kind
-from mcp_server.providers.openai.keys import Keys
-from mcp_server.providers.openai.options import Options
+from mcp_server.errors import ConfigError, MCPError, ProviderStreamCut, ProviderTimeout, ProviderUnavailable
+from mcp_server.providers.http import failures
+from mcp_server.providers.http.failures import FailureTable, Fault, Kind
+from mcp_server.providers.http.keys import Keys
+from mcp_server.providers.http.settings import HTTPSettings
 
 log = structlog.get_logger("contextprotocol.providers")
 
 MAX_ERROR_BODY: Final = 64 * 1024
-"""How much is read of an answer that tells of a failure, in bytes."""
+"""How much of an error's body is read, in bytes."""
 MAX_HEADER: Final = 8 * 1024
 """The longest header of an answer, in bytes."""
 MAX_HEADERS: Final = 128
 """The most headers of an answer."""
 LARGE_REQUEST: Final = 1024 * 1024
-"""From this size on, a request is sent in pieces."""
+"""The size in bytes from which a request is sent in pieces."""
 ERROR_SECONDS: Final = 5.0
-"""How long is waited for the words that go with a status that tells of a failure."""
+"""How long reading an error's body may take."""
 MAX_QUOTE: Final = 80
-"""How much of a word of the server's, a code or a type, is shown, in characters."""
+"""How much of a server's code or type is shown, in characters."""
 MIN_SECRET: Final = 6
-"""How long the value of a header must be to count as a secret, in characters: a shorter one is in too many texts."""
+"""The shortest value of a header that is masked as a secret, in characters: shorter values occur in ordinary text."""
 END_SECONDS: Final = 1.0
-"""How long a server may take to end the body of an answer that is complete; then its connection is not used again."""
+"""How long a server may take to end the body of a complete answer before its connection is closed."""
+
+
+def bearer(key: str) -> Mapping[str, str]:
+    """The usual header with an API key."""
+    return {"Authorization": f"Bearer {key}"}
 
 
 class Upstream:
     """One server, asked over HTTP.
 
     Args:
-        options: what is configured.
-        keys: the API keys; none for a server that asks for none.
-        headers: sent with every request.
-        ssl_context: how the server's certificate is checked; ``None``: as usual.
-        proxy: the address of an HTTP proxy, perhaps with a user and a password; ``None``: connections are direct.
+        name: the name of the provider, for messages.
+        settings: its settings.
+        failures: what the errors of its protocol mean.
+        headers: the protocol's headers, sent with every request beside those of the settings.
+        authorization: the headers for an API key.
+
+    Raises:
+        ConfigError: the certificates of the settings cannot be used.
     """
 
     def __init__(
         self,
-        options: Options,
+        name: str,
+        settings: HTTPSettings,
         *,
-        keys: Sequence[str],
+        failures: FailureTable,
         headers: Mapping[str, str],
-        ssl_context: ssl.SSLContext | None,
-        proxy: str | None,
+        authorization: Callable[[str], Mapping[str, str]] = bearer,
     ) -> None:
-        self._options = options
-        self._keys = Keys(keys, rest=options.key_rest)
-        self._ssl = ssl_context
-        self._proxy = proxy
+        self.name = name
+        self._settings = settings
+        self._failures = failures
+        self._keys = Keys(settings.all_keys(), rest=settings.key_rest)
+        self._ssl = _ssl_context(name, settings.ca_file)
         self._http: aiohttp.ClientSession | None = None
         self._closed = False
         self._open: set[aiohttp.ClientResponse] = set()
-        self._urls: dict[str, URL] = {}
+        own = {header: value.reveal() for header, value in settings.headers.items()}
         self._headers = {
             "Accept": "*/*",
             "Accept-Encoding": "identity",  # compressed, pieces would wait for each other
             "Content-Type": "application/json",
             "User-Agent": "contextprotocol",
-            **({"OpenAI-Organization": options.organization} if options.organization else {}),
-            **({"OpenAI-Project": options.project} if options.project else {}),
             **headers,
+            **own,
         }
-        self._authorizations = [
-            {"api-key": key} if options.api_version else {"Authorization": f"Bearer {key}"} for key in keys
-        ]
-        hidden = {*keys, *[value for value in headers.values() if len(value) >= MIN_SECRET]}
-        # The longest first: one may be the beginning of another. Servers give some words back in small letters.
-        ordered = sorted(map(re.escape, hidden), key=len, reverse=True)
-        self._hidden = re.compile("|".join(ordered), re.IGNORECASE) if ordered else None
+        self._authorizations = [authorization(key) for key in settings.all_keys()]
+        secrets = {*settings.all_keys(), *[value for value in own.values() if len(value) >= MIN_SECRET]}
+        # The longest first: one may be the beginning of another. Servers repeat some values in lower case.
+        ordered = sorted(map(re.escape, secrets), key=len, reverse=True)
+        self._secrets = re.compile("|".join(ordered), re.IGNORECASE) if ordered else None
 
-    async def post(self, path: str, model: str, content: bytes) -> aiohttp.ClientResponse:
-        """Ask once. The answer's head has come and says 200; its body is the caller's to read and to :meth:`leave`.
+    async def post(self, url: URL, model: str, content: bytes) -> aiohttp.ClientResponse:
+        """Send one request.
+
+        Args:
+            url: the address.
+            model: the model that is asked, for messages.
+            content: the JSON of the request.
+
+        Returns:
+            The answer, with the status 200. The caller reads its body, and calls :meth:`leave` at the end.
 
         Raises:
-            MCPError: it did not come, or says otherwise.
+            MCPError: there is no answer, or it has another status.
         """
         if self._closed:
             raise self.unavailable("is closed", model)
@@ -97,13 +112,13 @@ class Upstream:
         key = self._keys.take()
         try:
             response = await self._http.post(
-                self._url(path, model),
+                url,
                 data=content if len(content) < LARGE_REQUEST else io.BytesIO(content),
                 headers=self._authorizations[key] if key >= 0 else None,
                 allow_redirects=False,
             )
         except TimeoutError as error:
-            text = f"the provider {self._options.name} took no connection in {self._options.connect_timeout:g} s"
+            text = f"the provider {self.name} accepted no connection within {self._settings.connect_timeout:g} s"
             raise ProviderTimeout(text, metadata=self._facts(model)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise self.unavailable(_why(error), model) from error
@@ -116,10 +131,10 @@ class Upstream:
             response.close()
 
     async def some(self, response: aiohttp.ClientResponse, model: str) -> bytes:
-        """What has come of a body, at least something; empty at its end.
+        """The bytes of a body that have arrived, at least one; empty at its end.
 
         Raises:
-            ProviderStreamCut: it broke off.
+            ProviderStreamCut: the connection was lost.
         """
         if self._closed:
             raise self.cut("was closed by this side", model)
@@ -129,10 +144,10 @@ class Upstream:
             raise self.cut("broke its connection off", model) from error
 
     async def whole(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
-        """A body of up to ``limit`` bytes; what is longer is not read.
+        """The first ``limit`` bytes of a body.
 
         Raises:
-            aiohttp.ClientError, OSError: it broke off.
+            aiohttp.ClientError, OSError: the connection was lost.
         """
         pieces: list[bytes] = []
         while limit > 0 and (piece := await response.content.read(limit)):
@@ -141,12 +156,12 @@ class Upstream:
         return b"".join(pieces)
 
     def leave(self, response: aiohttp.ClientResponse, *, complete: bool) -> None:
-        """An answer is read no further.
+        """Stop reading an answer.
 
         Args:
             response: the answer.
-            complete: nothing is missing but the end of its body, with which the connection can be used again.
-                Otherwise the connection is closed now, so that the server stops.
+            complete: whether only the end of its body is missing, after which the connection can be reused. Otherwise
+                the connection is closed now, so that the server stops generating.
         """
         self._open.discard(response)
         if not complete:
@@ -157,34 +172,34 @@ class Upstream:
     async def close(self) -> None:
         """Close all connections."""
         self._closed = True
-        # Who waits for more of an answer would not hear of it from the session.
+        # Closing the session does not wake the readers of an answer.
         for response in self._open:
             response.close()
         if self._http is not None:
             await self._http.close()
 
-    # -- what goes wrong ----------------------------------------------------------------------------------------------
+    # -- failures -----------------------------------------------------------------------------------------------------
 
     def quote(self, text: str, limit: int = MAX_QUOTE) -> str:
-        """What the server said as others may see it: without secrets, in one line, and short."""
-        if self._hidden is not None:
-            text = self._hidden.sub("***", text)
+        """A text of the server that is safe to show: secrets masked, on one line, and short."""
+        if self._secrets is not None:
+            text = self._secrets.sub("***", text)
         text = " ".join(text.split())
         return text if len(text) <= limit else f"{text[:limit]}…"
 
     def unavailable(self, why: str, model: str) -> ProviderUnavailable:
-        """It is out of order."""
-        return ProviderUnavailable(f"the provider {self._options.name} {why}", metadata=self._facts(model))
+        """The error of a server that cannot answer."""
+        return ProviderUnavailable(f"the provider {self.name} {why}", metadata=self._facts(model))
 
     def cut(self, why: str, model: str) -> ProviderStreamCut:
-        """Its answer is not whole."""
-        text = f"the answer of the model {model} of the provider {self._options.name} is not whole: it {why}"
+        """The error of an incomplete answer."""
+        text = f"the answer of the model {model} of the provider {self.name} is not whole: it {why}"
         return ProviderStreamCut(text, metadata=self._facts(model))
 
     def error_in_stream(self, error: object, model: str) -> MCPError:
-        """It sent an error object in the place of a piece."""
+        """The error of an error object in the place of a piece of an answer."""
         fault = failures.fault_of(error)
-        return self._error(failures.kind_in_stream(fault), fault, model, 200)
+        return self._error(self._failures.kind_in_stream(fault), fault, model, 200)
 
     async def _refused(self, response: aiohttp.ClientResponse, model: str, key: int) -> MCPError:
         status = response.status
@@ -193,14 +208,12 @@ class Upstream:
                 fault = failures.fault_of(await self.whole(response, MAX_ERROR_BODY))
         except (aiohttp.ClientError, OSError):  # its timeout is one too
             fault = Fault()
-        kind = failures.kind_of(status, fault)
+        kind = self._failures.kind(status, fault)
         wait = failures.retry_after(response.headers)
         if status in failures.KEYS_REFUSED and kind in (Kind.CREDENTIALS, Kind.RATE):
             wait = self._keys.refused(key, wait)
             if len(self._keys) > 1:
-                log.warning(
-                    "key set aside", provider=self._options.name, key=key + 1, keys=len(self._keys), status=status
-                )
+                log.warning("key suspended", provider=self.name, key=key + 1, keys=len(self._keys), status=status)
         return self._error(kind, fault, model, status, wait)
 
     def _error(self, kind: Kind, fault: Fault, model: str, status: int, wait: float | None = None) -> MCPError:
@@ -208,47 +221,48 @@ class Upstream:
         return failures.error_of(
             kind,
             fault,
-            provider=self._options.name,
+            provider=self.name,
             model=model,
             status=status,
-            said=self.quote(fault.message, failures.MAX_SAID),
+            message=self.quote(fault.message, failures.MAX_MESSAGE),
             retry_after=wait,
         )
 
     def _facts(self, model: str) -> dict[str, str]:
-        return {"provider": self._options.name, "model": model}
+        return {"provider": self.name, "model": model}
 
     # -- connections --------------------------------------------------------------------------------------------------
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=0,  # how many calls there are at once is for who calls to say
+            limit=0,  # the caller limits how many calls run at the same time
             ssl=self._ssl if self._ssl is not None else True,
-            force_close=not self._options.keep_alive,
+            force_close=not self._settings.keep_alive,
         )
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
-            # Who reads bounds the rest.
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._options.connect_timeout),
-            proxy=self._proxy,
+            # The caller limits the rest.
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._settings.connect_timeout),
+            proxy=self._settings.proxy.reveal() if self._settings.proxy is not None else None,
             max_line_size=MAX_HEADER,
             max_field_size=MAX_HEADER,
             max_headers=MAX_HEADERS,
         )
 
-    def _url(self, path: str, model: str) -> URL:
-        if self._options.api_version:
-            return URL(self._options.url(path, model), encoded=True)
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = URL(self._options.url(path, model), encoded=True)
-        return url
+
+def _ssl_context(name: str, ca_file: Path | None) -> ssl.SSLContext | None:
+    if ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"providers.{name}.ca_file: {ca_file} cannot be used: {error}") from error
 
 
 def _why(error: Exception) -> str:
-    """What kept an answer from coming, without addresses."""
+    """Why there is no answer, without addresses."""
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return f"cannot be reached: its proxy cannot, {error.os_error.strerror or 'no connection'}"
     if isinstance(error, aiohttp.ClientHttpProxyError):

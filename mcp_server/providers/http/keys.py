@@ -1,4 +1,4 @@
-"""Several keys of one server: used in turn, and set aside for a while when they are refused."""
+"""Rotates the API keys of one server, and suspends a key that the server refuses."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 
 class Keys:
-    """The keys of one instance.
+    """The keys of one provider.
 
     Args:
-        keys: in the order in which they are used; none for a server that asks for none.
-        rest: seconds for which a key is set aside where the server does not say.
-        clock: tells the time, in seconds.
+        keys: in the order in which they are used; empty for a server that needs none.
+        rest: how long a refused key is suspended if the server does not say, in seconds.
+        clock: the monotonic time, in seconds.
     """
 
     def __init__(self, keys: Sequence[str], *, rest: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,7 +26,7 @@ class Keys:
         return len(self._keys)
 
     def take(self) -> int:
-        """The number of the key to use now, -1 if there are none. If all are set aside: the one that is back first."""
+        """The number of the key to use now; -1 if there are none. If all are suspended: the first to be available."""
         count = len(self._keys)
         if count < 2:
             return count - 1
@@ -39,10 +39,10 @@ class Keys:
         return chosen
 
     def refused(self, key: int, retry_after: float | None) -> float | None:
-        """Set a key aside.
+        """Suspend a key.
 
         Returns:
-            0 if another one can be used now; else the seconds until one is back, if the server said so.
+            0 if another key can be used now; else the seconds until one is available, if the server says so.
         """
         if len(self._keys) < 2:
             return retry_after

@@ -1,0 +1,1 @@
+"""What providers share that ask a server over HTTP: connections, keys, server-sent events, failures."""

@@ -1,0 +1,89 @@
+"""The settings of the provider ``huggingface``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta
+
+from mcp_server.providers.local.settings import (
+    ContextWindow,
+    LocalModelSettings,
+    LocalSettings,
+    ModelName,
+    OutputLimit,
+    Temperature,
+    Threads,
+)
+
+if TYPE_CHECKING:
+    from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+
+HubRepository = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$",
+        extra={"allowed": '"owner/name", a repository of the model hub'},
+    ),
+]
+Device = Annotated[
+    str,
+    Meta(
+        pattern=r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$",
+        extra={"allowed": '"auto", "cpu", "cuda", "cuda:N", "mps", "xpu" or "xpu:N"'},
+    ),
+]
+
+
+class HuggingFaceModel(LocalModelSettings):
+    """One model in the Hugging Face format. With neither ``path`` nor ``source`` its name is its repository,
+    ``owner/name``, on the model hub."""
+
+    path: Path | None = None
+    """A folder with ``config.json`` and safetensors, or a GGUF file. A relative path is relative to the configuration
+    file."""
+    source: HubRepository | None = None
+    """A repository of the model hub. It is downloaded at the model's first use, unless it is in the hub's cache."""
+    revision: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][\w./-]{0,127}$")] = "main"
+    """The branch, tag or commit of the repository."""
+    context_window: ContextWindow | None = None
+    """The most tokens of prompt and answer together. Not set: as the model's files say."""
+    system_instruction: str = ""
+    """The system instruction of conversations that have none."""
+    temperature: Temperature | None = None
+    """The temperature of calls that set none; 0 is greedy. Not set: as the model's files say."""
+    max_output_tokens: OutputLimit | None = None
+    """The output limit of calls that set none, in tokens. Not set: as much as fits."""
+
+
+class HuggingFaceSettings(LocalSettings, kw_only=True):
+    """Models that run on this machine with transformers and PyTorch."""
+
+    models: Mapping[ModelName, HuggingFaceModel]
+    """The models by name. A model is loaded at its first use, into a process of its own."""
+    parallel: Annotated[int, Meta(ge=1, le=256)] = 4
+    """How many answers each model generates at the same time; together they take little longer than one. Further calls
+    wait."""
+    max_queued: Annotated[int, Meta(ge=0, le=10_000)] = 64
+    """How many calls may wait for each model. Further calls fail with PROVIDER_RATE_LIMITED."""
+    device: Device = "auto"
+    """The device to compute on, by its name in PyTorch. ``auto``: the fastest that is available."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The data type to compute with. ``auto``: as the model's files say, and ``float32`` on a processor."""
+    threads: Threads | None = None
+    """The number of threads of each model. Not set: one for each core but one."""
+
+    def build(self, name: str) -> HuggingFaceProvider:
+        """Make the provider."""
+        from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+
+        return HuggingFaceProvider(self)
+
+    def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Each model has a place."""
+        yield from super().problems()
+        for name, model in self.models.items():
+            if (model.path or model.source) is None and "/" not in name:
+                yield ("models", name, "path"), "missing key: set path or source, or let the name be owner/name"

@@ -1,0 +1,97 @@
+"""The settings of the provider ``llama_cpp``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from mcp_server.errors import ConfigError
+from mcp_server.plugin_settings import ModelFile
+from mcp_server.providers.local.settings import (
+    ContextWindow,
+    LocalModelSettings,
+    LocalSettings,
+    ModelName,
+    OutputLimit,
+    Temperature,
+    Threads,
+)
+
+if TYPE_CHECKING:
+    from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
+
+DEFAULTS: Final = ("context_window", "system_instruction", "temperature", "max_output_tokens")
+"""What the catalogue knows of its models."""
+
+
+class LlamaCppModel(LocalModelSettings):
+    """One model file. With neither ``path`` nor ``source`` it is the model of the catalogue with this name."""
+
+    path: Path | None = None
+    """A GGUF file on this machine. A relative path is relative to the configuration file."""
+    source: str | None = None
+    """What ``mcp-server models pull`` fetches: a name of the catalogue, which ``mcp-server models`` lists, or
+    ``hf:owner/repository/file.gguf`` for a file of the model hub."""
+    context_window: ContextWindow | None = None
+    """The most tokens of prompt and answer together. Not set: as the catalogue or the file says."""
+    system_instruction: str | None = None
+    """The system instruction of conversations that have none. Not set: as the catalogue says."""
+    temperature: Temperature | None = None
+    """The temperature of calls that set none; 0 is greedy. Not set: as the catalogue says."""
+    max_output_tokens: OutputLimit | None = None
+    """The output limit of calls that set none, in tokens. Not set: as the catalogue says."""
+
+    def resolved(self, name: str, folder: Path | None = None) -> LlamaCppModel:
+        """The model with its file, and with the defaults of the catalogue.
+
+        Args:
+            name: its name.
+            folder: where pulled files are; by default the user's cache folder.
+
+        Returns:
+            A model with a ``path``, and with a ``source`` unless the user provides the file.
+
+        Raises:
+            ConfigError: the source does not name a model.
+        """
+        from mcp_server.model_files import CATALOGUE, location
+
+        if self.path is not None:
+            return self
+        source = self.source if self.source is not None else name
+        known = CATALOGUE.get(source)
+        defaults = {} if known is None else {key: getattr(known, key) for key in DEFAULTS if getattr(self, key) is None}
+        return msgspec.structs.replace(self, path=location(source, folder), source=source, **defaults)
+
+
+class LlamaCppSettings(LocalSettings, kw_only=True):
+    """Models that run in the server itself, from GGUF files."""
+
+    models: Mapping[ModelName, LlamaCppModel]
+    """The models by name. A model is loaded at its first use."""
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 4
+    """How many answers each model generates at the same time. Further calls wait."""
+    threads: Threads | None = None
+    """The number of threads of each model. Not set: one for each core but one."""
+
+    def build(self, name: str) -> LlamaCppProvider:
+        """Make the provider."""
+        from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
+
+        try:
+            return LlamaCppProvider(self)
+        except ConfigError as error:
+            raise ConfigError(f"providers.{name}.models: {error}") from error
+
+    def model_files(self) -> dict[str, ModelFile]:
+        """The file of each model."""
+        resolved = {name: model.resolved(name) for name, model in self.models.items()}
+        return {
+            name: ModelFile(path=model.path, source=model.source)
+            for name, model in resolved.items()
+            if model.path is not None
+        }

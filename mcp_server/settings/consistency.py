@@ -1,0 +1,100 @@
+"""Finds contradictions between settings that are each valid: names of models that no provider accepts, and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mcp_server.settings.decoding import dotted, shown
+from mcp_server.settings.tables import Config, RouteSettings, split_address
+
+
+def configured_models(config: Config) -> list[str]:
+    """The full names of the models that the tables of the providers list."""
+    return [f"{name}/{model}" for name, provider in config.providers.items() for model in provider.model_names()]
+
+
+def contradictions(config: Config) -> Iterator[tuple[str, str]]:
+    """Every contradiction: the dotted key and the problem."""
+    names = _Names(config)
+    yield from _models(config, names)
+    for name, route in config.models.routes.items():
+        yield from _route(config, name, route, names)
+    for pattern in config.models.settings:
+        owner = pattern.partition("/")[0]
+        if "*" not in owner and owner not in config.providers:
+            yield dotted("models.settings", pattern), f"matches no model; expected {names.choices}"
+    for name, provider in config.providers.items():
+        for path, problem in provider.problems():
+            yield _key(f"providers.{name}", path), problem
+    for path, problem in config.store.problems():
+        yield _key("store", path), problem
+    for kind in ("middleware", "observers", "services"):
+        for name, plugin in getattr(config, kind).items():
+            for path, problem in plugin.problems():
+                yield _key(f"{kind}.{name}", path), problem
+    address = config.metrics.address
+    if address and address == config.server.address and split_address(address)[1]:
+        yield "metrics.address", f"found {shown(address)}, which is also server.address; expected another port"
+
+
+class _Names:
+    """The names of models that the providers accept."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.configured = configured_models(config)
+        others = [f"{name}/…" for name, provider in config.providers.items() if provider.any_model()]
+        self.choices = ", ".join([*self.configured, *others]) or "nothing, since no provider is configured"
+
+    def accepted(self, model: str) -> bool:
+        """Whether a provider accepts ``provider/model``."""
+        provider, slash, name = model.partition("/")
+        settings = self._config.providers.get(provider)
+        return bool(slash and name and settings is not None and settings.accepts(name))
+
+
+def _models(config: Config, names: _Names) -> Iterator[tuple[str, str]]:
+    """The default models and the aliases."""
+    aliases, routes = config.models.aliases, config.models.routes
+    for alias, model in aliases.items():
+        if not names.accepted(model) and model not in routes:
+            allowed = ", ".join([names.choices, *routes])
+            key = dotted("models.aliases", alias)
+            yield key, f"found {shown(model)}, which no provider has; expected {allowed}"
+    short = [name.partition("/")[2] for name in names.configured]
+    chosen = {config.models.default_embedding: "default_embedding", config.models.default: "default"}
+    further = [*aliases, *routes]
+    for model, key in chosen.items():
+        if model and model not in further and not names.accepted(model) and short.count(model) != 1:
+            allowed = ", ".join([names.choices, *further])
+            yield f"models.{key}", f"found {shown(model)}, which no provider has; expected {allowed}"
+
+
+def _route(config: Config, name: str, route: RouteSettings, names: _Names) -> Iterator[tuple[str, str]]:
+    key = dotted("models.routes", name)
+    if name in config.models.aliases:
+        yield key, "is also an alias; rename one of the two"
+    if name.count("*") > 1:
+        yield key, f"invalid name {shown(name)}, expected at most one *"
+    for target in route.targets:
+        unknown = f"found {shown(target)}, which no provider has; expected {names.choices}"
+        if "*" in target:
+            if "*" not in name:
+                yield f"{key}.targets", f"found {shown(target)}; * is allowed only if the name of the route contains it"
+            elif target.partition("/")[0] not in config.providers:
+                yield f"{key}.targets", unknown
+        elif not names.accepted(target):
+            yield f"{key}.targets", unknown
+    if len(set(route.targets)) < len(route.targets):
+        yield f"{key}.targets", "names a model twice"
+    if route.weights and len(route.weights) != len(route.targets):
+        counts = f"{len(route.weights)} weights for {len(route.targets)} targets"
+        yield f"{key}.weights", f"found {counts}; expected one for each"
+    elif route.weights and not any(route.weights):
+        yield f"{key}.weights", "found only zeros, expected at least one number above 0"
+
+
+def _key(table: str, path: tuple[str, ...]) -> str:
+    for part in path:
+        table = dotted(table, part)
+    return table
