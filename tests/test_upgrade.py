@@ -12,8 +12,8 @@ import pytest
 
 from mcp_client import MCPClient, ProviderRejected, RequestIdReused, TurnState
 from mcp_server.interfaces import Finish
-from mcp_server.settings import StoreSettings
 from mcp_server.settings import testing_config as settings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import ScriptedProvider, running
 from mcp_server.values import SECOND
 
@@ -30,9 +30,7 @@ def provider() -> ScriptedProvider:
 async def client(tmp_path: Path, provider: ScriptedProvider) -> AsyncIterator[MCPClient]:
     """A client of a server over a copy of the file."""
     path = Path(shutil.copy(FILE, tmp_path / "sessions.db"))
-    config = msgspec.structs.replace(
-        settings(default_model="scripted/scripted"), store=StoreSettings(type="sqlite", path=path)
-    )
+    config = msgspec.structs.replace(settings(default_model="scripted/scripted"), store=SQLiteSettings(path=path))
     clock = itertools.count(AFTERWARDS, 1_000_000).__next__
     async with (
         running(config, providers={"scripted": provider}, clock=clock) as server,
