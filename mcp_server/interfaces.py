@@ -7,7 +7,7 @@ Nothing is inherited: a class implements a protocol by having its methods.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -356,8 +356,12 @@ class SharedStore(Store, Protocol):
     Leases expire by the clock of the store, which it passes to every decision as ``Stored.now``.
     """
 
-    async def renew(self, owner: str, duration: int, /) -> None:
-        """Renew all leases of ``owner`` atomically: they expire ``duration`` nanoseconds from now."""
+    async def renew(self, owner: str, duration: int, /) -> Collection[str]:
+        """Renew all leases of ``owner`` atomically, so that they expire ``duration`` nanoseconds from now.
+
+        Returns:
+            The ids of the turns whose leases were renewed. A turn that is missing has ended, or another owner has it.
+        """
         ...
 
     async def lapsed(self, limit: int, /) -> Sequence[Turn]:

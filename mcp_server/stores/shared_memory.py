@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -41,9 +41,10 @@ class SharedMemoryStore(MemoryStore):
         """The time for decisions, by the clock of the store."""
         return self._clock()
 
-    async def renew(self, owner: str, duration: int, /) -> None:
+    async def renew(self, owner: str, duration: int, /) -> Collection[str]:
         """Extend all leases of the owner."""
         self._check_open()
+        renewed: set[str] = set()
         expire_time = self._clock() + duration
         for key in self._unfinished:
             turn = self._turns[key]
@@ -51,6 +52,8 @@ class SharedMemoryStore(MemoryStore):
             if lease is not None and lease.owner == owner:
                 lease = msgspec.structs.replace(lease, expire_time=expire_time)
                 self._turns[key] = msgspec.structs.replace(turn, lease=lease)
+                renewed.add(turn.id)
+        return renewed
 
     async def lapsed(self, limit: int, /) -> Sequence[Turn]:
         """Unfinished turns whose lease has ended, or that have none."""

@@ -203,10 +203,7 @@ def commit(stored: Stored, turn: Turn, outcome: Outcome, events: bytes, ownershi
         check_held(stored, turn)
         return Change(turn=ended, events=events)
     if session is None or session.uid != turn.session_uid:
-        raise SessionNotFound(
-            f"the session sessions/{turn.session} was deleted while the turn ran",
-            metadata={"session": f"sessions/{turn.session}", "turn": turn.name},
-        )
+        raise session_deleted(turn)
     check_held(stored, turn)
     if session.claim != turn.id:
         raise lease_lost(turn)
@@ -293,6 +290,14 @@ def check_held(stored: Stored, turn: Turn) -> None:
         if found is not None and found.state in FINAL and found.error is not None:
             raise recorded(found.error.reason, found.error.message, found.error.metadata)
         raise lease_lost(turn)
+
+
+def session_deleted(turn: Turn) -> SessionNotFound:
+    """The error of a turn whose session is gone."""
+    return SessionNotFound(
+        f"the session sessions/{turn.session} was deleted while the turn ran",
+        metadata={"session": f"sessions/{turn.session}", "turn": turn.name},
+    )
 
 
 def lease_lost(turn: Turn) -> MCPError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -14,9 +14,10 @@ from mcp_server.sessions.idempotency import request_of
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.turns import claims
 from mcp_server.turns.claims import Claim, Entry
+from mcp_server.turns.journal import error_of
 from mcp_server.turns.kinds import Conversation, Outcome
 from mcp_server.turns.request import TurnRequest
-from mcp_server.values import SECOND, MCPSession, Message, Turn, TurnState, turn_name
+from mcp_server.values import FINAL, SECOND, MCPSession, Message, Turn, TurnState, turn_name
 
 log = structlog.get_logger("contextprotocol.turns")
 
@@ -162,6 +163,13 @@ class TurnStore:
         assert ended is not None
         return ended
 
+    async def loss(self, turn: Turn) -> MCPError:
+        """Why this process no longer holds a turn that runs here: as it ended by the record, or for a lost lease."""
+        stored = await self._store.turn(turn.tenant, turn.id)
+        if stored is None:
+            return claims.session_deleted(turn)
+        return error_of(stored) if stored.state in FINAL else claims.lease_lost(turn)
+
     # -- reads --------------------------------------------------------------------------------------------------------
 
     async def get(self, tenant: str, session_id: str, turn_id: str) -> Turn:
@@ -205,11 +213,11 @@ class TurnStore:
 
     # -- leases -------------------------------------------------------------------------------------------------------
 
-    async def renew(self) -> None:
-        """Renew all leases of this process; only in a shared store."""
+    async def renew(self) -> Collection[str]:
+        """Renew all leases of this process, only in a shared store; return the ids of the turns that it still holds."""
         assert self._shared is not None
         assert self.ownership.lease_seconds is not None
-        await self._shared.renew(self.ownership.owner, int(self.ownership.lease_seconds * SECOND))
+        return await self._shared.renew(self.ownership.owner, int(self.ownership.lease_seconds * SECOND))
 
     async def recover(self) -> int:
         """Make the turns INTERRUPTED whose process is gone, free their sessions, and count them.

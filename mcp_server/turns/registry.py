@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
@@ -249,12 +249,19 @@ class TurnRegistry:
             if start - self._renewed >= lease / 4:
                 try:
                     async with asyncio.timeout(lease / 12):
-                        await self._store.renew()
+                        held = await self._store.renew()
                         self._renewed = start
+                        await self._stop_lost(held, before=start)
                         await self._store.recover()
                 except Exception as error:  # it is tried again; the turns are stopped if that takes too long
                     log.error("leases not renewed", exc_info=error)
             self._stop_unrenewed(loop.time() - lease * 2 / 3)
+
+    async def _stop_lost(self, held: Collection[str], *, before: float) -> None:
+        """Stop the turns that began before that time and whose lease this process does not hold any more."""
+        for runner in self._live:
+            if runner.exists and runner.lease_start < before and runner.turn.id not in held:
+                runner.cancel(await self._store.loss(runner.turn))
 
     def _stop_unrenewed(self, before: float) -> None:
         """Stop the turns whose lease was taken or renewed last before that time."""

@@ -23,6 +23,7 @@ from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.plugins import built_in
 from mcp_server.settings import Config, SessionSettings, TurnSettings
 from mcp_server.settings import testing_config as settings
+from mcp_server.stores.shared_memory import SharedMemoryStore
 from mcp_server.testing import running
 from mcp_server.values import Capabilities, Model
 from tests.faults.caller import Heard
@@ -95,6 +96,9 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "0.db"
         self.wire: Wire
+        """The server on which turns run that take a while."""
+        self.plain: Wire
+        """The server of the calls that are answered at once."""
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
         self.runner.run(work)
@@ -110,11 +114,15 @@ class Machine(RuleBasedStateMachine):
             self.append("c", "", again=False)
 
     async def _start(self) -> None:
+        self.wire = self.plain = await self._serve()
+
+    async def _serve(self, **arguments: Any) -> Wire:
+        """One server and its stubs."""
         server = await self.server.enter_async_context(
-            running(self._config(), providers={"teller": self.teller}, clock=lambda: self.world.now)
+            running(self._config(), providers={"teller": self.teller}, clock=lambda: self.world.now, **arguments)
         )
         channel = await self.server.enter_async_context(grpc.aio.insecure_channel(server.address))
-        self.wire = Wire(server, channel)
+        return Wire(server, channel)
 
     def _config(self) -> Config:
         return msgspec.structs.replace(
@@ -190,7 +198,7 @@ class Machine(RuleBasedStateMachine):
         """Begin a session."""
         draft = session_pb2.Session(ttl=None if ttl is None else duration_pb2.Duration(seconds=ttl))
         request = session_pb2.CreateSessionRequest(session_id=session_id, session=draft, request_id=key)
-        call = self.wire.sessions.CreateSession
+        call = self.plain.sessions.CreateSession
         self.do(self._begin_session(session_id, key, ("create", session_id, ttl), ttl, [], call, request))
 
     @rule(parent_id=ids, session_id=ids, key=keys, count=st.sampled_from([None, 0, 2, 3]))
@@ -205,7 +213,7 @@ class Machine(RuleBasedStateMachine):
             history = None
         problem = "SESSION_NOT_FOUND" if parent is None else "INVALID_ARGUMENT"
         body = ("fork", parent_id, session_id, count)
-        call, ttl = self.wire.sessions.ForkSession, parent.ttl if parent is not None else None
+        call, ttl = self.plain.sessions.ForkSession, parent.ttl if parent is not None else None
         self.do(self._begin_session(session_id, key, body, ttl, history, call, request, problem))
 
     async def _begin_session(
@@ -254,7 +262,7 @@ class Machine(RuleBasedStateMachine):
         session = self.world.session(session_id)
         changed = session_pb2.Session(name=f"sessions/{session_id}", labels={"n": self._text("v")})
         changed.etag = session.etag if session is not None and right else "wrong"
-        call = self.wire.sessions.UpdateSession(
+        call = self.plain.sessions.UpdateSession(
             session_pb2.UpdateSessionRequest(session=changed, update_mask=FieldMask(paths=["labels"]))
         )
         if session is None:
@@ -276,7 +284,7 @@ class Machine(RuleBasedStateMachine):
         session = self.world.session(session_id)
         receipt = session.receipts.get(key) if session is not None else None
         text = receipt.body if receipt is not None and again else self._text("append")
-        call = self.wire.sessions.AppendMessages(
+        call = self.plain.sessions.AppendMessages(
             session_pb2.AppendMessagesRequest(parent=f"sessions/{session_id}", messages=[user(text)], request_id=key)
         )
         if session is None:
@@ -327,7 +335,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _quick(self, session: Session, key: str) -> None:
         request = chat_pb2.ChatRequest(session=session.name, messages=[user(self._text("quick"))], request_id=key)
-        call = self.wire.chat.Chat(request)
+        call = self.plain.chat.Chat(request)
         if session.by_key(key) is not None:
             await self._refused("REQUEST_ID_REUSED", call)
         elif session.running is not None:
@@ -616,3 +624,26 @@ class DurableMachine(Machine):
             with contextlib.suppress(FileNotFoundError):
                 shutil.copy(f"{self.path}{suffix}", f"{new}{suffix}")
         self.path = new
+
+
+class SharedMachine(Machine):
+    """The same with two servers over one store: calls that are answered at once go to one or the other."""
+
+    async def _start(self) -> None:
+        store = SharedMemoryStore(clock=lambda: self.world.now)
+        self.wire = await self._serve(store=store)
+        self.neighbour = await self._serve(store=store)
+        self.plain = self.wire
+
+    @rule()
+    def switch(self) -> None:
+        """From now on the other server answers."""
+        self.plain = self.neighbour if self.plain is self.wire else self.wire
+
+    @rule()
+    def recover(self) -> None:
+        """A server looks for turns whose server is gone, and finds none: whatever runs is alive."""
+        self.do(self._recover())
+
+    async def _recover(self) -> None:
+        assert await self.neighbour.server._turns.recover() == 0

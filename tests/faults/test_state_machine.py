@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.faults.machine import DurableMachine, Machine
+from tests.faults.machine import FOREVER, DurableMachine, Machine, SharedMachine
 
 BOUNDED = settings(
     max_examples=25,
@@ -18,7 +18,8 @@ BOUNDED = settings(
 )
 
 
-@pytest.mark.parametrize("machine", [Machine, DurableMachine], ids=["memory", "sqlite"])
-def test_the_server_does_what_the_model_says(machine: type[Machine]) -> None:
-    """Creates, turns, retries, cancels, forks, deletes, expiry, and restarts where something lasts."""
+@pytest.mark.parametrize("machine", [Machine, DurableMachine, SharedMachine], ids=["memory", "sqlite", "shared"])
+def test_the_server_does_what_the_model_says(machine: type[Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Creates, turns, retries, cancels, forks, deletes, expiry, restarts where something lasts, and a second server."""
+    monkeypatch.setattr("mcp_server.app.LEASE_SECONDS", FOREVER)  # time passes quickly here
     run_state_machine_as_test(machine, settings=BOUNDED)

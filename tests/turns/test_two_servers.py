@@ -154,19 +154,25 @@ async def test_a_server_without_its_store_stops_its_turns(store: SharedMemorySto
     assert text_of(reply.completed.message) == "anew"
 
 
-async def test_a_turn_is_cancelled_from_another_server(store: SharedMemoryStore, start: Start) -> None:
-    """Its own server finds out when it writes next, and stops the provider."""
+@pytest.mark.parametrize("how", ["cancelled", "deleted"])
+async def test_a_turn_is_stopped_from_another_server(store: SharedMemoryStore, start: Start, how: str) -> None:
+    """Its own server finds out when it writes or renews next, and stops the provider."""
     gate = Gate()
     provider = ScriptedProvider(["one ", gate, "two", Finish()])
     first = await start(store, provider)
     second = await start(store, ScriptedProvider.saying("next"))
     await first.create()
     stream, name = await begun(first, gate)
-    turn = await second.turns.CancelTurn(turn_pb2.CancelTurnRequest(name=name))
-    assert turn.state == turn_pb2.TURN_STATE_CANCELLED
+    await asyncio.sleep(0.1)  # all that it has is journalled
+    if how == "cancelled":
+        turn = await second.turns.CancelTurn(turn_pb2.CancelTurnRequest(name=name))
+        assert turn.state == turn_pb2.TURN_STATE_CANCELLED
+    else:
+        await second.sessions.DeleteSession(session_pb2.DeleteSessionRequest(name="sessions/tour"))
+        await second.create()
     with Refused() as refused:
         await collect(stream)
-    assert refused.reason == "TURN_CANCELLED"
+    assert refused.reason == ("TURN_CANCELLED" if how == "cancelled" else "SESSION_NOT_FOUND")
     async with asyncio.timeout(BOUND):
         await provider.stopped.wait()
     assert text_of((await second.chat.Chat(ask("Next."))).completed.message) == "next"

@@ -96,7 +96,7 @@ class SharedContract:
         await put_turn(store, turn("queued", state=TurnState.QUEUED, lease=mine))
         await put_turn(another, turn("of another tenant", tenant="u", lease=mine))
         before = await now(store)
-        await another.renew("me", HOUR)
+        assert set(await another.renew("me", HOUR)) == {"running", "queued", "of another tenant"}
         after = await now(store)
         for tenant, name in (("t", "running"), ("t", "queued"), ("u", "of another tenant")):
             end = await expire_time(store, name, tenant=tenant)
