@@ -12,6 +12,7 @@ import structlog
 from mcp_server.errors import InternalError, MCPError, ProviderStreamCut, ProviderTimeout
 from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger, Meter
+from mcp_server.values import Attempt
 
 CLEANUP_SECONDS: Final = 2.0
 """How long a provider may take to stop when its call is cancelled."""
@@ -50,11 +51,11 @@ class Call:
 
     # -- what the reader of the answer reports ------------------------------------------------------------------------
 
-    def begin(self, input_tokens: int) -> None:
-        """The provider is asked now, with a prompt of about so many tokens."""
+    def begin(self, input_tokens: int) -> Attempt:
+        """The provider is asked now, with a prompt of about so many tokens; returns the new row of the ledger."""
         self._check()
         self.begun = True
-        self._ledger.begin(self.target, input_tokens, self.meter)
+        return self._ledger.begin(self.target, input_tokens, self.meter)
 
     def piece(self) -> None:
         """A piece of the answer has come."""

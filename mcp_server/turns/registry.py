@@ -20,7 +20,7 @@ from mcp_server.turns.log import TurnReader
 from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues
 from mcp_server.turns.request import TurnRequest
-from mcp_server.turns.runner import Surroundings, TurnRunner, new_turn
+from mcp_server.turns.runner import Dependencies, TurnRunner, new_turn
 from mcp_server.values import FINAL, MCPSession, Turn, turn_name
 
 log = structlog.get_logger("contextprotocol.turns")
@@ -55,7 +55,7 @@ class TurnRegistry:
         self._store = TurnStore(store, ownership, max_messages=max_messages)
         self._live: LiveTurns[TurnRunner] = LiveTurns(ownership)
         self._queues: SessionQueues[TurnRunner] = SessionQueues(max_waiting=settings.max_queued)
-        self._surroundings = Surroundings(
+        self._dependencies = Dependencies(
             store=self._store,
             live=self._live,
             queues=self._queues,
@@ -104,7 +104,7 @@ class TurnRegistry:
         if refusal is not None:
             _release(request)
             raise refusal
-        runner = TurnRunner(turn, request, self._surroundings)
+        runner = TurnRunner(turn, request, self._dependencies)
         self._live.add(runner)
         if runner.turn.session:
             self._queues.join(runner)
@@ -150,7 +150,7 @@ class TurnRegistry:
     async def list(self, session: MCPSession, *, limit: int, before: str) -> Sequence[Turn]:
         """Up to ``limit`` turns of a session that are older than the one with the id ``before``, the newest first."""
         turns = await self._store.list(session, limit=limit, before=before)
-        return [runner.turn if (runner := self._live.get(turn.id)) is not None else turn for turn in turns]
+        return [runner.present() if (runner := self._live.get(turn.id)) is not None else turn for turn in turns]
 
     async def read(self, tenant: str, session_id: str, turn_id: str, after_sequence: int) -> TurnReader:
         """A reader of a turn's events, live or from the record.

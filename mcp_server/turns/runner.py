@@ -23,41 +23,33 @@ from mcp_server.errors import (
     Draining,
     InternalError,
     MCPError,
-    ProviderStreamCut,
     StoreUnavailable,
     TurnCancelled,
     TurnInterrupted,
     TurnTimeout,
 )
 from mcp_server.interfaces import ContextType, TurnObserver
-from mcp_server.models.call import Call
 from mcp_server.models.catalogue import LookUpNeeded
-from mcp_server.models.failover import Failover
-from mcp_server.models.usage import Ledger, Meter, error_record
+from mcp_server.models.usage import error_record
 from mcp_server.sessions.changes import fresh_id
 from mcp_server.sessions.ownership import LEASE_SECONDS
-from mcp_server.turns.answer import Answer
 from mcp_server.turns.claims import SEQUENCE_BLOCK, Claim, ClaimState, Entry
+from mcp_server.turns.generation import Generation
 from mcp_server.turns.journal import completed, log_of, pack, replay
-from mcp_server.turns.kinds import Conversation, Prompt
+from mcp_server.turns.kinds import Conversation
 from mcp_server.turns.live import LiveTurns
-from mcp_server.turns.log import Numbered, TurnLog, TurnReader
+from mcp_server.turns.log import TurnLog, TurnReader
 from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues, cancelled_by_later_call
 from mcp_server.turns.request import TurnRequest, digest
 from mcp_server.values import (
     FINAL,
     SECOND,
-    Attempt,
     Clock,
     IfBusy,
     Message,
     OnDisconnect,
     Queued,
-    Role,
-    Started,
-    Switched,
-    SwitchMode,
     Turn,
     TurnState,
 )
@@ -70,8 +62,8 @@ _NO_QUEUE: Final = Entry()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
-    """What all turns of a process share."""
+class Dependencies:
+    """What all runners of a process use."""
 
     store: TurnStore
     """Keeps them."""
@@ -106,10 +98,10 @@ class TurnRunner:
     Args:
         turn: the turn as it begins, if its request began none before.
         request: what is asked.
-        surroundings: what all turns share.
+        dependencies: what all runners use.
     """
 
-    def __init__(self, turn: Turn, request: TurnRequest, surroundings: Surroundings) -> None:
+    def __init__(self, turn: Turn, request: TurnRequest, dependencies: Dependencies) -> None:
         self.turn = turn
         """The turn as it is now, its message without parts."""
         self.if_busy = request.input.options.if_busy
@@ -123,20 +115,18 @@ class TurnRunner:
         self.lease_start = 0.0
         """When its lease was taken, by the event loop's clock."""
         self._request = request
-        self._surroundings = surroundings
-        self._store = surroundings.store
-        self._clock = surroundings.clock
+        self._dependencies = dependencies
+        self._store = dependencies.store
+        self._clock = dependencies.clock
         self._loop = asyncio.get_running_loop()
         self._earlier_attempts = 0
-        self._answer = Answer(self.log.append, Meter())
-        self._ledger: Ledger | None = None
+        self._generation: Generation | None = None
         self._doubtful = self._recorded = False
         self._phase = _Phase.CLAIMING
         self._stop: MCPError | None = None
         self._may_try = asyncio.Event()
         self._queued = False
         self._pieces: Sequence[bytes] = ()
-        self._before: list[Numbered] = []
         self._grace: asyncio.TimerHandle | None = None
         self._journalled = 0
         self._journal: asyncio.Future[None] | None = None
@@ -154,11 +144,15 @@ class TurnRunner:
             self._grace = None
         return self.log.reader(after_sequence)
 
+    def present(self) -> Turn:
+        """The turn as it is now, its message without parts."""
+        if self._generation is not None and self.turn.state is TurnState.RUNNING:
+            return self._generation.progress()
+        return self.turn
+
     def snapshot(self) -> Turn:
         """The turn as it is now, with all parts of its message so far."""
-        turn = self.turn
-        if self._ledger is not None and self._ledger.present is not None and turn.state is TurnState.RUNNING:
-            turn = self._so_far(self._ledger)
+        turn = self.present()
         return turn if turn.message is None else replace(turn, message=self._with_parts(turn.message))
 
     def recorded(self) -> Turn | None:
@@ -178,18 +172,18 @@ class TurnRunner:
 
     async def journal(self) -> None:
         """Store what has happened since the last time."""
-        last, ledger = self.log.last_sequence, self._ledger
-        if self._phase is not _Phase.RUNNING or ledger is None or ledger.present is None or last == self._journalled:
+        last, generation = self.log.last_sequence, self._generation
+        if self._phase is not _Phase.RUNNING or generation is None or not generation.begun or last == self._journalled:
             return
         self._journal = self._loop.create_future()
         try:
-            await self._store.journal(self._so_far(ledger), self._unwritten())
+            await self._store.journal(generation.progress(), self._unwritten())
         except (TurnInterrupted, TurnCancelled) as lost:
             self.cancel(lost)
         except Exception as raised:  # the next time stores it too
             log.error("turn not journalled", turn=self.turn.name, exc_info=raised)
         else:
-            self._journalled, self._before = last, []
+            self._journalled, generation.missing = last, ()
         finally:
             self._journal.set_result(None)
             self._journal = None
@@ -201,7 +195,7 @@ class TurnRunner:
         if self.turn.on_disconnect is OnDisconnect.CANCEL:
             self._cancel_unread()
         elif self.turn.on_disconnect is OnDisconnect.CANCEL_AFTER_GRACE:
-            self._grace = self._loop.call_later(self._surroundings.disconnect_grace, self._cancel_unread)
+            self._grace = self._loop.call_later(self._dependencies.disconnect_grace, self._cancel_unread)
 
     def _cancel_unread(self) -> None:
         name = self.turn.name
@@ -248,22 +242,22 @@ class TurnRunner:
         self._leave()
 
     def _leave(self) -> None:
-        surroundings, turn = self._surroundings, self.turn
-        surroundings.live.remove(self)
+        dependencies, turn = self._dependencies, self.turn
+        dependencies.live.remove(self)
         if turn.session:
-            surroundings.queues.leave(self)
+            dependencies.queues.leave(self)
         if not isinstance(self._request.permit, MCPError):
             self._request.permit.release()
         if self.exists:
-            for observer in surroundings.observers:
+            for observer in dependencies.observers:
                 observer.attempts_ended(turn.service, turn.attempts[self._earlier_attempts :])
                 observer.turn_ended(turn)
 
     async def _claim(self) -> tuple[Claim, Conversation] | None:
         """Become RUNNING, however long that takes; ``None`` if the request was carried out before."""
-        surroundings = self._surroundings
+        dependencies = self._dependencies
         while True:
-            entry = surroundings.queues.entry(self) if self.turn.session else _NO_QUEUE
+            entry = dependencies.queues.entry(self) if self.turn.session else _NO_QUEUE
             self.lease_start = self._loop.time()
             try:
                 claim, conversation = await self._store.claim(self.turn, self._request, entry, stored=self.exists)
@@ -285,20 +279,20 @@ class TurnRunner:
             self.turn = claim.turn
             if not self.exists:
                 self.exists = True
-                for observer in surroundings.observers:
+                for observer in dependencies.observers:
                     observer.turn_started(self.turn)
             if claim.state is ClaimState.RUNNING:
                 if self.turn.session:
-                    surroundings.queues.start(self)
+                    dependencies.queues.start(self)
                 return claim, conversation
             await self._wait(claim.holder)
 
     async def _take_over(self, earlier: Turn, turn: Turn) -> None:
         """Go on as the interrupted turn that the request began before."""
         former_id, self.turn = self.turn.id, turn
-        self._surroundings.live.rename(self, former_id)
+        self._dependencies.live.rename(self, former_id)
         self.exists = True
-        for observer in self._surroundings.observers:
+        for observer in self._dependencies.observers:
             observer.turn_started(turn)
         self.log.base = self._journalled = earlier.sequence_limit
         self._earlier_attempts = len(earlier.attempts)
@@ -315,7 +309,7 @@ class TurnRunner:
 
     async def _wait(self, holder: Turn | None) -> None:
         """Return when the session may be free."""
-        queues = self._surroundings.queues
+        queues = self._dependencies.queues
         if not self._queued:
             self._queued = True
             if self.if_busy is IfBusy.CANCEL_RUNNING:
@@ -339,95 +333,16 @@ class TurnRunner:
 
     async def _generate(self, claim: Claim, conversation: Conversation) -> None:
         assert claim.candidates is not None
-        # The claim has stored the first row, of a call that may turn out to go to another model.
-        self._ledger = Ledger(self.turn.attempts[:-1], self._clock)
-        failover = Failover(claim.candidates, self._ledger, until=self._until)
-        await failover.run(partial(self._ask, conversation, self._ledger, claim.candidates.policy.on_cut))
-
-    async def _ask(self, conversation: Conversation, ledger: Ledger, on_cut: str, call: Call) -> None:
-        """One call to a provider."""
-        target, before = call.target, self._answer
-        # A turn must not use up its numbers, however often its answers break off.
-        call.is_last = self.log.last_sequence - self.log.base > SEQUENCE_BLOCK // 2
-        continues = on_cut == "continue" and target.model.capabilities.prefill and before.continuable
-        beginning = Message(role=Role.ASSISTANT, parts=before.parts()[-1:]) if continues else None
-        prompt = await self._request.input.build_prompt(
-            conversation, target, self._surroundings.context_types, beginning
+        self._generation = Generation(
+            self.turn,
+            self.log,
+            self._request.input,
+            conversation,
+            self._dependencies.context_types,
+            self._pieces,
+            self._clock,
         )
-        self._begin_attempt(ledger, call, prompt, conversation, continues=continues)
-        answer, first = self._answer, True
-        async with contextlib.aclosing(target.provider.generate(prompt.request)) as events:  # type: ignore[type-var]  # a generator
-            async for event in events:
-                call.piece()
-                answer.add(event)
-                if answer.finish is not None:
-                    call.whole()
-                    break
-                if first:
-                    first = False
-                    ledger.first_token()
-        if answer.finish is None:
-            raise ProviderStreamCut(
-                f"the answer of {target.name} ended without saying that it was complete: send the call again",
-                metadata={"model": target.name},
-            )
-
-    def _begin_attempt(
-        self, ledger: Ledger, call: Call, prompt: Prompt, conversation: Conversation, *, continues: bool
-    ) -> None:
-        target, session = call.target, conversation.session
-        previous, earlier = ledger.present, ledger.rows
-        call.begin(prompt.window.input_tokens)
-        row = cast(Attempt, ledger.present)
-        self.turn = replace(
-            self.turn, start_time=self.turn.start_time or row.start_time, window=prompt.window, attempts=ledger.rows
-        )
-        before = self._answer
-        self._answer = Answer(self.log.append, call.meter, before if continues else None)
-        if previous is None:
-            started = Started(
-                turn=self.turn.name,
-                model=target.name,
-                provider=target.provider_name,
-                window=prompt.window,
-                session_etag=session.etag if session is not None else "",
-            )
-            if earlier:
-                self._restart_after(earlier[-1], started)
-            else:
-                self.log.append(started)
-            return
-        from_model = f"{previous.provider}/{previous.model}"
-        error = call.previous_error
-        if error is not None and (before.begun or from_model != target.name):
-            self.log.append(
-                Switched(
-                    from_model=from_model,
-                    to_model=target.name,
-                    reason=error.reason,
-                    window=prompt.window,
-                    mode=SwitchMode.CONTINUED if continues else SwitchMode.RESTARTED,
-                )
-            )
-
-    def _restart_after(self, previous: Attempt, started: Started) -> None:
-        """An attempt of another process was interrupted: this one begins anew."""
-        from_model = f"{previous.provider}/{previous.model}"
-        if not any(isinstance(event, Started) for _, event in replay(self._pieces, 0)):
-            # That process died before the event was stored, and new readers need it. It was the first event or, after
-            # `queued`, the second.
-            number = 2 if self.turn.waited else 1
-            self._before = [(number, replace(started, model=from_model, provider=previous.provider))]
-            self.log.earlier = partial(replay, [*self._pieces, pack((), 0, before=self._before)])
-        self.log.append(
-            Switched(
-                from_model=from_model,
-                to_model=started.model,
-                reason="TURN_INTERRUPTED",
-                window=started.window,
-                mode=SwitchMode.RESTARTED,
-            )
-        )
+        await self._generation.run(claim.candidates, until=self._until)
 
     # -- its end ------------------------------------------------------------------------------------------------------
 
@@ -493,34 +408,24 @@ class TurnRunner:
 
     def _unwritten(self) -> bytes:
         """The piece of its log that is not stored yet."""
-        return pack(self.log.since(self._journalled), self._journalled + 1, before=self._before)
+        missing = () if self._generation is None else self._generation.missing
+        return pack(self.log.since(self._journalled), self._journalled + 1, before=missing)
 
     def _with_parts(self, message: Message) -> Message:
-        """The message with all parts so far."""
-        return replace(message, parts=self._answer.parts())
-
-    def _so_far(self, ledger: Ledger) -> Turn:
-        """The turn as it is while it generates, its message without parts."""
-        ledger.update()
-        last = ledger.rows[-1]
-        message = Message(role=Role.ASSISTANT, model=f"{last.provider}/{last.model}")
-        return replace(self.turn, message=message, usage=ledger.total(), attempts=ledger.rows)
+        return message if self._generation is None else self._generation.with_parts(message)
 
     def _closed(self, state: TurnState, error: MCPError | None = None) -> Turn:
         """The turn as it ends now, its message without parts."""
-        turn, finish, ledger = self.turn, self._answer.finish, self._ledger
-        if ledger is not None and ledger.present is not None:
-            ledger.update(state, error)
-            turn = self._so_far(ledger)
-        elif turn.state is TurnState.RUNNING:
-            # No provider was called in the end.
+        if self._generation is not None:
+            return self._generation.end(state, error)
+        turn = self.turn
+        if turn.state is TurnState.RUNNING:  # no provider was asked
             turn = replace(turn, attempts=turn.attempts[:-1])
         return replace(
             turn,
             state=state,
             end_time=self._clock(),
             error=error_record(error),
-            finish_reason=finish.reason if finish is not None and error is None else None,
             last_sequence=self.log.last_sequence,
         )
 
