@@ -2,8 +2,8 @@
 :class:`Store`, :class:`SharedStore`, :class:`ContextType`, :class:`Middleware`, :class:`GRPCService`,
 :class:`TurnObserver` and :class:`Admission`, with the values that they take and return.
 
-Nothing is inherited: a class implements a protocol by having its methods. The file is longer than others on purpose: all
-interfaces stand on one page, so that authors of plug-ins need no other.
+Nothing is inherited: a class implements a protocol by having its methods. The file is longer than others on purpose:
+all interfaces stand on one page, so that authors of plug-ins need no other.
 """
 
 from __future__ import annotations
