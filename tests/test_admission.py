@@ -1,0 +1,126 @@
+"""Admission is asked before a turn is claimed, and a permit is held as long as its work."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from contextprotocol.v1 import chat_pb2, embedding_pb2, turn_pb2
+from mcp_server.errors import QuotaExceeded
+from mcp_server.interfaces import Finish, Work
+from mcp_server.principal import ANONYMOUS, Principal
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
+from tests.conftest import Serve
+from tests.wire import Refused, Wire, collect, deltas, text_of, user
+
+
+class Counting:
+    """Grants permits while it is open, and counts those that are held."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.held = 0
+        self.asked: list[Work] = []
+        self.free = asyncio.Event()
+
+    async def admit(self, principal: Principal, work: Work, /) -> Counting:
+        assert principal == ANONYMOUS
+        self.asked.append(work)
+        if not self.open:
+            raise QuotaExceeded("the quota of this minute is used up", retry_after=30)
+        self.held += 1
+        self.free.clear()
+        return self
+
+    def release(self) -> None:
+        self.held -= 1
+        if not self.held:
+            self.free.set()
+
+
+@pytest.fixture
+def admission() -> Counting:
+    return Counting()
+
+
+def ask(text: str = "Hello", **fields: object) -> chat_pb2.ChatRequest:
+    return chat_pb2.ChatRequest(messages=[user(text)], **fields)  # type: ignore[arg-type]  # fields of the message
+
+
+async def test_a_permit_is_held_as_long_as_its_turn(serve: Serve, admission: Counting) -> None:
+    """Whoever reads it, and however it ends."""
+    gate = Gate()
+    provider = ScriptedProvider(["one ", gate, "two", Finish()], [ValueError("a bug")])
+    wire = await serve(providers={"scripted": provider}, admission=admission)
+    stream = wire.chat.StreamChat(ask(request_id="r"))
+    await gate.reached.wait()
+    assert admission.held == 1
+    gate.open()
+    await collect(stream)
+    await admission.free.wait()
+    with Refused() as refused:
+        await wire.chat.Chat(ask())
+    assert refused.reason == "INTERNAL"
+    await admission.free.wait()
+    assert [work.service for work in admission.asked] == ["chat", "chat"]
+
+
+async def test_a_refusal_comes_before_anything_is_stored(serve: Serve, admission: Counting) -> None:
+    """No turn, no call to a provider, and the caller learns when to try again."""
+    provider = ScriptedProvider.saying("never")
+    wire = await serve(providers={"scripted": provider}, admission=admission)
+    await wire.create()
+    admission.open = False
+    with Refused() as refused:
+        await wire.chat.Chat(ask(session="sessions/tour", request_id="r"))
+    assert (refused.reason, refused.code.name, refused.retry_after) == ("QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", 30)
+    listed = await wire.turns.ListTurns(turn_pb2.ListTurnsRequest(parent="sessions/tour"))
+    assert (len(listed.turns), provider.requests) == (0, [])
+
+
+async def test_what_a_request_began_before_is_found_all_the_same(serve: Serve, admission: Counting) -> None:
+    """Running or ended: a replay takes nothing."""
+    gate = Gate()
+    provider = ScriptedProvider(["one ", gate, "two", Finish()])
+    wire = await serve(providers={"scripted": provider}, admission=admission)
+    first = wire.chat.StreamChat(ask(request_id="r"))
+    await gate.reached.wait()
+    admission.open = False
+    second = wire.chat.StreamChat(ask(request_id="r"))
+    assert (await second.read()).HasField("started")
+    gate.open()
+    assert deltas(await collect(second)) == deltas(await collect(first)) == "one two"
+    assert text_of((await wire.chat.Chat(ask(request_id="r"))).completed.message) == "one two"
+    admission.open = True
+    assert text_of((await wire.chat.Chat(ask(request_id="r"))).completed.message) == "one two"
+    await admission.free.wait()
+    assert len(provider.requests) == 1
+
+
+async def test_embeddings_are_admitted_too(serve: Serve, admission: Counting) -> None:
+    """They hold a permit while they run."""
+    wire: Wire = await serve(providers={"echo": EchoProvider()}, admission=admission)
+    request = embedding_pb2.EmbedRequest(inputs=["a"], model="echo/echo")
+    await wire.embedding.Embed(request)
+    assert (admission.held, [work.service for work in admission.asked]) == (0, ["embedding"])
+    admission.open = False
+    with Refused() as refused:
+        await wire.embedding.Embed(request)
+    assert refused.reason == "QUOTA_EXCEEDED"
+
+
+async def test_a_refused_session_stays_free(serve: Serve, admission: Counting) -> None:
+    """A turn that is refused in its claim gives its permit back."""
+    gate = Gate()
+    wire = await serve(providers={"s": ScriptedProvider(["one", gate, Finish()])}, admission=admission)
+    await wire.create()
+    stream = wire.chat.StreamChat(ask(session="sessions/tour"))
+    await gate.reached.wait()
+    with Refused() as refused:
+        await wire.chat.Chat(ask(session="sessions/tour"))
+    assert refused.reason == "SESSION_BUSY"
+    gate.open()
+    await collect(stream)
+    await admission.free.wait()
+    assert admission.held == 0
