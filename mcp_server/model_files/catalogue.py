@@ -13,7 +13,7 @@ class CatalogueModel(msgspec.Struct, frozen=True, kw_only=True):
     """One model of the catalogue, with the settings that make it useful."""
 
     name: str
-    """What it is called here."""
+    """Its name."""
     description: str
     """What to expect of it, in a sentence."""
     size: int
@@ -21,17 +21,17 @@ class CatalogueModel(msgspec.Struct, frozen=True, kw_only=True):
     license: str
     """Under which licence it may be used, by its SPDX name where it has one."""
     source: str
-    """Where the file comes from: ``wheel:…`` or ``hf:…``."""
+    """The source of the file: ``wheel:…`` or ``hf:…``."""
     sha256: str = ""
-    """What the file must hash to; empty: what the hub says when it is fetched."""
+    """The SHA-256 of the file; empty: the one that the hub states at the download."""
     context_window: int
     """The most tokens of prompt and answer together."""
     system_instruction: str = ""
-    """What it is told before a conversation without a system message."""
+    """The system instruction of conversations that have none."""
     temperature: float | None = None
     """The temperature of calls that set none."""
     max_output_tokens: int | None = None
-    """The longest answer of calls that do not say."""
+    """The output limit of calls that set none, in tokens."""
 
 
 CATALOGUE: Final[Mapping[str, CatalogueModel]] = MappingProxyType(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Is told what is being done, and how many bytes of how many are; 0 bytes in all: not known."""
+"""Called with the current step, the bytes done and the total bytes; a total of 0 is unknown."""
 
 
 class CannotFetch(Exception):

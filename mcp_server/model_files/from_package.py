@@ -19,7 +19,7 @@ from mcp_server.model_files.fetching import CannotFetch, Progress
 
 COPY_BYTES = 1 << 22
 LAST_LINES = 3
-"""How much of what a failed program said is passed on."""
+"""How many lines of a failed program's output are shown."""
 RAW_PROGRESS_SINCE = (24, 1)
 """The first version of pip that says how far it is in a form for programs."""
 
@@ -60,7 +60,7 @@ def _pip_version() -> tuple[int, ...] | None:
 
 
 def _run(command: list[str], progress: Progress) -> None:
-    said: deque[str] = deque(maxlen=LAST_LINES)
+    output: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -70,13 +70,13 @@ def _run(command: list[str], progress: Progress) -> None:
                 if far := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
                     progress("fetching", int(far[1]), int(far[2]))
                 elif line.strip():
-                    said.append(line.strip())
+                    output.append(line.strip())
         except BaseException:
             process.kill()
             raise
     if process.returncode:
         program = "uv" if command[1] == "pip" else "pip"
-        raise CannotFetch(f"{program} failed with status {process.returncode}: {' '.join(said)}")
+        raise CannotFetch(f"{program} failed with status {process.returncode}: {' '.join(output)}")
 
 
 def _unpack(folder: Path, pattern: str, progress: Progress) -> Path:

@@ -100,12 +100,12 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def context_length(self) -> int:
-        """The most tokens that the model was trained to read; 0: not said."""
+        """The most tokens that the model was trained to read; 0: not stated."""
         return self.number("context_length") or 0
 
     @property
     def embedding_length(self) -> int:
-        """The length of the model's vectors; 0: not said."""
+        """The length of the model's vectors; 0: not stated."""
         return self.number("embedding_length_out") or self.number("embedding_length") or 0
 
     @property

@@ -1,6 +1,6 @@
 """Reads the settings: the only reader of files and of the environment.
 
-Settings come from one TOML file and from environment variables, which go before the file. Both may be absent: the
+Settings come from one TOML file and from environment variables, which take precedence. Both may be absent: the
 defaults give a server on this machine alone, with a SQLite file in the user's data folder and the small embedded model.
 """
 
@@ -40,7 +40,7 @@ from mcp_server.settings.tables import (
 )
 
 PREFIX = "CONTEXTPROTOCOL_"
-"""What the names of all environment variables of the server begin with."""
+"""The prefix of all environment variables of the server."""
 FILE_VARIABLE = "CONTEXTPROTOCOL_CONFIG"
 """The environment variable with the path of the file."""
 FILE_NAME = "contextprotocol.toml"
@@ -62,11 +62,11 @@ def load(path: Path | str | None = None, environ: Mapping[str, str] = os.environ
 
     Args:
         path: the file; by default what ``CONTEXTPROTOCOL_CONFIG`` names, else ``contextprotocol.toml`` in the folder
-            ``contextprotocol`` of the user's config folder if it is there, else none.
+            ``contextprotocol`` of the user's config folder if it exists, else none.
         environ: the environment variables.
 
     Raises:
-        ConfigError: the file cannot be read, or a key is unknown, of the wrong type or impossible; all problems at
+        ConfigError: the file cannot be read, or a key is unknown, of the wrong type or invalid; all problems at
             once.
     """
     return read(path, environ).config
@@ -82,7 +82,7 @@ def read(
     Args:
         path: as in :func:`load`.
         environ: as in :func:`load`.
-        options: from the command line, before everything else: the dotted key and the text, by the option's name.
+        options: options of the command line, which take precedence: the dotted key and the text, by the option's name.
     """
     file = _find(path, environ)
     origin = Origin(name=str(file), folder=file.parent.absolute()) if file is not None else DEFAULT
@@ -101,8 +101,8 @@ def read(
     config = _with_default_models(config, decoder.settings)
     written = {setting.key: setting.origin for setting in decoder.settings}
     for name, problem in contradictions(config):
-        # The key of a whole table was written where the first of its own keys was.
-        place = next(where for key, where in written.items() if f"{key}.".startswith(f"{name}."))
+        # A table has the origin of its first key.
+        place = next((where for key, where in written.items() if f"{key}.".startswith(f"{name}.")), origin.name)
         decoder.problem(Origin(name=place), name, problem)
     if decoder.problems:
         raise ConfigError("\n".join(decoder.problems))
@@ -112,7 +112,7 @@ def read(
 def prepare_grpc(environ: MutableMapping[str, str] = os.environ) -> None:
     """Set what gRPC's core reads from the environment when it is imported, unless it is set already.
 
-    The server never forks, and what the core logs is told by the server itself.
+    The server never forks, and what the core would log, the server logs itself.
     """
     environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -146,13 +146,13 @@ def _parse(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: is not UTF-8 text, which TOML asks for: byte {error.start} is bad") from error
+        raise ConfigError(f"{file}: is not UTF-8 text, as TOML requires: byte {error.start} is invalid") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: is not valid TOML: {error}") from error
 
 
 def _read_secret(file: Path) -> str:
-    """The text of a file that holds one secret, without the end of its line."""
+    """The text of a file that contains one secret, without the end of its line."""
     try:
         return file.read_bytes().decode().removesuffix("\n").removesuffix("\r")
     except OSError as error:
@@ -162,7 +162,7 @@ def _read_secret(file: Path) -> str:
 
 
 def _variables(environ: Mapping[str, str], decoder: Decoder) -> Iterator[tuple[str, list[str], str]]:
-    """The variables that set a key, those of whole tables first. Others that begin alike are not the server's."""
+    """The variables that set a key, those of whole tables first. Others with the prefix belong to other programs."""
     sections = {section.upper() for section in Config.__struct_fields__}
     found = []
     for name, text in environ.items():
@@ -173,12 +173,12 @@ def _variables(environ: Mapping[str, str], decoder: Decoder) -> Iterator[tuple[s
             found.append((name, key, text))
         elif (section := key[0].partition("_")[0]) in sections:
             right = f"{PREFIX}{section}__{key[0].removeprefix(section + '_')}"
-            decoder.problems.append(f"{name}: there is no such variable; two underscores part the levels: {right}")
+            decoder.problems.append(f"{name}: unknown variable; two underscores separate the levels: {right}")
     yield from sorted(found, key=lambda variable: (len(variable[1]), variable[0]))
 
 
 def _overlay(tree: dict[str, Any], key: list[str], value: Located) -> None:
-    """Put a value from the environment into the tree, over what is there."""
+    """Put a value into the tree, replacing what is there."""
     name = next((known for known in tree if re.sub("[^A-Z0-9]", "_", known.upper()) == key[0]), key[0].lower())
     if len(key) == 1:
         tree[name] = value
@@ -201,7 +201,7 @@ def _table(text: str) -> dict[str, Any]:
 
 
 def _with_default_models(config: Config, settings: list[Setting]) -> Config:
-    """With the default models filled in that nobody wrote, in ``settings`` too."""
+    """Fill in the default models that are not set, in ``settings`` too."""
     default = next(iter(configured_models(config)), "")
     models = config.models
     for index, setting in enumerate(settings):

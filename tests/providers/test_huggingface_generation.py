@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.providers.huggingface.protocol import Done, Refused, Said, Told
+from mcp_server.providers.huggingface.protocol import AnyMessage, Done, Failure, TextPiece
 from mcp_server.values import FinishReason, GenerationConfig
 
 pytestmark = pytest.mark.usefixtures("transformers")
@@ -59,11 +59,11 @@ class Written:
     """What was said of each answer."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self.told: list[AnyMessage] = []
 
     def text(self, id: int) -> str:
         """The text of an answer."""
-        return "".join([told.text for told in self.told if isinstance(told, Said) and told.id == id])
+        return "".join([told.text for told in self.told if isinstance(told, TextPiece) and told.id == id])
 
     def ends(self) -> dict[int, Done]:
         """The ends that there are."""
@@ -88,7 +88,7 @@ def model_of(kind: str) -> Any:
     return model
 
 
-def generation_of(model: Any, tell: Callable[[list[Told]], None], parallel: int = 3) -> Any:
+def generation_of(model: Any, tell: Callable[[list[AnyMessage]], None], parallel: int = 3) -> Any:
     """What writes with it, and nothing that runs yet."""
     from tokenizers import Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
@@ -137,7 +137,7 @@ def test_answers_written_together_are_those_written_alone(kind: str) -> None:
     for id, length in enumerate(lengths):
         submit(generation, id, length)
     finish(generation)
-    assert not [told for told in written.told if isinstance(told, Refused)]
+    assert not [told for told in written.told if isinstance(told, Failure)]
     for id, tokens in enumerate(expected):
         assert written.text(id) == "".join([LETTERS[token] for token in tokens]), f"answer {id}"
     assert {id: end.output_tokens for id, end in written.ends().items()} == dict(enumerate(lengths))
@@ -238,7 +238,7 @@ def test_a_failure_is_that_of_its_answers_alone() -> None:
     submit(generation, 1, 50)
     finish(generation)
     failing.remove()
-    refused = {told.id: told.reason for told in written.told if isinstance(told, Refused)}
+    refused = {told.id: told.reason for told in written.told if isinstance(told, Failure)}
     assert refused == {0: "PROVIDER_STREAM_CUT", 1: "PROVIDER_UNAVAILABLE"}
     submit(generation, 2, 5)
     finish(generation)

@@ -123,9 +123,9 @@ async def test_closing_ends_answers_and_processes(
     await asyncio.sleep(0.05)
     await provider.close()
     for call in (reading, waiting):
-        with pytest.raises(ProviderUnavailable, match="stops"):
+        with pytest.raises(ProviderUnavailable, match="stopping"):
             await call
-    with pytest.raises(ProviderUnavailable, match="stops"):
+    with pytest.raises(ProviderUnavailable, match="stopping"):
         await text(provider)
     assert not workers()
     assert capfd.readouterr() == ("", "")
@@ -140,7 +140,7 @@ async def test_closing_does_not_wait_for_the_loading(make: Make, workers: Worker
     await asyncio.sleep(0.3)
     async with asyncio.timeout(3):
         await provider.close()
-    with pytest.raises(ProviderUnavailable, match="stops"):
+    with pytest.raises(ProviderUnavailable, match="stopping"):
         await call
     assert not workers()
 

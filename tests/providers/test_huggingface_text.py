@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_server.providers.huggingface.protocol import Called, Said, Thought
+from mcp_server.providers.huggingface.protocol import ReasoningPiece, TextPiece, WholeToolCall
 from mcp_server.providers.huggingface.worker.text import CALL, THINK, AnswerText, Detokenizer, Event
 from mcp_server.values import Logprob
 
@@ -35,7 +35,7 @@ def told(given: Sequence[str], *, stops: Sequence[str] = (), marks: bool = False
 
 def text_of(events: Sequence[Event]) -> str:
     """The text in it."""
-    return "".join([event.text for event in events if isinstance(event, Said)])
+    return "".join([event.text for event in events if isinstance(event, TextPiece)])
 
 
 @given(st.text(LETTERS, max_size=30), st.lists(st.integers(0, 30)), st.lists(st.text(LETTERS, min_size=1, max_size=4)))
@@ -46,7 +46,7 @@ def test_the_text_ends_before_the_first_stop_string_that_is_whole(text: str, cut
     _end, first = min(met, default=(0, len(text)))
     assert text_of(events) == text[:first]
     assert answer.stopped is bool(met)
-    assert all(event.text for event in events if isinstance(event, Said))
+    assert all(event.text for event in events if isinstance(event, TextPiece))
 
 
 @given(st.lists(st.integers(0, 200)))
@@ -55,9 +55,9 @@ def test_marks_are_met_however_the_text_is_cut(cuts: list[int]) -> None:
     call = '\n{"name": "weather", "arguments": {"city": "Oslo"}}\n'
     text = f"{THINK[0]}\nHm < 3.\n{THINK[1]}\n\nI look.{CALL[0]}{call}{CALL[1]}\n{CALL[0]}{call}{CALL[1]}"
     events, answer = told(pieces(text, cuts), marks=True)
-    assert "".join([event.text for event in events if isinstance(event, Thought)]) == "Hm < 3.\n"
+    assert "".join([event.text for event in events if isinstance(event, ReasoningPiece)]) == "Hm < 3.\n"
     assert text_of(events) == "I look."
-    calls = [event for event in events if isinstance(event, Called)]
+    calls = [event for event in events if isinstance(event, WholeToolCall)]
     assert [(call.name, msgspec.json.decode(call.arguments)) for call in calls] == [("weather", {"city": "Oslo"})] * 2
     assert len({call.call for call in calls}) == 2
     assert answer.called
@@ -75,7 +75,7 @@ def test_calls_are_understood_in_their_several_forms(written: str, arguments: di
     """Without arguments, under another name, and as a text; also when the end of the answer ends the call."""
     for end in (CALL[1], ""):
         (call,), _ = told([CALL[0] + written + end], marks=True)
-        assert isinstance(call, Called)
+        assert isinstance(call, WholeToolCall)
         assert (call.name, msgspec.json.decode(call.arguments)) == ("f", arguments)
 
 
@@ -109,7 +109,7 @@ def test_probabilities_stay_with_their_text(tokens: list[str]) -> None:
     for index, token in enumerate(tokens):
         events += answer.push(token, Logprob(token=token, logprob=-float(index)))
     events += answer.end()
-    likely = [logprob for event in events if isinstance(event, Said) for logprob in event.logprobs]
+    likely = [logprob for event in events if isinstance(event, TextPiece) for logprob in event.logprobs]
     assert [-logprob.logprob for logprob in likely] == list(range(len(likely)))
     assert text_of(events).startswith("".join([logprob.token for logprob in likely]))
     if not answer.stopped:

@@ -123,9 +123,9 @@ async def test_closing_ends_answers_and_processes(make: Make, workers: Workers) 
     await asyncio.sleep(0.05)
     await provider.close()
     for call in (reading, waiting, embedding):
-        with pytest.raises(ProviderUnavailable, match="stops"):
+        with pytest.raises(ProviderUnavailable, match="stopping"):
             await call
-    with pytest.raises(ProviderUnavailable, match="stops"):
+    with pytest.raises(ProviderUnavailable, match="stopping"):
         await text(provider)
     assert not workers()
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import mcp_server.settings
 from mcp_server.errors import ConfigError
 from mcp_server.providers.custom import CustomSettings
 from mcp_server.providers.llama_cpp.settings import LlamaCppSettings
 from mcp_server.providers.openai.settings import OpenAISettings
-from mcp_server.settings import Loaded, Secret, load, read, split_address
+from mcp_server.settings import MOVED, Loaded, Secret, load, read, split_address
+from mcp_server.stores.memory_settings import MemorySettings
 from mcp_server.stores.sqlite.settings import SQLiteSettings
 
 MINE = """
@@ -427,3 +430,24 @@ def test_the_examples_of_the_documentation_are_good_settings(file: Path, example
     """Each can be copied as it is."""
     file.write_text(example)
     assert read(file, {}).file == file
+
+
+@pytest.mark.parametrize("name", sorted(MOVED))
+def test_a_name_that_moved_is_still_importable(name: str) -> None:
+    """Until the next minor release, with a warning that names the new place."""
+    with pytest.warns(DeprecationWarning, match=MOVED[name]):
+        assert getattr(mcp_server.settings, name).__module__ == MOVED[name]
+
+
+def test_the_former_table_of_stores_makes_the_table_of_a_store(tmp_path: Path) -> None:
+    """With the keys that it had."""
+    with pytest.warns(DeprecationWarning, match="StoreSettings"):
+        former: Any = mcp_server.settings.StoreSettings
+    assert former(type="sqlite", path=tmp_path / "a.db") == SQLiteSettings(path=tmp_path / "a.db")
+    assert former(type="memory") == MemorySettings()
+
+
+def test_a_memory_store_leaves_the_path_of_the_file_unused(file: Path) -> None:
+    """So that a variable with the type alone runs a configuration in memory."""
+    file.write_text('store = { type = "sqlite", path = "a.db" }')
+    assert isinstance(load(file, {"CONTEXTPROTOCOL_STORE__TYPE": "memory"}).store, MemorySettings)

@@ -15,14 +15,14 @@ import structlog
 from mcp_server.providers.huggingface.protocol import (
     LENGTH,
     Answer,
-    Asked,
+    AnyMessage,
+    AnyQuestion,
     Cancel,
     Facts,
     Failed,
     Loading,
-    Noted,
+    LogLine,
     Ready,
-    Told,
     frame,
 )
 from mcp_server.providers.local.lazy import LoadFailed
@@ -33,7 +33,7 @@ WORKER = "mcp_server.providers.huggingface.worker"
 END_SECONDS = 5.0
 """How long the process may take to end by itself."""
 KEPT_BYTES = 4096
-"""How much of what the process wrote last is kept, to say why it failed."""
+"""How much of the process's last output is kept to explain a failure, in bytes."""
 
 
 class EngineLost(Exception):
@@ -46,11 +46,11 @@ class Call:
     def __init__(self) -> None:
         self.ended = False
         """Whether its last answer was taken."""
-        self._come: list[Told] = []
+        self._come: list[AnyMessage] = []
         self._news = asyncio.Event()
         self._lost = False
 
-    async def answers(self) -> list[Told]:
+    async def answers(self) -> list[AnyMessage]:
         """All that have come since, at least one.
 
         Raises:
@@ -64,7 +64,7 @@ class Call:
         come, self._come = self._come, []
         return come
 
-    def put(self, answer: Told) -> None:
+    def put(self, answer: AnyMessage) -> None:
         """An answer has come."""
         self._come.append(answer)
         self._news.set()
@@ -85,8 +85,8 @@ class Engine:
         self._model = model
         self._calls: dict[int, Call] = {}
         self._ids = itertools.count()
-        self._decode = msgspec.msgpack.Decoder(list[Told]).decode
-        self._said = b""
+        self._decode = msgspec.msgpack.Decoder(list[AnyMessage]).decode
+        self._stderr = b""
         self._listening = asyncio.create_task(self._listen())
         self._reading: asyncio.Task[None] | None = None
         self._closing = False
@@ -118,7 +118,7 @@ class Engine:
         return next(self._ids)
 
     @contextlib.asynccontextmanager
-    async def ask(self, question: Asked) -> AsyncIterator[Call]:
+    async def ask(self, question: AnyQuestion) -> AsyncIterator[Call]:
         """Put a question. Leaving the context before its last answer stops the work.
 
         Raises:
@@ -151,7 +151,7 @@ class Engine:
         if self._reading is not None:
             await self._reading
 
-    async def _send(self, question: Asked) -> None:
+    async def _send(self, question: AnyQuestion) -> None:
         assert self._process.stdin is not None
         if not self.alive:
             raise EngineLost
@@ -171,16 +171,16 @@ class Engine:
             raise LoadFailed(first.why)
         code = await self._process.wait()
         await self._listening
-        # What it wrote is for the operator: it can name files and lines of code, which are no business of a caller's.
-        log.error("model process ended while loading", model=self._model, said=self._said.decode(errors="replace"))
+        # Its output is for the operator only: it can contain paths and lines of code.
+        log.error("model process ended while loading", model=self._model, output=self._output)
         raise LoadFailed(f"its process {_ended(code)}; the server's log says more")
 
     async def _read(self) -> None:
         """Hand the answers to those who asked."""
         while answers := await self._some():
             for answer in answers:
-                if isinstance(answer, Noted):
-                    log.error("model failed", model=self._model, said=answer.text)
+                if isinstance(answer, LogLine):
+                    log.error("model failed", model=self._model, output=answer.text)
                 elif isinstance(answer, Answer) and (call := self._calls.get(answer.id)) is not None:
                     call.put(answer)
         wanted = self._closing
@@ -190,10 +190,13 @@ class Engine:
         await self._listening
         if not wanted:
             log.error(
-                "model process ended", model=self._model, how=_ended(code), said=self._said.decode(errors="replace")
+                "model process ended",
+                model=self._model,
+                how=_ended(code),
+                output=self._output,
             )
 
-    async def _some(self) -> list[Told]:
+    async def _some(self) -> list[AnyMessage]:
         """What the process says next; nothing when it has ended."""
         assert self._process.stdout is not None
         try:
@@ -202,11 +205,16 @@ class Engine:
         except asyncio.IncompleteReadError:
             return []
 
+    @property
+    def _output(self) -> str:
+        """The end of its standard error."""
+        return self._stderr.decode(errors="replace")
+
     async def _listen(self) -> None:
-        """Keep what it writes off the server's own output, and the end of it to look at."""
+        """Read its standard error, and keep the end of it."""
         assert self._process.stderr is not None
-        while said := await self._process.stderr.read(KEPT_BYTES):
-            self._said = (self._said + said)[-KEPT_BYTES:]
+        while chunk := await self._process.stderr.read(KEPT_BYTES):
+            self._stderr = (self._stderr + chunk)[-KEPT_BYTES:]
 
 
 def _ended(code: int) -> str:

@@ -16,7 +16,7 @@ WINDOW: Final = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len
 """What families of models call their context window."""
 WIDTH: Final = ("hidden_size", "n_embd", "d_model", "dim")
 """What families of models call the length of their vectors."""
-UNSAID_WINDOW: Final = 8192
+DEFAULT_WINDOW: Final = 8192
 """The context window of a model that has no limit, or does not say."""
 INDEX: Final = "model.safetensors.index.json"
 WEIGHTS: Final = "model.safetensors"
@@ -43,7 +43,7 @@ def read(path: Path) -> Facts:
     return Facts(
         generates=file.generates,
         chat_template=file.chat_template if file.generates else "",
-        context_window=file.context_length or UNSAID_WINDOW,
+        context_window=file.context_length or DEFAULT_WINDOW,
         dimensions=0 if file.generates else file.embedding_length,
     )
 
@@ -92,7 +92,7 @@ def _folder(folder: Path) -> Facts:
         limits = folder / "sentence_bert_config.json"
         window = _number(table(limits), ("max_seq_length",)) or window if limits.is_file() else window
         return Facts(generates=False, context_window=window, dimensions=_number(text, WIDTH))
-    return Facts(generates=True, chat_template=_chat_template(folder), context_window=window or UNSAID_WINDOW)
+    return Facts(generates=True, chat_template=_chat_template(folder), context_window=window or DEFAULT_WINDOW)
 
 
 def _chat_template(folder: Path) -> str:

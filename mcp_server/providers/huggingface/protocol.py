@@ -1,9 +1,9 @@
-"""What the server and the process of a model say to each other.
+"""The messages between the server and the process of a model.
 
-Each says lists of the messages below, as MessagePack, each list after its length: four bytes, little-endian. The
+Both send lists of the messages below, as MessagePack, each list after its length: four bytes, little-endian. The
 process begins with :class:`Ready` or :class:`Failed`. Then it answers, in any order, what it is asked: each answer
-carries the ``id`` of its question, and the last one is :class:`Done`, :class:`Counted`, :class:`Vectors` or
-:class:`Refused`.
+carries the ``id`` of its question, and the last one is :class:`Done`, :class:`TokenCount`, :class:`Vectors` or
+:class:`Failure`.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: str = ""
     """How a conversation becomes a prompt; empty: it does not chat."""
     context_window: int = 0
-    """The most tokens that it reads; 0: not said."""
+    """The most tokens that it reads; 0: not stated."""
     dimensions: int = 0
-    """The length of its vectors; 0: it makes none, or it is not said."""
+    """The length of its vectors; 0: it makes none, or it is not stated."""
 
 
 # -- questions --------------------------------------------------------------------------------------------------------
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The base of all that the process is asked."""
+    """The base of all questions to the process."""
 
     id: int
-    """Names it; never used twice."""
+    """The id of the question; never used twice."""
 
 
 class Generate(Question, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class Generate(Question, frozen=True, kw_only=True):
 
 
 class Count(Question, frozen=True, kw_only=True):
-    """How long is the prompt?"""
+    """Count the tokens of a prompt."""
 
     request: GenerateRequest
 
@@ -86,10 +86,10 @@ class Embed(Question, frozen=True, kw_only=True):
 
 
 class Cancel(Question, frozen=True, kw_only=True):
-    """The answer to the question with that ``id`` is not wanted any more. Nothing answers this."""
+    """The answer to the question with that ``id`` is no longer needed. There is no answer to this."""
 
 
-Asked = Generate | Count | Embed | Cancel
+AnyQuestion = Generate | Count | Embed | Cancel
 
 # -- answers ----------------------------------------------------------------------------------------------------------
 
@@ -107,27 +107,27 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The base of all that answers a question."""
+    """The base of all answers to a question."""
 
     id: int
-    """The question."""
+    """The id of the question."""
 
 
-class Said(Answer, frozen=True, kw_only=True, omit_defaults=True):
+class TextPiece(Answer, frozen=True, kw_only=True, omit_defaults=True):
     """A piece of the answer's text."""
 
     text: str
     logprobs: tuple[Logprob, ...] = ()
 
 
-class Thought(Answer, frozen=True, kw_only=True):
-    """A piece of what the model thinks."""
+class ReasoningPiece(Answer, frozen=True, kw_only=True):
+    """A piece of the model's reasoning."""
 
     text: str
 
 
-class Called(Answer, frozen=True, kw_only=True):
-    """A whole tool call."""
+class WholeToolCall(Answer, frozen=True, kw_only=True):
+    """A complete tool call."""
 
     call: str
     name: str
@@ -143,21 +143,21 @@ class Done(Answer, frozen=True, kw_only=True):
     reasoning_tokens: int
 
 
-class Counted(Answer, frozen=True, kw_only=True):
-    """How long a prompt is."""
+class TokenCount(Answer, frozen=True, kw_only=True):
+    """The length of a prompt."""
 
     tokens: int
 
 
 class Vectors(Answer, frozen=True, kw_only=True):
-    """One vector a text."""
+    """One vector for each text."""
 
     vectors: list[bytes]
     """Each as 32-bit floats in the order of this machine."""
     tokens: int
 
 
-class Refused(Answer, frozen=True, kw_only=True):
+class Failure(Answer, frozen=True, kw_only=True):
     """An answer that failed: an error of :mod:`mcp_server.errors`."""
 
     reason: str
@@ -165,16 +165,17 @@ class Refused(Answer, frozen=True, kw_only=True):
     metadata: dict[str, str]
 
 
-class Noted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Something that only the operator is to read."""
+class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A line for the log of the server, not for callers."""
 
     text: str
 
 
-Told = Ready | Failed | Said | Thought | Called | Done | Counted | Vectors | Refused | Noted
+AnyAnswer = TextPiece | ReasoningPiece | WholeToolCall | Done | TokenCount | Vectors | Failure
+AnyMessage = Ready | Failed | LogLine | AnyAnswer
 
 
-def frame(messages: Sequence[Asked] | Sequence[Told]) -> bytes:
-    """The messages as they are sent."""
+def frame(messages: Sequence[AnyQuestion] | Sequence[AnyMessage]) -> bytes:
+    """Encode a list of messages."""
     content = msgspec.msgpack.encode(messages)
     return LENGTH.pack(len(content)) + content

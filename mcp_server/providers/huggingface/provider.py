@@ -23,20 +23,20 @@ from mcp_server.interfaces import (
 from mcp_server.providers.huggingface import files, translate
 from mcp_server.providers.huggingface.engine import Engine, EngineLost
 from mcp_server.providers.huggingface.protocol import (
-    Asked,
-    Called,
+    AnyMessage,
+    AnyQuestion,
     Count,
-    Counted,
     Done,
     Embed,
     Facts,
+    Failure,
     Generate,
     Loading,
-    Refused,
-    Said,
-    Thought,
-    Told,
+    ReasoningPiece,
+    TextPiece,
+    TokenCount,
     Vectors,
+    WholeToolCall,
 )
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
@@ -90,7 +90,7 @@ class HuggingFaceProvider:
                 async with engine.ask(Generate(id=engine.new_id(), request=request)) as call:
                     while not call.ended:
                         answers = await call.answers()
-                        call.ended = isinstance(answers[-1], Done | Refused)
+                        call.ended = isinstance(answers[-1], Done | Failure)
                         for event in _events(answers):
                             begun = True
                             yield event
@@ -104,7 +104,7 @@ class HuggingFaceProvider:
         engine = await served.lazy.engine()
         _check(engine.facts, request)
         counted = await served.answer(engine, Count(id=engine.new_id(), request=request))
-        assert isinstance(counted, Counted)
+        assert isinstance(counted, TokenCount)
         return counted.tokens
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
@@ -242,7 +242,7 @@ class _Served:
         finally:
             self._taken -= 1
 
-    async def answer(self, engine: Engine, question: Asked) -> Told:
+    async def answer(self, engine: Engine, question: AnyQuestion) -> AnyMessage:
         """The one answer to a question."""
         try:
             async with engine.ask(question) as call:
@@ -250,7 +250,7 @@ class _Served:
                 call.ended = True
         except EngineLost as error:
             raise await self.lazy.lost(engine, begun=False) from error
-        if isinstance(answer, Refused):
+        if isinstance(answer, Failure):
             raise _error(answer)
         return answer
 
@@ -285,21 +285,21 @@ def _capabilities(facts: Facts) -> Capabilities:
     )
 
 
-def _events(answers: Sequence[Told]) -> Iterator[ProviderEvent]:
+def _events(answers: Sequence[AnyMessage]) -> Iterator[ProviderEvent]:
     """What has come together, as few events as say it."""
     texts: list[str] = []
     likely: list[Logprob] = []
     for answer in answers:
-        if isinstance(answer, Said):
+        if isinstance(answer, TextPiece):
             texts.append(answer.text)
             likely += answer.logprobs
             continue
         if texts:
             yield _delta(texts, likely)
             texts, likely = [], []
-        if isinstance(answer, Thought):
+        if isinstance(answer, ReasoningPiece):
             yield ReasoningDelta(text=answer.text)
-        elif isinstance(answer, Called):
+        elif isinstance(answer, WholeToolCall):
             yield ToolCallStart(id=answer.call, name=answer.name)
             yield ToolArgumentsDelta(id=answer.call, text=answer.arguments)
         elif isinstance(answer, Done):
@@ -310,7 +310,7 @@ def _events(answers: Sequence[Told]) -> Iterator[ProviderEvent]:
                 source=UsageSource.REPORTED,
             )
             yield Finish(reason=answer.reason, usage=usage)
-        elif isinstance(answer, Refused):
+        elif isinstance(answer, Failure):
             raise _error(answer)
     if texts:
         yield _delta(texts, likely)
@@ -321,5 +321,5 @@ def _delta(texts: Sequence[str], likely: Sequence[Logprob]) -> str | TextDelta:
     return TextDelta(text=text, logprobs=tuple(likely)) if likely else text
 
 
-def _error(refused: Refused) -> MCPError:
+def _error(refused: Failure) -> MCPError:
     return recorded(refused.reason, refused.message, refused.metadata)

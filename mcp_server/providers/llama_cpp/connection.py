@@ -1,6 +1,6 @@
 """One HTTP request to llama.cpp over a Unix socket, its answer read as it comes.
 
-Each request has a connection of its own. Closing the sending half of it is how llama.cpp is told to stop; it closes the
+Each request has a connection of its own. Closing the sending half of it makes llama.cpp stop; it closes the
 other half when it has.
 """
 

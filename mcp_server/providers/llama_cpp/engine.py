@@ -25,7 +25,7 @@ READY = b"ready\n"
 END_SECONDS = 5.0
 """How long the process may take to end by itself."""
 KEPT_LINES = 8
-"""How many of the last lines that llama.cpp wrote are kept, to say why it failed."""
+"""How many of llama.cpp's last lines of output are kept to explain a failure."""
 
 
 class Loading(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class Engine:
         self._leaving: set[asyncio.Task[None]] = set()
         self._process = process
         self._folder = folder
-        self._said: deque[str] = deque(maxlen=KEPT_LINES)
+        self._stderr_tail: deque[str] = deque(maxlen=KEPT_LINES)
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
@@ -155,13 +155,13 @@ class Engine:
         code = await self._process.wait()
         await self._listening
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-        # What it wrote is for the operator: it can name files and lines of code, which are no business of a caller's.
-        log.error("model process ended while loading", file=str(self.settings.path), said=list(self._said))
+        # Its output is for the operator only: it can contain paths and lines of code.
+        log.error("model process ended while loading", file=str(self.settings.path), output=list(self._stderr_tail))
         raise LoadFailed(f"llama.cpp {ended}; the server's log says more")
 
     async def _listen(self) -> None:
-        """Keep what it writes off the server's own output, and the end of it to look at."""
+        """Read its standard error, and keep the end of it."""
         assert self._process.stderr is not None
         async for line in self._process.stderr:
             if text := line.decode(errors="replace").strip():
-                self._said.append(text)
+                self._stderr_tail.append(text)

@@ -32,7 +32,7 @@ OPTIONS: Final = ("ignore_eos", "min_p", "repeat_last_n", "repeat_penalty", "top
 MAX_SEED: Final = 2**32 - 1
 """llama.cpp takes this for no seed at all, so that seeds lie below it."""
 COMPACT_JSON: Final = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""Keeps a small model from writing blank lines for ever, which the syntax of JSON allows."""
+"""Keeps a small model from writing blank lines without end, which the syntax of JSON allows."""
 
 
 # -- what llama.cpp answers -------------------------------------------------------------------------------------------
@@ -121,10 +121,10 @@ class Chunk(msgspec.Struct):
     @property
     def finish_reason(self) -> FinishReason | None:
         """Why the model stopped, if it did."""
-        said = self.choices[0].finish_reason if self.choices else None
+        reason = self.choices[0].finish_reason if self.choices else None
         if self.stop_type not in ("", "none"):
-            said = "length" if self.stop_type == "limit" else "stop"
-        return None if said is None else FinishReason.LENGTH if said == "length" else FinishReason.STOP
+            reason = "length" if self.stop_type == "limit" else "stop"
+        return None if reason is None else FinishReason.LENGTH if reason == "length" else FinishReason.STOP
 
     @property
     def reported(self) -> Usage | None:
@@ -137,8 +137,8 @@ class Chunk(msgspec.Struct):
 
     def logprobs(self, top: int) -> tuple[Logprob, ...]:
         """How likely its tokens were."""
-        given = self.choices[0].logprobs if self.choices else None
-        return tuple([token.value(top) for token in given.content or ()]) if given is not None else ()
+        logprobs = self.choices[0].logprobs if self.choices else None
+        return tuple([token.value(top) for token in logprobs.content or ()]) if logprobs is not None else ()
 
 
 class Vector(msgspec.Struct):
@@ -185,10 +185,10 @@ def error_from(fault: Fault, *, model: str) -> MCPError:
     """The error that a fault of llama.cpp is."""
     if fault.type == "exceed_context_size_error":
         return context_too_long(fault.n_prompt_tokens, fault.n_ctx, model=model)
-    said = " ".join(fault.message.split())[:300]
+    text = " ".join(fault.message.split())[:300]
     if fault.type in ("invalid_request_error", "not_supported_error"):
-        return UnsupportedByModel(f"the model {model} cannot do this: {said}", metadata={"model": model})
-    return ProviderUnavailable(f"the model {model} failed: {said}", metadata={"model": model})
+        return UnsupportedByModel(f"the model {model} cannot do this: {text}", metadata={"model": model})
+    return ProviderUnavailable(f"the model {model} failed: {text}", metadata={"model": model})
 
 
 def context_too_long(tokens: int, limit: int, *, model: str) -> ContextTooLong:
@@ -205,10 +205,10 @@ def context_too_long(tokens: int, limit: int, *, model: str) -> ContextTooLong:
 
 def chat_messages(messages: Sequence[Message], name: str, model: LlamaCppModel) -> list[dict[str, Any]]:
     """A conversation, with the model's own instruction if it has none."""
-    said = [_message(message, name) for message in messages]
+    conversation = [_message(message, name) for message in messages]
     if model.system_instruction and not any(message.role is Role.SYSTEM for message in messages):
-        said.insert(0, {"role": "system", "content": model.system_instruction})
-    return said
+        conversation.insert(0, {"role": "system", "content": model.system_instruction})
+    return conversation
 
 
 def _message(message: Message, model: str) -> dict[str, Any]:
@@ -222,12 +222,12 @@ def _message(message: Message, model: str) -> dict[str, Any]:
         else:
             what = "images and other files" if isinstance(part, Blob) else "tools"
             raise UnsupportedByModel(f"the model {model} cannot read {what}", metadata={"model": model})
-    said: dict[str, Any] = {"role": message.role.value, "content": "".join(texts)}
+    entry: dict[str, Any] = {"role": message.role.value, "content": "".join(texts)}
     if thoughts:
-        said["reasoning_content"] = "".join(thoughts)
+        entry["reasoning_content"] = "".join(thoughts)
     if message.name:
-        said["name"] = message.name
-    return said
+        entry["name"] = message.name
+    return entry
 
 
 def generate_path(request: GenerateRequest) -> str:
@@ -248,7 +248,7 @@ def generate_body(request: GenerateRequest, name: str, model: LlamaCppModel) -> 
     # Telling of its progress is also when llama.cpp looks whether to stop.
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
     body |= _options(request.provider_options, name)
-    body |= _knobs(request.config, model)
+    body |= _sampling(request.config, model)
     shape = _shape(request.config, name)
     logprobs = request.config.logprobs
     if request.prompt is None:
@@ -269,9 +269,9 @@ def generate_body(request: GenerateRequest, name: str, model: LlamaCppModel) -> 
     return msgspec.json.encode(body)
 
 
-def _knobs(config: GenerationConfig, model: LlamaCppModel) -> dict[str, Any]:
+def _sampling(config: GenerationConfig, model: LlamaCppModel) -> dict[str, Any]:
     limit = config.max_output_tokens if config.max_output_tokens is not None else model.max_output_tokens
-    knobs = {
+    parameters = {
         "temperature": config.temperature if config.temperature is not None else model.temperature,
         "top_p": config.top_p,
         # More does not fit into any context, and it must fit into 32 bits.
@@ -282,7 +282,7 @@ def _knobs(config: GenerationConfig, model: LlamaCppModel) -> dict[str, Any]:
         "frequency_penalty": config.frequency_penalty,
         "presence_penalty": config.presence_penalty,
     }
-    return {name: value for name, value in knobs.items() if value is not None}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _options(options: Mapping[str, Any], model: str) -> dict[str, Any]:

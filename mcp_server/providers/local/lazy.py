@@ -30,7 +30,7 @@ AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 
 class LazyEngine(Generic[AnyEngine]):
-    """An engine that is started when it is needed, once for all who need it, and again after it was lost."""
+    """An engine that is started when it is needed, once for all callers, and again after it was lost."""
 
     def __init__(self, model: str, start: Callable[[], Coroutine[Any, Any, AnyEngine]]) -> None:
         self.failure = ""
@@ -43,16 +43,16 @@ class LazyEngine(Generic[AnyEngine]):
 
     @property
     def loaded(self) -> bool:
-        """Whether it is there."""
+        """Whether it is loaded."""
         return self._engine is not None and self._engine.alive
 
     @property
     def loading(self) -> bool:
-        """Whether it is on its way."""
+        """Whether it is being loaded."""
         return self._starting is not None
 
     async def engine(self) -> AnyEngine:
-        """The engine. Who is cancelled while waiting for it leaves the start going, for the others and for later.
+        """The engine. A caller that is cancelled while it waits does not stop the start.
 
         Raises:
             ProviderUnavailable: it cannot be started.
@@ -113,4 +113,6 @@ class LazyEngine(Generic[AnyEngine]):
             self._starting = None
 
     def _stopped(self) -> ProviderUnavailable:
-        return ProviderUnavailable(f"the model {self._model} is no longer served: this server stops", retry_after=1)
+        return ProviderUnavailable(
+            f"the model {self._model} is no longer served: the server is stopping", retry_after=1
+        )

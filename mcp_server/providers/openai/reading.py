@@ -1,4 +1,4 @@
-"""From the pieces of an answer to the events that a provider yields."""
+"""Makes the events of a provider from the pieces of an answer."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
 
 
 class Reading:
-    """One answer while it is read.
+    """Reads one answer.
 
     Attributes:
-        reason: what the server said of why the answer ended, or empty.
+        reason: the server's finish reason, or empty.
         error: the error object that came instead of a piece, or ``None``; what follows it is not read.
 
     Args:
@@ -78,7 +78,7 @@ class Reading:
         self._by_index: dict[int, _OpenCall] = {}
 
     def take(self, chunks: Iterable[Chunk]) -> list[ProviderEvent]:
-        """The events of pieces that came together: as few as say it."""
+        """The events of pieces that came together: as few as possible."""
         self._events = []
         for chunk in chunks:
             if chunk.usage is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from mcp_server.providers.huggingface.protocol import LENGTH, Asked, Failed, Loading, Told, frame
+from mcp_server.providers.huggingface.protocol import LENGTH, AnyMessage, AnyQuestion, Failed, Loading, frame
 
 
 def main() -> None:
@@ -34,18 +34,18 @@ def main() -> None:
     sys.stdout = sys.stderr
     lock = threading.Lock()
 
-    def tell(messages: list[Told]) -> None:
+    def tell(messages: list[AnyMessage]) -> None:
         content = frame(messages)
         with lock:
             out.write(content)
             out.flush()
 
-    questions: queue.SimpleQueue[list[Asked]] = queue.SimpleQueue()
+    questions: queue.SimpleQueue[list[AnyQuestion]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(questions,), daemon=True).start()
     settings = msgspec.json.decode(sys.argv[1], type=Loading)
     try:
         _serve(settings, questions, tell)
-    except Exception:  # noqa: BLE001  # the process ends with it, and the server reads what it said
+    except Exception:  # noqa: BLE001  # the process ends with it, and the server reads its output
         traceback.print_exc()
     finally:
         # Ending in the usual way would wait for the thread that reads.
@@ -53,7 +53,9 @@ def main() -> None:
         os._exit(1)
 
 
-def _serve(settings: Loading, questions: queue.SimpleQueue[list[Asked]], tell: Callable[[list[Told]], None]) -> None:
+def _serve(
+    settings: Loading, questions: queue.SimpleQueue[list[AnyQuestion]], tell: Callable[[list[AnyMessage]], None]
+) -> None:
     try:
         from mcp_server.providers.huggingface.worker.serving import serving
     except ImportError as error:
@@ -65,9 +67,9 @@ def _serve(settings: Loading, questions: queue.SimpleQueue[list[Asked]], tell: C
             ask(question)
 
 
-def _read(questions: queue.SimpleQueue[list[Asked]]) -> None:
+def _read(questions: queue.SimpleQueue[list[AnyQuestion]]) -> None:
     """Pass on what is asked, and end the process when no more can come: also while it loads."""
-    decode = msgspec.msgpack.Decoder(list[Asked]).decode
+    decode = msgspec.msgpack.Decoder(list[AnyQuestion]).decode
     while head := sys.stdin.buffer.read(LENGTH.size):
         questions.put(decode(sys.stdin.buffer.read(LENGTH.unpack(head)[0])))
     # Nothing is to be saved.

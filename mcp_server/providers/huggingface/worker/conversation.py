@@ -64,9 +64,9 @@ def prompt_of(request: GenerateRequest, tokenizer: Any, model: str) -> Prompt:
         )
     except (jinja2.TemplateError, ValueError, TypeError) as error:
         # A template is a program, and says no by raising whatever it likes.
-        said = " ".join(str(error).split())[:200]
+        text = " ".join(str(error).split())[:200]
         raise UnsupportedByModel(
-            f"the chat template of the model {model} does not take this conversation: {said}", metadata={"model": model}
+            f"the chat template of the model {model} does not take this conversation: {text}", metadata={"model": model}
         ) from error
     written = THINK[0] if text.rstrip().endswith(THINK[0]) else ""
     if offered and request.tool_choice.mode == "required":
@@ -93,22 +93,22 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    said: dict[str, Any] = {"role": message.role.value, "content": _text(message.parts)}
+    entry: dict[str, Any] = {"role": message.role.value, "content": _text(message.parts)}
     thoughts = "".join([part.text for part in message.parts if isinstance(part, Reasoning)])
     if thoughts:
-        said["reasoning_content"] = thoughts
+        entry["reasoning_content"] = thoughts
     if message.name:
-        said["name"] = message.name
+        entry["name"] = message.name
     calls = [part for part in message.parts if isinstance(part, ToolCall)]
     if calls:
-        said["tool_calls"] = [
+        entry["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
             for call in calls
         ]
     for part in message.parts:
         if isinstance(part, ToolResult):
-            said |= {"content": _text(part.parts), "tool_call_id": part.tool_call_id}
-    return said
+            entry |= {"content": _text(part.parts), "tool_call_id": part.tool_call_id}
+    return entry
 
 
 def _text(parts: Sequence[Any]) -> str:

@@ -60,12 +60,12 @@ class Embedding:
             self._pool, self._normalise = _modules(loaded.folder)
         described = loaded.folder / "config_sentence_transformers.json"
         if described.is_file():
-            said = files.table(described)
-            self._prefix = (said.get("prompts") or {}).get(said.get("default_prompt_name"), "")
+            prompts = files.table(described)
+            self._prefix = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"), "")
 
     @torch.inference_mode()
     def vectors(self, question: Embed, stop: Callable[[], bool]) -> Vectors | None:
-        """One vector a text, or ``None`` if ``stop`` said so in between.
+        """One vector a text, or ``None`` if ``stop`` was true in between.
 
         Raises:
             ContextTooLong: a text is longer than the model reads.

@@ -23,7 +23,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from mcp_server.errors import ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.providers.huggingface.protocol import Done, Noted, Refused, Told
+from mcp_server.providers.huggingface.protocol import AnyMessage, Done, Failure, LogLine
 from mcp_server.providers.huggingface.worker.conversation import Prompt
 from mcp_server.providers.huggingface.worker.loading import CannotLoad
 from mcp_server.providers.huggingface.worker.sampling import Sampler
@@ -145,15 +145,15 @@ class Row:
         """Whether it has a token."""
         return self._count > 0
 
-    def write(self, logits: torch.Tensor) -> tuple[list[Told], bool]:
-        """Take one token: what is to be said of it, and whether the answer goes on."""
+    def write(self, logits: torch.Tensor) -> tuple[list[AnyMessage], bool]:
+        """Take one token: the messages that it completes, and whether the answer continues."""
         token = self._sampler.choose(logits)
         self._count += 1
         self._thought += self._text.thinking
         if token in self._ends:
             return [*self._text.end(), self._done(FinishReason.STOP)], False
         logprob = None if self._top is None else self._logprob(logits, token, self._top)
-        events: list[Told] = [*self._text.push(self._characters.push(token), logprob)]
+        events: list[AnyMessage] = [*self._text.push(self._characters.push(token), logprob)]
         if self._text.stopped:
             return [*events, self._done(FinishReason.STOP)], False
         if self._count >= self._limit:
@@ -252,10 +252,10 @@ class Generation:
     Args:
         writer: the model.
         parallel: how many answers are written at once.
-        tell: takes what is said of them.
+        tell: receives their messages.
     """
 
-    def __init__(self, writer: Writer, parallel: int, tell: Callable[[list[Told]], None]) -> None:
+    def __init__(self, writer: Writer, parallel: int, tell: Callable[[list[AnyMessage]], None]) -> None:
         self._writer = writer
         self._parallel = parallel
         self._tell = tell
@@ -278,7 +278,7 @@ class Generation:
         return bool(self._waiting or self._reading or self._batches)
 
     def run(self) -> None:
-        """For ever: write."""
+        """Generate until the process ends."""
         while True:
             self.advance()
 
@@ -355,11 +355,11 @@ class Generation:
 
     def _write(self, rows: list[Row], logits: torch.Tensor) -> list[Row]:
         """Take a token for each row, tell of it, and return the rows that go on."""
-        events: list[Told] = []
+        events: list[AnyMessage] = []
         going_on = []
         for index, row in enumerate(rows):
-            said, more = row.write(logits[index])
-            events += said
+            pieces, more = row.write(logits[index])
+            events += pieces
             if more:
                 going_on.append(row)
         if events:
@@ -372,9 +372,9 @@ class Generation:
         reasons = [(ProviderStreamCut if row.begun else ProviderUnavailable).reason for row in rows]
         self._tell(
             [
-                Noted(text="".join(traceback.format_exception(error))),
+                LogLine(text="".join(traceback.format_exception(error))),
                 *[
-                    Refused(id=row.id, reason=reason, message=message, metadata={"model": name})
+                    Failure(id=row.id, reason=reason, message=message, metadata={"model": name})
                     for row, reason in zip(rows, reasons, strict=True)
                 ],
             ]

@@ -66,8 +66,8 @@ def load(settings: Loading) -> Loaded:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise CannotLoad(f"the memory of {device} does not suffice for it") from error
     except Exception as error:  # the libraries below raise what they like; whatever it is, there is no model
-        said = " ".join(str(error).split())[:300]
-        raise CannotLoad(f"transformers does not take it: {type(error).__name__}: {said}") from error
+        text = " ".join(str(error).split())[:300]
+        raise CannotLoad(f"transformers does not take it: {type(error).__name__}: {text}") from error
     tokenizer.padding_side = "right"
     window = settings.context_window or facts.context_window
     template = tokenizer.chat_template if facts.generates else ""
@@ -88,7 +88,7 @@ def _fetched(settings: Loading) -> Path:
         )
     except errors.GatedRepoError as error:
         raise CannotLoad(
-            f"{settings.source} is given only to who has accepted its terms: do so on its page, then `hf auth login`"
+            f"{settings.source} requires that you accept its terms: do so on its page, then run `hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise CannotLoad(f"{settings.source} has no revision {settings.revision} on the model hub") from error
@@ -100,8 +100,8 @@ def _fetched(settings: Loading) -> Path:
             "set `path` to a folder with the model, or run `hf download` where there is a network"
         ) from error
     except Exception as error:  # whatever else goes wrong with a network, there is no model
-        said = " ".join(str(error).split())[:300]
-        raise CannotLoad(f"{settings.source} cannot be fetched from the model hub: {said}") from error
+        text = " ".join(str(error).split())[:300]
+        raise CannotLoad(f"{settings.source} cannot be downloaded from the model hub: {text}") from error
     return Path(folder)
 
 
@@ -154,9 +154,9 @@ def _available() -> int | None:
     lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024
     group = Path("/sys/fs/cgroup")
-    limit, used, told = group / "memory.max", group / "memory.current", group / "memory.stat"
-    if limit.is_file() and used.is_file() and told.is_file() and (most := limit.read_text().strip()).isdigit():
+    limit, used, statistics = group / "memory.max", group / "memory.current", group / "memory.stat"
+    if limit.is_file() and used.is_file() and statistics.is_file() and (most := limit.read_text().strip()).isdigit():
         # What is kept of files counts as used, and makes room when it is needed.
-        kept = dict(line.split() for line in told.read_text().splitlines()).get("inactive_file", "0")
+        kept = dict(line.split() for line in statistics.read_text().splitlines()).get("inactive_file", "0")
         free = min(free, int(most) - int(used.read_text()) + int(kept))
     return free

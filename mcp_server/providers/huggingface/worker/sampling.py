@@ -67,8 +67,8 @@ class Sampler:
         logits = logits.to("cpu", torch.float32, copy=True)
         if self._seen:
             seen = torch.tensor(sorted(self._seen))
-            given = logits[seen]
-            logits[seen] = torch.where(given < 0, given * self._repetition, given / self._repetition)
+            values = logits[seen]
+            logits[seen] = torch.where(values < 0, values * self._repetition, values / self._repetition)
         if self._written and (self._frequency or self._presence):
             counts = torch.tensor(list(self._written.values()), dtype=torch.float32)
             logits[torch.tensor(list(self._written))] -= self._frequency * counts + self._presence

@@ -16,18 +16,18 @@ from collections.abc import Callable, Iterator
 
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable
 from mcp_server.providers.huggingface.protocol import (
-    Asked,
+    AnyMessage,
+    AnyQuestion,
     Cancel,
     Count,
-    Counted,
     Embed,
     Failed,
+    Failure,
     Generate,
     Loading,
-    Noted,
+    LogLine,
     Ready,
-    Refused,
-    Told,
+    TokenCount,
 )
 from mcp_server.providers.huggingface.worker.conversation import prompt_of
 from mcp_server.providers.huggingface.worker.embedding import Embedding
@@ -35,8 +35,8 @@ from mcp_server.providers.huggingface.worker.generation import Generation, Write
 from mcp_server.providers.huggingface.worker.loading import CannotLoad, Loaded, load
 from mcp_server.providers.huggingface.worker.text import CALL, THINK
 
-Tell = Callable[[list[Told]], None]
-Ask = Callable[[Asked], None]
+Tell = Callable[[list[AnyMessage]], None]
+Ask = Callable[[AnyQuestion], None]
 """Takes a question, and returns at once."""
 
 
@@ -67,21 +67,21 @@ def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
         name=model,
     )
     generation = Generation(writer, settings.parallel, tell)
-    questions: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+    questions: queue.SimpleQueue[AnyQuestion] = queue.SimpleQueue()
 
-    def prepare(question: Asked) -> None:
+    def prepare(question: AnyQuestion) -> None:
         if isinstance(question, Cancel):
             generation.cancel(question.id)
         elif isinstance(question, Generate | Count):
             prompt = prompt_of(question.request, loaded.tokenizer, model)
             if isinstance(question, Count):
-                tell([Counted(id=question.id, tokens=len(prompt.tokens))])
+                tell([TokenCount(id=question.id, tokens=len(prompt.tokens))])
             elif len(prompt.tokens) < window:
                 generation.submit(question.id, question.request, prompt)
             else:
                 raise context_too_long(len(prompt.tokens), window, model=model)
 
-    def ask(question: Asked) -> None:
+    def ask(question: AnyQuestion) -> None:
         if isinstance(question, Cancel):
             # Once at once, and once behind the question: it may still be in preparation.
             generation.cancel(question.id)
@@ -94,10 +94,10 @@ def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
 
 def _embedding(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
     embedding = Embedding(loaded, settings.model)
-    questions: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+    questions: queue.SimpleQueue[AnyQuestion] = queue.SimpleQueue()
     cancelled: set[int] = set()
 
-    def embed(question: Asked) -> None:
+    def embed(question: AnyQuestion) -> None:
         if isinstance(question, Cancel):
             cancelled.discard(question.id)
         elif isinstance(question, Embed):
@@ -105,7 +105,7 @@ def _embedding(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
             if vectors is not None:
                 tell([vectors])
 
-    def ask(question: Asked) -> None:
+    def ask(question: AnyQuestion) -> None:
         if isinstance(question, Cancel):
             cancelled.add(question.id)
         questions.put(question)
@@ -124,7 +124,7 @@ def context_too_long(tokens: int, limit: int, *, model: str) -> ContextTooLong:
 
 
 def _each(
-    questions: queue.SimpleQueue[Asked], work: Callable[[Asked], None], model: str, tell: Tell
+    questions: queue.SimpleQueue[AnyQuestion], work: Callable[[AnyQuestion], None], model: str, tell: Tell
 ) -> Callable[[], None]:
     def run() -> None:
         while True:
@@ -136,16 +136,16 @@ def _each(
 
 
 @contextlib.contextmanager
-def _refused(question: Asked, model: str, tell: Tell) -> Iterator[None]:
+def _refused(question: AnyQuestion, model: str, tell: Tell) -> Iterator[None]:
     """Tell of what goes wrong with a question; others go on."""
     try:
         yield
     except MCPError as error:
-        tell([Refused(id=question.id, reason=error.reason, message=error.message, metadata=error.metadata)])
+        tell([Failure(id=question.id, reason=error.reason, message=error.message, metadata=error.metadata)])
     except Exception as error:  # noqa: BLE001  # whatever the model's code raises, others go on
         message = f"the model {model} failed: {type(error).__name__}; the log says more"
-        refused = Refused(id=question.id, reason=ProviderUnavailable.reason, message=message, metadata={"model": model})
-        tell([Noted(text=traceback.format_exc()), refused])
+        refused = Failure(id=question.id, reason=ProviderUnavailable.reason, message=message, metadata={"model": model})
+        tell([LogLine(text=traceback.format_exc()), refused])
 
 
 def _start(work: Callable[[], None]) -> None:

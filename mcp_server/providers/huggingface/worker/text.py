@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_server.providers.huggingface.protocol import Called, Said, Thought
+from mcp_server.providers.huggingface.protocol import ReasoningPiece, TextPiece, WholeToolCall
 from mcp_server.values import Logprob
 
 TORN: Final = "\ufffd"
@@ -64,7 +64,7 @@ class _Call(msgspec.Struct):
     parameters: dict[str, Any] | None = None
 
 
-Event = Said | Thought | Called
+Event = TextPiece | ReasoningPiece | WholeToolCall
 
 
 class AnswerText:
@@ -89,7 +89,7 @@ class AnswerText:
         self._inside = ""
         self._held = ""
         self._pushed = 0
-        self._given = 0
+        self._consumed = 0
         self._likely: deque[tuple[int, Logprob]] = deque()
         self._strip = False
         if written:
@@ -101,7 +101,7 @@ class AnswerText:
         return self._inside == THINK[0]
 
     def push(self, text: str, logprob: Logprob | None = None) -> list[Event]:
-        """What can be said now that ``text`` has come."""
+        """The pieces that are complete with the next ``text``."""
         self._held += text
         self._pushed += len(text)
         if logprob is not None:
@@ -133,7 +133,7 @@ class AnswerText:
         _end, place, mark = min(found)
         ready, self._held = self._held[:place], self._held[place + len(mark) :]
         self._give(ready, events, mark)
-        self._given += len(mark)
+        self._consumed += len(mark)
         self._settled()
         if mark in self._stops and not self._inside:
             self.stopped = True
@@ -144,38 +144,38 @@ class AnswerText:
 
     def _give(self, text: str, events: list[Event], mark: str = "") -> None:
         """Say ``text``, which is all of one kind and ends with ``mark``, or with the answer."""
-        self._given += len(text)
+        self._consumed += len(text)
         logprobs = self._settled()
         if self._inside == CALL[0]:
             if text.strip():
                 events.append(self._call(text, mark))
             return
         if self._strip:
-            # Blank lines around thoughts and calls are not part of what is said.
+            # Blank lines around thoughts and calls are not part of the text.
             text = text.lstrip()
         if not text:
             return
         self._strip = False
         if self._inside:
-            events.append(Thought(id=self._id, text=text))
+            events.append(ReasoningPiece(id=self._id, text=text))
         else:
-            events.append(Said(id=self._id, text=text, logprobs=logprobs))
+            events.append(TextPiece(id=self._id, text=text, logprobs=logprobs))
 
     def _call(self, text: str, mark: str) -> Event:
         try:
             call = msgspec.json.decode(text, type=_Call)
         except msgspec.MsgspecError:
             # The model meant something else, or failed: whoever reads it can tell.
-            return Said(id=self._id, text=CALL[0] + text + mark)
+            return TextPiece(id=self._id, text=CALL[0] + text + mark)
         self.called = True
         arguments = call.arguments if call.parameters is None else call.parameters
         written = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-        return Called(id=self._id, call=f"call_{uuid.uuid4().hex[:24]}", name=call.name, arguments=written)
+        return WholeToolCall(id=self._id, call=f"call_{uuid.uuid4().hex[:24]}", name=call.name, arguments=written)
 
     def _settled(self) -> tuple[Logprob, ...]:
-        """The probabilities of the tokens whose text has been given to its end."""
+        """The probabilities of the tokens whose text is complete."""
         settled = []
-        while self._likely and self._likely[0][0] <= self._given:
+        while self._likely and self._likely[0][0] <= self._consumed:
             settled.append(self._likely.popleft()[1])
         return tuple(settled)
 
