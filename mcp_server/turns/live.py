@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from mcp_server.sessions.ownership import Ownership
-from mcp_server.values import Turn
+from mcp_server.values import IfBusy, Turn
 
 
-class HasTurn(Protocol):
-    """What runs a turn."""
+class LiveTurn:
+    """A turn that runs or waits in this process.
 
-    turn: Turn
+    Args:
+        turn: the turn as it begins.
+        if_busy: what happens if its session has a turn already.
+    """
+
+    def __init__(self, turn: Turn, if_busy: IfBusy) -> None:
+        self.turn = turn
+        """The turn as it is now, its message without parts."""
+        self.if_busy = if_busy
+        """What happens if its session has a turn already."""
 
 
-T = TypeVar("T", bound=HasTurn)
+T = TypeVar("T", bound=LiveTurn)
 
 
 class LiveTurns(Generic[T]):

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
-from mcp_server.errors import MCPError, TurnCancelled
+from mcp_server.errors import TurnCancelled
 from mcp_server.turns.claims import Entry
+from mcp_server.turns.live import LiveTurn
 from mcp_server.values import IfBusy, Turn, TurnState
 
 SessionKey = tuple[str, str]
 """The tenant and the id of a session."""
 
 
-class Member(Protocol):
-    """A turn in a queue."""
-
-    turn: Turn
-    if_busy: IfBusy
-
-    def try_again(self) -> None:
-        """Its session may be free now."""
-
-    def cancel(self, error: MCPError) -> None:
-        """Stop it."""
-
-
-T = TypeVar("T", bound=Member)
+T = TypeVar("T", bound=LiveTurn)
 
 
 class _Queue(Generic[T]):
@@ -84,18 +72,17 @@ class SessionQueues(Generic[T]):
         if turn in queue.waiting:
             queue.waiting.remove(turn)
 
-    def cancel_others(self, turn: T) -> None:
-        """Stop the turn that runs, and those that came before ``turn`` to do the same and wait."""
+    def obstacles(self, turn: T) -> list[T]:
+        """What a turn with CANCEL_RUNNING stops: the running turn, and waiting ones that came before to do the same."""
         queue = self._queues[_key(turn)]
         behind = queue.waiting[queue.waiting.index(turn) + 1 :]
         others = [other for other in behind if other.if_busy is IfBusy.CANCEL_RUNNING]
         if queue.running is not None:
             others.append(queue.running)
-        for other in others:
-            other.cancel(cancelled_by_later_call(other.turn))
+        return others
 
-    def leave(self, turn: T) -> None:
-        """A turn has ended, or never began; the next one may try."""
+    def leave(self, turn: T) -> T | None:
+        """A turn has ended, or never began; return the next one, which may try now."""
         key = _key(turn)
         queue = self._queues[key]
         queue.members.remove(turn)
@@ -103,16 +90,13 @@ class SessionQueues(Generic[T]):
             queue.running = None
         if turn in queue.waiting:
             queue.waiting.remove(turn)
-        if queue.waiting:
-            queue.waiting[0].try_again()
         if not queue.members:
             del self._queues[key]
+        return queue.waiting[0] if queue.waiting else None
 
-    def try_again(self) -> None:
-        """Let the first of each queue try of which no turn runs here: another server may have had the session."""
-        for queue in self._queues.values():
-            if queue.waiting and queue.running is None:
-                queue.waiting[0].try_again()
+    def heads(self) -> list[T]:
+        """The first of each queue of which no turn runs here: another server may have had the session."""
+        return [queue.waiting[0] for queue in self._queues.values() if queue.waiting and queue.running is None]
 
     def of(self, tenant: str, session: str, uid: str) -> list[T]:
         """All turns of a session."""
@@ -135,5 +119,5 @@ def cancelled_by_later_call(turn: Turn) -> TurnCancelled:
     return TurnCancelled(f"the turn {turn.name} was cancelled by a later call", metadata={"turn": turn.name})
 
 
-def _key(turn: Member) -> SessionKey:
+def _key(turn: LiveTurn) -> SessionKey:
     return turn.turn.tenant, turn.turn.session

@@ -230,7 +230,11 @@ class TurnRegistry:
             await asyncio.gather(*[runner.journal() for runner in self._live])
             await self._store.write_unrecorded()
             if self._ownership.shared:
-                self._queues.try_again()
+                self._try_again()
+
+    def _try_again(self) -> None:
+        for runner in self._queues.heads():
+            runner.try_again()
 
     async def renew_leases(self) -> None:
         """Without end, in a shared store: renew the leases of the turns that run here, stop those that could not be

@@ -37,7 +37,7 @@ from mcp_server.turns.claims import SEQUENCE_BLOCK, Claim, ClaimState, Entry
 from mcp_server.turns.generation import Generation
 from mcp_server.turns.journal import completed, log_of, pack, replay
 from mcp_server.turns.kinds import Conversation
-from mcp_server.turns.live import LiveTurns
+from mcp_server.turns.live import LiveTurn, LiveTurns
 from mcp_server.turns.log import TurnLog, TurnReader
 from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues, cancelled_by_later_call
@@ -92,7 +92,7 @@ class _Phase(enum.Enum):
     """How it ends is decided, and is being stored. A stop comes too late."""
 
 
-class TurnRunner:
+class TurnRunner(LiveTurn):
     """Runs one turn.
 
     Args:
@@ -102,10 +102,7 @@ class TurnRunner:
     """
 
     def __init__(self, turn: Turn, request: TurnRequest, dependencies: Dependencies) -> None:
-        self.turn = turn
-        """The turn as it is now, its message without parts."""
-        self.if_busy = request.input.options.if_busy
-        """What happens if its session has a turn already."""
+        super().__init__(turn, request.input.options.if_busy)
         self.log = TurnLog(self._on_idle)
         """Its events."""
         self.deleted = False
@@ -244,8 +241,8 @@ class TurnRunner:
     def _leave(self) -> None:
         dependencies, turn = self._dependencies, self.turn
         dependencies.live.remove(self)
-        if turn.session:
-            dependencies.queues.leave(self)
+        if turn.session and (following := dependencies.queues.leave(self)) is not None:
+            following.try_again()
         if not isinstance(self._request.permit, MCPError):
             self._request.permit.release()
         if self.exists:
@@ -313,7 +310,8 @@ class TurnRunner:
         if not self._queued:
             self._queued = True
             if self.if_busy is IfBusy.CANCEL_RUNNING:
-                queues.cancel_others(self)
+                for other in queues.obstacles(self):
+                    other.cancel(cancelled_by_later_call(other.turn))
                 if holder is not None and holder.id not in self._store.ownership.live:
                     await self._store.give_up(holder, cancelled_by_later_call(holder))
                     self._may_try.set()
