@@ -34,7 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "middleware": VALUES,
     "plugins": {"errors", "entry_points", "plugin_settings", "providers", "stores"},
     "settings": {"errors", "plugin_settings", "plugins"},
-    **dict.fromkeys(CORE, VALUES | CORE | {"rules", "settings"}),
+    "sessions": VALUES | {"rules", "settings"},
+    "models": VALUES | {"rules", "settings"},
+    "turns": VALUES | CORE | {"rules", "settings"},
     "admission": VALUES,
     "gateway": VALUES | CORE | {"rules", "admission", "settings"},
     "api": VALUES | {"gateway", "rules"},
@@ -66,6 +68,18 @@ ONLY_IN = {
     "uvloop": {"cli"},
 }
 """Libraries that only some parts of ``mcp_server`` may see."""
+
+COMPONENTS = {
+    "AccessLog",
+    "GRPCServer",
+    "Gateway",
+    "Inventory",
+    "MCPSessionManager",
+    "Metrics",
+    "Ownership",
+    "TurnRegistry",
+}
+"""What the server is put together of."""
 
 CLIENT_LIBRARIES = {"contextprotocol", "google", "grpc", "grpc_health", "msgspec"}
 """All that ``mcp_client`` may see beside the standard library: what is installed without any extra."""
@@ -141,9 +155,42 @@ def test_the_core_of_the_client_does_no_io(path: Path) -> None:
     assert not [target for target in targets if target[0] in WAITING or target[:2] == ("grpc", "aio")]
 
 
-def test_the_client_has_no_import_circle() -> None:
+def test_every_protocol_is_an_interface_of_plug_ins() -> None:
+    """Inside the system nobody calls up: what stands below is handed values, and returns results.
+
+    Some parts name the shape of what they are handed; that stands below or beside them.
+    """
+    protocols = {
+        _name(path)
+        for path in _sources("mcp_server")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and "Protocol" in [ast.unparse(base) for base in node.bases]
+    }
+    assert protocols == {
+        "mcp_server/interfaces.py",
+        "mcp_server/middleware/metrics/families.py",  # a time series of prometheus-client
+        "mcp_server/providers/local/lazy.py",  # the process of a model
+        "mcp_server/settings/decoding.py",  # the registry of plug-ins, which settings see
+    }
+
+
+def test_only_the_app_builds() -> None:
+    """The parts are put together in one place."""
+    built: dict[str, set[str]] = {}
+    for path in _sources("mcp_server"):
+        tree = ast.parse(path.read_text())
+        called = {
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        built[_name(path)] = called & COMPONENTS
+    assert built.pop("mcp_server/app.py") == COMPONENTS
+    assert {name: parts for name, parts in built.items() if parts} == {}
+
+
+@pytest.mark.parametrize("package", ["mcp_client", "mcp_server"])
+def test_there_is_no_import_circle(package: str) -> None:
     """Not even one that is hidden in a function."""
-    modules = {_module(path): path for path in _sources("mcp_client")}
+    modules = {_module(path): path for path in _sources(package)}
     graph = {
         name: {
             ".".join(target[:end])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
+from mcp_server.entry_points import load_object
 from mcp_server.providers.local.settings import (
     ContextWindow,
     LocalModelSettings,
@@ -19,7 +20,7 @@ from mcp_server.providers.local.settings import (
 )
 
 if TYPE_CHECKING:
-    from mcp_server.providers.huggingface.provider import HuggingFaceProvider
+    from mcp_server.interfaces import Provider
 
 HubRepository = Annotated[
     str,
@@ -75,11 +76,11 @@ class HuggingFaceSettings(LocalSettings, kw_only=True):
     threads: Threads | None = None
     """The number of threads of each model. Not set: one for each core but one."""
 
-    def build(self, name: str) -> HuggingFaceProvider:
+    def build(self, name: str) -> Provider:
         """Make the provider."""
-        from mcp_server.providers.huggingface.provider import HuggingFaceProvider
-
-        return HuggingFaceProvider(self)
+        # By its name: the provider imports this table, and its libraries are imported only where it is used.
+        provider: Provider = load_object("mcp_server.providers.huggingface.provider:HuggingFaceProvider")(self)
+        return provider
 
     def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Each model has a place."""

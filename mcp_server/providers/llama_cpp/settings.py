@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from mcp_server.entry_points import load_object
 from mcp_server.errors import ConfigError
 from mcp_server.plugin_settings import ModelFile
 from mcp_server.providers.local.settings import (
@@ -22,7 +23,7 @@ from mcp_server.providers.local.settings import (
 )
 
 if TYPE_CHECKING:
-    from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
+    from mcp_server.interfaces import Provider
 
 DEFAULTS: Final = ("context_window", "system_instruction", "temperature", "max_output_tokens")
 """What the catalogue knows of its models."""
@@ -78,14 +79,15 @@ class LlamaCppSettings(LocalSettings, kw_only=True):
     threads: Threads | None = None
     """The number of threads of each model. Not set: one for each core but one."""
 
-    def build(self, name: str) -> LlamaCppProvider:
+    def build(self, name: str) -> Provider:
         """Make the provider."""
-        from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
-
+        # By its name: the provider imports this table, and its libraries are imported only where it is used.
+        make = load_object("mcp_server.providers.llama_cpp.provider:LlamaCppProvider")
         try:
-            return LlamaCppProvider(self)
+            provider: Provider = make(self)
         except ConfigError as error:
             raise ConfigError(f"providers.{name}.models: {error}") from error
+        return provider
 
     def model_files(self) -> dict[str, ModelFile]:
         """The file of each model."""

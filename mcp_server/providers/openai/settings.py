@@ -9,11 +9,12 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import Meta
 
+from mcp_server.entry_points import load_object
 from mcp_server.plugin_settings import Settings
 from mcp_server.providers.http.settings import HEADER_TEXT, BaseURL, HTTPSettings
 
 if TYPE_CHECKING:
-    from mcp_server.providers.openai.provider import OpenAIProvider
+    from mcp_server.interfaces import Provider
 
 NEWER_LIMIT: Final = ("api.openai.com", "openai.azure.com")
 """The hosts, or ends of hosts, that know the limit of output by its newer name."""
@@ -94,11 +95,11 @@ class OpenAISettings(HTTPSettings, kw_only=True):
     reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
     """The field in which the reasoning of an earlier answer is sent back. Not set: it is not sent."""
 
-    def build(self, name: str) -> OpenAIProvider:
+    def build(self, name: str) -> Provider:
         """Make the provider."""
-        from mcp_server.providers.openai.provider import OpenAIProvider
-
-        return OpenAIProvider(self, name=name)
+        # By its name: the provider imports this table, and its libraries are imported only where it is used.
+        provider: Provider = load_object("mcp_server.providers.openai.provider:OpenAIProvider")(self, name=name)
+        return provider
 
     def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """There is a model to ask for."""
