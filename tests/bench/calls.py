@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.bench.load import STALL, Load
 from tests.bench.processes import Measured, Watchers, watching
-from tests.bench.rows import compared, limited
+from tests.bench.rows import compared, instructions, limited
 from tests.bench.run import Run
 from tests.bench.upstream import LATE
 
@@ -20,20 +20,35 @@ MICRO: Final = 1e6
 
 
 async def unary(run: Run) -> None:
-    """A chat in a session, durable, with 20 messages of history, against the same prompt with nothing kept."""
+    """A chat without a session in the memory store, and a durable one in a session with 20 messages of history.
+
+    Each against the same prompt with nothing kept.
+    """
     calls = run.size.calls
+
+    async def per_call(
+        process: Measured, load: Load, sessions: list[str], history: int = 0
+    ) -> tuple[float, int | None]:
+        await load.unary(CALLERS, sessions, history=history)
+        async with process.counting() as instructions:
+            before = process.cpu()
+            await load.unary(calls, sessions, history=history)
+            cpu = (process.cpu() - before) / calls * MICRO
+        return cpu, instructions.per(calls)
+
     async with run.floor() as (process, load):
-        await load.unary(CALLERS, [""] * CALLERS, history=20)
-        before = process.cpu()
-        await load.unary(calls, [""] * CALLERS, history=20)
-        floor = (process.cpu() - before) / calls * MICRO
+        bare = await per_call(process, load, [""] * CALLERS)
+        floor = await per_call(process, load, [""] * CALLERS, history=20)
+    async with run.system(store="memory") as (process, load):
+        stateless = await per_call(process, load, [""] * CALLERS)
     async with run.system() as (process, load):
-        sessions = [await load.session(20) for _ in range(CALLERS)]
-        await load.unary(CALLERS, sessions)
-        before = process.cpu()
-        await load.unary(calls, sessions)
-        system = (process.cpu() - before) / calls * MICRO
-    run.rows.append(compared("unary chat in a durable session, 20 messages of history", floor, system, 1.5))
+        durable = await per_call(process, load, [await load.session(20) for _ in range(CALLERS)])
+    for what, least, system, budget in (
+        ("unary chat without a session, memory store", bare, stateless, 1.4),
+        ("unary chat in a durable session, 20 messages of history", floor, durable, 1.5),
+    ):
+        counted = instructions(least[1], system[1])
+        run.rows.append(compared(what, least[0], system[0], budget, instructions=counted))
 
 
 async def burst(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -33,9 +34,58 @@ class Measured:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
+    @contextlib.asynccontextmanager
+    async def counting(self) -> AsyncIterator[Instructions]:
+        """Count the instructions of the process outside the kernel meanwhile."""
+        counted = Instructions()
+        try:
+            perf = await asyncio.create_subprocess_exec(
+                *(
+                    "perf",
+                    "stat",
+                    "--event",
+                    "instructions:u",
+                    "--field-separator",
+                    ",",
+                    "--pid",
+                    str(self._process.pid),
+                ),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except FileNotFoundError:
+            yield counted
+            return
+        try:
+            yield counted
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                perf.send_signal(signal.SIGINT)
+            _, printed = await perf.communicate()
+            # The first field of the line of the event; on a machine that does not count, it is no number.
+            for line in printed.decode().splitlines():
+                count, _, rest = line.partition(",")
+                if "instructions" in rest and count.isdigit():
+                    counted.count = int(count)
+
     def memory(self) -> int:
         """Resident memory, in bytes."""
         return int(self._process.memory_info().rss)
+
+
+class Instructions:
+    """How many instructions were counted.
+
+    Attributes:
+        count: the number; ``None`` where this machine does not count them, or has no ``perf``.
+    """
+
+    def __init__(self) -> None:
+        self.count: int | None = None
+
+    def per(self, calls: int) -> int | None:
+        """Of one of so many calls."""
+        return None if self.count is None else self.count // calls
 
 
 class Watchers:

@@ -25,9 +25,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     ratio: str
     budget: str
     met: bool
+    instructions: str = ""
+    """Instructions of a call, of the floor and of the system, where the machine counts them."""
 
 
-def compared(what: str, floor: float, system: float, budget: float, unit: str = "µs CPU") -> Row:
+def compared(
+    what: str, floor: float, system: float, budget: float, unit: str = "µs CPU", *, instructions: str = ""
+) -> Row:
     """A row whose budget is a multiple of the floor's figure, or of the system's own at the small end of a scale."""
     ratio = system / floor
     return Row(
@@ -37,7 +41,15 @@ def compared(what: str, floor: float, system: float, budget: float, unit: str = 
         ratio=f"{ratio:.2f} ×",
         budget=f"≤ {budget:g} ×",
         met=ratio <= budget,
+        instructions=instructions,
     )
+
+
+def instructions(floor: int | None, system: int | None) -> str:
+    """What :class:`Row` shows of the instructions of a call; empty where they were not counted."""
+    if floor is None or system is None:
+        return ""
+    return f"{floor:,} → {system:,}, {system / floor:.2f} ×"
 
 
 def beside(what: str, floor: float, other: float, unit: str = "µs CPU") -> Row:
@@ -73,10 +85,14 @@ def machine() -> str:
 
 def show(rows: Sequence[Row], console: Console) -> None:
     """Print the table for a terminal."""
+    counted = any(row.instructions for row in rows)
     table = Table("what", "floor", "system", "ratio", "budget", "", title=f"contextprotocol on {machine()}")
+    if counted:
+        table.add_column("instructions a call")
     for row in rows:
         mark = "" if row.budget == NONE else "[green]met[/]" if row.met else "[red]missed[/]"
-        table.add_row(row.what, row.floor, row.system, row.ratio, row.budget, mark)
+        cells = (row.what, row.floor, row.system, row.ratio, row.budget, mark)
+        table.add_row(*cells, *([row.instructions] if counted else []))
     console.print(table)
 
 

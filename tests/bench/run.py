@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -112,10 +113,12 @@ class Run:
             yield process, load
 
     @contextlib.asynccontextmanager
-    async def system(self, path: Path | None = None) -> AsyncIterator[tuple[Measured, Load]]:
+    async def system(
+        self, path: Path | None = None, *, store: Literal["sqlite", "memory"] = "sqlite"
+    ) -> AsyncIterator[tuple[Measured, Load]]:
         """A fresh system and a load for it. The file of its store is ``path``, or a new one that goes afterwards."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            file = str(path or Path(folder) / "sessions.db")
+            file = "" if store == "memory" else str(path or Path(folder) / "sessions.db")
             async with (
                 started("tests.bench.system", str(self._upstream.port), file) as process,
                 Load(process.port) as load,

@@ -1,4 +1,4 @@
-"""The system under test: the server as it is run, with SQLite, metrics and log, and the provider ``openai``."""
+"""The system under test: the server as it is run, with its metrics, its log and the provider ``openai``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from mcp_server.settings import (
     WindowSettings,
     testing_config,
 )
+from mcp_server.stores.memory_settings import MemorySettings
 from mcp_server.stores.sqlite.settings import SQLiteSettings
 from tests.bench.bare import MODELS
 
 
 async def main(upstream: int, path: str) -> None:
-    """Serve until standard input ends."""
+    """Serve until standard input ends. Without a path the store is the one in memory."""
     provider = OpenAISettings(
         base_url=f"http://127.0.0.1:{upstream}/v1",
         api_key=Secret("sk-bench"),
@@ -33,7 +34,7 @@ async def main(upstream: int, path: str) -> None:
     )
     config = msgspec.structs.replace(
         testing_config(default_model="upstream/unary"),
-        store=SQLiteSettings(path=Path(path)),
+        store=SQLiteSettings(path=Path(path)) if path else MemorySettings(),
         providers={"upstream": provider},
         window=WindowSettings(max_messages=20),
         metrics=MetricsSettings(address="127.0.0.1:0"),
