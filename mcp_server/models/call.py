@@ -65,7 +65,8 @@ class Call:
         if not self._answering:
             self._answering = True
             self.target.circuit.answering(probe=self.probe)
-            self._set_timer()  # the limit on silence may come sooner than the one on the first token
+            if self._timer is not None and self._timer.when() > self._due():
+                self._set_timer()  # the limit on silence comes sooner than the one on the first token
 
     def whole(self) -> None:
         """The answer is whole: the provider only has to stop, and nothing that it does from now on counts."""
@@ -110,7 +111,10 @@ class Call:
         """Return when the task has ended or is to be abandoned."""
         self._task = task
         task.add_done_callback(self._end)
-        self._set_timer()
+        # Early enough for every limit. Most calls end before, and need no other timer.
+        limits = self.target.limits
+        soonest = min(limits.first_token, limits.silence, limits.attempt or limits.first_token)
+        self._timer = self._loop.call_at(self._start + soonest, self._look)
         await self._ended
 
     def _result(self, task: asyncio.Task[T]) -> T:

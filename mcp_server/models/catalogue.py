@@ -121,23 +121,23 @@ class Catalogue(Struct, gc=True):
         target_name = self.aliases.get(name, name)
         settings, matched = self._route_settings(target_name)
         if settings is None:
-            full_names: Sequence[str] = (target_name,)
-            weights: tuple[float, ...] = ()
-            policy = self.routing
-        else:
-            full_names = [full_name.replace(WILDCARD, matched) for full_name in settings.targets]
-            weights, policy = settings.weights, self._policy(settings)
-        found = [self._target(full_name) for full_name in full_names]
-        present = [target is not None for target in found]
-        if not any(present):
+            target = self._target(target_name)
+            if target is None:
+                raise self._not_found(name)
+            if not self._allows(target.name):
+                raise _not_allowed(name)
+            return Route(targets=(target,), policy=self.routing)
+        found = [self._target(full_name.replace(WILDCARD, matched)) for full_name in settings.targets]
+        if all(target is None for target in found):
             raise self._not_found(name)
         usable = [target is not None and self._allows(target.name) for target in found]
         if not any(usable):
-            raise NotAllowed(f"the model {name} is not allowed for this caller", metadata={"model": name})
+            raise _not_allowed(name)
+        weights = settings.weights
         return Route(
             targets=tuple([target for target, use in zip(found, usable, strict=True) if use and target is not None]),
             weights=weights and tuple([weight for weight, use in zip(weights, usable, strict=True) if use]),
-            policy=policy,
+            policy=self._policy(settings),
         )
 
     def _policy(self, route: RouteSettings) -> RoutingSettings:
@@ -180,6 +180,10 @@ class Catalogue(Struct, gc=True):
             f"no provider answers to the model {name!r}" if name else "the call names no model, and there is no default"
         )
         return ModelNotFound(f"{problem}: choose one of {known or 'none'}", metadata={"model": name})
+
+
+def _not_allowed(name: str) -> NotAllowed:
+    return NotAllowed(f"the model {name} is not allowed for this caller", metadata={"model": name})
 
 
 def _drawn(targets: list[Target], weights: Sequence[float], draw: float) -> list[Target]:

@@ -46,6 +46,11 @@ class Circuit:
         return max(self._rate_limited_until - self._clock(), 0.0)
 
     @property
+    def clear(self) -> bool:
+        """Whether it is closed and no fewer calls were ever asked for: the usual case, known without a clock."""
+        return self._opened is None and not self._rate_limited_until
+
+    @property
     def problem(self) -> str:
         """Why no call is let through and when that changes, for people to read; empty if calls are let through."""
         wait = self.wait

@@ -161,7 +161,11 @@ class Failover:
 
     def _next(self, first: int) -> tuple[_Candidate, float]:
         """The next candidate and in how many seconds it may be asked."""
-        now, count = self._loop.time(), len(self._candidates)
+        count = len(self._candidates)
+        usual = self._candidates[first % count]
+        if not usual.calls and usual.target.circuit.clear:
+            return usual, 0.0
+        now = self._loop.time()
         usable = [
             candidate
             for candidate in [self._candidates[(first + step) % count] for step in range(count)]

@@ -23,7 +23,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _Parse = Callable[[bytes], Message]
 _Answer = Callable[..., Awaitable[Any]]
 _Inner = Callable[[Call], Awaitable[Any]]
-_Around = Callable[[Call, _Inner], Awaitable[Any]]
 
 _KINDS: Final = {
     (False, False): ("unary", grpc.unary_unary_rpc_method_handler),
@@ -42,9 +41,7 @@ class Edge:
     """
 
     def __init__(self, middleware: Sequence[Middleware]) -> None:
-        self._around: _Around = _settled
-        for layer in reversed(middleware):
-            self._around = _layer(layer, self._around)
+        self._middleware = tuple(middleware)
 
     def handlers(self, service: GRPCService) -> grpc.GenericRpcHandler:
         """The handlers of all methods of a service."""
@@ -103,7 +100,7 @@ class Edge:
             metadata={key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)},
         )
         try:
-            return await self._around(call, inner)
+            return await self._through(0, call, inner)
         except MCPError as error:
             # It may live longer than the call, in the log of a turn for example.
             error.__traceback__ = None
@@ -111,41 +108,44 @@ class Edge:
         except PlainStatus as plain:
             return plain.status
 
+    async def _through(self, index: int, call: Call, inner: _Inner) -> Any:
+        """Run ``inner`` inside the middleware from ``index`` on. Each learns how the call ended before it is left."""
+        try:
+            if index == len(self._middleware):
+                result = await inner(call)
+                if call.reason is None:
+                    call.reason = call.code = "OK"
+                return result
+            async with self._middleware[index](call):
+                return await self._through(index + 1, call, inner)
+        except BaseException as error:  # it is raised as what the caller may see
+            settled = _settle(call, error)
+            if settled is error:
+                raise
+            raise settled from error
 
-def _layer(middleware: Middleware, around: _Around) -> _Around:
-    async def run(call: Call, inner: _Inner) -> Any:
-        async def entered(call: Call) -> Any:
-            async with middleware(call):
-                return await around(call, inner)
 
-        return await _settled(call, entered)
-
-    return run
-
-
-async def _settled(call: Call, inner: _Inner) -> Any:
-    """Run ``inner``; whatever it raises leaves as an :class:`MCPError`, or as the cancellation that it is."""
-    try:
-        result = await inner(call)
-    except MCPError as error:
+def _settle(call: Call, error: BaseException) -> BaseException:
+    """Note on the call how it ended, and return the error as it leaves: an :class:`MCPError`, a plain status, or the
+    cancellation that it is."""
+    if isinstance(error, MCPError):
         call.reason, call.code = error.reason, error.code
         call.turn = call.turn or error.metadata.get("turn", "")
-        raise
-    except PlainStatus as plain:
-        call.reason = call.code = plain.status.code.name
-        raise
-    except asyncio.CancelledError as error:
+        return error
+    if isinstance(error, PlainStatus):
+        call.reason = call.code = error.status.code.name
+        return error
+    if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             # The caller left, or the server stops: gRPC knows, and wants to see the cancellation.
-            call.reason, call.code = "CANCELLED", "CANCELLED"
-            raise
-        raise _internal(call, error) from error
-    except Exception as error:
-        raise _internal(call, error) from error
-    if call.reason is None:
-        call.reason, call.code = "OK", "OK"
-    return result
+            call.reason = call.code = "CANCELLED"
+            return error
+    elif not isinstance(error, Exception):
+        return error
+    internal = _internal(call, error)
+    internal.__cause__ = error
+    return internal
 
 
 def _internal(call: Call, cause: BaseException) -> InternalError:
