@@ -26,6 +26,7 @@ from mcp_server.interfaces import (
     TurnObserver,
 )
 from mcp_server.middleware.access import AccessLog
+from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
 from mcp_server.plugins import Registry, build, build_all
@@ -116,7 +117,11 @@ class UnifiedMCPServer:
         metrics = Metrics()
         access = AccessLog()
         middleware = (access, metrics, *build_all(config.middleware, "middleware"), *self._middleware)
-        observers = (metrics, access, *build_all(config.observers, "observers"), *self._observers)
+        observers = (
+            metrics,
+            access,
+            *map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers)),
+        )
         services = (*build_all(config.services, "services"), *self._services)
         context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 

@@ -124,3 +124,17 @@ async def test_a_refused_session_stays_free(serve: Serve, admission: Counting) -
     await collect(stream)
     await admission.free.wait()
     assert admission.held == 0
+
+
+async def test_a_permit_of_a_request_that_is_refused_at_once_is_given_back(serve: Serve, admission: Counting) -> None:
+    """Such as one whose request_id belongs to another request."""
+    gate = Gate()
+    wire = await serve(providers={"s": ScriptedProvider(["one", gate, Finish()])}, admission=admission)
+    stream = wire.chat.StreamChat(ask(request_id="r"))
+    await gate.reached.wait()
+    with Refused() as refused:
+        await wire.chat.Chat(ask("Something else", request_id="r"))
+    assert (refused.reason, admission.held) == ("REQUEST_ID_REUSED", 1)
+    gate.open()
+    await collect(stream)
+    await admission.free.wait()

@@ -80,6 +80,17 @@ class TurnRegistry:
             Draining: the server takes on nothing new.
             QuotaExceeded, Overloaded: the caller may begin nothing now.
         """
+        try:
+            reader, begun = await self._open(request)
+        except BaseException:
+            _release(request)
+            raise
+        if not begun:
+            _release(request)
+        return reader
+
+    async def _open(self, request: TurnRequest) -> tuple[TurnReader, bool]:
+        """The reader, and whether a turn has begun."""
         options = request.input.options
         after = options.after_sequence or 0
         refusal = self._refusal(request)
@@ -93,22 +104,18 @@ class TurnRegistry:
                     check_digest(found, turn.digest)
                     reader = await self._record(found, after)
                 if reader is None and found is None and options.after_sequence is not None:
-                    refusal = TurnNotFound(
-                        f"no turn has the request_id {turn.request_id!r}: there is nothing to resume"
-                    )
+                    raise TurnNotFound(f"no turn has the request_id {turn.request_id!r}: there is nothing to resume")
             if reader is not None:
-                _release(request)
-                return reader
+                return reader, False
             refusal = refusal or self._refusal(request)
         # Nothing is awaited between this and the start: a drain has either been seen here, or waits for the turn.
         if refusal is not None:
-            _release(request)
             raise refusal
         runner = TurnRunner(turn, request, self._dependencies)
         self._live.add(runner)
         if runner.turn.session:
             self._queues.join(runner)
-        return runner.reader(after)
+        return runner.reader(after), True
 
     def check_draining(self) -> None:
         """Refuse new work while the server is about to stop.

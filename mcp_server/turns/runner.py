@@ -26,6 +26,7 @@ from mcp_server.errors import (
     StoreUnavailable,
     TurnCancelled,
     TurnInterrupted,
+    TurnNotFound,
     TurnTimeout,
 )
 from mcp_server.interfaces import ContextType, TurnObserver
@@ -243,12 +244,15 @@ class TurnRunner(LiveTurn):
         dependencies.live.remove(self)
         if turn.session and (following := dependencies.queues.leave(self)) is not None:
             following.try_again()
-        if not isinstance(self._request.permit, MCPError):
-            self._request.permit.release()
         if self.exists:
             for observer in dependencies.observers:
                 observer.attempts_ended(turn.service, turn.attempts[self._earlier_attempts :])
                 observer.turn_ended(turn)
+        if not isinstance(self._request.permit, MCPError):
+            try:
+                self._request.permit.release()
+            except Exception as error:  # the turn has ended all the same
+                log.error("permit not released", turn=turn.name, exc_info=error)
 
     async def _claim(self) -> tuple[Claim, Conversation] | None:
         """Become RUNNING, however long that takes; ``None`` if the request was carried out before."""
@@ -313,7 +317,8 @@ class TurnRunner(LiveTurn):
                 for other in queues.obstacles(self):
                     other.cancel(cancelled_by_later_call(other.turn))
                 if holder is not None and holder.id not in self._store.ownership.live:
-                    await self._store.give_up(holder, cancelled_by_later_call(holder))
+                    with contextlib.suppress(TurnNotFound):  # it is gone already
+                        await self._store.give_up(holder, cancelled_by_later_call(holder))
                     self._may_try.set()
             self.log.append(Queued(turn=self.turn.name, position=queues.position(self)))
         await self._pause(None)

@@ -51,13 +51,15 @@ def estimate_tokens(text: str) -> int:
     return -(-size // BYTES_PER_TOKEN)
 
 
-def estimate_message_tokens(message: Message) -> int:
-    """About how many tokens a message has."""
-    parts = message.parts
-    # Nearly every message is one text, and this runs for each message of each window.
-    if len(parts) == 1 and type(part := parts[0]) is Text and (text := part.text).isascii():
-        return TOKENS_PER_MESSAGE - (-len(text) // BYTES_PER_TOKEN)
-    return TOKENS_PER_MESSAGE + sum([_estimate_part(part) for part in parts])
+def estimate_tokens_of(messages: Sequence[Message]) -> list[int]:
+    """About how many tokens each of the messages has."""
+    # Nearly every message is one text, and this is done for each message of each window.
+    return [
+        TOKENS_PER_MESSAGE - (-len(parts[0].text) // BYTES_PER_TOKEN)
+        if len(parts := message.parts) == 1 and type(parts[0]) is Text and parts[0].text.isascii()
+        else TOKENS_PER_MESSAGE + sum([_estimate_part(part) for part in parts])
+        for message in messages
+    ]
 
 
 def _estimate_part(part: object) -> int:
@@ -131,8 +133,8 @@ async def select(
             )
         # The oldest message that was read may stand in the middle of an exchange.
         starts = [start for start in starts if start > 0 or history[start].role is Role.USER] or [len(history)]
-    sizes = [estimate_message_tokens(message) for message in history]
-    fixed = sum([estimate_message_tokens(message) for message in (*system, *new)])
+    sizes = estimate_tokens_of(history)
+    fixed = sum(estimate_tokens_of((*system, *new)))
     fixed += sum([_estimate_tool(tool) for tool in tools])
 
     def prompt(start: int) -> tuple[Message, ...]:
