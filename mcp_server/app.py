@@ -117,11 +117,8 @@ class UnifiedMCPServer:
         metrics = Metrics()
         access = AccessLog()
         middleware = (access, metrics, *build_all(config.middleware, "middleware"), *self._middleware)
-        observers = (
-            metrics,
-            access,
-            *map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers)),
-        )
+        guarded = map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers))
+        observers: Sequence[TurnObserver] = (metrics, access, *guarded)
         services = (*build_all(config.services, "services"), *self._services)
         context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 
