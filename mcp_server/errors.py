@@ -121,7 +121,8 @@ class InvalidArgument(RequestError):
 
     def __init__(self, violations: Sequence[Violation], message: str = "") -> None:
         self.violations = tuple(violations)
-        super().__init__(message or "; ".join(f"{v.field}: {v.description}" for v in self.violations))
+        listed = [f"{one.field}: {one.description}" if one.field else one.description for one in self.violations]
+        super().__init__(message or "; ".join(listed))
 
 
 class ContextTooLong(RequestError):

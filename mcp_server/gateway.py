@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final
 
 import msgspec
+import structlog
 
 from mcp_server import rules
 from mcp_server.admission import AdmitAll
@@ -54,6 +55,7 @@ __all__ = [
 ]
 
 replace = msgspec.structs.replace
+log = structlog.get_logger("contextprotocol.gateway")
 
 READ_CHUNK: Final = 16
 """How many messages are read at once: each may have 3 MiB, and a page ends at 3.5 MB."""
@@ -172,9 +174,12 @@ class Gateway:
             until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
             return await embed(request, candidates, ledger, until=until)
         finally:
-            permit.release()
             for observer in self._observers:
                 observer.attempts_ended("embedding", ledger.rows)
+            try:
+                permit.release()
+            except Exception as error:  # the request has ended all the same
+                log.error("permit not released", exc_info=error)
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 

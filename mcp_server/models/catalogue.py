@@ -89,7 +89,7 @@ class Catalogue(Struct, gc=True):
     routing: RoutingSettings
     """How models are asked that are named without a route."""
     look_up: Callable[[str], Target | None]
-    """Asks the provider of an unlisted ``provider/model`` whether it answers to it."""
+    """Asks the provider of an unlisted ``provider/model`` whether it answers to it. Raises nothing."""
     open_providers: frozenset[str] = frozenset()
     """The providers that answer to models that they do not list."""
     unlisted: Mapping[str, Target | None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from mcp_server.errors import MCPError
+from mcp_server.errors import MCPError, ProviderUnavailable
 from mcp_server.interfaces import ModelLookup, Provider, TokenCounter
 from mcp_server.models.catalogue import Catalogue, LookUpNeeded, Route
 from mcp_server.models.circuit import Circuit
@@ -23,6 +24,10 @@ log = structlog.get_logger("contextprotocol.models")
 
 SNAPSHOT_SECONDS: Final = 1.0
 """How old what is known of the providers' models may be."""
+LIST_SECONDS: Final = 1.0
+"""How long a provider may take to list its models."""
+PAUSE_SECONDS: Final = 30.0
+"""How long a provider that took longer is not asked for them."""
 
 
 class Inventory:
@@ -55,6 +60,8 @@ class Inventory:
                 self._lookups[name] = candidate
             if isinstance(candidate, TokenCounter):
                 self._counters[name] = candidate
+        self._last: dict[str, Sequence[Model]] = {}
+        self._ask_again: dict[str, float] = {}
         self._catalogue: Catalogue | None = None
         self._fresh_until = 0.0
 
@@ -69,18 +76,34 @@ class Inventory:
         """The models of one provider as they are now.
 
         Raises:
-            MCPError: the provider cannot say.
+            ProviderUnavailable: the provider cannot say.
         """
-        return [self._present_state(provider, model) for model in await self.providers[provider].models()]
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                models = await self.providers[provider].models()
+                return [self._present_state(provider, model) for model in models]
+        except Exception as error:
+            problem = error.message if isinstance(error, MCPError) else type(error).__name__
+            log.warning("provider cannot list its models", provider=provider, error=problem)
+            raise ProviderUnavailable(
+                f"the provider {provider} cannot list its models now", metadata={"provider": provider}
+            ) from error
+
+    async def _listed(self, provider: str) -> Sequence[Model]:
+        """The models of one provider; if it cannot say, as it said last. One that hangs is not asked for a while."""
+        if time.monotonic() >= self._ask_again.get(provider, 0.0):
+            try:
+                self._last[provider] = await self.models_of(provider)
+            except ProviderUnavailable as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    self._ask_again[provider] = time.monotonic() + PAUSE_SECONDS
+        return self._last.get(provider, ())
 
     async def _snapshot(self) -> Catalogue:
         targets: dict[str, Target] = {}
-        for name in self.providers:
-            try:
-                models = await self.models_of(name)
-            except MCPError as error:
-                log.warning("provider cannot list its models", provider=name, error=error.message)
-                continue
+        # Side by side: a provider that hangs holds up neither the others nor, for more than a moment, any call.
+        listed = await asyncio.gather(*[self._listed(name) for name in self.providers])
+        for name, models in zip(self.providers, listed, strict=True):
             for model in models:
                 target = self._target(name, model)
                 targets[target.name] = target
@@ -101,7 +124,11 @@ class Inventory:
 
     def _look_up(self, name: str) -> Target | None:
         provider, _, own_name = name.partition("/")
-        model = self._lookups[provider].look_up(own_name)
+        try:
+            model = self._lookups[provider].look_up(own_name)
+        except Exception as error:  # a plug-in may raise anything; the other models of a route are asked all the same
+            log.error("provider cannot look up a model", provider=provider, model=own_name, exc_info=error)
+            return None
         return None if model is None else self._target(provider, self._present_state(provider, model))
 
     def _present_state(self, provider: str, model: Model) -> Model:

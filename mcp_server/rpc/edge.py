@@ -118,6 +118,7 @@ class Edge:
                 return result
             async with self._middleware[index](call):
                 return await self._through(index + 1, call, inner)
+            raise RuntimeError("a middleware has suppressed an error: the caller would take its call for a success")
         except BaseException as error:  # it is raised as what the caller may see
             settled = _settle(call, error)
             if settled is error:

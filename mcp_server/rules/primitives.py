@@ -47,8 +47,12 @@ def whole(found: Violations, field: str, value: int, low: int, high: int | None 
 def duration(found: Violations, field: str, nanoseconds: int, low: int, high: int) -> None:
     """A duration from ``low`` to ``high`` nanoseconds."""
     if not low <= nanoseconds <= high:
-        span = f"from {low / SECOND:g} s to {high / SECOND:g} s"
-        found.add(field, f"must be {span}, not {nanoseconds / SECOND:g} s")
+        span = f"from {_seconds(low)} to {_seconds(high)}"
+        found.add(field, f"must be {span}, not {_seconds(nanoseconds)}")
+
+
+def _seconds(nanoseconds: int) -> str:
+    return f"{nanoseconds / SECOND:.9f}".rstrip("0").rstrip(".") + " s"
 
 
 def request_id(found: Violations, key: str) -> None:

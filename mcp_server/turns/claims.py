@@ -152,10 +152,12 @@ def claim(
                 retry_after=1,
             )
         queued = replace(turn, state=TurnState.QUEUED, waited=True)
+        # A turn that was taken over may have had the session; now it waits like any other.
+        left = replace(session, claim="") if session.claim == turn.id else session
         return Claim(
             state=ClaimState.QUEUED,
             turn=queued,
-            change=Change(session=touched(session, now), turn=queued),
+            change=Change(session=touched(left, now), turn=queued),
             earlier=earlier,
             holder=stored.holder,
         )

@@ -185,6 +185,8 @@ class TurnReader:
                 yield numbered
             return
         base = log.base
+        if log._error is not None and not events and not base:
+            raise log._error  # the turn was refused, or ended before its first event
         if sent > base + len(events):
             raise SequenceUnknown(
                 f"after_sequence {sent} lies beyond {base + len(events)}, the last event of the turn: send a number "

@@ -6,12 +6,16 @@ exchange runs from a USER message to before the next one, so that a tool call is
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from mcp_server.errors import ContextTooLong
+import structlog
+
+from mcp_server.errors import ContextTooLong, InternalError
 from mcp_server.interfaces import ContextType
 from mcp_server.models.usage import BYTES_PER_TOKEN
 from mcp_server.values import (
+    ContextEntry,
     MCPSession,
     Message,
     Reasoning,
@@ -25,6 +29,8 @@ from mcp_server.values import (
     Visibility,
     Window,
 )
+
+log = structlog.get_logger("contextprotocol.turns")
 
 TOKENS_PER_MESSAGE = 8
 """What a template adds to a message, generously."""
@@ -82,11 +88,24 @@ def context_text(session: MCPSession, types: Mapping[str, ContextType]) -> str:
     """The session's PROMPT context as its types render it, in the order of the names."""
     return "\n\n".join(
         [
-            types[entry.type].render(name, entry)
+            _rendered(types[entry.type], name, entry)
             for name, entry in sorted(session.context.items())
             if entry.visibility is Visibility.PROMPT and entry.type in types
         ]
     )
+
+
+def _rendered(type_: ContextType, name: str, entry: ContextEntry) -> str:
+    try:
+        return type_.render(name, entry)
+    except Exception as error:
+        error_id = secrets.token_hex(6)
+        log.error("context entry not rendered", entry=name, type=entry.type, error_id=error_id, exc_info=error)
+        raise InternalError(
+            f"the context type {entry.type!r} cannot render the entry {name!r}: the server's log has the details of "
+            f"internal error {error_id}",
+            metadata={"error_id": error_id},
+        ) from error
 
 
 def system_messages(session: MCPSession, types: Mapping[str, ContextType]) -> tuple[Message, ...]:

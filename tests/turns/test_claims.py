@@ -257,6 +257,15 @@ def test_an_interrupted_turn_is_taken_over_in_the_same_step() -> None:
     assert claimed.change.session == session(claim="t0")
 
 
+def test_a_turn_that_is_taken_over_and_waits_leaves_its_session() -> None:
+    """Else it and the turn ahead of it would wait for each other."""
+    earlier = running("t0", owner="dead")
+    stored = Stored(session=session(claim="t0"), turn=earlier, holder=earlier)
+    claimed = claim(stored, entry=Entry(wait=True, behind="sessions/a/turns/t9"))
+    assert (claimed.state, claimed.turn.state) == (ClaimState.QUEUED, TurnState.QUEUED)
+    assert claimed.change.session == session(claim="")
+
+
 def test_a_turn_that_runs_on_another_server_is_not_run_again() -> None:
     """Its lease decides."""
     earlier = running("t0", owner="other", expire_time=NOW + 1)

@@ -164,3 +164,11 @@ async def test_who_waits_for_the_end_is_not_woken_before() -> None:
     log.end(ProviderStreamCut("cut"))
     with log.reader() as reader, pytest.raises(ProviderStreamCut):
         await reader.last()
+
+
+async def test_a_refusal_is_told_to_a_reader_that_wants_to_resume() -> None:
+    """Not that its number lies beyond: there never were events."""
+    log = TurnLog(Idle())
+    log.end(ProviderStreamCut("refused"))
+    with pytest.raises(ProviderStreamCut):
+        await read(log, 3)
