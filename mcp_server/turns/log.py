@@ -60,11 +60,6 @@ class TurnLog:
         return self.base + len(self._events)
 
     @property
-    def has_readers(self) -> bool:
-        """Whether anybody reads it."""
-        return bool(self._readers)
-
-    @property
     def ended(self) -> bool:
         """Whether no more events come."""
         return self._ended
