@@ -125,18 +125,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, and fail if something is out of date")
     check = parser.parse_args().check
-    stale: list[str] = []
+    stale = False
     for generate, outputs in ((generate_modules, MODULES), (generate_documents, DOCUMENTS)):
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder)
             generate(target)
-            stale += differences(target, outputs)
+            for line in differences(target, outputs):
+                stale = True
+                print(line if check else line.replace("is out of date", "renewed").replace("is missing", "added"))
             if not check:
                 install(target, outputs)
-        if check and stale:
-            break
-    for line in stale:
-        print(line if check else line.replace("is out of date", "renewed").replace("is missing", "added"))
     if check and stale:
         print("Run scripts/generate and commit what it writes.", file=sys.stderr)
         return 1
