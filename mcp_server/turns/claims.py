@@ -50,11 +50,11 @@ class Entry(Struct):
     """The place of a turn in the queue of its session, as this process knows it."""
 
     wait: bool = False
-    """Whether the turn waits if it cannot have the session now; else it is refused then."""
-    behind: str = ""
-    """The full name of a turn that waits for the session and goes first, or empty."""
+    """Whether the turn waits if the session is busy; otherwise it is refused."""
+    ahead: str = ""
+    """The full name of a turn that waits for the session and precedes this one in the queue, or empty."""
     full: bool = False
-    """Whether as many turns wait as may."""
+    """Whether the queue has its maximum length."""
 
 
 class ClaimState(enum.Enum):
@@ -65,7 +65,7 @@ class ClaimState(enum.Enum):
     QUEUED = enum.auto()
     """The turn is stored and waits for its session."""
     ENDED = enum.auto()
-    """The request was carried out before; nothing was written."""
+    """The turn of the request has ended before; nothing was written."""
     ELSEWHERE = enum.auto()
     """The request runs on another server; nothing was written."""
 
@@ -140,7 +140,7 @@ def claim(
     turn = replace(turn, lease=lease, session_uid=session.uid)
     if not interrupted:
         check_etag(session, request.input.options.etag)
-    holder = ownership.holder(stored, other_than=turn.id) or entry.behind
+    holder = ownership.holder(stored, other_than=turn.id) or entry.ahead
     if holder and not entry.wait:
         raise session_busy(session, holder)
     candidates = request.candidates_for(session)
