@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from mcp_client import MCPClient
-from mcp_server.settings import load, testing_config
+from mcp_server.settings import load
+from mcp_server.settings import testing_config as settings_for_tests
 from mcp_server.testing import EchoProvider, running
 from tests.packages import install
 
@@ -51,7 +52,7 @@ async def test_the_store_of_the_page_is_chosen_by_the_settings(tmp_path: Path, m
     monkeypatch.delitem(sys.modules, "file_store", raising=False)
     file = tmp_path / "contextprotocol.toml"
     file.write_text(chosen)
-    config = msgspec.structs.replace(testing_config(default_model="echo/echo"), store=load(file, {}).store)
+    config = msgspec.structs.replace(settings_for_tests(default_model="echo/echo"), store=load(file, {}).store)
     async with running(config, providers={"echo": EchoProvider()}) as server, MCPClient(server.address) as client:
         session = await client.create_session()
     assert session.id.encode() in (tmp_path / "sessions.data").read_bytes()
