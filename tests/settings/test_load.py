@@ -146,7 +146,7 @@ def test_variables_reach_into_maps_by_names_with_hyphens_and_slashes(file: Path)
 
 
 def test_variables_change_the_embedded_provider(home: Path) -> None:
-    """No file is needed to turn one knob of the default."""
+    """No file is needed to change one setting of the default."""
     provider = load(environ={"CONTEXTPROTOCOL_PROVIDERS__LOCAL__THREADS": "2"}).providers["local"]
     assert isinstance(provider, LlamaCppSettings)
     assert provider.threads == 2

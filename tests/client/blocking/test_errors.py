@@ -179,7 +179,7 @@ def test_a_reason_that_is_not_known_goes_by_the_code(
     assert caught.value.metadata == ({"fact": "1"} if reason else {})
 
 
-def test_a_cancelled_call_is_the_turns_end_only_if_that_is_said() -> None:
+def test_a_cancelled_call_is_the_turns_end_only_if_the_server_says_so() -> None:
     """Without a reason of the contract, nobody has seen it."""
     said = Failure(grpc.StatusCode.CANCELLED, details=packed("NEWER_THAN_US", "contextprotocol"))
     unsaid = Failure(grpc.StatusCode.CANCELLED, details=packed("ANYTHING", "example.com"))
