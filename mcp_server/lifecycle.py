@@ -28,7 +28,7 @@ class Housekeeping:
     Args:
         sessions: deletes expired sessions, and turns past their retention.
         store: counts the sessions.
-        metrics: get the number of sessions.
+        metrics: receives the number of sessions.
         config: the retention of turns, and the interval.
         clock: the time, in nanoseconds since the Unix epoch.
     """

@@ -256,7 +256,7 @@ def give_up(stored: Stored, turn: Turn, error: MCPError, ownership: Ownership) -
 
 
 def interrupt(stored: Stored, turn: Turn, ownership: Ownership) -> Change:
-    """Make a turn INTERRUPTED whose process is gone, and free its session; nothing if it is not so any more."""
+    """Make a turn INTERRUPTED whose process is gone, and free its session. Writes nothing if a process has it."""
     found, now = stored.turn, ownership.now(stored)
     if found is None or found.state not in UNFINISHED or ownership.binds(found, now) or _session_is_gone(stored, turn):
         return Change()
@@ -268,7 +268,7 @@ def interrupt(stored: Stored, turn: Turn, ownership: Ownership) -> Change:
 
 
 def left_behind(turn: Turn) -> Turn:
-    """A turn that no process runs any more, as it is then."""
+    """A turn that no process runs, as INTERRUPTED."""
     if turn.state is TurnState.INTERRUPTED:
         return turn
     error = TurnError(reason="TURN_INTERRUPTED", message="the process that ran the turn died")
