@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from mcp_server.interfaces import (
     Store,
     TurnObserver,
 )
+from mcp_server.lifecycle import Housekeeping, background, stop_signal
 from mcp_server.middleware.access import AccessLog
 from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
@@ -36,7 +36,7 @@ from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
 from mcp_server.settings import Config
 from mcp_server.turns.registry import TurnRegistry
-from mcp_server.values import SECOND, Clock
+from mcp_server.values import Clock
 
 log = structlog.get_logger("contextprotocol.server")
 
@@ -159,19 +159,20 @@ class UnifiedMCPServer:
             admission=self._admission,
         )
 
-        self._sessions, self._turns = sessions, turns
+        self._turns = turns
+        self._housekeeping = Housekeeping(sessions, store, metrics, config, self._clock)
         if interrupted := await turns.recover():
             log.warning("turns interrupted by the last stop", turns=interrupted)
         if config.metrics.address:
             self.metrics_port = metrics.serve(config.metrics.address)
             stack.callback(metrics.close)
         for name, repeated in {
-            "housekeeping": self._keep_house(store, metrics),
+            "housekeeping": self._housekeeping.run(),
             "heartbeats": turns.beat(),
             "journal": turns.journal(),
             "leases": turns.renew_leases(),
         }.items():
-            stack.push_async_callback(_cancelled, asyncio.create_task(repeated, name=name))
+            await stack.enter_async_context(background(name, repeated))
 
         server = GRPCServer(gateway, middleware, services)
         port = await server.start(config.server.address)
@@ -210,36 +211,12 @@ class UnifiedMCPServer:
 
     async def wait_for_signal(self) -> None:
         """Return at the first SIGTERM or SIGINT. A second one makes :meth:`stop` interrupt all turns at once."""
-        loop = asyncio.get_running_loop()
-        first = asyncio.Event()
+        await stop_signal(self._hurry)
 
-        def on_signal() -> None:
-            if first.is_set():
-                self._urged.set()
-                self._turns.interrupt()
-            first.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
-        await first.wait()
+    def _hurry(self) -> None:
+        self._urged.set()
+        self._turns.interrupt()
 
     async def sweep(self) -> None:
         """Delete expired sessions, and turns past their retention. The server does it every ``sweep_interval``."""
-        if deleted := await self._sessions.sweep(int(self.config.turns.retention * SECOND)):
-            log.info("expired sessions deleted", sessions=deleted)
-
-    async def _keep_house(self, store: Store, metrics: Metrics) -> None:
-        """Sweep and count sessions, until cancelled."""
-        while True:
-            try:
-                await self.sweep()
-                metrics.count_sessions((await store.counts(self._clock()))["sessions"])
-            except Exception as error:  # logged, and tried again
-                log.error("sweep failed", exc_info=error)
-            await asyncio.sleep(self.config.sessions.sweep_interval)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+        await self._housekeeping.sweep()

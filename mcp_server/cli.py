@@ -69,17 +69,17 @@ def serve(
     config: ConfigOption = None,
     address: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Listen here; goes before server.address.", show_default=False),
+        typer.Option(metavar="HOST:PORT", help="Listen here; overrides server.address.", show_default=False),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Keep sessions in this SQLite file; goes before store.path.", show_default=False
+            metavar="FILE", help="Keep sessions in this SQLite file; overrides store.path.", show_default=False
         ),
     ] = None,
     log_level: Annotated[
         str | None,
-        typer.Option(metavar="LEVEL", help="debug, info, warning or error; goes before log.level.", show_default=False),
+        typer.Option(metavar="LEVEL", help="debug, info, warning or error; overrides log.level.", show_default=False),
     ] = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then let running turns end. A second signal interrupts them at once."""
@@ -115,7 +115,7 @@ async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
             if not file.path.is_file():
                 remedy = "mcp-server models pull, or put the file there"
                 log.warning("model file is missing", model=model, file=str(file.path), remedy=remedy)
-        # What the start made lives to the end: the garbage collector need not inspect it again and again.
+        # What the start made lives to the end: the garbage collector need not inspect it at each collection.
         gc.freeze()
         await signalled
         settings = loaded.config.server

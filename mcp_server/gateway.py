@@ -1,6 +1,6 @@
 """The use cases of every edge: sessions, turns, models, chat, complete, embed. Edges call these and nothing below.
 
-Each takes the :class:`~mcp_server.principal.Principal` that it is carried out for, and applies the rules of a valid
+Each takes the :class:`~mcp_server.principal.Principal` of the caller, and applies the rules of a valid
 request (:mod:`mcp_server.rules`), whoever calls. ``violations`` is what the edge could not convert; it is raised
 together with what the rules find, all in one :class:`~mcp_server.errors.InvalidArgument`.
 """
@@ -193,7 +193,7 @@ class Gateway:
         violations: Sequence[Violation] = (),
     ) -> MCPSession:
         """Begin a session; an empty ``session_id`` lets the server choose one. A ``request_id`` makes the call safe to
-        retry, here and in :meth:`fork_session` and :meth:`append_messages`: it is carried out once.
+        retry, here and in :meth:`fork_session` and :meth:`append_messages`: it takes effect once.
 
         Raises:
             SessionExists: the id is taken.
@@ -227,7 +227,7 @@ class Gateway:
         after: tuple[int, str] | None = None,
         violations: Sequence[Violation] = (),
     ) -> Sequence[MCPSession]:
-        """Up to ``limit`` sessions that carry all ``labels``, in the order of their creation, behind the
+        """Up to ``limit`` sessions that carry all ``labels``, in the order of their creation, after the
         ``(create_time, uid)`` of ``after``; without their context and metadata."""
         found = rules.Violations()
         rules.labels(found, "labels", labels)
@@ -306,7 +306,7 @@ class Gateway:
         after: int | None = None,
         violations: Sequence[Violation] = (),
     ) -> AsyncGenerator[Message, None]:
-        """Up to ``limit`` messages of a session's history, behind the one with the index ``after``. They are read in
+        """Up to ``limit`` messages of a session's history, after the one with the index ``after``. They are read in
         small chunks while they are taken, so a caller that stops early reads little more than it takes.
 
         Raises:
@@ -396,7 +396,7 @@ class Gateway:
         after_sequence: int = 0,
         violations: Sequence[Violation] = (),
     ) -> TurnReader:
-        """A reader of a turn's events behind ``after_sequence``, live or from the record.
+        """A reader of a turn's events after ``after_sequence``, live or from the record.
 
         Raises:
             TurnNotFound: as :meth:`get_turn`.
@@ -420,7 +420,7 @@ class Gateway:
     async def list_models(
         self, principal: Principal, *, limit: int, after: str = "", violations: Sequence[Violation] = ()
     ) -> Sequence[ModelEntry]:
-        """Up to ``limit`` of the models that the caller may use, by name, behind the one named ``after``."""
+        """Up to ``limit`` of the models that the caller may use, by name, after the one named ``after``."""
         rules.refuse(violations)
         catalogue = (await self._inventory.catalogue()).restricted(principal.models)
         targets = sorted([target for target in catalogue.listed() if target.name > after], key=lambda each: each.name)

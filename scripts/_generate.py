@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import _api_reference
 import _blocking
+import _client_errors
 import _config_reference
 import _error_reference
 import _metrics_reference
@@ -30,9 +31,16 @@ PAGES = {
     "docs/streaming.md": _error_reference.streaming,
 }
 """The pages with generated tables, and what renders each."""
+SOURCES = {
+    "mcp_client/errors.py": _client_errors.errors,
+    "mcp_client/__init__.py": _client_errors.exports,
+}
+"""The modules with generated sections, and what renders each."""
 
-OUTPUTS = ("protos/gen", "docs/api_reference.md", *PAGES, *_blocking.MODULES.values())
-"""What this program owns, relative to the checkout: a file, or a folder with all that is in it."""
+MODULES = ("protos/gen", *SOURCES, *_blocking.MODULES.values())
+"""The modules that this program owns, relative to the checkout: a file, or a folder with all that is in it."""
+DOCUMENTS = ("docs/api_reference.md", *PAGES)
+"""The pages that it owns. They describe the modules, so these come first."""
 
 PACKAGES = {
     "contextprotocol": '"""The protobuf contract between applications and the server, as Python. Generated."""\n',
@@ -40,13 +48,12 @@ PACKAGES = {
 }
 
 
-def generate(target: Path) -> None:
-    """Write all outputs below ``target``."""
+def generate_modules(target: Path) -> None:
+    """Write :data:`MODULES` below ``target``."""
     out = target / "protos" / "gen"
     out.mkdir(parents=True)
-    sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("contextprotocol/**/*.proto"))
-    descriptors = _descriptors(sources)
-    served = [file.name for file in descriptors.file if file.service]
+    sources = _sources()
+    served = [file.name for file in _descriptors(sources).file if file.service]
     _protoc(f"--python_out={out}", f"--pyi_out={out}", *sources)
     _protoc(f"--grpc_python_out={out}", *served)
     for package, docstring in PACKAGES.items():
@@ -54,11 +61,21 @@ def generate(target: Path) -> None:
     (out / "contextprotocol" / "py.typed").touch()
 
     _blocking.generate(ROOT, target)
+    for module, render in SOURCES.items():
+        (target / module).write_text(render(ROOT), encoding="utf-8")
 
+
+def generate_documents(target: Path) -> None:
+    """Write :data:`DOCUMENTS` below ``target``."""
     (target / "docs").mkdir()
-    (target / "docs" / "api_reference.md").write_text(_api_reference.render(descriptors, ROOT), encoding="utf-8")
+    reference = _api_reference.render(_descriptors(_sources()), ROOT)
+    (target / "docs" / "api_reference.md").write_text(reference, encoding="utf-8")
     for page, render in PAGES.items():
         (target / page).write_text(render(ROOT), encoding="utf-8")
+
+
+def _sources() -> list[str]:
+    return sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("contextprotocol/**/*.proto"))
 
 
 def _descriptors(sources: list[str]) -> descriptor_pb2.FileDescriptorSet:
@@ -72,9 +89,9 @@ def _protoc(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *arguments], check=True)
 
 
-def differences(target: Path) -> Iterator[str]:
+def differences(target: Path, outputs: Sequence[str]) -> Iterator[str]:
     """What of the outputs in the checkout is not as it is below ``target``."""
-    fresh, present = _files(target), _files(ROOT)
+    fresh, present = _files(target, outputs), _files(ROOT, outputs)
     for path in sorted(fresh.keys() | present.keys()):
         if path not in present:
             yield f"{path} is missing"
@@ -84,9 +101,9 @@ def differences(target: Path) -> Iterator[str]:
             yield f"{path} is out of date"
 
 
-def _files(root: Path) -> dict[str, bytes]:
+def _files(root: Path, outputs: Sequence[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    for output in OUTPUTS:
+    for output in outputs:
         path = root / output
         for file in path.rglob("*") if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:
@@ -94,9 +111,9 @@ def _files(root: Path) -> dict[str, bytes]:
     return found
 
 
-def install(target: Path) -> None:
+def install(target: Path, outputs: Sequence[str]) -> None:
     """Put the outputs below ``target`` in the place of those in the checkout."""
-    for output in OUTPUTS:
+    for output in outputs:
         old, new = ROOT / output, target / output
         if old.is_dir():
             shutil.rmtree(old)
@@ -108,14 +125,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, and fail if something is out of date")
     check = parser.parse_args().check
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder)
-        generate(target)
-        stale = list(differences(target))
-        if not check:
-            install(target)
-    for line in stale:
-        print(line if check else line.replace("is out of date", "renewed").replace("is missing", "added"))
+    stale = False
+    for generate, outputs in ((generate_modules, MODULES), (generate_documents, DOCUMENTS)):
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder)
+            generate(target)
+            for line in differences(target, outputs):
+                stale = True
+                print(line if check else line.replace("is out of date", "renewed").replace("is missing", "added"))
+            if not check:
+                install(target, outputs)
     if check and stale:
         print("Run scripts/generate and commit what it writes.", file=sys.stderr)
         return 1

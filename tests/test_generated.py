@@ -44,10 +44,10 @@ def test_a_stale_checkout_is_noticed(contract: Path) -> None:
     done = run(sys.executable, "scripts/_generate.py", "--check", folder=contract)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        "docs/api_reference.md is out of date",
         "mcp_client/_sync/client.py is out of date",
         "protos/gen/contextprotocol/v1/chat_pb2.py is out of date",
         "protos/gen/contextprotocol/v1/chat_pb2.pyi is out of date",
+        "docs/api_reference.md is out of date",
     ]
 
 

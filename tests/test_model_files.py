@@ -335,7 +335,7 @@ def test_a_file_that_is_not_what_the_hub_says_is_refused(hub: Hub, tmp_path: Pat
     assert pull_from(hub, tmp_path / "models").startswith("pulled")
 
 
-def test_what_the_hub_does_not_have_is_said(hub: Hub, tmp_path: Path) -> None:
+def test_what_the_hub_does_not_have_is_reported(hub: Hub, tmp_path: Path) -> None:
     """A repository or a file that is not there, a file that is no model, and a hub that is away are clear errors."""
     folder = tmp_path / "models"
     assert "no public repository nobody/nothing" in pull_from(hub, folder, "hf:nobody/nothing/small.gguf")

@@ -175,7 +175,7 @@ def test_a_server_says_once_where_it_listens_and_what_it_uses(start: Start, conf
     assert str(config.parent / "sessions.db") in program.banner
 
 
-def test_a_server_serves_when_it_has_said_so_and_stops_with_status_0(start: Start) -> None:
+def test_a_server_serves_once_it_has_printed_its_line_and_stops_with_status_0(start: Start) -> None:
     """The first health check after the line is SERVING; SIGTERM ends it in good order."""
     program = start()
     with grpc.insecure_channel(program.address) as channel:
@@ -297,7 +297,7 @@ def test_a_store_in_use_is_one_line_and_status_2(start: Start, run: Run, config:
     assert first.end() == 0
 
 
-def test_bad_settings_are_told_and_status_2(run: Run, config: Path) -> None:
+def test_bad_settings_are_reported_with_status_2(run: Run, config: Path) -> None:
     """All of them, whichever command reads them."""
     config.write_text(SETTINGS.replace("drain_timeout = 10", "drain_time = 10"))
     loud = '"loud", expected "debug" or "error" or "info" or "warning"'
@@ -312,7 +312,7 @@ def test_bad_settings_are_told_and_status_2(run: Run, config: Path) -> None:
         ]
 
 
-def test_a_provider_that_cannot_be_made_is_told_and_status_2(run: Run, config: Path) -> None:
+def test_a_provider_that_cannot_be_built_is_reported_with_status_2(run: Run, config: Path) -> None:
     """No traceback: the key, the class and why."""
     config.write_text(SETTINGS.replace("EchoProvider", "NoProvider"))
     done = run("serve", "--config", config)
@@ -361,7 +361,7 @@ def test_help_names_every_command(run: Run) -> None:
         assert command in done.stdout
 
 
-def test_a_mistyped_option_is_told_and_status_2(run: Run) -> None:
+def test_a_mistyped_option_is_reported_with_status_2(run: Run) -> None:
     """The usage, not a traceback."""
     done = run("serve", "--adress", "127.0.0.1:0")
     assert done.returncode == 2
@@ -405,7 +405,7 @@ def test_a_model_that_cannot_be_had_is_one_line(run: Run, source: str, status: i
     assert done.stderr.count("\n") == 1
 
 
-def test_a_server_that_was_told_nothing_answers_with_the_embedded_model(start: Start, config: Path) -> None:
+def test_a_server_without_settings_answers_with_the_embedded_model(start: Start, config: Path) -> None:
     """No settings but free ports: the model of the catalogue, in the user's cache folder."""
     pull("smollm2-135m")
     config.write_text("")

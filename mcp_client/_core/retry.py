@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from mcp_client._core.arguments import argument
-from mcp_client.errors import Draining, MCPError, Overloaded, ServerUnavailable, StoreUnavailable, TurnInterrupted
+from mcp_client.errors import RETRYABLE, MCPError, TurnInterrupted
 
 FIRST_CONTACT: Final = 2.0
 """How long a server that has never answered is retried, in seconds: most likely the address is wrong."""
 
 RESUME_WAIT: Final = 5.0
 """How long a watcher waits for the original caller to resume an interrupted turn, in seconds."""
-
-_RETRYABLE: Final = (ServerUnavailable, Draining, Overloaded, TurnInterrupted, StoreUnavailable)
-"""Temporary failures. All others are the caller's to handle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +151,7 @@ class Attempts:
         return delay
 
     def _is_retryable(self, error: MCPError) -> bool:
-        if error.details.final or not self._idempotent or not isinstance(error, _RETRYABLE):
+        if error.details.final or not self._idempotent or not isinstance(error, RETRYABLE):
             return False
         if self._method == "TurnService.StreamTurn" and isinstance(error, TurnInterrupted):
             # A watcher cannot resume the turn. If the connection was lost just now, the original caller is about to.

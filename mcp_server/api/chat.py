@@ -1,4 +1,4 @@
-"""ChatService."""
+"""``contextprotocol.v1.ChatService``: chats with a model, with a session's memory or without."""
 
 from __future__ import annotations
 

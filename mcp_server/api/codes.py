@@ -1,4 +1,4 @@
-"""Errors on the wire: their codes, messages and details, as of ``google.rpc``."""
+"""Errors on the wire: their codes, messages and details, in the types of ``google.rpc``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_MESSAGE_CHARACTERS: Final = 1_000
 
 
 def number_of(reason: str) -> int:
-    """The number of a reason's code, as of ``google.rpc.Code``."""
+    """The number of a reason's code in ``google.rpc.Code``."""
     return code_pb2.Code.Value(BY_REASON[reason].code)
 
 
@@ -28,7 +28,7 @@ def message_of(error: MCPError) -> str:
 
 
 def status_of(error: MCPError) -> status_pb2.Status:
-    """The error as programs read it: code, message, and details."""
+    """The error for programs: code, message and details."""
     status = status_pb2.Status(code=number_of(error.reason), message=message_of(error))
     metadata = {key: value[:512] for key, value in error.metadata.items()}
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))

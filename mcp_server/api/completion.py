@@ -1,4 +1,4 @@
-"""CompletionService."""
+"""``contextprotocol.v1.CompletionService``: completes raw prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EmbeddingService."""
+"""``contextprotocol.v1.EmbeddingService``: turns texts into vectors."""
 
 from __future__ import annotations
 

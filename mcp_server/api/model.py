@@ -1,4 +1,4 @@
-"""ModelService."""
+"""``contextprotocol.v1.ModelService``: lists models."""
 
 from __future__ import annotations
 

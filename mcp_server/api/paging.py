@@ -22,7 +22,7 @@ Wire = TypeVar("Wire", bound=Message)
 
 
 def page_size(found: Violations, size: int, default: int) -> int:
-    """A page size, as AIP-158 has it: 0 means the default, and what is too large is cut."""
+    """A page size by AIP-158: 0 means the default, and a larger size than the maximum means the maximum."""
     if size < 0:
         found.add("page_size", f"must be at least 0, not {size}")
     return min(size or default, MAX_PAGE_SIZE)
@@ -76,7 +76,7 @@ class Page(list[Wire]):
 
 
 def page_of(messages: Iterable[Wire], size: int) -> Page[Wire]:
-    """The first of the messages, as many as fit; no more of them are taken than one too many."""
+    """The first of the messages, as many as fit. At most one more is taken from the iterator."""
     page: Page[Wire] = Page(size)
     for message in messages:
         if not page.add(message):

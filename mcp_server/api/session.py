@@ -1,4 +1,4 @@
-"""SessionService."""
+"""``contextprotocol.v1.SessionService``: keeps conversations."""
 
 from __future__ import annotations
 

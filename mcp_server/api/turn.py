@@ -1,4 +1,4 @@
-"""TurnService."""
+"""``contextprotocol.v1.TurnService``: reads, replays and cancels turns."""
 
 from __future__ import annotations
 

@@ -23,15 +23,15 @@ class GuardedObserver:
         self._observer = observer
 
     def turn_started(self, turn: Turn, /) -> None:
-        """A turn has begun."""
+        """Called when a turn has started."""
         self._call("turn_started", lambda: self._observer.turn_started(turn))
 
     def turn_ended(self, turn: Turn, /) -> None:
-        """A turn has ended."""
+        """Called when a turn has ended."""
         self._call("turn_ended", lambda: self._observer.turn_ended(turn))
 
     def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
-        """Calls to providers have ended."""
+        """Called when calls to providers have ended."""
         self._call("attempts_ended", lambda: self._observer.attempts_ended(service, attempts))
 
     def _call(self, method: str, notify: Callable[[], None]) -> None:

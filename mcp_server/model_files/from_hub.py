@@ -56,7 +56,7 @@ def fetch(repository: str, file: str, folder: Path, progress: Progress) -> tuple
         )
     except errors.GatedRepoError as error:
         raise CannotFetch(
-            f"{repository} is given only to who has accepted its terms: do so on its page, then run `hf auth login`"
+            f"{repository} requires that you accept its terms: do so on its page, then run `hf auth login`"
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise CannotFetch(f"the hub has no public repository {repository}") from error

@@ -22,7 +22,7 @@ log = structlog.get_logger("contextprotocol.attempts")
 
 
 class Call:
-    """One call to a provider. What reads the answer tells it of every step.
+    """One call to a provider. The reader of the answer reports every step to it.
 
     Args:
         target: the model that is called.
@@ -134,7 +134,7 @@ class Call:
             error_id = secrets.token_hex(6)
             log.error("provider failed unexpectedly", model=name, error_id=error_id, exc_info=raised)
             raise InternalError(
-                f"{name} failed with an error that the server does not know; its log has more under {error_id}",
+                f"{name} failed with an unknown error {error_id}: the server's log has the details under this id",
                 metadata={"error_id": error_id, "model": name},
             ) from raised
 

@@ -54,7 +54,8 @@ class Route(Struct):
             lacking = first.lacks(needs)
             names = ", ".join([target.name for target in self.targets])
             raise UnsupportedByModel(
-                f"{names} cannot do {lacking}: choose another model; ListModels says what each can do",
+                f"{lacking} is not supported by {names}: choose another model; ListModels lists the capabilities of "
+                "each",
                 metadata={"model": first.name, "capability": lacking},
             )
         if len(able) > 1:
@@ -113,7 +114,7 @@ class Catalogue(Struct, gc=True):
         """The route of the first name that is not empty.
 
         Raises:
-            ModelNotFound: no provider answers to it, or all names are empty.
+            ModelNotFound: no provider has it, or all names are empty.
             NotAllowed: the caller may not use any model behind it.
             LookUpNeeded: the provider has to be asked first.
         """
@@ -176,9 +177,7 @@ class Catalogue(Struct, gc=True):
 
     def _not_found(self, name: str) -> ModelNotFound:
         known = ", ".join(sorted({*self.aliases, *self.routes, *[target.name for target in self.listed()]})[:20])
-        problem = (
-            f"no provider answers to the model {name!r}" if name else "the call names no model, and there is no default"
-        )
+        problem = f"no provider has the model {name!r}" if name else "the call names no model, and there is no default"
         return ModelNotFound(f"{problem}: choose one of {known or 'none'}", metadata={"model": name})
 
 

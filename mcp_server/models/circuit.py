@@ -1,4 +1,4 @@
-"""The circuit breaker of a provider: it keeps calls away from one that fails again and again."""
+"""The circuit breaker of a provider: it stops calls to one that keeps failing."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable
 
 Monotonic = Callable[[], float]
-"""Tells the time in seconds by a clock that is never set back."""
+"""A monotonic clock, in seconds."""
 
 
 class Circuit:
     """A circuit breaker.
 
-    It is *closed* while the provider answers. So many failures in a row *open* it: nothing is asked. After a time it is
-    *half-open*: one call of a caller is let through as a probe, which closes it or opens it again. It never makes a
-    call of its own.
+    It is *closed* while the provider answers. Consecutive failures *open* it: the provider is not called. After a time
+    it is *half-open*: one call of a caller is let through as a probe, which closes it or opens it again. It never makes
+    a call of its own.
 
     Args:
-        failures: how many failures in a row open it.
+        failures: how many consecutive failures open it.
         open_seconds: how long it stays open.
         clock: tells the time.
     """

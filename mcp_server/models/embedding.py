@@ -101,7 +101,7 @@ async def _ask(request: EmbedInput, call: Call) -> tuple[Target, Embeddings]:
     call.begin(0)
     if not isinstance(target.provider, Embedder):
         raise UnsupportedByModel(
-            f"the provider {target.provider_name} makes no embeddings", metadata={"model": target.name}
+            f"the provider {target.provider_name} does not support embeddings", metadata={"model": target.name}
         )
     embeddings = await target.provider.embed(
         EmbedRequest(
@@ -113,7 +113,7 @@ async def _ask(request: EmbedInput, call: Call) -> tuple[Target, Embeddings]:
     )
     if len(embeddings.vectors) != len(request.inputs):
         raise ProviderUnavailable(
-            f"{target.name} gave {len(embeddings.vectors)} vectors for {len(request.inputs)} texts",
+            f"{target.name} returned {len(embeddings.vectors)} vectors for {len(request.inputs)} texts",
             metadata={"model": target.name},
         )
     call.meter.usage = embeddings.usage

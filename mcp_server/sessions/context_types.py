@@ -48,7 +48,7 @@ class DocumentType:
         try:
             entry.data.decode()
         except UnicodeDecodeError as error:
-            return f"the data is not UTF-8: byte {error.start} is bad"
+            return f"the data is not UTF-8: byte {error.start} is invalid"
         return None
 
     def render(self, name: str, entry: ContextEntry, /) -> str:

@@ -60,7 +60,7 @@ class MCPSessionManager:
 
         Raises:
             SessionExists: the id is taken.
-            RequestIdReused: the ``request`` was another one.
+            RequestIdReused: the key of ``request`` was used for a different request.
             InvalidArgument: the context is over its limits.
         """
         now = self._clock()
@@ -94,7 +94,7 @@ class MCPSessionManager:
         message_count: int | None,
         request: RequestKey | None = None,
     ) -> MCPSession:
-        """Begin a session with the first messages of another, and all that its caller decided about that.
+        """Begin a session with the first messages of another, and with everything that its caller set.
 
         Args:
             tenant: whose they are.
@@ -106,7 +106,7 @@ class MCPSessionManager:
         Raises:
             SessionNotFound: there is no session to fork.
             SessionExists: the new id is taken.
-            RequestIdReused: the ``request`` was another one.
+            RequestIdReused: the key of ``request`` was used for a different request.
             InvalidArgument: the history is shorter.
         """
         now = self._clock()
@@ -124,7 +124,9 @@ class MCPSessionManager:
             parent = existing(stored.other, session_id, self._ownership.now(stored))
             count = parent.message_count if message_count is None else message_count
             if count > parent.message_count:
-                problem = f"{count}, but {parent.name} has {parent.message_count} messages"
+                problem = (
+                    f"must be at most {parent.message_count}, the number of messages of {parent.name}, not {count}"
+                )
                 raise InvalidArgument([Violation(field="message_count", description=problem)])
             session = replace(
                 draft,
@@ -156,7 +158,7 @@ class MCPSessionManager:
             old = stored.session
             if old is not None and not old.expired(now):
                 raise SessionExists(
-                    f"the session {old.name} exists: choose another session_id, or go on with that session",
+                    f"the session {old.name} already exists: choose another session_id, or use that session",
                     metadata={"session": old.name},
                 )
             change = decide(stored)
@@ -254,7 +256,7 @@ class MCPSessionManager:
             SessionNotFound: there is none.
             SessionBusy: a turn runs on it.
             EtagMismatch: it has changed since the caller read it.
-            RequestIdReused: the ``request`` was another one.
+            RequestIdReused: the key of ``request`` was used for a different request.
         """
         digest = digest_of("append", messages, etag) if request is not None else b""
 

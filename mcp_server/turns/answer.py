@@ -75,7 +75,7 @@ class Answer:
         meter.started = bool(self._parts)
 
     def add(self, event: ProviderEvent) -> None:
-        """Take the provider's next event. Once :attr:`finish` is set, nothing more is to be added.
+        """Add the provider's next event. Once :attr:`finish` is set, nothing more may be added.
 
         Raises:
             ProviderStreamCut: the event makes no sense here.
@@ -107,7 +107,7 @@ class Answer:
                 raise ProviderStreamCut("the provider sent arguments for a tool call that it had not begun")
             self._piece(index, event.text)
         else:
-            raise TypeError(f"a provider yielded {type(event).__name__}, which is no ProviderEvent")
+            raise TypeError(f"a provider yielded {type(event).__name__}, which is not a ProviderEvent")
 
     def parts(self) -> tuple[Part, ...]:
         """The parts so far."""

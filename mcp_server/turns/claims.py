@@ -50,11 +50,11 @@ class Entry(Struct):
     """The place of a turn in the queue of its session, as this process knows it."""
 
     wait: bool = False
-    """Whether the turn waits if it cannot have the session now; else it is refused then."""
-    behind: str = ""
-    """The full name of a turn that waits for the session and goes first, or empty."""
+    """Whether the turn waits if the session is busy; otherwise it is refused."""
+    ahead: str = ""
+    """The full name of a turn that waits for the session and precedes this one in the queue, or empty."""
     full: bool = False
-    """Whether as many turns wait as may."""
+    """Whether the queue has its maximum length."""
 
 
 class ClaimState(enum.Enum):
@@ -65,7 +65,7 @@ class ClaimState(enum.Enum):
     QUEUED = enum.auto()
     """The turn is stored and waits for its session."""
     ENDED = enum.auto()
-    """The request was carried out before; nothing was written."""
+    """The turn of the request has ended before; nothing was written."""
     ELSEWHERE = enum.auto()
     """The request runs on another server; nothing was written."""
 
@@ -140,7 +140,7 @@ def claim(
     turn = replace(turn, lease=lease, session_uid=session.uid)
     if not interrupted:
         check_etag(session, request.input.options.etag)
-    holder = ownership.holder(stored, other_than=turn.id) or entry.behind
+    holder = ownership.holder(stored, other_than=turn.id) or entry.ahead
     if holder and not entry.wait:
         raise session_busy(session, holder)
     candidates = request.candidates_for(session)
@@ -258,7 +258,7 @@ def give_up(stored: Stored, turn: Turn, error: MCPError, ownership: Ownership) -
 
 
 def interrupt(stored: Stored, turn: Turn, ownership: Ownership) -> Change:
-    """Make a turn INTERRUPTED whose process is gone, and free its session; nothing if it is not so any more."""
+    """Make a turn INTERRUPTED whose process is gone, and free its session. Writes nothing if a process has it."""
     found, now = stored.turn, ownership.now(stored)
     if found is None or found.state not in UNFINISHED or ownership.binds(found, now) or _session_is_gone(stored, turn):
         return Change()
@@ -270,7 +270,7 @@ def interrupt(stored: Stored, turn: Turn, ownership: Ownership) -> Change:
 
 
 def left_behind(turn: Turn) -> Turn:
-    """A turn that no process runs any more, as it is then."""
+    """A turn that no process runs, as INTERRUPTED."""
     if turn.state is TurnState.INTERRUPTED:
         return turn
     error = TurnError(reason="TURN_INTERRUPTED", message="the process that ran the turn died")

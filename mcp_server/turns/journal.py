@@ -136,12 +136,12 @@ def _records(pieces: Sequence[bytes]) -> Iterator[_Record]:
             if end <= last:
                 continue
             if isinstance(record, _Run) and record.sequence <= last:
-                record = _behind(record, last)
+                record = _rest(record, last)
             last = end
             yield record
 
 
-def _behind(run: _Run, last: int) -> _Run:
+def _rest(run: _Run, last: int) -> _Run:
     """The rest of a run, after the event with that sequence number."""
     known = last - run.sequence + 1
     return replace(

@@ -66,13 +66,13 @@ class ChatInput(Struct):
     reads_history: ClassVar[bool] = True
 
     options: TurnOptions
-    """On which terms."""
+    """The options of the turn."""
     messages: tuple[Message, ...]
     """The new input; without a session, the whole conversation."""
     tools: tuple[Tool, ...] = ()
     """What the model may call."""
     tool_choice: ToolChoice = ToolChoice()
-    """Whether it must."""
+    """Whether it must call one."""
     truncate: bool = True
     """Whether old exchanges may be left out."""
 
@@ -140,8 +140,8 @@ class ChatInput(Struct):
         )
         if lacking := target.lacks(_needs_of(selection.messages)):
             raise UnsupportedByModel(
-                f"the model {target.name} cannot do {lacking}, which the history needs: choose another; ListModels "
-                "says what each can do",
+                f"the model {target.name} does not support {lacking}, which the history needs: choose another model; "
+                "ListModels lists the capabilities of each",
                 metadata={"model": target.name, "capability": lacking},
             )
         return Prompt(request=replace(request, messages=selection.messages), window=selection.window)
@@ -158,7 +158,7 @@ class CompletionInput(Struct):
     reads_history: ClassVar[bool] = False
 
     options: TurnOptions
-    """On which terms."""
+    """The options of the turn."""
     prompt: str
     """The text to continue."""
     suffix: str = ""

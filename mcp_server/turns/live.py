@@ -54,7 +54,7 @@ class LiveTurns(Generic[T]):
         return self._by_request.get(_request(turn))
 
     def add(self, runner: T) -> None:
-        """It begins."""
+        """Add a turn that begins."""
         turn = runner.turn
         self._by_id[turn.id] = runner
         self._ownership.live.add(turn.id)
@@ -62,20 +62,20 @@ class LiveTurns(Generic[T]):
             self._by_request[_request(turn)] = runner
 
     def rename(self, runner: T, former_id: str) -> None:
-        """It has taken over an interrupted turn, and runs as that one from now on."""
+        """Note that a runner has taken over an interrupted turn, whose id it has from now on."""
         del self._by_id[former_id]
         self._ownership.live.discard(former_id)
         self._by_id[runner.turn.id] = runner
         self._ownership.live.add(runner.turn.id)
 
     def remove(self, runner: T) -> None:
-        """It has ended."""
+        """Remove a turn that has ended."""
         del self._by_id[runner.turn.id]
         self._ownership.live.discard(runner.turn.id)
         self.forget_request(runner)
 
     def forget_request(self, runner: T) -> None:
-        """Find it by its request no more."""
+        """Stop finding a turn by its request."""
         request = _request(runner.turn)
         if self._by_request.get(request) is runner:
             del self._by_request[request]

@@ -60,11 +60,6 @@ class TurnLog:
         return self.base + len(self._events)
 
     @property
-    def has_readers(self) -> bool:
-        """Whether anybody reads it."""
-        return bool(self._readers)
-
-    @property
     def ended(self) -> bool:
         """Whether no more events come."""
         return self._ended
@@ -80,7 +75,7 @@ class TurnLog:
             reader.wake()
 
     def end(self, error: MCPError | None = None) -> None:
-        """No more events come. Readers that have read all of them end, or raise ``error``."""
+        """End the log. Readers that have read all events end, or raise ``error``."""
         if self._ended:
             return
         self._ended = True
@@ -89,7 +84,7 @@ class TurnLog:
             reader.wake()
 
     def refer(self, log: TurnLog) -> None:
-        """This turn never was, because its request belongs to another: all readers read the log of that one."""
+        """End the log and let its readers read ``log`` instead: the request of this turn belongs to another turn."""
         self._instead = log
         self.end()
 
@@ -158,7 +153,7 @@ class TurnReader:
             self._waiter = None
 
     def wake(self) -> None:
-        """There is something to read."""
+        """Wake the reader, since there is something to read."""
         waiter = self._waiter
         if waiter is not None and not waiter.done() and (self._log._ended or not self._end_only):
             waiter.set_result(None)
@@ -189,8 +184,8 @@ class TurnReader:
             raise log._error  # the turn was refused, or ended before its first event
         if sent > base + len(events):
             raise SequenceUnknown(
-                f"after_sequence {sent} lies beyond {base + len(events)}, the last event of the turn: send a number "
-                "that was received",
+                f"after_sequence {sent} is greater than {base + len(events)}, the number of the last event of the "
+                "turn: send a number that was received",
                 metadata={"last_sequence": str(base + len(events))},
             )
         if sent < base:

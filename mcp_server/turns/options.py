@@ -10,7 +10,7 @@ from mcp_server.values import GenerationConfig, IfBusy, OnDisconnect, Struct
 
 
 class TurnOptions(Struct):
-    """On which terms a call wants its turn."""
+    """The options of a turn."""
 
     session: str = ""
     """The id of the session, or empty."""

@@ -46,7 +46,7 @@ class SessionQueues(Generic[T]):
         return len(self._queues)
 
     def join(self, turn: T) -> None:
-        """A turn has come."""
+        """Add a turn."""
         queue = self._queues[_key(turn)]
         queue.members.append(turn)
         if turn.if_busy is IfBusy.QUEUE:
@@ -55,18 +55,18 @@ class SessionQueues(Generic[T]):
             queue.waiting.insert(0, turn)
 
     def entry(self, turn: T) -> Entry:
-        """The place of a turn that has joined."""
-        behind = self._ahead(turn)
+        """The place of a turn in its queue."""
+        ahead = self._ahead(turn)
         if turn.if_busy is IfBusy.REJECT:
-            return Entry(behind=behind)
-        return Entry(wait=True, behind=behind, full=len(self._queues[_key(turn)].waiting) > self._max_waiting)
+            return Entry(ahead=ahead)
+        return Entry(wait=True, ahead=ahead, full=len(self._queues[_key(turn)].waiting) > self._max_waiting)
 
     def position(self, turn: T) -> int:
-        """How many turns go before this one, which waits; the running one included."""
+        """How many turns precede this one, which waits; the running one included."""
         return self._queues[_key(turn)].waiting.index(turn) + 1
 
     def start(self, turn: T) -> None:
-        """A turn has got its session."""
+        """Note that a turn has its session and runs."""
         queue = self._queues[_key(turn)]
         queue.running = turn
         if turn in queue.waiting:
@@ -75,14 +75,14 @@ class SessionQueues(Generic[T]):
     def obstacles(self, turn: T) -> list[T]:
         """What a turn with CANCEL_RUNNING stops: the running turn, and waiting ones that came before to do the same."""
         queue = self._queues[_key(turn)]
-        behind = queue.waiting[queue.waiting.index(turn) + 1 :]
-        others = [other for other in behind if other.if_busy is IfBusy.CANCEL_RUNNING]
+        following = queue.waiting[queue.waiting.index(turn) + 1 :]
+        others = [other for other in following if other.if_busy is IfBusy.CANCEL_RUNNING]
         if queue.running is not None:
             others.append(queue.running)
         return others
 
     def leave(self, turn: T) -> T | None:
-        """A turn has ended, or never began; return the next one, which may try now."""
+        """Remove a turn that has ended, or never began; return the next one, which may now try to claim the session."""
         key = _key(turn)
         queue = self._queues[key]
         queue.members.remove(turn)
@@ -104,7 +104,7 @@ class SessionQueues(Generic[T]):
         return [] if queue is None else [turn for turn in queue.members if turn.turn.session_uid == uid]
 
     def _ahead(self, turn: T) -> str:
-        """The full name of a turn that waits and goes before this one, or an empty string."""
+        """The full name of a waiting turn that precedes this one, or an empty string."""
         for other in self._queues[_key(turn)].waiting:
             if other is turn:
                 break

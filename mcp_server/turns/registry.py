@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
-from mcp_server.errors import Draining, MCPError, SessionNotFound, TurnCancelled, TurnNotFound
+from mcp_server.errors import Draining, MCPError, TurnCancelled, TurnNotFound
 from mcp_server.interfaces import ContextType, Store, TurnObserver
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership
@@ -200,12 +200,11 @@ class TurnRegistry:
 
     def cancel_session(self, session: MCPSession) -> None:
         """Stop the turns of a session that was deleted; their readers end with SessionNotFound."""
-        gone = SessionNotFound(f"{session.name} was deleted while the turn ran", metadata={"session": session.name})
         for runner in self._queues.of(session.tenant, session.id, session.uid):
             # Another session may have its id already, and request ids of its own.
             self._live.forget_request(runner)
             runner.deleted = True
-            runner.cancel(gone)
+            runner.cancel(claims.session_deleted(runner.turn))
 
     def _find(self, tenant: str, session_id: str, turn_id: str) -> TurnRunner | None:
         runner = self._live.get(turn_id)

@@ -25,7 +25,7 @@ class TurnRequest:
     tenant: str
     """Whose turn it is."""
     input: ChatInput | CompletionInput
-    """What is asked, and on which terms."""
+    """What is asked, with its options."""
     timeout: int
     """Nanoseconds after which the turn fails, waiting included."""
     catalogue: Catalogue
@@ -56,7 +56,10 @@ class TurnRequest:
 
 
 def digest(tenant: str, input: ChatInput | CompletionInput) -> bytes:
-    """Tells the request from others with the same ``request_id``, whatever the call does that carries it."""
+    """The digest of a request, which differs for different requests with the same ``request_id``.
+
+    How a call reads the turn does not count: a retry may resume, or disconnect otherwise.
+    """
     options = replace(input.options, request_id="", after_sequence=None, on_disconnect=OnDisconnect.CANCEL_AFTER_GRACE)
     fields = {name: getattr(options, name) for name in options.__struct_fields__}
     rest = {name: getattr(input, name) for name in input.__struct_fields__ if name != "options"}

@@ -197,7 +197,7 @@ class TurnRunner(LiveTurn):
 
     def _cancel_unread(self) -> None:
         name = self.turn.name
-        self.cancel(TurnCancelled(f"the turn {name} was cancelled: all its readers had left", metadata={"turn": name}))
+        self.cancel(TurnCancelled(f"the turn {name} was cancelled: no reader was left", metadata={"turn": name}))
 
     def _time_out(self) -> None:
         name = self.turn.name
@@ -436,7 +436,7 @@ class TurnRunner(LiveTurn):
         error_id = secrets.token_hex(6)
         log.error("turn failed unexpectedly", turn=self.turn.name, error_id=error_id, exc_info=raised)
         return InternalError(
-            f"the turn failed by a fault of the server; its log has more under {error_id}",
+            f"internal error {error_id}: the server's log has the details under this id",
             metadata={"error_id": error_id},
         )
 

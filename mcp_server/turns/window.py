@@ -146,7 +146,7 @@ async def select(
     if len(history) < message_count:
         if not truncate:
             raise ContextTooLong(
-                f"the history has {message_count} messages, and this server shows a model at most {len(history)}: "
+                f"the history has {message_count} messages, and a turn of this server reads at most {len(history)}: "
                 "allow truncation, or fork the session",
                 metadata={"limit": str(len(history))},
             )
@@ -197,8 +197,9 @@ async def select(
             low = middle + 1
     if best is None:
         raise ContextTooLong(
-            f"the prompt has about {tokens} tokens; the model reads {context_window}, {reserve} of which are for the "
-            f"answer: send less{'' if truncate else ', allow truncation'}, or use a model with a larger context window",
+            f"the prompt has about {tokens} tokens; the context window of the model has {context_window}, {reserve} of "
+            f"which are reserved for the answer: send less{'' if truncate else ', allow truncation'}, or use a model "
+            "with a larger context window",
             metadata={"tokens": str(tokens), "limit": str(budget)},
         )
     return selection(*best)

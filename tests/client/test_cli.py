@@ -102,13 +102,13 @@ async def test_chat_begins_a_session_and_goes_on_with_it() -> None:
     assert asked == ["Be brief.", "It is banana.", "Noted.", "What is it?"]
 
 
-async def test_the_knobs_of_a_chat_reach_the_model() -> None:
+async def test_the_options_of_a_chat_reach_the_model() -> None:
     """Each under its name."""
     provider = ScriptedProvider.saying("ok")
     async with running(providers={"scripted": provider}) as server:
-        knobs = ["--temperature", "0", "--max-tokens", "7", "--model", "scripted/scripted"]
-        assert (await mcp_client(server, "chat", *knobs, "Hi")).status == 0
-        assert (await mcp_client(server, "complete", *knobs, "--stop", "a", "--stop", "b", "Hi")).status == 0
+        options = ["--temperature", "0", "--max-tokens", "7", "--model", "scripted/scripted"]
+        assert (await mcp_client(server, "chat", *options, "Hi")).status == 0
+        assert (await mcp_client(server, "complete", *options, "--stop", "a", "--stop", "b", "Hi")).status == 0
     for request in provider.requests:
         assert (request.config.temperature, request.config.max_output_tokens) == (0, 7)
     assert provider.requests[1].config.stop == ("a", "b")
@@ -347,7 +347,7 @@ async def test_bad_values_are_a_status_of_their_own(server: UnifiedMCPServer) ->
         ("nosuch", "nosuch"),
     ],
 )
-def test_bad_usage_is_told_before_anything_is_done(arguments: str, named: str) -> None:
+def test_bad_usage_is_reported_before_anything_is_done(arguments: str, named: str) -> None:
     """By its name, with the status 2."""
     result = CliRunner().invoke(app, arguments.split())
     assert (result.exit_code, result.stdout) == (2, "")

@@ -36,7 +36,7 @@ def server_at(address: str) -> AbstractAsyncContextManager[Server]:
     return running(config, providers={"echo": EchoProvider()})
 
 
-async def test_nobody_there_is_said_at_once(nobody: str) -> None:
+async def test_a_missing_server_is_reported_at_once(nobody: str) -> None:
     """With the address, and not at the deadline."""
     begun = time.monotonic()
     async with MCPClient(nobody) as client:

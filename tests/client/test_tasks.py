@@ -141,7 +141,7 @@ os.wait()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
-def test_a_fork_after_the_first_use_is_said_to_be_too_late() -> None:
+def test_a_fork_after_the_first_use_is_reported_as_too_late() -> None:
     """Where gRPC would hang."""
     with StandIn.in_a_thread() as address:
         command = [sys.executable, "-c", FORKED, address]

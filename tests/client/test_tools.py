@@ -167,7 +167,7 @@ async def test_all_that_happens_can_be_watched(connect: Connect) -> None:
     )
 
 
-async def test_what_goes_wrong_is_told_to_the_model(connect: Connect) -> None:
+async def test_what_goes_wrong_is_reported_to_the_model(connect: Connect) -> None:
     """An exception, a name that nobody has, arguments that do not fit or are no JSON."""
     provider = provider_of(
         asking(
@@ -204,7 +204,7 @@ async def test_what_goes_wrong_is_told_to_the_model(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("function", [fail, fail_later])
-async def test_whatever_a_function_raises_is_told(connect: Connect, function: Callable[..., Any]) -> None:
+async def test_whatever_a_function_raises_is_reported(connect: Connect, function: Callable[..., Any]) -> None:
     """It ends neither the program nor the conversation, and nobody waits for ever."""
     name = function.__name__
     ways = ["stop", "exit", "cancelled", "speechless", "half", "long"]
@@ -231,7 +231,7 @@ async def test_a_function_may_wait_for_what_is_cancelled(connect: Connect) -> No
 
 
 @pytest.mark.parametrize("function", [give, give_later])
-async def test_what_no_model_can_be_told_is_an_error(connect: Connect, function: Callable[..., Any]) -> None:
+async def test_what_cannot_be_sent_to_a_model_is_an_error(connect: Connect, function: Callable[..., Any]) -> None:
     """Said of each result by itself: the others arrive."""
     expected = {
         "half": "UnicodeEncodeError: 'utf-8' codec can't encode",
@@ -449,7 +449,7 @@ class Callback:
         (functools.update_wrapper(Callback(), imaginary, updated=[]), "tool imaginary: "),
     ],
 )
-async def test_what_cannot_be_described_is_said_at_once(function: Any, problem: str) -> None:
+async def test_what_cannot_be_described_is_reported_at_once(function: Any, problem: str) -> None:
     """With the names of the function and the parameter, before anything is sent."""
     async with MCPClient("127.0.0.1:1") as client:
         with pytest.raises(TypeError, match=problem):

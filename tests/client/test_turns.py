@@ -87,7 +87,7 @@ async def test_a_conversation_without_a_session_is_what_is_given(connect: Connec
     assert [str(message.role) for message in provider.requests[0].messages] == ["system", "user"]
 
 
-async def test_every_knob_reaches_the_provider(connect: Connect) -> None:
+async def test_every_sampling_parameter_reaches_the_provider(connect: Connect) -> None:
     """And what is not set stays unset."""
     able = Capabilities(chat=True, completion=True, json_schema=True)
     provider = ScriptedProvider.saying("x", model=Model(name="scripted", capabilities=able))
@@ -267,7 +267,7 @@ async def test_a_call_that_is_stopped_as_it_begins_stops_its_turn(
     assert provider.cancelled == 1
 
 
-async def test_behind_the_end_there_is_nothing(client: MCPClient) -> None:
+async def test_there_is_nothing_after_the_end(client: MCPClient) -> None:
     """An answer that was read to its end is not read again: the turn has it."""
     async with client.stream_chat("Hi") as stream:
         await stream.reply()

@@ -53,7 +53,7 @@ async def test_create(wire: Wire, start: Start) -> None:
 
 
 async def test_chat(serve: Serve, start: Start) -> None:
-    """Has an answer in one piece, with a knob set to 0, and reads the history."""
+    """Has an answer in one piece, with a sampling parameter set to 0, and reads the history."""
     wire, provider = await scripted(serve, [TEXT, Finish()])
     async with start(wire.server.address) as program:
         found = await program.found()
@@ -172,7 +172,7 @@ async def test_leave(serve: Serve, start: Start) -> None:
 
 
 async def test_busy(serve: Serve, start: Start) -> None:
-    """Meets a turn that runs: refused with its name, or, if it asks for that, in line behind it."""
+    """Meets a turn that runs: refused with its name, or, if it asks for that, in the queue after it."""
     gate = Gate()
     wire, _ = await scripted(serve, ["first", gate, Finish()], ["second", Finish()])
     async with start(wire.server.address) as program:
@@ -246,7 +246,7 @@ async def test_check(wire: Wire, start: Start) -> None:
 
 
 async def test_watch(wire: Wire, start: Start) -> None:
-    """Watches the health of the server, and is told when it begins to drain."""
+    """Watches the health of the server, and sees when it begins to drain."""
     async with start(wire.server.address) as program:
         assert await program.pause() == "SERVING"
         stopping = asyncio.create_task(wire.server.stop(grace=30))

@@ -130,31 +130,31 @@ async def test_it_is_as_random_as_it_is_told_to_be(huggingface: HuggingFaceProvi
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "parameters",
     [{"top_p": 0.001}, {"options": {"top_k": 1.0}}, {"options": {"min_p": 1.0}}],
     ids=["top_p", "top_k", "min_p"],
 )
 async def test_with_one_token_to_choose_from_no_temperature_matters(
-    huggingface: HuggingFaceProvider, knobs: dict[str, Any]
+    huggingface: HuggingFaceProvider, parameters: dict[str, Any]
 ) -> None:
     """What narrows the choice is honoured."""
-    assert text_of(await events_of(huggingface, chat(FRANCE, temperature=2.0, **knobs))) == ANSWERS[FRANCE]
+    assert text_of(await events_of(huggingface, chat(FRANCE, temperature=2.0, **parameters))) == ANSWERS[FRANCE]
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "parameters",
     [{"frequency_penalty": 2.0}, {"presence_penalty": 2.0}, {"options": {"repetition_penalty": 100.0}}],
     ids=["frequency", "presence", "repetition"],
 )
 async def test_penalties_drive_it_away_from_what_it_said(
-    huggingface: HuggingFaceProvider, knobs: dict[str, Any]
+    huggingface: HuggingFaceProvider, parameters: dict[str, Any]
 ) -> None:
     """Of two answers without an end, the one with a penalty has more different letters in it."""
     endless = {"ignore_eos": True}
-    options = {**endless, **knobs.pop("options", {})}
+    options = {**endless, **parameters.pop("options", {})}
     plain = text_of(await events_of(huggingface, prompt("1, 1, 1, 1,", options=endless, max_output_tokens=60)))
     varied = text_of(
-        await events_of(huggingface, prompt("1, 1, 1, 1,", options=options, max_output_tokens=60, **knobs))
+        await events_of(huggingface, prompt("1, 1, 1, 1,", options=options, max_output_tokens=60, **parameters))
     )
     assert len(set(varied)) > len(set(plain))
 

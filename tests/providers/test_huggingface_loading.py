@@ -110,7 +110,7 @@ def test_files_in_several_parts_must_all_be_there(tiny_model: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["cut", "no safetensors", "unknown", "no tokenizer"])
-def test_what_cannot_be_loaded_is_said(tiny_model: Path, tmp_path: Path, kind: str) -> None:
+def test_what_cannot_be_loaded_is_reported(tiny_model: Path, tmp_path: Path, kind: str) -> None:
     """Damaged weights, another kind of model, and what is missing beside them."""
     from mcp_server.providers.huggingface.worker.loading import CannotLoad, load
 

@@ -270,7 +270,7 @@ async def test_a_server_is_told_to_go_on_in_its_own_way(
     }
 
 
-async def test_each_model_has_knobs_of_its_own() -> None:
+async def test_each_model_has_sampling_parameters_of_its_own() -> None:
     """Some are refused, some are left out, and the longest pattern that fits a name decides."""
     models = {
         "*": OpenAIModel(refuse=("top_p",)),

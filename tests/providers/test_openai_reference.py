@@ -44,7 +44,7 @@ CHATS: Mapping[str, tuple[GenerateRequest, dict[str, Any]]] = {
         chat(said("Be brief.", role=Role.SYSTEM), "Why?"),
         {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]},
     ),
-    "knobs": (
+    "sampling parameters": (
         chat(
             config={
                 "temperature": 0.5,

@@ -69,7 +69,7 @@ async def test_what_the_page_shows_is_taken_and_used(block: str, tmp_path: Path)
         ('output_limit = "max"', 'output_limit: found "max", expected "max_completion_tokens" or "max_tokens"'),
     ],
 )
-def test_what_cannot_be_is_told_without_secrets(text: str, problem: str, tmp_path: Path) -> None:
+def test_impossible_settings_are_reported_without_secrets(text: str, problem: str, tmp_path: Path) -> None:
     """The key, what was found and what is allowed, and nothing that may be a secret."""
     file = tmp_path / "settings.toml"
     file.write_text(f"{PROVIDER}{text}\n")

@@ -1,4 +1,4 @@
-"""Two calls on one session: refused, in line, or instead of what runs."""
+"""Two calls on one session: refused, queued, or instead of the one that runs."""
 
 from __future__ import annotations
 
@@ -246,3 +246,15 @@ async def test_many_callers_on_one_session_are_served_in_turn(serve: Serve, conf
     history = [text for _, text in await wire.history(page_size=1000)]
     assert history[::2] == history[1::2]
     assert sorted(map(int, history[::2])) == list(range(50))
+
+
+async def test_each_turn_of_a_deleted_session_ends_under_its_own_name(serve: Serve, config: Config) -> None:
+    """The running one and those that wait: an error names the turn that it ended."""
+    wire, _, running, _ = await busy(serve, config)
+    waiting = [await queued(wire, str(number)) for number in range(2)]
+    (name,) = {(await wire.sessions.GetSession(session_pb2.GetSessionRequest(name="sessions/tour"))).active_turn}
+    await wire.sessions.DeleteSession(session_pb2.DeleteSessionRequest(name="sessions/tour"))
+    for stream, turn in [(running, name), *[(stream, stream.turn) for stream in waiting]]:
+        with Refused() as refused:
+            await collect(stream)
+        assert (refused.reason, refused.metadata) == ("SESSION_NOT_FOUND", {"session": "sessions/tour", "turn": turn})

@@ -127,7 +127,7 @@ async def test_without_a_session_the_call_is_the_whole_conversation(serve: Serve
     assert [len(request.messages) for request in provider.requests] == [2, 1]
 
 
-async def test_the_knobs_reach_the_provider(serve: Serve) -> None:
+async def test_the_sampling_parameters_reach_the_provider(serve: Serve) -> None:
     """What is set arrives, and what is not set stays unset."""
     provider = ScriptedProvider.saying("ok")
     wire = await serve(providers={"scripted": provider})

@@ -218,7 +218,7 @@ async def test_the_last_reader_leaves(hold: Hold, phase: str) -> None:
     wire, stage = await hold(phase)
     stream, name = await begun(wire, stage, on_disconnect=generation_pb2.ON_DISCONNECT_CANCEL)
     stream.cancel()
-    while any(live.log.has_readers for live in turns_of(wire)._live):  # noqa: ASYNC110  # nobody is told
+    while any(live.log._readers for live in turns_of(wire)._live):  # noqa: ASYNC110  # nobody is told
         await asyncio.sleep(0.005)
     stage.gate.open()
     await nothing_left(wire)

@@ -1,8 +1,10 @@
-"""Settings: where they come from, what is refused, and how it is told."""
+"""Settings: where they come from, what is refused, and how problems are reported."""
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 import mcp_server.settings
 from mcp_server.errors import ConfigError
+from mcp_server.providers import BUILT_IN
 from mcp_server.providers.custom import CustomSettings
 from mcp_server.providers.llama_cpp.settings import LlamaCppSettings
 from mcp_server.providers.openai.settings import OpenAISettings
@@ -32,6 +35,9 @@ class = "my_package.provider:Provider"
 options = { url = "http://127.0.0.1:1", retries = 3 }
 secrets = { api_key = "k-123456" }
 """
+
+PROVIDERS = " or ".join(f'"{name}"' for name in sorted(BUILT_IN))
+"""The types of providers, as a problem lists them."""
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +146,7 @@ def test_variables_reach_into_maps_by_names_with_hyphens_and_slashes(file: Path)
 
 
 def test_variables_change_the_embedded_provider(home: Path) -> None:
-    """No file is needed to turn one knob of the default."""
+    """No file is needed to change one setting of the default."""
     provider = load(environ={"CONTEXTPROTOCOL_PROVIDERS__LOCAL__THREADS": "2"}).providers["local"]
     assert isinstance(provider, LlamaCppSettings)
     assert provider.threads == 2
@@ -290,11 +296,11 @@ def test_variables_of_other_programs_are_left_alone() -> None:
         ("providers.x = 1", "providers.x: found 1, expected a table"),
         (
             "providers.x = {}",
-            'providers.x.type: missing key; expected "custom" or "huggingface" or "llama_cpp" or "openai"',
+            f"providers.x.type: missing key; expected {PROVIDERS}",
         ),
         (
             'providers.x.type = "llamacpp"',
-            'providers.x.type: found "llamacpp", expected "custom" or "huggingface" or "llama_cpp" or "openai"',
+            f'providers.x.type: found "llamacpp", expected {PROVIDERS}',
         ),
         (
             'providers.x.type = "custom"',
@@ -322,13 +328,13 @@ def test_variables_of_other_programs_are_left_alone() -> None:
         ),
     ],
 )
-def test_a_bad_setting_is_told_with_file_key_found_and_allowed(file: Path, text: str, expected: str) -> None:
+def test_a_bad_setting_is_reported_with_file_key_found_and_allowed(file: Path, text: str, expected: str) -> None:
     """The message is all that is needed to mend it."""
     file.write_text(text)
     assert problems(file) == [f"{file}: {expected}"]
 
 
-def test_all_problems_are_told_at_once(file: Path) -> None:
+def test_all_problems_are_reported_at_once(file: Path) -> None:
     """Nobody mends one thing to learn of the next."""
     file.write_text('server.adress = "x"\nserver.drain_timeout = -1\nproviders.x.type = "custom"')
     found = problems(file, {"CONTEXTPROTOCOL_LOG__LEVEL": "loud", "CONTEXTPROTOCOL_WINDOW__MAX_MESSAGES": "all"})
@@ -359,7 +365,7 @@ def test_a_variable_of_an_unknown_section_is_refused() -> None:
     ("content", "expected"),
     [(b"a = = 1", "is not valid TOML: "), (b"a = '\xff'", "is not UTF-8 text"), (None, "cannot be read: No such file")],
 )
-def test_a_file_that_cannot_be_read_is_told_by_its_path(file: Path, content: bytes | None, expected: str) -> None:
+def test_a_file_that_cannot_be_read_is_reported_by_its_path(file: Path, content: bytes | None, expected: str) -> None:
     """A file that was named must be there and be TOML."""
     if content is not None:
         file.write_bytes(content)
@@ -368,7 +374,7 @@ def test_a_file_that_cannot_be_read_is_told_by_its_path(file: Path, content: byt
 
 
 def test_a_secret_may_lie_in_a_file(file: Path, tmp_path: Path) -> None:
-    """Beside the settings, as container platforms hand secrets over; what is wrong with it is told without it."""
+    """Beside the settings, as container platforms hand secrets over; problems are reported without its text."""
     (tmp_path / "key").write_text("sk-1\n")
     (tmp_path / "other").write_text("sk-2")
     file.write_text(
@@ -451,3 +457,20 @@ def test_a_memory_store_leaves_the_path_of_the_file_unused(file: Path) -> None:
     """So that a variable with the type alone runs a configuration in memory."""
     file.write_text('store = { type = "sqlite", path = "a.db" }')
     assert isinstance(load(file, {"CONTEXTPROTOCOL_STORE__TYPE": "memory"}).store, MemorySettings)
+
+
+@pytest.mark.parametrize(("former", "now"), [("config", "settings"), ("messages", "values")])
+def test_a_module_that_was_renamed_is_still_importable(former: str, now: str) -> None:
+    """With every public name, and a warning that names the new module."""
+    sys.modules.pop(f"mcp_server.{former}", None)
+    with pytest.warns(DeprecationWarning, match=f"mcp_server.{former} is now mcp_server.{now}"):
+        old = importlib.import_module(f"mcp_server.{former}")
+    new = importlib.import_module(f"mcp_server.{now}")
+    assert old.__all__ == new.__all__
+    assert all(getattr(old, name) is getattr(new, name) for name in new.__all__)
+
+
+def test_a_renamed_module_leads_to_names_that_moved_further() -> None:
+    """With a second warning."""
+    with pytest.warns(DeprecationWarning, match="mcp_server.providers.openai.settings"):
+        assert importlib.import_module("mcp_server.config").OpenAISettings is OpenAISettings

@@ -352,7 +352,7 @@ BAD: Final = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_no_secret_is_in_what_is_said_of_bad_settings(tmp_path: Path, what: str) -> None:
+def test_no_secret_is_in_a_report_of_bad_settings(tmp_path: Path, what: str) -> None:
     """What is wrong is named without its value."""
     seen = Seen()
     file = tmp_path / "settings.toml"

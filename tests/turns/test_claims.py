@@ -177,7 +177,7 @@ def test_a_busy_session_refuses_or_lets_wait() -> None:
 def test_a_turn_that_waits_in_front_counts_as_busy() -> None:
     """Also while nobody has the session."""
     with pytest.raises(SessionBusy):
-        claim(Stored(session=session()), entry=Entry(behind="sessions/a/turns/t0"))
+        claim(Stored(session=session()), entry=Entry(ahead="sessions/a/turns/t0"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The program that computes: one model, loaded by llama.cpp, in a process of its own.
 
 llama.cpp holds the interpreter's lock while it loads, and ends its process on some faults. Here it disturbs nobody. The
-program takes one argument, a JSON object (:class:`mcp_server.providers.llama_cpp.engine.Settings`). It answers
+program takes one argument, a JSON object (:class:`mcp_server.providers.llama_cpp.engine.Loading`). It answers
 llama.cpp's own HTTP protocol on a Unix socket, says ``ready`` on its standard output when the model is loaded, and ends
 when its standard input does: also when the process that started it was killed.
 

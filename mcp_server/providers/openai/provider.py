@@ -128,7 +128,7 @@ class OpenAIProvider:
             made = _decode_vectors(content)
             vectors = tuple([_vector(item.embedding) for item in sorted(made.data, key=lambda item: item.index)])
         except (*UNREADABLE, ValueError) as error:
-            raise upstream.unavailable("answered with what are no vectors", model) from error
+            raise upstream.unavailable("answered with invalid vectors", model) from error
         if len(vectors) != len(request.inputs) or len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
             raise upstream.unavailable(f"answered {len(request.inputs)} texts with {len(vectors)} vectors", model)
         return Embeddings(vectors=vectors, usage=made.usage.value() if made.usage is not None else Usage())

@@ -241,7 +241,7 @@ class SamplingContract:
         """The text ends right before the first stop string, and contains nothing of it."""
         whole = (await subject.answer(subject.chat())).text
         stop = whole[len(whole) // 2 :][:6]
-        answer = await subject.answer(subject.chat(stop=(stop, "never said")))
+        answer = await subject.answer(subject.chat(stop=(stop, "never written")))
         assert answer.text == whole.partition(stop)[0]
         assert answer.finish.reason is FinishReason.STOP
 

@@ -38,7 +38,7 @@ def server_at(address: str) -> AbstractContextManager[Server]:
     return running(config, providers={"echo": EchoProvider()})
 
 
-def test_nobody_there_is_said_at_once(nobody: str) -> None:
+def test_a_missing_server_is_reported_at_once(nobody: str) -> None:
     """With the address, and not at the deadline."""
     begun = time.monotonic()
     with MCPSyncClient(nobody) as client:

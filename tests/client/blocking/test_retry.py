@@ -35,7 +35,7 @@ LOST = Failure()
 QUICK = Retry(initial_delay=0.01, max_delay=0.02)
 
 
-def test_a_stream_goes_on_behind_the_last_event_that_was_seen() -> None:
+def test_a_stream_continues_after_the_last_event_that_was_seen() -> None:
     """However often it is cut: the same request, the same id, and no token twice."""
     heartbeat = Event(heartbeat=turn_pb2.Heartbeat())
     server = StandIn(
@@ -341,7 +341,7 @@ def test_a_viewer_waits_for_an_interrupted_turn_only_if_it_was_cut_off_itself() 
     assert len(server.requests) == 4
 
 
-def test_a_viewer_does_not_wait_for_ever_for_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_viewer_does_not_wait_forever_for_another_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has the request can only send it again when told that it has to be: a browser's page, for example."""
     monkeypatch.setattr("mcp_client._core.retry.RESUME_WAIT", 0.2)
     server = StandIn([text(2, "a"), LOST], [Failure.of(Code.UNAVAILABLE, "TURN_INTERRUPTED")])

@@ -88,7 +88,7 @@ def test_a_conversation_without_a_session_is_what_is_given(connect: Connect) -> 
     assert [str(message.role) for message in provider.requests[0].messages] == ["system", "user"]
 
 
-def test_every_knob_reaches_the_provider(connect: Connect) -> None:
+def test_every_sampling_parameter_reaches_the_provider(connect: Connect) -> None:
     """And what is not set stays unset."""
     able = Capabilities(chat=True, completion=True, json_schema=True)
     provider = ScriptedProvider.saying("x", model=Model(name="scripted", capabilities=able))
@@ -266,7 +266,7 @@ def test_a_call_that_is_stopped_as_it_begins_stops_its_turn(connect: Connect, mo
     assert provider.cancelled == 1
 
 
-def test_behind_the_end_there_is_nothing(client: MCPSyncClient) -> None:
+def test_there_is_nothing_after_the_end(client: MCPSyncClient) -> None:
     """An answer that was read to its end is not read again: the turn has it."""
     with client.stream_chat("Hi") as stream:
         stream.reply()

@@ -340,7 +340,7 @@ async def test_what_cannot_be_sent_is_named(connect: Connect, said: Any, why: st
     assert provider.requests == []
 
 
-async def test_bad_knobs_are_named(way: Ways, connect: Connect) -> None:
+async def test_bad_parameters_are_named(way: Ways, connect: Connect) -> None:
     """None of them does nothing."""
     model = await connect()
     with pytest.raises(TypeError, match="unknown options: parallel_tool_calls; known: model, "):

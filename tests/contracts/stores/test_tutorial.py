@@ -1,4 +1,4 @@
-"""The store of docs/write-a-store.md fulfils the contract, as its author would test it."""
+"""The store of docs/write-a-store.md can be plugged in and fulfils the contract, as its author would test it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ import re
 import sys
 from pathlib import Path
 
+import msgspec
+import pytest
+
+from mcp_client import MCPClient
+from mcp_server.settings import load
+from mcp_server.settings import testing_config as settings_for_tests
+from mcp_server.testing import EchoProvider, running
+from tests.packages import install
+
 SLOW = ("plain_lists", "however_steps_are_mixed", "see_each_other")
 """Tests with hundreds of changes, each of which writes the whole file of this store."""
-PAGE = Path(__file__).parents[3] / "docs" / "write-a-store.md"
+PAGE = (Path(__file__).parents[3] / "docs" / "write-a-store.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The code of the page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 async def test_the_store_of_the_page_passes_the_suite(tmp_path: Path) -> None:
     """In a project of its own, with the default settings of pytest."""
-    store, test = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    (tmp_path / "file_store.py").write_text(store)
+    store, settings, test = blocks("python")
+    (tmp_path / "file_store.py").write_text(f"{store}\n\n{settings}")
     (tmp_path / "test_file_store.py").write_text(test)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     process = await asyncio.create_subprocess_exec(
@@ -27,3 +41,18 @@ async def test_the_store_of_the_page_passes_the_suite(tmp_path: Path) -> None:
     printed, _ = await process.communicate()
     assert process.returncode == 0, printed.decode()
     assert re.search(r"\d{3} passed", printed.decode())
+
+
+async def test_the_store_of_the_page_is_chosen_by_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the type that its entry point has, with a path relative to the configuration file."""
+    store, settings, _ = blocks("python")
+    entry_points, chosen = blocks("toml")
+    install(tmp_path, "file_store", f"{store}\n\n{settings}", entry_points)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "file_store", raising=False)
+    file = tmp_path / "contextprotocol.toml"
+    file.write_text(chosen)
+    config = msgspec.structs.replace(settings_for_tests(default_model="echo/echo"), store=load(file, {}).store)
+    async with running(config, providers={"echo": EchoProvider()}) as server, MCPClient(server.address) as client:
+        session = await client.create_session()
+    assert session.id.encode() in (tmp_path / "sessions.data").read_bytes()

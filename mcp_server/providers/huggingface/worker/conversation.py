@@ -42,7 +42,7 @@ def prompt_of(request: GenerateRequest, tokenizer: Any, model: str) -> Prompt:
     if request.prompt is not None:
         tokens = tokenizer(request.prompt)["input_ids"]
         if not tokens:
-            raise UnsupportedByModel(f"the model {model} cannot go on from nothing", metadata={"model": model})
+            raise UnsupportedByModel(f"the model {model} cannot continue an empty prompt", metadata={"model": model})
         return Prompt(tokens)
     variables = request.provider_options.get("chat_template_kwargs", {})
     if taken := variables.keys() & inspect.signature(tokenizer.apply_chat_template).parameters.keys():

@@ -64,7 +64,7 @@ def load(settings: Loading) -> Loaded:
     except CannotLoad:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise CannotLoad(f"the memory of {device} does not suffice for it") from error
+        raise CannotLoad(f"the memory of {device} is too small for it") from error
     except Exception as error:  # the libraries below raise what they like; whatever it is, there is no model
         text = " ".join(str(error).split())[:300]
         raise CannotLoad(f"transformers does not take it: {type(error).__name__}: {text}") from error

@@ -162,7 +162,7 @@ class SharedContract:
     async def test_a_turn_that_another_server_takes_on_is_no_longer_renewed(
         self, store: SharedStore, another: SharedStore
     ) -> None:
-        """Its former owner extends it no more."""
+        """Its former owner can no longer extend it."""
         time = await now(store)
         await put_turn(store, turn(fence=1, lease=lease("me", expire_time=time)))
         taken = turn(fence=2, lease=lease("you", expire_time=time))
