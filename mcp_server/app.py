@@ -24,7 +24,7 @@ from mcp_server.interfaces import (
     Store,
     TurnObserver,
 )
-from mcp_server.lifecycle import Housekeeping, background, stop_signal
+from mcp_server.lifecycle import Housekeeping, background, close_provider, stop_signal
 from mcp_server.middleware.access import AccessLog
 from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
@@ -130,7 +130,7 @@ class UnifiedMCPServer:
             added = name in self._providers
             provider = self._providers[name] if added else build(config.providers[name], name, f"providers.{name}")
             providers[name] = provider
-            stack.push_async_callback(provider.close)
+            stack.push_async_callback(close_provider, name, provider)
 
         lease = LEASE_SECONDS if isinstance(store, SharedStore) else None
         ownership = Ownership(uuid.uuid4().hex, self._clock, lease_seconds=lease)
@@ -176,7 +176,7 @@ class UnifiedMCPServer:
 
         server = GRPCServer(gateway, middleware, services)
         port = await server.start(config.server.address)
-        self.address = f"{config.server.address.rpartition(':')[0]}:{port}"
+        self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
         self._server = server
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from mcp_server.interfaces import Store
+from mcp_server.interfaces import Provider, Store
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.settings import Config
@@ -20,6 +20,8 @@ log = structlog.get_logger("contextprotocol.server")
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 """The signals that stop a server."""
+CLOSE_SECONDS: Final = 10.0
+"""How long a provider may take to close."""
 
 
 class Housekeeping:
@@ -69,6 +71,15 @@ async def background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterato
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def close_provider(name: str, provider: Provider) -> None:
+    """Close a provider. One that raises, or takes too long, does not keep the server from stopping."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await provider.close()
+    except Exception as error:
+        log.error("provider not closed", provider=name, exc_info=error)
 
 
 async def stop_signal(on_second: Callable[[], None]) -> None:

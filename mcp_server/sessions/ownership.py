@@ -21,14 +21,14 @@ class Ownership:
     Args:
         owner: names this process in leases.
         clock: tells the time where the store does not.
-        address: where other servers reach this one, or empty.
         lease_seconds: how long a lease lasts in a shared store; ``None``: the store is exclusive.
     """
 
-    def __init__(self, owner: str, clock: Clock, *, address: str = "", lease_seconds: float | None = None) -> None:
+    def __init__(self, owner: str, clock: Clock, *, lease_seconds: float | None = None) -> None:
         self.owner = owner
         self.clock = clock
-        self.address = address
+        self.address = ""
+        """Where other servers reach this one, once it listens."""
         self.lease_seconds = lease_seconds
         self.live: set[str] = set()
         """The ids of the turns that run or wait in this process. The registry of turns maintains it."""

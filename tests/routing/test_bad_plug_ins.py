@@ -130,3 +130,20 @@ async def test_a_middleware_that_hides_an_error_makes_no_success_of_it(serve: Se
     with Refused() as refused:
         await wire.chat.Chat(ask("nobody/nothing"))
     assert refused.reason == "INTERNAL"
+
+
+class Stuck(EchoProvider):
+    """Does not close."""
+
+    async def close(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_provider_that_does_not_close_keeps_no_server_from_stopping(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given up after a while."""
+    monkeypatch.setattr("mcp_server.lifecycle.CLOSE_SECONDS", 0.05)
+    wire = await serve(providers={"stuck": Stuck(), "echo": EchoProvider()})
+    async with asyncio.timeout(10):
+        await wire.server.stop(grace=0)

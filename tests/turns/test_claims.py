@@ -261,7 +261,7 @@ def test_a_turn_that_is_taken_over_and_waits_leaves_its_session() -> None:
     """Else it and the turn ahead of it would wait for each other."""
     earlier = running("t0", owner="dead")
     stored = Stored(session=session(claim="t0"), turn=earlier, holder=earlier)
-    claimed = claim(stored, entry=Entry(wait=True, behind="sessions/a/turns/t9"))
+    claimed = claim(stored, entry=Entry(wait=True, ahead="sessions/a/turns/t9"))
     assert (claimed.state, claimed.turn.state) == (ClaimState.QUEUED, TurnState.QUEUED)
     assert claimed.change.session == session(claim="")
 

@@ -99,6 +99,10 @@ async def test_a_turn_of_a_live_server_is_left_alone(store: SharedMemoryStore, s
     second = await start(store, ScriptedProvider.saying("never"))
     await asyncio.sleep(3 * LEASE)  # it lives on renewals alone
     assert await state_of(second, name) == "RUNNING"
+    stored = await store.turn("default", name.rpartition("/")[2])
+    assert stored is not None
+    assert stored.lease is not None
+    assert stored.lease.address == first.server.address
     with Refused() as refused:
         await second.chat.Chat(ask("Another."))
     assert (refused.reason, refused.metadata["turn"]) == ("SESSION_BUSY", name)
