@@ -69,6 +69,7 @@ def fields(rule: Callable[..., None], *arguments: Any, **options: Any) -> list[s
 
 IMAGE = Blob(mime_type="image/png", data=b"x")
 CALL = ToolCall(id="c", name="add", arguments_json="{}")
+LONG = "x" * (64 * 1024 + 1)
 RESULT = ToolResult(tool_call_id="c", parts=(Text(text="3"), IMAGE))
 
 
@@ -117,9 +118,9 @@ def test_a_valid_conversation_passes(conversation: list[Message]) -> None:
         ([message(Role.USER, Blob(mime_type="a/b", uri="file:///x"))], "messages[0].parts[0].blob.uri"),
         ([message(Role.USER, Blob(mime_type="a/b", uri="data:" + "x" * 9000))], "messages[0].parts[0].blob.uri"),
         ([message(Role.USER, Blob(mime_type="a/b", uri="data:x", data=b"x"))], "messages[0].parts[0].blob"),
-        ([message(Role.ASSISTANT, ToolCall(id="", name="a")), user()], "messages[0].parts[0].tool_call.id"),
-        ([message(Role.ASSISTANT, ToolCall(id="c", name="a b")), user()], "messages[0].parts[0].tool_call.name"),
-        ([message(Role.TOOL, ToolResult(tool_call_id="c" * 129))], "messages[0].parts[0].tool_result.tool_call_id"),
+        ([message(Role.ASSISTANT, ToolCall(id=LONG, name="a")), user()], "messages[0].parts[0].tool_call.id"),
+        ([message(Role.ASSISTANT, ToolCall(id="c", name=LONG)), user()], "messages[0].parts[0].tool_call.name"),
+        ([message(Role.TOOL, ToolResult(tool_call_id=LONG))], "messages[0].parts[0].tool_result.tool_call_id"),
         (
             [message(Role.TOOL, ToolResult(tool_call_id="c", parts=(IMAGE, Text(text=""))))],
             "messages[0].parts[0].tool_result.parts[1].text",

@@ -10,6 +10,7 @@ from mcp_server.rules.message import chat_messages, messages
 from mcp_server.rules.primitives import request_id, whole
 from mcp_server.rules.session import SESSION_FIELDS, labels, session_draft, session_id, session_update
 from mcp_server.rules.tool import tool_choice, tools
+from mcp_server.rules.tool_results import check_tool_results, open_calls
 from mcp_server.rules.turn import completion, turn
 from mcp_server.rules.violations import Violations, refuse, shown
 
@@ -18,11 +19,13 @@ __all__ = [
     "Violations",
     "chat_messages",
     "check_context",
+    "check_tool_results",
     "completion",
     "context_field",
     "embedding",
     "labels",
     "messages",
+    "open_calls",
     "refuse",
     "request_id",
     "session_draft",

@@ -31,8 +31,8 @@ MAX_MESSAGE_NAME: Final = 64
 """Characters."""
 MAX_PARTS: Final = 1000
 """Parts of one message."""
-MAX_TOOL_CALL_ID: Final = 128
-"""Characters."""
+MAX_TOOL_CALL_ID: Final = 64 * KIB
+"""Characters, also of the name of a called tool: histories of other systems hold what their models wrote."""
 MAX_URI_BYTES: Final = 8 * KIB
 MAX_MIME_TYPE: Final = 255
 """Characters."""

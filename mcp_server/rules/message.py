@@ -13,7 +13,6 @@ from mcp_server.rules.limits import (
     MAX_PARTS,
     MAX_TOOL_CALL_ID,
     MAX_URI_BYTES,
-    TOOL_NAME,
 )
 from mcp_server.rules.primitives import characters, not_empty, utf8_bytes
 from mcp_server.rules.violations import Violations
@@ -84,22 +83,16 @@ def _part(found: Violations, field: str, part: Part, role: Role) -> None:
     elif isinstance(part, Blob):
         _blob(found, f"{field}.blob", part)
     elif isinstance(part, ToolCall):
-        _tool_call_id(found, f"{field}.tool_call.id", part.id)
-        if not TOOL_NAME.fullmatch(part.name):
-            found.add(f"{field}.tool_call.name", f"must match {TOOL_NAME.pattern}")
+        characters(found, f"{field}.tool_call.id", part.id, MAX_TOOL_CALL_ID)
+        characters(found, f"{field}.tool_call.name", part.name, MAX_TOOL_CALL_ID)
     elif isinstance(part, ToolResult):
-        _tool_call_id(found, f"{field}.tool_result.tool_call_id", part.tool_call_id)
+        characters(found, f"{field}.tool_result.tool_call_id", part.tool_call_id, MAX_TOOL_CALL_ID)
         for index, piece in enumerate(part.parts):
             where = f"{field}.tool_result.parts[{index}]"
             if isinstance(piece, Text):
                 not_empty(found, f"{where}.text", piece.text)
             else:
                 _blob(found, f"{where}.blob", piece)
-
-
-def _tool_call_id(found: Violations, field: str, name: str) -> None:
-    not_empty(found, field, name)
-    characters(found, field, name, MAX_TOOL_CALL_ID)
 
 
 def _blob(found: Violations, field: str, blob: Blob) -> None:
@@ -126,5 +119,5 @@ def _part_bytes(part: Part) -> int:
     if isinstance(part, Blob):
         return _PART_BYTES + len(part.mime_type) + len(part.data) + len(part.uri.encode())
     if isinstance(part, ToolCall):
-        return _PART_BYTES + len(part.id) + len(part.name) + len(part.arguments_json.encode())
-    return _PART_BYTES + len(part.tool_call_id) + sum([_part_bytes(piece) for piece in part.parts])
+        return _PART_BYTES + len(part.id.encode()) + len(part.name.encode()) + len(part.arguments_json.encode())
+    return _PART_BYTES + len(part.tool_call_id.encode()) + sum([_part_bytes(piece) for piece in part.parts])

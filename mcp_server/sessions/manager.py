@@ -7,6 +7,7 @@ hold at the moment of the write (an etag, a limit, a running turn) is checked in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,7 +15,7 @@ import msgspec
 
 from mcp_server.errors import InvalidArgument, SessionExists, Violation
 from mcp_server.interfaces import Change, Changed, Decide, LookUp, RequestKey, SessionQuery, Store, Stored
-from mcp_server.rules import check_context
+from mcp_server.rules import check_context, check_tool_results, open_calls
 from mcp_server.sessions.changes import (
     appended,
     check_etag,
@@ -28,12 +29,30 @@ from mcp_server.sessions.changes import (
 from mcp_server.sessions.idempotency import check_receipt, digest_of, receipt_of
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import SessionSettings
-from mcp_server.values import SECOND, MCPSession, Message, SessionDraft, SessionUpdate
+from mcp_server.values import SECOND, MCPSession, Message, Role, SessionDraft, SessionUpdate, Struct
 
 SWEEP_BATCH: Final = 500
 """How many sessions a sweep asks for at once."""
 
+_TAIL: Final = 50
+"""How many TOOL messages at the end of a history are read at once."""
+
 replace = msgspec.structs.replace
+
+
+class _HistoryEnd(Struct):
+    """What the history of a session ended with when it was read."""
+
+    uid: str = ""
+    """The session."""
+    message_count: int = 0
+    """The length of the history."""
+    open_calls: tuple[str, ...] = ()
+    """The ids of the tool calls that wait for their results."""
+
+
+class _HistoryChanged(Exception):
+    """The history has grown since its end was read."""
 
 
 class MCPSessionManager:
@@ -257,8 +276,11 @@ class MCPSessionManager:
             SessionBusy: a turn runs on it.
             EtagMismatch: it has changed since the caller read it.
             RequestIdReused: the key of ``request`` was used for a different request.
+            ToolResultsMissing: a tool call before the end of the messages has no result.
+            InvalidArgument: a result has no call, or its call has another result.
         """
         digest = digest_of("append", messages, etag) if request is not None else b""
+        end = _HistoryEnd()
 
         def decide(stored: Stored) -> Change:
             now = self._ownership.now(stored)
@@ -269,13 +291,21 @@ class MCPSessionManager:
             check_etag(session, etag)
             self._ownership.check_free(stored)
             first = session.message_count
+            if (end.uid, end.message_count) != (session.uid, first):
+                raise _HistoryChanged
+            check_tool_results(end.open_calls, messages, complete=False)
             session, stored_messages = appended(session, messages, now)
             receipt = None
             if request is not None:
                 receipt = receipt_of(session, request, digest, now, first_index=first)
             return Change(session=touched(session, now, content=True), append=stored_messages, receipt=receipt)
 
-        changed = await self._store.change(tenant, session_id, decide, LookUp(receipt=request, holder=True))
+        changed = None
+        while changed is None:
+            # Messages cannot be read inside the store's step.
+            end = await self._history_end(tenant, session_id)
+            with contextlib.suppress(_HistoryChanged):
+                changed = await self._store.change(tenant, session_id, decide, LookUp(receipt=request, holder=True))
         receipt = changed.stored.receipt
         if receipt is not None:
             assert changed.stored.session is not None
@@ -286,6 +316,17 @@ class MCPSessionManager:
     async def messages(self, session: MCPSession, start: int, stop: int) -> Sequence[Message]:
         """The messages of ``session`` with ``start <= index < stop``, in order; none if it is gone by now."""
         return await self._store.messages(session.tenant, session.uid, start, stop)
+
+    async def _history_end(self, tenant: str, session_id: str) -> _HistoryEnd:
+        """The end of a session's history; an empty one if there is no such session."""
+        session = await self._store.session(tenant, session_id)
+        if session is None:
+            return _HistoryEnd()
+        start, history = session.message_count, list[Message]()
+        while start > 0 and (not history or history[0].role is Role.TOOL):
+            stop, start = start, max(start - (_TAIL if history else 1), 0)
+            history[:0] = await self.messages(session, start, stop)
+        return _HistoryEnd(uid=session.uid, message_count=session.message_count, open_calls=tuple(open_calls(history)))
 
     async def touch(self, tenant: str, session_id: str) -> MCPSession:
         """Renew the ttl of a session that is used.

@@ -110,7 +110,8 @@ class WindowSettings(Settings):
     """How much of the history the model reads in one turn."""
 
     max_messages: Annotated[int, Meta(ge=1, le=10_000)] = 200
-    """The most messages of a session's history that one turn reads, however large the model's context window is."""
+    """The most messages of a session's history that one turn reads, however large the model's context window is. A last
+    exchange that is longer is read whole."""
 
 
 OnCutName = Literal["restart", "continue", "fail"]

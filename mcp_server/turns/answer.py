@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -20,11 +20,13 @@ from mcp_server.interfaces import (
 from mcp_server.models.usage import Meter
 from mcp_server.turns.journal import part_of
 from mcp_server.turns.log import MAX_DELTA_CHARACTERS
+from mcp_server.turns.tools import call_ids, fit_id, fit_name
 from mcp_server.values import (
     Delta,
     Event,
     FinishReason,
     Logprob,
+    Message,
     Part,
     PartStarted,
 )
@@ -59,15 +61,24 @@ class Answer:
         emit: takes each event of the turn.
         meter: counts what comes.
         before: the answer that this one continues.
+        conversation: what it answers; its tool calls have other ids than those.
     """
 
-    __slots__ = ("_calls", "_emit", "_meter", "_parts", "bytes", "finish")
+    __slots__ = ("_call_ids", "_calls", "_conversation", "_emit", "_meter", "_parts", "bytes", "finish")
 
-    def __init__(self, emit: Callable[[Event], None], meter: Meter, before: Answer | None = None) -> None:
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        meter: Meter,
+        before: Answer | None = None,
+        conversation: Sequence[Message] = (),
+    ) -> None:
         self._emit = emit
         self._meter = meter
         self._parts: list[_OpenPart] = [] if before is None else before._parts
         self._calls: dict[str, int] = {}
+        self._call_ids: set[str] | None = None
+        self._conversation = conversation
         self.bytes: int = 0 if before is None else before.bytes
         """The length of the whole answer, in bytes of UTF-8."""
         self.finish: Finish | None = None
@@ -100,7 +111,9 @@ class Answer:
             if self.bytes > MAX_OUTPUT_BYTES:
                 self.finish = Finish(reason=FinishReason.LENGTH)
                 return
-            self._calls[event.id] = self._open("tool_call", _sendable(event.id), _sendable(event.name))
+            if self._call_ids is None:
+                self._call_ids = call_ids(self._conversation)
+            self._calls[event.id] = self._open("tool_call", fit_id(event.id, self._call_ids), fit_name(event.name))
         elif type(event) is ToolArgumentsDelta:
             index = self._calls.get(event.id)
             if index is None:

@@ -56,6 +56,7 @@ class Generation:
         self._context_types = context_types
         self._earlier = earlier
         self._clock = clock
+        self._messages = (*conversation.messages, *input.messages) if isinstance(input, ChatInput) else ()
         self._answer = Answer(log.append, Meter())
         # The first call may turn out to go to another model than the claim has stored.
         self._ledger = Ledger(turn.attempts[:-1], clock)
@@ -142,7 +143,7 @@ class Generation:
         row = call.begin(prompt.window.input_tokens)
         self._turn = replace(turn, start_time=turn.start_time or row.start_time, window=prompt.window)
         before = self._answer
-        self._answer = Answer(self._log.append, call.meter, before if continues else None)
+        self._answer = Answer(self._log.append, call.meter, before if continues else None, self._messages)
         if previous is None:
             started = Started(
                 turn=turn.name,

@@ -8,10 +8,11 @@ from typing import ClassVar
 import msgspec
 
 from mcp_server import rules
-from mcp_server.errors import ToolResultsMissing, UnsupportedByModel
+from mcp_server.errors import UnsupportedByModel
 from mcp_server.interfaces import ContextType, GenerateRequest
 from mcp_server.models.target import Target
 from mcp_server.turns.options import TurnOptions
+from mcp_server.turns.tools import for_provider
 from mcp_server.turns.window import context_text, estimate_tokens, select, system_messages
 from mcp_server.values import (
     Blob,
@@ -19,7 +20,6 @@ from mcp_server.values import (
     MCPSession,
     Message,
     ResponseFormat,
-    Role,
     Struct,
     Text,
     Tool,
@@ -108,12 +108,13 @@ class ChatInput(Struct):
             beginning: the beginning of the answer that the model is to continue.
 
         Raises:
-            ToolResultsMissing: open tool calls of the history are not answered.
+            ToolResultsMissing: open tool calls are not answered.
+            InvalidArgument: the input has a result of no call.
             ContextTooLong: it does not fit the model.
             UnsupportedByModel: the history needs what the model cannot do.
         """
         session, history = conversation.session, conversation.messages
-        _check_tool_results(history[-1:], self.messages)
+        rules.check_tool_results(rules.open_calls(history), self.messages, complete=True)
         request = GenerateRequest(
             model=target.model.name,
             config=self.options.config,
@@ -125,7 +126,7 @@ class ChatInput(Struct):
 
         async def count(messages: Sequence[Message]) -> int:
             assert counter is not None
-            return await counter.count_tokens(replace(request, messages=tuple(messages)))
+            return await counter.count_tokens(replace(request, messages=for_provider(messages)))
 
         selection = await select(
             system=system_messages(session, context_types) if session is not None else (),
@@ -138,13 +139,14 @@ class ChatInput(Struct):
             count=count if counter is not None else None,
             tools=self.tools,
         )
-        if lacking := target.lacks(_needs_of(selection.messages)):
+        messages = for_provider(selection.messages)
+        if lacking := target.lacks(_needs_of(messages)):
             raise UnsupportedByModel(
                 f"the model {target.name} does not support {lacking}, which the history needs: choose another model; "
                 "ListModels lists the capabilities of each",
                 metadata={"model": target.name, "capability": lacking},
             )
-        return Prompt(request=replace(request, messages=selection.messages), window=selection.window)
+        return Prompt(request=replace(request, messages=messages), window=selection.window)
 
     def outcome(self, answer: Message) -> Outcome:
         """What the answer changes: the exchange goes into the history."""
@@ -238,22 +240,3 @@ def _needs_of(messages: tuple[Message, ...]) -> list[str]:
             if need not in needs:
                 needs.append(need)
     return needs
-
-
-def _check_tool_results(last: tuple[Message, ...], new: tuple[Message, ...]) -> None:
-    """Open tool calls at the end of the history must be answered first, each by one TOOL message."""
-    open_calls = [part.id for message in last for part in message.parts if isinstance(part, ToolCall)]
-    if not open_calls:
-        return
-    answered: list[str] = []
-    for message in new:
-        if message.role is not Role.TOOL:
-            break
-        answered += [part.tool_call_id for part in message.parts if isinstance(part, ToolResult)]
-    missing = [call for call in open_calls if call not in answered]
-    if missing:
-        raise ToolResultsMissing(
-            f"the model waits for the results of its tool calls {', '.join(missing)}: begin `messages` "
-            "with one TOOL message for each",
-            metadata={"tool_call_ids": ",".join(missing)},
-        )

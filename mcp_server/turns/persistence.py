@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
+import msgspec
 import structlog
 
 from mcp_server.errors import MCPError
@@ -17,12 +18,17 @@ from mcp_server.turns.claims import Claim, Entry
 from mcp_server.turns.journal import error_of
 from mcp_server.turns.kinds import Conversation, Outcome
 from mcp_server.turns.request import TurnRequest
-from mcp_server.values import FINAL, SECOND, MCPSession, Message, Turn, TurnState, turn_name
+from mcp_server.values import FINAL, SECOND, MCPSession, Message, Role, Turn, TurnState, turn_name
 
+replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.turns")
 
 RECOVERY_BATCH = 500
 """How many interrupted turns are asked for at once."""
+READ_BATCH = 200
+"""How many messages are read at once of an exchange that is long."""
+MAX_EXCHANGE = 10_000
+"""The most messages of one exchange that a turn reads."""
 
 
 class TurnStore:
@@ -31,7 +37,7 @@ class TurnStore:
     Args:
         store: an open store.
         ownership: this process as the holder of leases.
-        max_messages: the most messages of a history that one turn reads.
+        max_messages: the most messages of a history that one turn reads, unless a single exchange has more.
     """
 
     def __init__(self, store: Store, ownership: Ownership, *, max_messages: int) -> None:
@@ -95,6 +101,22 @@ class TurnStore:
         running = result.turn.state is TurnState.RUNNING
         session = changed.change.session if running else None
         return result, Conversation(session=session, messages=changed.messages)
+
+    async def with_whole_exchange(self, conversation: Conversation) -> Conversation:
+        """The conversation with the beginning of its last exchange, if that has more messages than are read at once."""
+        session, messages = conversation.session, conversation.messages
+        if session is None or not messages or any(message.role is Role.USER for message in messages):
+            return conversation
+        first = session.message_count - len(messages)
+        while first > 0 and len(messages) < MAX_EXCHANGE:
+            start = max(first - READ_BATCH, 0)
+            earlier = await self._store.messages(session.tenant, session.uid, start, first)
+            first = start
+            users = [index for index, message in enumerate(earlier) if message.role is Role.USER]
+            messages = (*earlier[users[-1] if users else 0 :], *messages)
+            if users:
+                break
+        return replace(conversation, messages=messages)
 
     async def journal(self, turn: Turn, events: bytes) -> None:
         """Store how far a turn is, as :func:`~mcp_server.turns.claims.journal`."""

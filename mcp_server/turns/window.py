@@ -1,7 +1,8 @@
 """The window: the system message, and as much of the history as fits the model.
 
 The system message and the new input are always in it; the oldest exchanges are left out first, each as a whole. An
-exchange runs from a USER message to before the next one, so that a tool call is never parted from its result.
+exchange runs from a USER message to before the next one, so that a tool call is never parted from its result: where the
+new input begins with results, the exchange of their calls goes on in it.
 """
 
 from __future__ import annotations
@@ -151,16 +152,23 @@ async def select(
                 metadata={"limit": str(len(history))},
             )
         # The oldest message that was read may stand in the middle of an exchange.
-        starts = [start for start in starts if start > 0 or history[start].role is Role.USER] or [len(history)]
-    sizes = estimate_tokens_of(history)
-    fixed = sum(estimate_tokens_of((*system, *new)))
-    fixed += sum([_estimate_tool(tool) for tool in tools])
+        starts = [start for start in starts if start > 0 or history[start].role is Role.USER]
+    cuts = [*starts, *_last_cut(history, new)]
+    if not cuts:
+        raise ContextTooLong(
+            f"the tool results belong to an exchange of more messages than this server shows a model ({len(history)}): "
+            "add a USER message after them, with which a new exchange begins",
+            metadata={"limit": str(len(history))},
+        )
+    conversation = (*history, *new)
+    sizes = estimate_tokens_of(conversation)
+    fixed = sum(estimate_tokens_of(system)) + sum([_estimate_tool(tool) for tool in tools])
 
     def prompt(start: int) -> tuple[Message, ...]:
-        return (*system, *history[start:], *new)
+        return (*system, *conversation[start:])
 
     def selection(start: int, tokens: int) -> Selection:
-        used = len(history) - start
+        used = max(len(history) - start, 0)
         window = Window(
             first_message=message_count - used,
             used_messages=used,
@@ -169,7 +177,7 @@ async def select(
         )
         return Selection(messages=prompt(start), window=window)
 
-    first = starts[0] if starts else 0
+    first = cuts[0]
     if context_window == 0:
         return selection(first, fixed + sum(sizes[first:]))
     reserve = min(answer_tokens or min(DEFAULT_ANSWER_TOKENS, context_window // 4), context_window - 1)
@@ -186,7 +194,7 @@ async def select(
     if tokens <= budget:
         return selection(first, tokens)
     # The fewest exchanges left out that make it fit: the lengths fall with each, so halving finds it.
-    cuts = [*starts[1:], len(history)] if truncate and history else []
+    cuts = cuts[1:] if truncate else []
     low, high, best = 0, len(cuts), None
     while low < high:
         middle = (low + high) // 2
@@ -209,3 +217,11 @@ def _exchange_starts(history: Sequence[Message]) -> list[int]:
     """Where exchanges begin; what stands before the first USER message counts as one."""
     starts = [index for index, message in enumerate(history) if message.role is Role.USER]
     return starts if starts and starts[0] == 0 else [0, *starts] if history else []
+
+
+def _last_cut(history: Sequence[Message], new: Sequence[Message]) -> list[int]:
+    """Where the prompt begins that has the fewest messages: behind the history or, if the new input begins with results
+    of its calls, at the next USER message; nowhere if there is none."""
+    if not history or new[0].role is not Role.TOOL:
+        return [len(history)]
+    return [index for index, message in enumerate(new, len(history)) if message.role is Role.USER][:1]

@@ -144,8 +144,10 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AppendMessages(self, request, context):
-        """Appends messages to the history of a session atomically, without calling a model.
+        """Appends messages to the history of a session atomically, without calling a model. Its last tool calls may wait for
+        their results.
 
+        INVALID_ARGUMENT: TOOL_RESULTS_MISSING if other tool calls have no result.
         ABORTED: SESSION_BUSY while a turn is running, ETAG_MISMATCH. ALREADY_EXISTS: REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

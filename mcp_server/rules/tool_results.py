@@ -1,0 +1,78 @@
+"""Which tool calls of a conversation wait for their results, and whether what follows answers them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcp_server.errors import InvalidArgument, ToolResultsMissing
+from mcp_server.rules.violations import Violations, shown
+from mcp_server.values import Message, Role, ToolCall, ToolResult
+
+
+def open_calls(history: Sequence[Message]) -> list[str]:
+    """The ids of the tool calls that a history ends with and that have no result yet, in order.
+
+    Args:
+        history: at least its end, from the last message that is no TOOL message.
+    """
+    end = len(history)
+    while end and history[end - 1].role is Role.TOOL:
+        end -= 1
+    waiting = _calls_of(history[end - 1]) if end else []
+    if waiting:
+        for message in history[end:]:
+            for part in message.parts:
+                if isinstance(part, ToolResult) and part.tool_call_id in waiting:
+                    waiting.remove(part.tool_call_id)
+    return waiting
+
+
+def check_tool_results(waiting: Sequence[str], messages: Sequence[Message], *, complete: bool) -> None:
+    """Refuse messages that part a tool call from its result: each call has exactly one, right behind it.
+
+    Args:
+        waiting: the calls that are open before the messages, as :func:`open_calls`.
+        messages: what follows.
+        complete: whether no call may be open at their end.
+
+    Raises:
+        ToolResultsMissing: a call has no result.
+        InvalidArgument: a result has no call, or its call has another result.
+    """
+    found = Violations()
+    rest = list(waiting)
+    for index, message in enumerate(messages):
+        if message.role is not Role.TOOL:
+            if rest:
+                raise _missing(rest)
+            rest = _calls_of(message)
+            continue
+        for number, part in enumerate(message.parts):
+            if not isinstance(part, ToolResult):
+                continue
+            if part.tool_call_id in rest:
+                rest.remove(part.tool_call_id)
+            else:
+                found.add(
+                    f"messages[{index}].parts[{number}].tool_result.tool_call_id",
+                    f"{shown(part.tool_call_id)} is not the id of an open tool call: each call has exactly one result, "
+                    "in the TOOL messages that follow it",
+                )
+    if rest and complete:
+        raise _missing(rest)
+    if found:
+        raise InvalidArgument(found)
+
+
+def _calls_of(message: Message) -> list[str]:
+    return [part.id for part in message.parts if isinstance(part, ToolCall)]
+
+
+def _missing(calls: Sequence[str]) -> ToolResultsMissing:
+    names = ", ".join([call if call.isprintable() and 0 < len(call) <= 80 else shown(call) for call in calls[:10]])
+    more = f" and {len(calls) - 10} more" if len(calls) > 10 else ""
+    return ToolResultsMissing(
+        f"the model waits for the results of its tool calls {names}{more}: the next messages must be "
+        "one TOOL message for each",
+        metadata={"tool_call_ids": ",".join(calls)},
+    )

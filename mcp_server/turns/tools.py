@@ -1,0 +1,151 @@
+"""Tool calls as every provider takes them: ids, names and arguments, and each call together with its result.
+
+A model may invent any of them, and a history may come from elsewhere. What is stored can be continued all the same:
+ids and names are made fit when an answer comes in, and :func:`for_provider` makes a whole conversation fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.values import Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
+
+_ID: Final = re.compile(r"[!-~]{1,40}")
+"""The ids that every provider takes: OpenAI takes no longer ones."""
+_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_MAX_NAME: Final = 64
+_NO_RESULT: Final = Text(text="no result: the call was interrupted")
+
+replace = msgspec.structs.replace
+
+
+def fit_name(name: str) -> str:
+    """The name of a tool, with ``_`` for what a name must not have, and at most 64 characters."""
+    return _NOT_IN_NAMES.sub("_", name[:_MAX_NAME]) or "_"
+
+
+def fit_id(id: str, taken: set[str]) -> str:
+    """The id of a new tool call, or another one if it does not fit or is taken; it is taken then."""
+    if id in taken or not _ID.fullmatch(id):
+        id = f"call_{secrets.token_hex(12)}"
+    taken.add(id)
+    return id
+
+
+def call_ids(messages: Iterable[Message]) -> set[str]:
+    """The ids of all tool calls in the messages."""
+    return {part.id for message in messages for part in message.parts if isinstance(part, ToolCall)}
+
+
+def for_provider(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The conversation without anything that a provider may refuse.
+
+    The ids of calls are unique, the names and arguments of calls valid, each call has exactly one result, and no answer
+    is empty. The same history always gives the same messages, so that providers find them in their caches.
+    """
+    if all(_is_fit(message) for message in messages):
+        return tuple(messages)
+    conversation = _Conversation()
+    for message in messages[:-1]:
+        conversation.add(message)
+    # The last message may be the beginning of an answer, which is to be continued.
+    conversation.add(messages[-1], keep=True)
+    conversation.close_calls()
+    return tuple(conversation.messages)
+
+
+class _Conversation:
+    """The messages so far, and the calls that wait for their results."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._taken: set[str] = set()
+        self._waiting: list[tuple[str, str]] = []
+        """For each open call its id in the history, and the id that the provider reads."""
+
+    def add(self, message: Message, *, keep: bool = False) -> None:
+        if message.role is Role.TOOL:
+            if results := self._results(message.parts):
+                self.messages.append(replace(message, parts=results))
+            return
+        self.close_calls()
+        if message.role is Role.ASSISTANT:
+            message = replace(message, parts=self._answer(message.parts))
+            if not keep and _is_empty(message.parts):
+                return
+        self.messages.append(message)
+
+    def close_calls(self) -> None:
+        """Give a result to each call that has none in the history."""
+        for _, id in self._waiting:
+            result = ToolResult(tool_call_id=id, parts=(_NO_RESULT,), is_error=True)
+            self.messages.append(Message(role=Role.TOOL, parts=(result,)))
+        self._waiting.clear()
+
+    def _answer(self, parts: Sequence[Part]) -> tuple[Part, ...]:
+        fit: list[Part] = []
+        for part in parts:
+            if isinstance(part, ToolCall):
+                id = self._id(part.id)
+                self._waiting.append((part.id, id))
+                fit.append(ToolCall(id=id, name=fit_name(part.name), arguments_json=_arguments(part.arguments_json)))
+            elif not isinstance(part, Text | Refusal | Reasoning) or part.text:
+                fit.append(part)
+        return tuple(fit)
+
+    def _results(self, parts: Sequence[Part]) -> tuple[Part, ...]:
+        fit: list[Part] = []
+        for part in parts:
+            if not isinstance(part, ToolResult):
+                continue
+            for number, (id, provider_id) in enumerate(self._waiting):
+                if id == part.tool_call_id:
+                    fit.append(replace(part, tool_call_id=provider_id))
+                    del self._waiting[number]
+                    break
+        return tuple(fit)
+
+    def _id(self, id: str) -> str:
+        fit, number = id, 0
+        while fit in self._taken or not _ID.fullmatch(fit):
+            # Nine letters and digits, which the strictest providers demand.
+            fit = hashlib.sha256(f"{number} {id}".encode()).hexdigest()[:9]
+            number += 1
+        self._taken.add(fit)
+        return fit
+
+
+def _is_fit(message: Message) -> bool:
+    """Whether the message stays as it is; those with tool calls or results are looked at together."""
+    if message.role is Role.ASSISTANT:
+        parts = message.parts
+        return not any(isinstance(part, ToolCall) for part in parts) and not _is_empty(parts)
+    return message.role is not Role.TOOL
+
+
+def _is_empty(parts: Sequence[Part]) -> bool:
+    """Whether an answer has nothing but reasoning and blanks."""
+    for part in parts:
+        if isinstance(part, Text | Refusal):
+            if part.text and not part.text.isspace():
+                return False
+        elif not isinstance(part, Reasoning):
+            return False
+    return True
+
+
+def _arguments(text: str) -> str:
+    """The arguments of a call as a JSON object. The model can see there what it wrote instead of one."""
+    if not text or text.isspace():
+        return "{}"
+    try:
+        msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return msgspec.json.encode({"invalid_arguments": text}).decode()
+    return text
