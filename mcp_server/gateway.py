@@ -346,6 +346,7 @@ class Gateway:
             SessionBusy: a turn runs on it.
             EtagMismatch: it has changed since the caller read it.
             RequestIdReused: the ``request_id`` was used for another request.
+            ToolResultsMissing: a tool call before the end of the messages has no result.
         """
         found = rules.Violations()
         rules.messages(found, messages, in_session=True)

@@ -1,12 +1,13 @@
-"""A gateway without an edge."""
+"""Gateways without an edge."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from mcp_server.gateway import Gateway
+from mcp_server.interfaces import Provider, Store
 from mcp_server.models.inventory import Inventory
 from mcp_server.sessions.context_types import BUILT_IN
 from mcp_server.sessions.manager import MCPSessionManager
@@ -20,19 +21,25 @@ from mcp_server.turns.registry import TurnRegistry
 @asynccontextmanager
 async def echo_gateway() -> AsyncIterator[Gateway]:
     """One provider, ``echo``, and a store in memory."""
-    config = settings(default_model="echo/echo")
-    store = MemoryStore()
+    async with gateway_of({"echo": EchoProvider()}, "echo/echo", MemoryStore()) as gateway:
+        yield gateway
+
+
+@asynccontextmanager
+async def gateway_of(
+    providers: Mapping[str, Provider], default_model: str, store: Store, *, max_messages: int = 200
+) -> AsyncIterator[Gateway]:
+    """Any providers and any store, which is opened here."""
+    config = settings(default_model=default_model)
     await store.open()
     ownership = Ownership("test", time.time_ns, lease_seconds=None)
     sessions = MCPSessionManager(store, ownership, config.sessions)
     context_types = BUILT_IN
-    turns = TurnRegistry(
-        store, ownership, config.turns, max_messages=config.window.max_messages, context_types=context_types
-    )
+    turns = TurnRegistry(store, ownership, config.turns, max_messages=max_messages, context_types=context_types)
     yield Gateway(
         sessions=sessions,
         turns=turns,
-        inventory=Inventory({"echo": EchoProvider()}, config.models, config.routing),
+        inventory=Inventory(providers, config.models, config.routing),
         context_types=context_types,
         clock=time.time_ns,
         models=config.models,
