@@ -107,3 +107,46 @@ def test_estimates_go_by_bytes() -> None:
     assert estimate_tokens("abcde") == 2
     assert estimate_tokens("日本") == 2
     assert estimate_tokens("") == 0
+
+
+async def select_answering(history: Sequence[Message], *new: Message, context_window: int) -> Selection:
+    return await select(
+        system=(),
+        history=history,
+        message_count=len(history),
+        new=new,
+        context_window=context_window,
+        answer_tokens=10,
+        truncate=True,
+        count=ten_each,
+    )
+
+
+async def test_results_are_not_parted_from_the_calls_of_the_history() -> None:
+    """Their exchange stays whole while it goes on, and goes as a whole when another follows it."""
+    history = [USER, ASSISTANT, USER, CALL]
+    whole = await select_answering(history, RESULT, context_window=60)
+    assert whole.messages == (*history, RESULT)
+    last = await select_answering(history, RESULT, context_window=50)
+    assert last.messages == (USER, CALL, RESULT)
+    with pytest.raises(ContextTooLong):
+        await select_answering(history, RESULT, context_window=39)
+    gone = await select_answering(history, RESULT, USER, context_window=39)
+    assert gone.messages == (USER,)
+    assert (gone.window.first_message, gone.window.used_messages, gone.window.dropped_messages) == (4, 0, 4)
+
+
+async def test_results_of_an_exchange_that_was_not_read_whole_are_refused() -> None:
+    """However large the context window is."""
+    with pytest.raises(ContextTooLong) as refused:
+        await select(
+            system=(),
+            history=[ASSISTANT, CALL],
+            message_count=9,
+            new=(RESULT,),
+            context_window=0,
+            answer_tokens=10,
+            truncate=True,
+            count=None,
+        )
+    assert refused.value.metadata == {"limit": "2"}
