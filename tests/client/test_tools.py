@@ -181,6 +181,7 @@ async def test_what_goes_wrong_is_reported_to_the_model(connect: Connect) -> Non
             ("broken", {"times": 2, "often": True}),
             ("broken", "[2]"),
             ("broken", "{not json"),
+            ("functions.broken", {"times": 2}),
         ),
         ["Sorry.", Finish()],
     )
@@ -199,6 +200,7 @@ async def test_what_goes_wrong_is_reported_to_the_model(connect: Connect) -> Non
         "ValueError: unknown arguments: often; allowed: times",
         "ValueError: expected a JSON object",
         "JSONDecodeError: ",
+        "LookupError: unknown tool 'functions_broken'; available: broken, temperature",
     ]
     assert [text[: len(start)] for (text, _), start in zip(answers, expected, strict=True)] == expected
 

@@ -221,6 +221,7 @@ async def test_a_request_is_worded_as_the_protocol_has_it(request_: GenerateRequ
             ],
         ),
         (said(Refusal(text="I will not."), role=Role.ASSISTANT), [{"role": "assistant", "content": "I will not."}]),
+        (said(Blob(mime_type="image/png", data=b"x"), role=Role.ASSISTANT), []),
         (
             said(
                 ToolResult(tool_call_id="1", parts=(Text(text="3"),)),

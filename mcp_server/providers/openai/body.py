@@ -179,11 +179,14 @@ def _prefill(body: dict[str, Any], prefill: str) -> None:
 
 
 def _messages(message: Message, settings: OpenAISettings, model: str) -> list[dict[str, Any]]:
-    """A message as the server reads it; the results of several tools are one message each."""
+    """A message as the server reads it; the results of several tools are one message each, and an answer of files alone
+    is none."""
     role, parts = message.role, message.parts
     if role is Role.TOOL:
         return [_result(part, model) for part in parts if isinstance(part, ToolResult)]
     entry = _answer(parts, settings) if role is Role.ASSISTANT else {"role": role, "content": _content(parts, model)}
+    if entry["content"] == "" and "tool_calls" not in entry:
+        return []
     if message.name:
         entry["name"] = message.name
     return [entry]

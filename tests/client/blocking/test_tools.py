@@ -183,6 +183,7 @@ def test_what_goes_wrong_is_reported_to_the_model(connect: Connect) -> None:
             ("broken", {"times": 2, "often": True}),
             ("broken", "[2]"),
             ("broken", "{not json"),
+            ("functions.broken", {"times": 2}),
         ),
         ["Sorry.", Finish()],
     )
@@ -201,6 +202,7 @@ def test_what_goes_wrong_is_reported_to_the_model(connect: Connect) -> None:
         "ValueError: unknown arguments: often; allowed: times",
         "ValueError: expected a JSON object",
         "JSONDecodeError: ",
+        "LookupError: unknown tool 'functions_broken'; available: broken, temperature",
     ]
     assert [text[: len(start)] for (text, _), start in zip(answers, expected, strict=True)] == expected
 
