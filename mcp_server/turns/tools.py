@@ -49,7 +49,7 @@ def for_provider(messages: Sequence[Message]) -> tuple[Message, ...]:
     The ids of calls are unique, the names and arguments of calls valid, each call has exactly one result, and no answer
     is empty. The same history always gives the same messages, so that providers find them in their caches.
     """
-    if all(_is_fit(message) for message in messages):
+    if _all_fit(messages):
         return tuple(messages)
     conversation = _Conversation()
     for message in messages[:-1]:
@@ -121,19 +121,30 @@ class _Conversation:
         return fit
 
 
-def _is_fit(message: Message) -> bool:
-    """Whether the message stays as it is; those with tool calls or results are looked at together."""
-    if message.role is Role.ASSISTANT:
+def _all_fit(messages: Sequence[Message]) -> bool:
+    """Whether all messages stay as they are. Those with tool calls or results do not count as such: they are looked at
+    together."""
+    for message in messages:
         parts = message.parts
-        return not any(isinstance(part, ToolCall) for part in parts) and not _is_empty(parts)
-    return message.role is not Role.TOOL
+        if len(parts) == 1 and type(part := parts[0]) is Text:  # as nearly all are
+            if _is_blank(part.text):
+                return False
+        elif message.role is Role.TOOL or (
+            message.role is Role.ASSISTANT and (_is_empty(parts) or any(isinstance(part, ToolCall) for part in parts))
+        ):
+            return False
+    return True
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
 
 
 def _is_empty(parts: Sequence[Part]) -> bool:
     """Whether an answer has nothing but reasoning and blanks."""
     for part in parts:
         if isinstance(part, Text | Refusal):
-            if part.text and not part.text.isspace():
+            if not _is_blank(part.text):
                 return False
         elif not isinstance(part, Reasoning):
             return False
@@ -142,7 +153,7 @@ def _is_empty(parts: Sequence[Part]) -> bool:
 
 def _arguments(text: str) -> str:
     """The arguments of a call as a JSON object. The model can see there what it wrote instead of one."""
-    if not text or text.isspace():
+    if _is_blank(text):
         return "{}"
     try:
         msgspec.json.decode(text, type=dict[str, Any])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -101,6 +102,26 @@ async def test_what_parts_them_is_refused(stage: Stage, case: str) -> None:
         await stage.chat(*conversation, session="")
     assert (await stage.gateway.get_session(ANONYMOUS, "s")).message_count == 0
     assert stage.provider.bodies == []
+
+
+class SlowStore(MemoryStore):
+    """Lets other calls go first between a read and what is written because of it."""
+
+    async def messages(self, tenant: str, session_uid: str, start: int, stop: int) -> Sequence[Message]:
+        messages = await super().messages(tenant, session_uid, start, stop)
+        await asyncio.sleep(0.01)
+        return messages
+
+
+async def test_two_results_at_once_are_one() -> None:
+    """The end of the history is read again if it has changed meanwhile."""
+    async with gateway_of({"p": StrictProvider()}, "p/strict", SlowStore()) as gateway:
+        await gateway.create_session(ANONYMOUS, "s", SessionDraft())
+        await gateway.append_messages(ANONYMOUS, "s", [user(), asking("a")])
+        calls = [gateway.append_messages(ANONYMOUS, "s", [answering("a")]) for _ in range(3)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert sorted([type(outcome) for outcome in outcomes], key=str) == [InvalidArgument, InvalidArgument, tuple]
+        assert (await gateway.get_session(ANONYMOUS, "s")).message_count == 3
 
 
 async def test_a_repeated_import_is_no_second_result(stage: Stage) -> None:

@@ -14,6 +14,7 @@ from mcp_server.values import (
     Blob,
     Event,
     Message,
+    Part,
     PartStarted,
     Reasoning,
     Refusal,
@@ -112,11 +113,18 @@ def test_each_call_has_one_result() -> None:
 
 def test_answers_without_content_are_left_out() -> None:
     """Providers refuse them; a beginning that is to be continued stays."""
-    empty = [(), (Text(text=""),), (Text(text=" \n"),), (Reasoning(text="Hm."),), (Refusal(text=""),)]
+    empty: list[tuple[Part, ...]] = [
+        (),
+        (Text(text=""),),
+        (Text(text=" \n"),),
+        (Reasoning(text="Hm."),),
+        (Refusal(text=""),),
+    ]
     for parts in empty:
         answer = Message(role=Role.ASSISTANT, parts=parts)
         assert for_provider((user(), answer, user())) == (user(), user())
-    for part in (Text(text="a"), Refusal(text="No."), Blob(mime_type="image/png", data=b"x")):
+    whole: list[Part] = [Text(text="a"), Refusal(text="No."), Blob(mime_type="image/png", data=b"x")]
+    for part in whole:
         answer = Message(role=Role.ASSISTANT, parts=(Reasoning(text="Hm."), part))
         assert for_provider((user(), answer, user())) == (user(), answer, user())
     beginning = Message(role=Role.ASSISTANT, parts=(Text(text=" "),))
