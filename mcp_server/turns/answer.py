@@ -18,6 +18,7 @@ from mcp_server.interfaces import (
     ToolCallStart,
 )
 from mcp_server.models.usage import Meter
+from mcp_server.surrogates import split_last
 from mcp_server.turns.journal import part_of
 from mcp_server.turns.log import MAX_DELTA_CHARACTERS
 from mcp_server.turns.tools import call_ids, fit_id, fit_name
@@ -42,13 +43,15 @@ T = TypeVar("T", TextDelta, Finish)
 class _OpenPart:
     """One part while it grows."""
 
-    __slots__ = ("id", "kind", "name", "pieces")
+    __slots__ = ("half", "id", "kind", "name", "pieces")
 
     def __init__(self, kind: str, id: str = "", name: str = "") -> None:
         self.kind = kind
         self.id = id
         self.name = name
         self.pieces: list[str] = []
+        self.half = ""
+        """The first half of a character whose second half has not come."""
 
     def part(self) -> Part:
         return part_of(self.kind, "".join(self.pieces), id=self.id, name=self.name)
@@ -97,7 +100,8 @@ class Answer:
         elif type(event) is TextDelta:
             self._extend("text", event.text, _checked(event).logprobs if event.logprobs else ())
         elif type(event) is Finish:
-            self.finish = _checked_finish(event)
+            self._end_halves()
+            self.finish = self.finish or _checked_finish(event)
             self._meter.usage = self.finish.usage
         elif type(event) is ReasoningDelta:
             self._extend("reasoning", event.text)
@@ -137,11 +141,19 @@ class Answer:
         kinds = [part.kind for part in self._parts]
         return kinds[-1:] == ["text"] and set(kinds) <= {"text", "reasoning"}
 
+    def _end_halves(self) -> None:
+        """Replace the halves of characters whose other half will not come."""
+        for index, part in enumerate(self._parts):
+            if part.half:
+                part.half = ""
+                self._piece(index, "\ufffd")
+
     def _extend(self, kind: str, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
         if not text:
             return
         last = len(self._parts) - 1
         if last < 0 or self._parts[last].kind != kind:
+            self._end_halves()
             last = self._open(kind)
         self._piece(last, text, logprobs)
 
@@ -153,10 +165,16 @@ class Answer:
         return part
 
     def _piece(self, index: int, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
+        part = self._parts[index]
         size = len(text)
+        if part.half:
+            text = part.half + text
+            part.half = ""
         if not text.isascii():
-            text = _sendable(text)
+            text, part.half = split_last(text)
             size = len(text.encode())
+            if not text and not logprobs:
+                return
         if self.bytes + size > MAX_OUTPUT_BYTES:
             text = text.encode()[: max(MAX_OUTPUT_BYTES - self.bytes, 0)].decode(errors="ignore")
             size = len(text.encode())
@@ -166,7 +184,6 @@ class Answer:
         self.bytes += size
         self._meter.bytes += size
         self._meter.pieces += 1
-        part = self._parts[index]
         part.pieces.append(text)
         if len(text) <= MAX_DELTA_CHARACTERS:
             self._emit(Delta(part=index, kind=part.kind, text=text, logprobs=logprobs))
@@ -174,11 +191,6 @@ class Answer:
         for start in range(0, len(text), MAX_DELTA_CHARACTERS):
             piece = text[start : start + MAX_DELTA_CHARACTERS]
             self._emit(Delta(part=index, kind=part.kind, text=piece, logprobs=logprobs if start == 0 else ()))
-
-
-def _sendable(text: str) -> str:
-    """The text with U+FFFD for each lone surrogate, which can be neither sent nor stored."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _checked(event: T) -> T:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import email.utils
 import enum
-import math
-import time
+import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -23,12 +21,11 @@ from mcp_server.errors import (
     ProviderUnavailable,
     UnsupportedByModel,
 )
+from mcp_server.providers.http.faults import Fault
 from mcp_server.values import Struct
 
 MAX_MESSAGE: Final = 300
 """How much of a server's message is passed on, in characters."""
-MAX_WAIT: Final = 86_400.0
-"""The longest wait that a server can ask for, in seconds: quotas are at most for a day."""
 
 
 class Kind(enum.Enum):
@@ -64,69 +61,59 @@ BY_STATUS: Final[Mapping[int, Kind]] = {
 """If the code is unknown. Other statuses from 400 to 499 are bad requests; all others mean that the server is
 unavailable."""
 
-KEYS_REFUSED: Final = (401, 402, 429)
-"""The statuses that concern the API key: another key may be accepted."""
-
-
-class Fault(Struct):
-    """The error object of a server."""
-
-    codes: tuple[str, ...] = ()
-    """Its codes and types, the most specific first."""
-    message: str = ""
-    """Its message."""
-
 
 class FailureTable(Struct):
     """What the codes and the messages of a protocol mean."""
 
     by_code: Mapping[str, Kind]
-    """By ``code`` or ``type``, whatever the status."""
-    too_long: tuple[str, ...] = ()
-    """Words in the message of a bad request that mean that the prompt is too long."""
+    """By ``code`` or ``type``, whatever the status; case, underscores and other signs make no difference."""
+    by_words: tuple[tuple[Kind, re.Pattern[str]], ...] = ()
+    """By the message, where neither code nor status says more than that something is wrong. The first that matches
+    decides."""
+
+    def __post_init__(self) -> None:
+        """Bring the codes into the form in which they are compared."""
+        msgspec.structs.force_setattr(self, "by_code", {normalized(code): kind for code, kind in self.by_code.items()})
 
     def kind(self, status: int, fault: Fault) -> Kind:
-        """The kind of an answer with that HTTP status."""
+        """The kind of an error.
+
+        Args:
+            status: the HTTP status of the answer.
+            fault: its error object. A status of its own counts where that of the answer says little or nothing.
+        """
         for code in fault.codes:
-            if code in self.by_code:
-                return self.by_code[code]
+            if (known := self.by_code.get(normalized(code))) is not None:
+                return known
+        if fault.status >= 400 and (status < 400 or status == 400 or status >= 500):
+            status = fault.status
         kind = BY_STATUS.get(status)
         if kind is None:
             kind = Kind.BAD_REQUEST if 400 <= status < 500 else Kind.UNAVAILABLE
-        if kind is Kind.BAD_REQUEST and any(words in fault.message.lower() for words in self.too_long):
-            kind = Kind.CONTEXT
+        if kind in (Kind.BAD_REQUEST, Kind.UNAVAILABLE):
+            words = " ".join((fault.message, *fault.codes))
+            found = next((found for found, pattern in self.by_words if pattern.search(words)), kind)
+            # A server that is out of order may be without its models for now.
+            if found is not Kind.NO_MODEL or kind is Kind.BAD_REQUEST or status == 200:
+                kind = found
         return kind
 
-    def kind_in_stream(self, fault: Fault) -> Kind:
-        """The kind of an error in the place of a piece of an answer: nearly always the server was interrupted."""
-        kind = next((self.by_code[code] for code in fault.codes if code in self.by_code), Kind.CUT)
-        return kind if kind in (Kind.CONTENT, Kind.CONTEXT) else Kind.CUT
+    def kind_in_stream(self, fault: Fault, *, begun: bool) -> Kind:
+        """The kind of an error in the place of a piece of an answer.
+
+        Args:
+            fault: the error object.
+            begun: whether pieces of the answer came before. Then the server was nearly always interrupted.
+        """
+        kind = self.kind(200, fault)
+        if kind in (Kind.CONTENT, Kind.CONTEXT, Kind.CREDENTIALS):
+            return kind
+        return Kind.CUT if begun or kind in (Kind.UNAVAILABLE, Kind.TIMEOUT) else kind
 
 
-def fault_of(body: bytes | Any) -> Fault:
-    """Read the error object in the body of an answer or in a stream, in any of the usual forms."""
-    if isinstance(body, bytes):
-        try:
-            body = msgspec.json.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return Fault()  # the page of a proxy: only the status is known
-    if isinstance(body, list) and body:  # Gemini
-        body = body[0]
-    if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping | str):
-        body = body["error"]
-    if isinstance(body, str):
-        return Fault(message=body)
-    if not isinstance(body, Mapping):
-        return Fault()
-    inner, metadata = body.get("innererror"), body.get("metadata")
-    codes = [inner.get("code") if isinstance(inner, Mapping) else None, *[body.get(name) for name in ("code", "type")]]
-    if isinstance(metadata, Mapping) and metadata.get("reasons"):
-        codes = ["moderation_blocked"]  # OpenRouter, which has no code for it
-    message = body.get("message") or body.get("detail") or ""
-    return Fault(
-        codes=tuple([code for code in codes if isinstance(code, str) and code]),
-        message=message if isinstance(message, str) else msgspec.json.encode(message).decode(),
-    )
+def normalized(word: str) -> str:
+    """A code or a reason as it is compared: its letters and digits, in lower case."""
+    return "".join([letter for letter in word.lower() if letter.isalnum()])
 
 
 def error_of(
@@ -135,7 +122,7 @@ def error_of(
     """The error of a failure.
 
     Args:
-        kind: its kind.
+        kind: its kind. The message of one that concerns the operator's credentials or quota is not shown.
         fault: the error object; its codes are shown.
         provider: the name of the provider.
         model: the model that was asked.
@@ -154,11 +141,10 @@ def error_of(
         error.metadata.update(facts)
         return error
     if kind is Kind.CREDENTIALS:
-        # The message often shows a part of the key.
+        # The vendor's words are about the operator's account, and often show a part of the key: they go to the log.
         facts["cause"] = "credentials"
-        return ProviderRejected(
-            f"{where} does not accept its credentials ({code})", metadata=facts, retry_after=retry_after
-        )
+        text = f"the provider refused this server's credentials: {where}, status {status}"
+        return ProviderRejected(text, metadata=facts, retry_after=retry_after)
     if kind is Kind.CONTENT:
         facts["cause"] = "content"
         return ProviderRejected(f"{where} refuses the content ({code}){because}", metadata=facts)
@@ -172,34 +158,10 @@ def error_of(
         text = f"the model {model} of {where} cannot do this ({code}){because}"
         return UnsupportedByModel(text, metadata=facts)
     if kind is Kind.RATE:
-        return ProviderRateLimited(
-            f"{where} asks for fewer calls ({code}){because}", metadata=facts, retry_after=retry_after
-        )
+        # The vendor's words are about the operator's quota: they go to the log.
+        return ProviderRateLimited(f"{where} asks for fewer calls ({code})", metadata=facts, retry_after=retry_after)
     if kind is Kind.TIMEOUT:
         return ProviderTimeout(f"{where} did not answer in time ({code}){because}", metadata=facts)
     if kind is Kind.CUT:
         return ProviderStreamCut(f"{where} broke its answer off with an error ({code}){because}", metadata=facts)
     return ProviderUnavailable(f"{where} is out of order ({code}){because}", metadata=facts, retry_after=retry_after)
-
-
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """The seconds that a server asks to wait; ``None`` if it does not ask. 0 counts as ``None``: in our errors it means
-    that the call may be repeated at once.
-
-    Args:
-        headers: the headers of its answer, in any case.
-        now: seconds since the Unix epoch; by default the present.
-    """
-    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
-        try:
-            seconds = float(headers.get(name, "")) / unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds):
-            return min(seconds, MAX_WAIT) if seconds > 0 else None
-    try:
-        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    seconds = date.timestamp() - (time.time() if now is None else now)
-    return min(seconds, MAX_WAIT) if seconds > 0 else None

@@ -16,8 +16,10 @@ from yarl import URL
 
 from mcp_server.errors import ConfigError, MCPError, ProviderStreamCut, ProviderTimeout, ProviderUnavailable
 from mcp_server.providers.http import failures
-from mcp_server.providers.http.failures import FailureTable, Fault, Kind
+from mcp_server.providers.http.failures import FailureTable, Kind
+from mcp_server.providers.http.faults import Fault, fault_of, retry_after
 from mcp_server.providers.http.keys import Keys
+from mcp_server.providers.http.masking import MASK, mask
 from mcp_server.providers.http.settings import HTTPSettings
 
 log = structlog.get_logger("contextprotocol.providers")
@@ -75,7 +77,8 @@ class Upstream:
         self._ssl = _ssl_context(name, settings.ca_file)
         self._http: aiohttp.ClientSession | None = None
         self._closed = False
-        self._open: set[aiohttp.ClientResponse] = set()
+        self._open: dict[aiohttp.ClientResponse, int] = {}
+        """The answers that are being read, each with the number of its key."""
         own = {header: value.reveal() for header, value in settings.headers.items()}
         self._headers = {
             "Accept": "*/*",
@@ -123,7 +126,7 @@ class Upstream:
         except (aiohttp.ClientError, OSError) as error:
             raise self.unavailable(_why(error), model) from error
         if response.status == 200:
-            self._open.add(response)
+            self._open[response] = key
             return response
         try:
             raise await self._refused(response, model, key)
@@ -142,6 +145,15 @@ class Upstream:
             return await response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise self.cut("broke its connection off", model) from error
+
+    async def some_within(self, seconds: float, response: aiohttp.ClientResponse, model: str) -> bytes | None:
+        """The bytes of a body that arrive in that time; empty at its end, ``None`` if none came or the connection was
+        lost."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.some(response, model)
+        except (TimeoutError, ProviderStreamCut):
+            return None
 
     async def whole(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         """The first ``limit`` bytes of a body.
@@ -163,7 +175,7 @@ class Upstream:
             complete: whether only the end of its body is missing, after which the connection can be reused. Otherwise
                 the connection is closed now, so that the server stops generating.
         """
-        self._open.discard(response)
+        self._open.pop(response, None)
         if not complete:
             response.close()
         elif response.connection is not None:
@@ -173,7 +185,7 @@ class Upstream:
         """Close all connections."""
         self._closed = True
         # Closing the session does not wake the readers of an answer.
-        for response in self._open:
+        for response in tuple(self._open):
             response.close()
         if self._http is not None:
             await self._http.close()
@@ -181,10 +193,11 @@ class Upstream:
     # -- failures -----------------------------------------------------------------------------------------------------
 
     def quote(self, text: str, limit: int = MAX_QUOTE) -> str:
-        """A text of the server that is safe to show: secrets masked, on one line, and short."""
+        """A text of the server that is safe to show: secrets, addresses and what looks like a key masked, on one line,
+        and short."""
         if self._secrets is not None:
-            text = self._secrets.sub("***", text)
-        text = " ".join(text.split())
+            text = self._secrets.sub(MASK, text)
+        text = " ".join(mask(text).split())
         return text if len(text) <= limit else f"{text[:limit]}…"
 
     def unavailable(self, why: str, model: str) -> ProviderUnavailable:
@@ -196,36 +209,55 @@ class Upstream:
         text = f"the answer of the model {model} of the provider {self.name} is not whole: it {why}"
         return ProviderStreamCut(text, metadata=self._facts(model))
 
-    def error_in_stream(self, error: object, model: str) -> MCPError:
-        """The error of an error object in the place of a piece of an answer."""
-        fault = failures.fault_of(error)
-        return self._error(self._failures.kind_in_stream(fault), fault, model, 200)
+    def error_in_answer(self, error: object, model: str, response: aiohttp.ClientResponse, *, begun: bool) -> MCPError:
+        """The error of an error object in an answer with the status 200.
+
+        Args:
+            error: the error object.
+            model: the model that was asked.
+            response: the answer, before :meth:`leave`.
+            begun: whether pieces of the answer came before.
+        """
+        fault = fault_of(error)
+        kind = self._failures.kind_in_stream(fault, begun=begun)
+        return self._error(kind, fault, model, response, self._open.get(response, -1))
 
     async def _refused(self, response: aiohttp.ClientResponse, model: str, key: int) -> MCPError:
-        status = response.status
         try:
             async with asyncio.timeout(ERROR_SECONDS):
-                fault = failures.fault_of(await self.whole(response, MAX_ERROR_BODY))
+                fault = fault_of(await self.whole(response, MAX_ERROR_BODY))
         except (aiohttp.ClientError, OSError):  # its timeout is one too
             fault = Fault()
-        kind = self._failures.kind(status, fault)
-        wait = failures.retry_after(response.headers)
-        if status in failures.KEYS_REFUSED and kind in (Kind.CREDENTIALS, Kind.RATE):
-            wait = self._keys.refused(key, wait)
-            if len(self._keys) > 1:
-                log.warning("key suspended", provider=self.name, key=key + 1, keys=len(self._keys), status=status)
-        return self._error(kind, fault, model, status, wait)
+        return self._error(self._failures.kind(response.status, fault), fault, model, response, key)
 
-    def _error(self, kind: Kind, fault: Fault, model: str, status: int, wait: float | None = None) -> MCPError:
-        fault = Fault(codes=tuple([self.quote(code) for code in fault.codes]), message=fault.message)
+    def _error(self, kind: Kind, fault: Fault, model: str, response: aiohttp.ClientResponse, key: int) -> MCPError:
+        status = response.status if response.status != 200 else fault.status or 200
+        fault = Fault(
+            codes=tuple([self.quote(code) for code in fault.codes]),
+            status=fault.status,
+            message=fault.message,
+            retry_after=fault.retry_after,
+        )
+        message = self.quote(fault.message, failures.MAX_MESSAGE)
+        wait = retry_after(response.headers)
+        if wait is None:
+            wait = fault.retry_after
+        if kind in (Kind.CREDENTIALS, Kind.RATE):
+            if key >= 0 and _is_about_key(kind, status, fault):
+                wait = self._keys.refused(key, wait)
+                if len(self._keys) > 1:
+                    log.warning("key suspended", provider=self.name, key=key + 1, keys=len(self._keys), status=status)
+            log.warning(
+                "credentials or quota refused",
+                provider=self.name,
+                model=model,
+                key=key + 1,
+                status=status,
+                code=fault.codes[0] if fault.codes else "",
+                answer=message,
+            )
         return failures.error_of(
-            kind,
-            fault,
-            provider=self.name,
-            model=model,
-            status=status,
-            message=self.quote(fault.message, failures.MAX_MESSAGE),
-            retry_after=wait,
+            kind, fault, provider=self.name, model=model, status=status, message=message, retry_after=wait
         )
 
     def _facts(self, model: str) -> dict[str, str]:
@@ -250,6 +282,14 @@ class Upstream:
             max_field_size=MAX_HEADER,
             max_headers=MAX_HEADERS,
         )
+
+
+def _is_about_key(kind: Kind, status: int, fault: Fault) -> bool:
+    """Whether another key may be accepted: not if a proxy refused the call, nor if only this request is too large for
+    the limits."""
+    if kind is Kind.RATE:
+        return status != 413
+    return status != 403 or bool(fault.codes or fault.message)
 
 
 def _ssl_context(name: str, ca_file: Path | None) -> ssl.SSLContext | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import re
 import sys
 from array import array
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -14,10 +17,10 @@ from yarl import URL
 
 from mcp_server.errors import ModelNotFound
 from mcp_server.interfaces import EmbedRequest, GenerateRequest, ProviderEvent
-from mcp_server.providers.http.events import UNREADABLE, EventStream
+from mcp_server.providers.http.events import BYTE_ORDER_MARK, MAX_LINE, UNREADABLE, EventStream, JSONStream
 from mcp_server.providers.http.upstream import Upstream, bearer
-from mcp_server.providers.openai import body
-from mcp_server.providers.openai.chunks import CHUNKS, END, Tokens
+from mcp_server.providers.openai import body, tolerant
+from mcp_server.providers.openai.chunks import CHUNKS, END, Chunk, Tokens
 from mcp_server.providers.openai.failures import FAILURES
 from mcp_server.providers.openai.reading import Reading
 from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
@@ -25,6 +28,14 @@ from mcp_server.values import Capabilities, Embeddings, Model, Role, Usage
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """How much is read of an answer in one piece, in bytes: the vectors of the largest batch fit."""
+GRACE: Final = 2.0
+"""How long usage and the end mark are waited for after the finish reason, in seconds."""
+END_GRACE: Final = 0.25
+"""The same once usage has come."""
+_BEFORE: Final = b" \t\r\n" + BYTE_ORDER_MARK
+"""What may come before an answer and is no part of it."""
+_EVENTS: Final = re.compile(rb"(data|event|id|retry)?:")
+"""How server-sent events begin."""
 CAPABILITIES: Final = ("chat", "completion", "embedding", "tools", "images", "json_schema")
 """What a model is assumed to be capable of: the server refuses what it is not."""
 
@@ -74,40 +85,69 @@ class OpenAIProvider:
             path, content = "/chat/completions", body.chat_body(request, self._settings, known)
         else:
             path, content = "/completions", body.completion_body(request, self._settings, known)
-        reading = Reading(logprobs=request.config.logprobs, echo=_echo(request, known))
+        tools = [tool.name for tool in request.tools]
+        reading = Reading(logprobs=request.config.logprobs, tools=tools, echo=_echo(request, known))
         response = await upstream.post(self._url(path, model), model, content)
         complete = False
         try:
-            if response.content_type == "text/event-stream":
-                stream, data = EventStream(CHUNKS, end=END), b"\n"
-                while data and not (stream.done or stream.problem or reading.error is not None):
-                    data = await upstream.some(response, model)
-                    for event in reading.take(stream.feed(data or b"\n")):
-                        yield event
-                if stream.problem:
-                    raise upstream.cut(f"has {stream.problem}", model)
-            elif response.content_type == "application/json":
-                # Some servers do not stream, and do not say so.
-                content = await self._whole(response, model)
-                try:
-                    answer = CHUNKS.decode(content)
-                except UNREADABLE as error:
-                    raise upstream.cut("is not JSON of the known form", model) from error
-                for event in reading.take([answer]):
+            stream, data = await self._begin(response, model)
+            until: float | None = None
+            while True:
+                more = bool(data)
+                for event in reading.take(stream.feed(data) if more else stream.end()):
+                    until = None  # the answer goes on
                     yield event
-            else:
-                kind = upstream.quote(response.content_type)
-                raise upstream.unavailable(f"answered with {kind}, not with events", model)
+                if stream.done or stream.problem or reading.error is not None or not more:
+                    break
+                if not reading.known:
+                    data = await upstream.some(response, model)
+                    continue
+                # The answer is whole. What may come is usage and the end mark.
+                now = asyncio.get_running_loop().time()
+                until = until or now + GRACE
+                left = (min(until, now + END_GRACE) if reading.reported else until) - now
+                data = await upstream.some_within(left, response, model)
+                if data is None:
+                    break
+            if not reading.known and reading.error is None and stream.problem:
+                raise upstream.cut(f"has {stream.problem}", model)
             if reading.error is not None:
-                raise upstream.error_in_stream(reading.error, model)
+                raise upstream.error_in_answer(reading.error, model, response, begun=reading.begun)
+            for event in reading.end():
+                yield event
             finish = reading.finish()
             if finish is None:
                 why = f"ended with {upstream.quote(reading.reason)!r}" if reading.reason else "ended without saying why"
                 raise upstream.cut(why, model)
-            complete = True
+            complete = stream.done or data == b""
             yield finish
         finally:
             upstream.leave(response, complete=complete)
+
+    async def _begin(
+        self, response: aiohttp.ClientResponse, model: str
+    ) -> tuple[EventStream[Chunk] | JSONStream[Chunk], bytes]:
+        """What reads the body, chosen by how it begins, and the bytes that have come; empty at its end.
+
+        Raises:
+            ProviderUnavailable: it is no answer.
+            ProviderStreamCut: the connection was lost.
+        """
+        begun = data = b""
+        first = b""
+        while not first and (data := await self._upstream.some(response, model)):
+            begun += data
+            first = begun.lstrip(_BEFORE)[:1]
+            if len(begun) > MAX_LINE:
+                break
+        kind = response.content_type
+        if first in (b"{", b"["):
+            return JSONStream(CHUNKS, odd=tolerant.chunks), begun
+        if kind == "application/json" and not _EVENTS.match(begun.lstrip(_BEFORE)):
+            raise self._upstream.cut("is not JSON of the known form", model)
+        if kind != "text/event-stream" and not _EVENTS.match(begun.lstrip(_BEFORE)):
+            raise self._upstream.unavailable(f"answered with {self._upstream.quote(kind)}, not with events", model)
+        return EventStream(CHUNKS, end=END, odd=tolerant.chunks), begun
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
         """Send one request to the server.
@@ -122,16 +162,24 @@ class OpenAIProvider:
         response = await upstream.post(url, model, body.embedding_body(request, self._settings))
         try:
             content = await self._whole(response, model)
+            try:
+                found, tokens, error = _vectors(content)
+            except UNREADABLE as raised:
+                raise upstream.unavailable("answered with invalid vectors", model) from raised
+            if error is not None:
+                raise upstream.error_in_answer(error, model, response, begun=False)
         finally:
             upstream.leave(response, complete=False)
         try:
-            made = _decode_vectors(content)
-            vectors = tuple([_vector(item.embedding) for item in sorted(made.data, key=lambda item: item.index)])
-        except (*UNREADABLE, ValueError) as error:
-            raise upstream.unavailable("answered with invalid vectors", model) from error
+            placed = [position if index is None else index for position, (index, _) in enumerate(found)]
+            order = sorted(range(len(found)), key=placed.__getitem__)
+            vectors = tuple([_vector(found[position][1]) for position in order])
+        except (*UNREADABLE, TypeError) as raised:
+            raise upstream.unavailable("answered with invalid vectors", model) from raised
         if len(vectors) != len(request.inputs) or len({len(vector) for vector in vectors}) != 1 or not vectors[0]:
             raise upstream.unavailable(f"answered {len(request.inputs)} texts with {len(vectors)} vectors", model)
-        return Embeddings(vectors=vectors, usage=made.usage.value() if made.usage is not None else Usage())
+        usage = tokens.value(output=0) if tokens is not None else None
+        return Embeddings(vectors=vectors, usage=usage or Usage())
 
     async def close(self) -> None:
         """Close all connections. Running answers end with an error."""
@@ -162,21 +210,38 @@ class OpenAIProvider:
 
 class _Item(msgspec.Struct, gc=False):
     embedding: str | list[float]
-    index: int = 0
+    index: int | None = None
 
 
-class _Vectors(msgspec.Struct):
+class _Answer(msgspec.Struct):
     data: list[_Item]
     usage: Tokens | None = None
 
 
-_decode_vectors: Final = msgspec.json.Decoder(_Vectors).decode
+_decode_vectors: Final = msgspec.json.Decoder(_Answer).decode
 
 
-def _vector(encoded: str | list[float]) -> Sequence[float]:
-    """The numbers, which are sent as they are or as base64 of little-endian 32-bit floats."""
-    if not isinstance(encoded, str):
+def _vectors(content: bytes) -> tuple[list[tuple[int | None, Any]], Tokens | None, Any]:
+    """The vectors of an answer with their indices, its usage, and an error object or ``None``."""
+    try:
+        made = _decode_vectors(content)
+    except UNREADABLE:
+        return tolerant.vectors(content)
+    return [(item.index, item.embedding) for item in made.data], made.usage, None
+
+
+def _vector(encoded: Any) -> Sequence[float]:
+    """The numbers, which are sent as they are or as base64 of little-endian 32-bit floats.
+
+    Raises:
+        ValueError, TypeError: they are no numbers.
+    """
+    if isinstance(encoded, list):
+        if not all(math.isfinite(number) for number in encoded):
+            raise ValueError("a vector with a number that is none")
         return encoded
+    if not isinstance(encoded, str):
+        raise TypeError("no vector")
     vector = array("f", b64decode(encoded, validate=True))
     if sys.byteorder == "big":
         vector.byteswap()

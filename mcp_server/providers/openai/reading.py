@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
-
-import msgspec
 
 from mcp_server.interfaces import (
     Finish,
@@ -14,26 +11,98 @@ from mcp_server.interfaces import (
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
-    ToolArgumentsDelta,
-    ToolCallStart,
 )
-from mcp_server.providers.openai.chunks import Call, Chunk, Delta, Function, Thought, Tokens
-from mcp_server.values import FinishReason, Logprob
+from mcp_server.providers.http.failures import normalized
+from mcp_server.providers.http.faults import is_fault
+from mcp_server.providers.openai.calls import ToolCalls
+from mcp_server.providers.openai.chunks import Choice, Chunk, Delta, Thought
+from mcp_server.surrogates import split_last
+from mcp_server.values import FinishReason, Logprob, Usage
 
-FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
-    "stop": FinishReason.STOP,
-    "eos": FinishReason.STOP,  # Together
-    "end_turn": FinishReason.STOP,  # models of Anthropic behind some gateways
-    "stop_sequence": FinishReason.STOP,
-    "length": FinishReason.LENGTH,
-    "max_tokens": FinishReason.LENGTH,
-    "model_length": FinishReason.LENGTH,  # Mistral
-    "tool_calls": FinishReason.TOOL_CALLS,
-    "function_call": FinishReason.TOOL_CALLS,
-    "tool_use": FinishReason.TOOL_CALLS,
-    "content_filter": FinishReason.CONTENT_FILTER,
+_SPELLINGS: Final[Mapping[FinishReason, tuple[str, ...]]] = {
+    FinishReason.STOP: (
+        "stop",
+        "stopped",
+        "stop_sequence",
+        "stop_token",
+        "stop_string",
+        "eos",  # Together
+        "eos_token",  # TGI
+        "eos_token_id",
+        "end",
+        "end_of_text",
+        "end_of_turn",
+        "end_turn",  # models of Anthropic behind some gateways
+        "eot",
+        "complete",  # Cohere
+        "completed",
+        "done",
+        "finish",
+        "finished",
+        "normal",
+        "success",
+    ),
+    FinishReason.LENGTH: (
+        "length",
+        "length_capped",
+        "limit",
+        "max_length",
+        "max_new_tokens",
+        "max_output_tokens",
+        "max_token",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_tokens_reached",
+        "context_length",
+        "context_length_exceeded",
+        "context_window_exceeded",
+        "model_context_window_exceeded",  # Anthropic
+        "model_length",  # Mistral
+        "token_limit",
+        "token_limit_reached",
+        "truncated",
+    ),
+    FinishReason.TOOL_CALLS: (
+        "tool_calls",
+        "tool_call",
+        "tool_use",
+        "tool_calling",
+        "function_call",
+        "function_calls",
+        "function_calling",
+    ),
+    FinishReason.CONTENT_FILTER: (
+        "content_filter",
+        "content_filtered",
+        "content_filtering",
+        "content_policy",
+        "content_policy_violation",
+        "filter",
+        "filtered",
+        "blocklist",  # Gemini
+        "error_toxic",  # Cohere
+        "guardrail_intervened",  # Bedrock
+        "image_safety",
+        "moderation",
+        "prohibited_content",
+        "recitation",
+        "refusal",  # Anthropic
+        "responsible_ai_policy_violation",
+        "safety",
+        "sensitive",  # Zhipu
+        "spii",
+    ),
 }
-"""The finish reasons of servers. Any other one, such as ``error``, means that the answer is incomplete."""
+FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
+    normalized(spelling): reason for reason, spellings in _SPELLINGS.items() for spelling in spellings
+}
+"""The finish reasons of servers, by their letters. Any other one, such as ``error``, means that the answer is
+incomplete."""
+
+
+def finish_reason(spelling: str) -> FinishReason | None:
+    """The finish reason in any spelling; ``None`` if it is unknown."""
+    return FINISH_REASONS.get(spelling) or FINISH_REASONS.get(normalized(spelling).removeprefix("finishreason"))
 
 
 class Reading:
@@ -41,87 +110,187 @@ class Reading:
 
     Attributes:
         reason: the server's finish reason, or empty.
+        known: whether the reason is known. From then on the answer is whole, whatever follows.
+        reported: whether usage has come since.
+        begun: whether pieces of the answer have come.
         error: the error object that came instead of a piece, or ``None``; what follows it is not read.
 
     Args:
         logprobs: how many of the likeliest tokens were asked for, or ``None``.
+        tools: the names of the tools that were offered.
         echo: the text with which the answer begins although it is not new, or empty.
     """
 
     __slots__ = (
-        "_by_index",
         "_calls",
         "_echo",
         "_events",
+        "_half",
         "_held",
+        "_index",
         "_kind",
         "_likely",
         "_pieces",
+        "_so_far",
+        "_streamed",
         "_top",
         "_usage",
+        "begun",
         "error",
+        "known",
         "reason",
+        "reported",
     )
 
-    def __init__(self, *, logprobs: int | None, echo: str = "") -> None:
+    def __init__(self, *, logprobs: int | None, tools: Collection[str] = (), echo: str = "") -> None:
         self.reason = ""
+        self.known = False
+        self.reported = False
+        self.begun = False
         self.error: Any = None
         self._top = logprobs
         self._echo = echo
         self._held = ""
-        self._usage: Tokens | None = None
+        self._usage: Usage | None = None
         self._events: list[ProviderEvent] = []
+        self._index: int | None = None
         self._kind = ""
         self._pieces: list[str] = []
+        self._half = ""
+        self._so_far: dict[str, list[str]] = {"text": [], "reasoning": [], "refusal": []}
+        self._streamed = False
+        """Whether pieces have come as such."""
         self._likely: list[Logprob] = []
-        self._calls: list[_OpenCall] = []
-        self._by_index: dict[int, _OpenCall] = {}
+        self._calls = ToolCalls(tools)
 
     def take(self, chunks: Iterable[Chunk]) -> list[ProviderEvent]:
         """The events of pieces that came together: as few as possible."""
         self._events = []
         for chunk in chunks:
+            whole = self.known
+            if chunk.choices:
+                for position, choice in enumerate(chunk.choices):
+                    if choice.index is None:
+                        if position:
+                            continue
+                    elif choice.index != self._index:
+                        if self._index is not None:
+                            continue  # another answer to the same question
+                        self._index = choice.index
+                    if choice.delta is not None and choice.message is None and not choice.text:
+                        if choice.logprobs is not None and self._top is not None:
+                            self._likely += choice.logprobs.values(self._top)
+                        self._delta(choice.delta)
+                    else:
+                        self._whole(choice)
+                    if choice.finish_reason:
+                        self._end(choice.finish_reason)
+                    if choice.usage is not None:
+                        self._used(choice.usage.value())
+                    if choice.error is not None and not whole and is_fault(choice.error):
+                        self.error = choice.error
             if chunk.usage is not None:
-                self._usage = chunk.usage
-            if chunk.error is not None:
-                self.error = chunk.error
+                self._used(chunk.usage.value())
+            if (chunk.error is not None or not chunk.choices) and not whole:
+                self.error = self.error or chunk.fault()
+            if self.error is not None:
                 break
-            for choice in chunk.choices or ():
-                if choice.index:
-                    continue  # another answer to the same question
-                if choice.logprobs is not None and self._top is not None:
-                    self._likely += choice.logprobs.values(self._top)
-                if choice.finish_reason:
-                    self.reason = choice.finish_reason
-                if choice.text:
-                    self._add("text", choice.text)
-                delta = choice.delta or choice.message
-                if delta is not None:
-                    self._delta(delta)
         self._flush()
+        if self._events:
+            self.begun = True
+        return self._events
+
+    def end(self) -> list[ProviderEvent]:
+        """The last events before the finish: nothing else will come."""
+        self._events = []
+        self._end_half()
+        self._events += self._calls.end()
         return self._events
 
     def finish(self) -> Finish | None:
         """The end of the answer; ``None`` if the server did not say that it is whole."""
-        reason = FINISH_REASONS.get(self.reason)
-        if reason is None or not all(call.begun for call in self._calls):
+        reason = finish_reason(self.reason)
+        if reason is None or not self._calls.complete:
             return None
         if reason is FinishReason.STOP and self._calls:
             reason = FinishReason.TOOL_CALLS  # some say it so, as does OpenAI where one tool was demanded
-        return Finish(reason=reason, usage=self._usage.value() if self._usage is not None else None)
+        if reason is FinishReason.TOOL_CALLS and not self._calls:
+            reason = FinishReason.STOP  # there is no call to answer
+        return Finish(reason=reason, usage=self._usage)
+
+    def _end(self, reason: str) -> None:
+        """Take a finish reason; an unknown one does not replace a known one."""
+        known = finish_reason(reason) is not None
+        if known or not self.known:
+            self.reason, self.known = reason, known
+
+    def _used(self, usage: Usage | None) -> None:
+        if usage is not None:
+            self._usage = usage
+            self.reported = self.known
+
+    def _whole(self, choice: Choice) -> None:
+        """Take a choice that may hold the whole answer, of which only what has not come yet is new."""
+        before = bool(self._so_far["text"] or self._pieces)
+        if choice.delta is not None:
+            self._delta(choice.delta)
+        message = choice.message
+        if message is not None:
+            self._flush()
+            if message.content is not None and not isinstance(message.content, str):
+                thoughts = "".join([thought.text for piece in message.content for thought in piece.thinking])
+                self._rest("reasoning", thoughts)
+                self._rest("text", "".join([piece.text for piece in message.content]))
+            else:
+                self._rest("reasoning", message.reasoning_content or message.reasoning or "")
+                self._rest("text", message.content or "")
+            self._rest("refusal", message.refusal or "")
+            if message.tool_calls:
+                self._flush()
+                self._events += self._calls.take_whole(message.tool_calls)
+            elif message.function_call is not None and not self._calls:
+                self._flush()
+                self._events += self._calls.take_function(message.function_call)
+        elif choice.text and not (choice.delta is not None and choice.delta.content):
+            self._add("text", choice.text)  # Together sends the same text in both places
+        if choice.logprobs is not None and self._top is not None and not (before and message is not None):
+            self._likely += choice.logprobs.values(self._top)
+
+    def _rest(self, kind: str, text: str) -> None:
+        """Add what is new of a text that may repeat what has come."""
+        if not text:
+            return
+        so_far = "".join(self._so_far[kind])
+        if self._half and kind == self._kind:
+            so_far += self._half
+        if text.startswith(so_far):
+            self._add(kind, text[len(so_far) :])
+        elif not self._streamed:
+            self._add(kind, text)  # messages that are pieces
 
     def _delta(self, delta: Delta) -> None:
-        if (reasoning := delta.reasoning_content or delta.reasoning) is not None:
+        if reasoning := delta.reasoning_content or delta.reasoning:
+            self._streamed = True
             self._add("reasoning", reasoning)
         if isinstance(delta.content, str):
-            self._add("text", delta.content)
+            if delta.content:
+                self._streamed = True
+                self._add("text", delta.content)
         elif delta.content is not None:
+            self._streamed = True
             self._thoughts(delta.content)
-        if delta.refusal is not None:
+        if delta.refusal:
             self._add("refusal", delta.refusal)
-        if delta.tool_calls is not None:
-            for call in delta.tool_calls:
-                self._call(call)
+        if delta.tool_calls:
+            self._flush()
+            self._end_half()
+            self._kind = ""
+            self._events += self._calls.take(delta.tool_calls)
+        if delta.function_call is not None:
+            self._flush()
+            self._end_half()
+            self._kind = ""
+            self._events += self._calls.take_function(delta.function_call)
 
     def _thoughts(self, content: Iterable[Thought]) -> None:
         for piece in content:
@@ -135,6 +304,9 @@ class Reading:
         if piece:
             if kind != self._kind:
                 self._flush()
+                self._end_half()
+                if self._calls:
+                    self._events += self._calls.begin()
                 self._kind = kind
             self._pieces.append(piece)
 
@@ -142,8 +314,20 @@ class Reading:
         """Make an event of the pieces of one kind."""
         if not self._pieces:
             return
-        text = "".join(self._pieces)
+        text = self._half + "".join(self._pieces)
         self._pieces = []
+        text, self._half = split_last(text)
+        if text:
+            self._event(text)
+
+    def _end_half(self) -> None:
+        """Replace a half of a character whose other half did not come."""
+        if self._half:
+            self._half = ""
+            self._event("\ufffd")
+
+    def _event(self, text: str) -> None:
+        self._so_far[self._kind].append(text)
         if self._kind == "reasoning":
             self._events.append(ReasoningDelta(text=text))
         elif self._kind == "refusal":
@@ -163,54 +347,3 @@ class Reading:
         new = self._held.removeprefix(self._echo)
         self._held = self._echo = ""
         return new
-
-    # -- tool calls ---------------------------------------------------------------------------------------------------
-
-    def _call(self, piece: Call) -> None:
-        function = piece.function or Function()
-        if piece.index is None:  # some servers leave it out
-            call = self._calls[-1] if self._calls else None
-        else:
-            call = self._by_index.get(piece.index)
-        # Some give all calls the same one.
-        another = piece.id != call.server_id if call is not None and piece.id else piece.index is None
-        if call is None or (function.name and another):
-            call = _OpenCall(piece.id or "")
-            self._calls.append(call)
-            if piece.index is not None:
-                self._by_index[piece.index] = call
-        call.name = call.name or function.name or ""
-        arguments = function.arguments or ""
-        if not isinstance(arguments, str):
-            arguments = msgspec.json.encode(arguments).decode()
-        if call.begun:
-            self._arguments(call, arguments)
-            return
-        call.held += arguments
-        if call.name:
-            self._flush()
-            # The server's id, or one that no other call of the answer has.
-            taken = any(other.id == call.server_id for other in self._calls)
-            call.id = f"call_{secrets.token_hex(12)}" if taken or not call.server_id else call.server_id
-            call.begun = True
-            self._events.append(ToolCallStart(id=call.id, name=call.name))
-            self._arguments(call, call.held)
-
-    def _arguments(self, call: _OpenCall, text: str) -> None:
-        if text:
-            self._events.append(ToolArgumentsDelta(id=call.id, text=text))
-
-
-class _OpenCall:
-    """A tool call while it is written."""
-
-    __slots__ = ("begun", "held", "id", "name", "server_id")
-
-    def __init__(self, server_id: str) -> None:
-        self.server_id = server_id
-        """The id from the server."""
-        self.id = ""
-        self.name = ""
-        self.begun = False
-        self.held = ""
-        """The arguments that came before the name."""

@@ -1,0 +1,229 @@
+"""Puts the tool calls of an answer together from their pieces, however a server cuts and numbers them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import msgspec
+
+from mcp_server.interfaces import ProviderEvent, ToolArgumentsDelta, ToolCallStart
+from mcp_server.providers.openai.chunks import Call, Function
+from mcp_server.surrogates import repaired, split_last
+
+_LEGACY: Final = -1
+"""The index of the only call of servers that send ``function_call``."""
+
+
+class ToolCalls:
+    """The tool calls of one answer.
+
+    A call begins when its first arguments come, or when something else does: until then its name may still grow.
+
+    Args:
+        names: the tools that were offered, which tell a piece of a name from the name of another call.
+    """
+
+    __slots__ = ("_by_index", "_calls", "_names")
+
+    def __init__(self, names: Collection[str] = ()) -> None:
+        self._calls: list[_OpenCall] = []
+        self._by_index: dict[int, _OpenCall] = {}
+        self._names = frozenset(names)
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    @property
+    def complete(self) -> bool:
+        """Whether each call has a name."""
+        return all(call.name for call in self._calls)
+
+    def take(self, pieces: Sequence[Call]) -> list[ProviderEvent]:
+        """The events of pieces that came together."""
+        events: list[ProviderEvent] = []
+        named: list[_OpenCall] = []
+        for piece in pieces:
+            function = piece.function or _NO_FUNCTION
+            name = function.name or piece.name or ""
+            arguments = _text(function.arguments if function.arguments is not None else piece.arguments)
+            if not (name or arguments or piece.id):
+                continue  # a call of nothing is none
+            call = self._present(piece, name, arguments, named)
+            if call is None:
+                call = self._new(piece, events)
+            if name:
+                named.append(call)
+                call.rename(name)
+            call.server_id = call.server_id or piece.id or ""
+            self._add(call, arguments, events)
+        return events
+
+    def take_function(self, function: Function) -> list[ProviderEvent]:
+        """The events of a piece of the only call that older servers can make."""
+        if self._calls and _LEGACY not in self._by_index:
+            return []  # the same call, once more
+        return self.take((Call(index=_LEGACY, function=function),))
+
+    def take_whole(self, calls: Sequence[Call]) -> list[ProviderEvent]:
+        """The events of a list of all calls so far, of which only what has not come yet is new."""
+        events: list[ProviderEvent] = []
+        known = tuple(self._calls)
+        for position, piece in enumerate(calls):
+            function = piece.function or _NO_FUNCTION
+            name = function.name or piece.name or ""
+            arguments = _text(function.arguments if function.arguments is not None else piece.arguments)
+            if position < len(known):
+                call = known[position]
+                if call.name == name and arguments.startswith(call.text):
+                    self._add(call, arguments[len(call.text) :], events)
+            elif name or arguments:
+                call = self._new(piece, events)
+                call.server_id, call.name = piece.id or "", name
+                self._add(call, arguments, events)
+        return events
+
+    def begin(self) -> list[ProviderEvent]:
+        """The events of the calls that have a name and have not begun: something else comes now."""
+        events: list[ProviderEvent] = []
+        for call in self._calls:
+            self._begin(call, events)
+        return events
+
+    def end(self) -> list[ProviderEvent]:
+        """The last events, at the end of the answer."""
+        # An id alone is no call.
+        self._calls = [call for call in self._calls if call.name or call.text]
+        events = self.begin()
+        for call in self._calls:
+            if call.begun and call.held:
+                events.append(ToolArgumentsDelta(id=call.id, text=repaired(call.held)))
+                call.held = ""
+        return events
+
+    def _present(self, piece: Call, name: str, arguments: str, named: Sequence[_OpenCall]) -> _OpenCall | None:
+        """The call to which a piece belongs, or ``None`` if it begins another."""
+        id = piece.id or ""
+        if piece.index is None:  # some servers leave it out
+            same = [call for call in self._calls if call.server_id == id] if id else []
+            call = same[-1] if same else self._calls[-1] if self._calls else None
+            if call is not None and id and not same and call.server_id and (name or call.is_whole):
+                return None
+        else:
+            call = self._by_index.get(piece.index)
+        if call is None:
+            return None
+        if not name:
+            # What follows whole arguments belongs to a call that did not repeat the name, unless it is a repetition.
+            return None if arguments.strip() and call.is_whole and call.repeated else call
+        other_id = bool(id and call.server_id and id != call.server_id)
+        if any(call is one for one in named):
+            return None  # names do not come in pieces that come together
+        if not call.name:
+            return None if other_id else call
+        if not call.text.strip():
+            if other_id:
+                return None
+            return None if self._is_another(call.name, name) else call
+        if name != call.name:
+            return None
+        if call.is_whole:
+            if arguments.strip() or other_id:
+                return None
+            call.repeated = True
+        return call
+
+    def _is_another(self, first: str, second: str) -> bool:
+        """Whether two names are those of two calls, and not two pieces of one name."""
+        if first == second or first + second in self._names:
+            return False
+        return first in self._names and second in self._names and not second.startswith(first)
+
+    def _new(self, piece: Call, events: list[ProviderEvent]) -> _OpenCall:
+        before = self._by_index.get(piece.index) if piece.index is not None else self._calls[-1:] and self._calls[-1]
+        events += self.begin()
+        call = _OpenCall()
+        if isinstance(before, _OpenCall) and before.repeated:
+            call.name = before.name
+            before.repeated = False
+        self._calls.append(call)
+        if piece.index is not None:
+            self._by_index[piece.index] = call
+        return call
+
+    def _begin(self, call: _OpenCall, events: list[ProviderEvent]) -> None:
+        if call.begun or not call.name:
+            return
+        # The server's id, or one that no other call of the answer has.
+        taken = not call.server_id or any(other.id == call.server_id for other in self._calls)
+        call.id = f"call_{secrets.token_hex(12)}" if taken else call.server_id
+        call.begun = True
+        call.name = repaired(call.name)
+        events.append(ToolCallStart(id=call.id, name=call.name))
+
+    def _add(self, call: _OpenCall, arguments: str, events: list[ProviderEvent]) -> None:
+        if not arguments:
+            return
+        if call.is_whole and arguments.strip() == call.text.strip():
+            return  # some send it all once more at the end
+        if call.text == call.held == "{}" and arguments.lstrip().startswith("{"):
+            call.text = call.held = ""  # some begin with no arguments, and then send them
+        call.text += arguments
+        call.held += arguments
+        if not call.name or not call.text.strip() or call.text == "{}":
+            return
+        for earlier in self._calls:
+            self._begin(earlier, events)
+            if earlier is call:
+                break
+        text, call.held = split_last(call.held)
+        if text:
+            events.append(ToolArgumentsDelta(id=call.id, text=text))
+
+
+class _OpenCall:
+    """A tool call while it is written."""
+
+    __slots__ = ("begun", "held", "id", "name", "repeated", "server_id", "text")
+
+    def __init__(self) -> None:
+        self.server_id = ""
+        """The id from the server."""
+        self.id = ""
+        self.name = ""
+        self.begun = False
+        self.text = ""
+        """The arguments so far."""
+        self.held = ""
+        """What of them was not passed on."""
+        self.repeated = False
+        """Whether the name came again after whole arguments: it may begin another call."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the arguments so far are a JSON object."""
+        text = self.text.strip()
+        if not (text.startswith("{") and text.endswith("}")) or text == "{}":
+            return text == "{}"
+        try:
+            json.loads(text, strict=False)
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+    def rename(self, name: str) -> None:
+        """Take a name, or a piece of one."""
+        if self.begun or name == self.name:
+            return
+        self.name = name if self.name and name.startswith(self.name) else self.name + name
+
+
+def _text(arguments: object) -> str:
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    return msgspec.json.encode(arguments).decode()
+
+
+_NO_FUNCTION: Final = Function()
