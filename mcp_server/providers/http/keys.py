@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
+
+MAX_MODELS: Final = 1000
+"""For how many models it is known which keys have no access to them: callers may ask for any name."""
 
 
 class Keys:
@@ -18,6 +22,8 @@ class Keys:
     def __init__(self, keys: Sequence[str], *, rest: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys = tuple(keys)
         self._ready = [0.0] * len(self._keys)
+        self._lacking: dict[str, dict[int, float]] = {}
+        """The keys that have no access to a model, each with the time until which that counts."""
         self._rest = rest
         self._clock = clock
         self._next = 0
@@ -25,14 +31,15 @@ class Keys:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def take(self) -> int:
-        """The number of the key to use now; -1 if there are none. If all are suspended: the first to be available."""
+    def take(self, model: str = "") -> int:
+        """The number of the key to use now for ``model``; -1 if there are none. If all are suspended: the first to be
+        available."""
         count = len(self._keys)
         if count < 2:
             return count - 1
         now = self._clock()
         order = [(self._next + step) % count for step in range(count)]
-        chosen = next((key for key in order if self._ready[key] <= now), None)
+        chosen = next((key for key in order if self._available(key, model) <= now), None)
         if chosen is None:
             chosen = min(order, key=self._ready.__getitem__)
         self._next = (chosen + 1) % count
@@ -50,3 +57,22 @@ class Keys:
         self._ready[key] = now + (self._rest if retry_after is None else retry_after)
         wait = max(0.0, min(self._ready) - now)
         return wait if wait == 0 or retry_after is not None else None
+
+    def lacks(self, key: int, model: str) -> bool:
+        """Suspend a key for a model that the server does not have for it.
+
+        Returns:
+            Whether another key can be used for the model now.
+        """
+        if len(self._keys) < 2:
+            return False
+        if model not in self._lacking and len(self._lacking) >= MAX_MODELS:
+            del self._lacking[next(iter(self._lacking))]
+        now = self._clock()
+        self._lacking.setdefault(model, {})[key] = now + self._rest
+        return any(self._available(other, model) <= now for other in range(len(self._keys)) if other != key)
+
+    def _available(self, key: int, model: str) -> float:
+        """From when on a key can be used for a model."""
+        lacking = self._lacking.get(model)
+        return max(self._ready[key], lacking.get(key, 0.0)) if lacking else self._ready[key]

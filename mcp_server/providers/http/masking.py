@@ -12,7 +12,7 @@ _DOMAINS: Final = (
     "localdomain|me|net|org|ru|run|sh|site|so|svc|tech|tv|uk|us|xyz"
 )
 _ADDRESS: Final = (
-    r"\b[a-z][a-z0-9+.-]{1,15}://[^\s\"'<>)\]}]+",
+    r"\b[a-z][a-z0-9+.-]{1,15}://[^\s\"'<>)\]},;]+",
     r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+",  # of a person
     r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?![\w.]*\d)",
     r"\[[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*\](?::\d+)?",

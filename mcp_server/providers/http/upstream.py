@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+import msgspec
 import structlog
 from yarl import URL
 
@@ -112,7 +113,7 @@ class Upstream:
             raise self.unavailable("is closed", model)
         if self._http is None:
             self._http = self._session()
-        key = self._keys.take()
+        key = self._keys.take(model)
         try:
             response = await self._http.post(
                 url,
@@ -232,21 +233,21 @@ class Upstream:
 
     def _error(self, kind: Kind, fault: Fault, model: str, response: aiohttp.ClientResponse, key: int) -> MCPError:
         status = response.status if response.status != 200 else fault.status or 200
-        fault = Fault(
-            codes=tuple([self.quote(code) for code in fault.codes]),
-            status=fault.status,
-            message=fault.message,
-            retry_after=fault.retry_after,
-        )
+        fault = msgspec.structs.replace(fault, codes=tuple([self.quote(code) for code in fault.codes]))
         message = self.quote(fault.message, failures.MAX_MESSAGE)
         wait = retry_after(response.headers)
         if wait is None:
             wait = fault.retry_after
-        if kind in (Kind.CREDENTIALS, Kind.RATE):
+        if kind is Kind.NO_MODEL and key >= 0 and self._keys.lacks(key, model):
+            kind, wait = Kind.CREDENTIALS, 0.0  # another key may have access to it
+            log.warning("key without the model", provider=self.name, model=model, key=key + 1, answer=message)
+        elif kind in (Kind.CREDENTIALS, Kind.RATE):
             if key >= 0 and _is_about_key(kind, status, fault):
                 wait = self._keys.refused(key, wait)
                 if len(self._keys) > 1:
                     log.warning("key suspended", provider=self.name, key=key + 1, keys=len(self._keys), status=status)
+            # Sentences in the place of a code are the vendor's words too.
+            fault = msgspec.structs.replace(fault, codes=tuple([code for code in fault.codes if " " not in code]))
             log.warning(
                 "credentials or quota refused",
                 provider=self.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import sys
 from array import array
 from base64 import b64decode
@@ -34,7 +33,7 @@ END_GRACE: Final = 0.25
 """The same once usage has come."""
 _BEFORE: Final = b" \t\r\n" + BYTE_ORDER_MARK
 """What may come before an answer and is no part of it."""
-_EVENTS: Final = re.compile(rb"(data|event|id|retry)?:")
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 """How server-sent events begin."""
 CAPABILITIES: Final = ("chat", "completion", "embedding", "tools", "images", "json_schema")
 """What a model is assumed to be capable of: the server refuses what it is not."""
@@ -133,19 +132,19 @@ class OpenAIProvider:
             ProviderUnavailable: it is no answer.
             ProviderStreamCut: the connection was lost.
         """
-        begun = data = b""
-        first = b""
-        while not first and (data := await self._upstream.some(response, model)):
+        begun = start = b""
+        while not start or any(field.startswith(start) for field in _FIELDS):  # it may be cut anywhere
+            data = await self._upstream.some(response, model)
             begun += data
-            first = begun.lstrip(_BEFORE)[:1]
-            if len(begun) > MAX_LINE:
+            start = begun.lstrip(_BEFORE)
+            if not data or len(begun) > MAX_LINE:
                 break
         kind = response.content_type
-        if first in (b"{", b"["):
+        if start.startswith((b"{", b"[")):
             return JSONStream(CHUNKS, odd=tolerant.chunks), begun
-        if kind == "application/json" and not _EVENTS.match(begun.lstrip(_BEFORE)):
-            raise self._upstream.cut("is not JSON of the known form", model)
-        if kind != "text/event-stream" and not _EVENTS.match(begun.lstrip(_BEFORE)):
+        if kind != "text/event-stream" and not start.startswith(_FIELDS):
+            if kind == "application/json":
+                raise self._upstream.cut("is not JSON of the known form", model)
             raise self._upstream.unavailable(f"answered with {self._upstream.quote(kind)}, not with events", model)
         return EventStream(CHUNKS, end=END, odd=tolerant.chunks), begun
 
