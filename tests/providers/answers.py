@@ -412,14 +412,13 @@ USAGES: Final = {
         ({**COUNTS, "cost": float("inf")}, USED),
     )
 }
-NOTHING: Final = (None, "", {}, [], False, 0)
+NOTHING: Final[Sequence[Any]] = (None, "", {}, [], False, 0)
 FIELDS: Final = {
     f"{name} of {value!r}": Case(
         body=streamed({"content": "Good", name: value}, {"content": " day", name: value}), expected=FINE
     )
     for name in ("reasoning", "reasoning_content", "refusal", "tool_calls", "function_call", "audio", "annotations")
     for value in NOTHING
-    if not (value == 0 and isinstance(value, int) and not isinstance(value, bool))
 }
 CHOICES: Final = {
     f"{name} of {value!r}": Case(
@@ -740,6 +739,17 @@ FAULTS: Final[Mapping[str, Case]] = {
             }
         },
         LONG,
+    ),
+    "a region in a 404": said("The model is not available in your region", 404, KEY),
+    "a region in a 451": refused(451, {"detail": "no"}, KEY),
+    "no capacity": refused(498, {"error": {"message": "capacity exceeded"}}, Failure(type=ProviderUnavailable)),
+    "a list of errors": Case(
+        body=event({"errors": [{"message": "the disk is full"}]}),
+        expected=Failure(type=ProviderStreamCut, words="the disk is full"),
+    ),
+    "another name of the message": Case(
+        body=event({"code": 1234, "msg": "the disk is full"}),
+        expected=Failure(type=ProviderStreamCut, words="the disk is full"),
     ),
     "too long in a 500": said("Context size has been exceeded.", 500),
     "too long by a number": refused(400, {"object": "error", "message": "no", "code": 3051}, LONG),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from mcp_server.interfaces import (
 )
 from mcp_server.providers.http.masking import mask
 from mcp_server.providers.openai import provider as module
+from mcp_server.providers.openai.calls import ToolCalls
+from mcp_server.providers.openai.chunks import Call
 from mcp_server.settings import Secret
 from mcp_server.values import FinishReason, Tool, Usage, UsageSource
 from tests.providers.answers import CASES, FAULTS, Case, Failure, Whole, dumped
@@ -160,7 +163,7 @@ async def check_cuts(case: Case, cuts: Sequence[Sequence[bytes]]) -> None:
             async def post(*_: Any, pieces: Sequence[bytes] = pieces) -> Any:
                 return _Response(case, pieces)
 
-            provider._upstream.post = post  # type: ignore[method-assign]
+            provider._upstream.post = post  # type: ignore[assignment, method-assign]
             check(case, *await outcome(provider, request(case)))
 
 
@@ -228,6 +231,21 @@ async def test_the_next_key_is_tried(name: str) -> None:
 def test_addresses_and_keys_are_masked(text: str, shown: str) -> None:
     """And nothing else."""
     assert mask(text) == shown
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_long_arguments_take_no_long_time(named: bool) -> None:
+    """However many pieces they come in, and whatever may end with each."""
+    pieces = 30_000
+    calls = ToolCalls()
+    before = time.process_time()
+    calls.take([Call(index=0, id="a", name="add", arguments='{"a": [0')])
+    for _ in range(pieces):
+        calls.take([Call(index=0, name="add" if named else None, arguments=', {"b": "}"}')])
+    calls.take([Call(index=0, arguments="]}")])
+    calls.end()
+    assert calls.complete
+    assert time.process_time() - before < 5
 
 
 VECTORS = {"data": [{"index": 0, "embedding": [1.0, 2.0]}, {"index": 1, "embedding": [3.0, 4.0]}]}

@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator
-from http import HTTPStatus
+from http.client import responses
 from typing import Final, Self, assert_never
 
 from tests.upstream.books import Call
@@ -254,7 +254,7 @@ def _head(head: Head) -> bytes:
     headers = {"Content-Type": head.content_type, **head.headers}
     headers.update({"Transfer-Encoding": "chunked"} if head.chunked else {"Connection": "close"})
     lines = [
-        f"HTTP/1.1 {head.status} {HTTPStatus(head.status).phrase}",
+        f"HTTP/1.1 {head.status} {responses.get(head.status, 'Unknown')}",
         *[f"{name}: {headers[name]}" for name in headers],
     ]
     return "\r\n".join([*lines, "", ""]).encode()

@@ -9,8 +9,10 @@ import msgspec
 
 MAX_LINE: Final = 2 * 1024 * 1024
 """The longest line that is read, in bytes: an answer of the greatest length in one piece fits."""
-MAX_DOCUMENT: Final = 64 * 1024 * 1024
+MAX_DOCUMENT: Final = 16 * 1024 * 1024
 """The longest JSON without events that is read, in bytes."""
+MAX_ATTEMPTS: Final = 4
+"""How often JSON without events is decoded in vain before its end is waited for."""
 DATA: Final = b"data: "
 """The beginning of nearly every line."""
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -58,7 +60,7 @@ class EventStream(Generic[T]):
         self._begun = False
         self._rest = b""
         self._event = b""
-        self._pending = b""
+        self._pending = bytearray()
         """The data of an event that is not complete: JSON may stand on several lines."""
         self._decode = decoder.decode
         self._decode_lines = decoder.decode_lines
@@ -102,9 +104,7 @@ class EventStream(Generic[T]):
             line = whole.removeprefix(BYTE_ORDER_MARK)
             if not line:
                 self._event = b""
-                if self._pending:
-                    self._pending = b""
-                    self.problem = "an event that is not JSON of the known form"
+                if self._pending and not self._decode_pending(events):
                     break
             elif line.startswith(b"event:"):
                 self._event = line[6:].strip().lower()
@@ -114,28 +114,40 @@ class EventStream(Generic[T]):
 
     def _data(self, data: bytes, events: list[T]) -> bool:
         """Take the data of a line; returns whether there may be more."""
-        if self._end and not self._pending and data.strip(b'"').upper() == self._end:
+        if self._pending:
+            self._pending += b"\n" + data
+            if len(self._pending) > MAX_LINE:
+                self.problem = f"an event of more than {MAX_LINE} bytes"
+            return not self.problem
+        if self._end and data.strip(b'"').upper() == self._end:
             self.done = True
             return False
-        error = self._event == b"error"
-        data = self._pending + b"\n" + data if self._pending else data
         try:
-            if error and self._odd is not None:
-                events.extend(self._odd(data, error))
-            else:
-                events.append(self._decode(data))
+            events.extend(self._one(data))
         except UNREADABLE:
-            try:
-                if self._odd is None or error:
-                    raise
-                events.extend(self._odd(data, error))
-            except UNREADABLE:
-                self._pending = data  # it may go on in the next line
-                if len(data) > MAX_LINE:
-                    self.problem = "an event that is not JSON of the known form"
-                return not self.problem
-        self._pending = b""
+            self._pending += data  # it may go on in the next line
         return True
+
+    def _decode_pending(self, events: list[T]) -> bool:
+        """Decode the data of several lines; returns whether there may be more."""
+        data = bytes(self._pending)
+        self._pending.clear()
+        try:
+            events.extend(self._one(data))
+        except UNREADABLE:
+            self.problem = "an event that is not JSON of the known form"
+        return not self.problem
+
+    def _one(self, data: bytes) -> Iterable[T]:
+        error = self._event == b"error"
+        if self._odd is None:
+            return (self._decode(data),)
+        if not error:
+            try:
+                return (self._decode(data),)
+            except UNREADABLE:
+                pass
+        return self._odd(data, error)
 
 
 class JSONStream(Generic[T]):
@@ -148,7 +160,7 @@ class JSONStream(Generic[T]):
         odd: decodes all others.
     """
 
-    __slots__ = ("_decode", "_odd", "_rest", "done", "problem")
+    __slots__ = ("_attempts", "_decode", "_odd", "_rest", "done", "problem")
 
     def __init__(self, decoder: msgspec.json.Decoder[T], *, odd: Odd[T]) -> None:
         self.done = False
@@ -156,6 +168,7 @@ class JSONStream(Generic[T]):
         self._decode = decoder.decode
         self._odd = odd
         self._rest = bytearray()
+        self._attempts = 0
 
     def feed(self, data: bytes) -> list[T]:
         """The values that are complete with the next ``data``."""
@@ -163,9 +176,11 @@ class JSONStream(Generic[T]):
         if len(self._rest) > MAX_DOCUMENT:
             self.problem = f"more than {MAX_DOCUMENT} bytes"
             return []
-        if not self._rest.rstrip().endswith((b"}", b"]")):
+        if self._attempts == MAX_ATTEMPTS or not self._rest.rstrip().endswith((b"}", b"]")):
             return []
-        return self._values() or []
+        events = self._values()
+        self._attempts = self._attempts + 1 if events is None else 0
+        return events or []
 
     def end(self) -> list[T]:
         """The values that are complete with the end of the body."""

@@ -26,6 +26,8 @@ from mcp_server.values import Struct
 
 MAX_MESSAGE: Final = 300
 """How much of a server's message is passed on, in characters."""
+MAX_WORDS: Final = 4096
+"""How much of it is looked at, in characters."""
 
 
 class Kind(enum.Enum):
@@ -48,12 +50,20 @@ BY_STATUS: Final[Mapping[int, Kind]] = {
     402: Kind.CREDENTIALS,
     403: Kind.CREDENTIALS,
     404: Kind.NO_MODEL,
+    405: Kind.NO_MODEL,  # a wrong address
     407: Kind.UNAVAILABLE,  # a proxy on the way
     408: Kind.UNAVAILABLE,
     409: Kind.UNAVAILABLE,
+    410: Kind.NO_MODEL,
     413: Kind.CONTEXT,
+    421: Kind.UNAVAILABLE,
+    423: Kind.UNAVAILABLE,
+    424: Kind.UNAVAILABLE,  # Hugging Face: the engine behind it
     425: Kind.UNAVAILABLE,
     429: Kind.RATE,
+    451: Kind.CREDENTIALS,  # a region
+    498: Kind.UNAVAILABLE,  # Groq: no capacity
+    499: Kind.UNAVAILABLE,
     501: Kind.UNSUPPORTED,
     504: Kind.TIMEOUT,
     524: Kind.TIMEOUT,  # Cloudflare
@@ -90,9 +100,11 @@ class FailureTable(Struct):
         kind = BY_STATUS.get(status)
         if kind is None:
             kind = Kind.BAD_REQUEST if 400 <= status < 500 else Kind.UNAVAILABLE
-        if kind in (Kind.BAD_REQUEST, Kind.UNAVAILABLE):
-            words = " ".join((fault.message, *fault.codes))
+        if kind in (Kind.BAD_REQUEST, Kind.NO_MODEL, Kind.UNAVAILABLE):
+            words = " ".join((fault.message[:MAX_WORDS], *fault.codes))
             found = next((found for found, pattern in self.by_words if pattern.search(words)), kind)
+            if kind is Kind.NO_MODEL:
+                return found if found is Kind.CREDENTIALS else kind
             # A server that is out of order may be without its models for now.
             if found is not Kind.NO_MODEL or kind is Kind.BAD_REQUEST or status == 200:
                 kind = found

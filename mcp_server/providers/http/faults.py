@@ -181,8 +181,8 @@ def _seconds(value: Any, unit: float) -> float | None:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value) * unit
     elif isinstance(value, str) and value and (match := _DURATION.fullmatch(value.strip())):
-        hours, minutes, rest, size = match.groups()
-        scale = {"ms": 0.001, "s": 1.0}.get((size or "").lower(), unit)
+        hours, minutes, rest, scale_name = match.groups()
+        scale = {"ms": 0.001, "s": 1.0}.get((scale_name or "").lower(), unit)
         seconds = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest or 0) * scale
     return min(seconds, MAX_WAIT) if math.isfinite(seconds) and seconds > 0 else None
 

@@ -196,6 +196,7 @@ class Upstream:
     def quote(self, text: str, limit: int = MAX_QUOTE) -> str:
         """A text of the server that is safe to show: secrets, addresses and what looks like a key masked, on one line,
         and short."""
+        text = text[: failures.MAX_WORDS]
         if self._secrets is not None:
             text = self._secrets.sub(MASK, text)
         text = " ".join(mask(text).split())

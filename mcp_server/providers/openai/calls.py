@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import secrets
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -13,6 +13,8 @@ from mcp_server.interfaces import ProviderEvent, ToolArgumentsDelta, ToolCallSta
 from mcp_server.providers.openai.chunks import Call, Function
 from mcp_server.surrogates import repaired, split_last
 
+_SIGNS: Final = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
+"""What decides where a JSON value ends."""
 _LEGACY: Final = -1
 """The index of the only call of servers that send ``function_call``."""
 
@@ -95,7 +97,7 @@ class ToolCalls:
     def end(self) -> list[ProviderEvent]:
         """The last events, at the end of the answer."""
         # An id alone is no call.
-        self._calls = [call for call in self._calls if call.name or call.text]
+        self._calls = [call for call in self._calls if call.name or not call.blank]
         events = self.begin()
         for call in self._calls:
             if call.begun and call.held:
@@ -117,13 +119,13 @@ class ToolCalls:
             return None
         if not name:
             # What follows whole arguments belongs to a call that did not repeat the name, unless it is a repetition.
-            return None if arguments.strip() and call.is_whole and call.repeated else call
+            return None if call.repeated and arguments.strip() and call.is_whole else call
         other_id = bool(id and call.server_id and id != call.server_id)
         if any(call is one for one in named):
             return None  # names do not come in pieces that come together
         if not call.name:
             return None if other_id else call
-        if not call.text.strip():
+        if call.blank:
             if other_id:
                 return None
             return None if self._is_another(call.name, name) else call
@@ -166,18 +168,18 @@ class ToolCalls:
     def _add(self, call: _OpenCall, arguments: str, events: list[ProviderEvent]) -> None:
         if not arguments:
             return
-        if call.is_whole and arguments.strip() == call.text.strip():
+        if abs(len(arguments) - call.size) < 8 and arguments.strip() == call.text.strip() and call.is_whole:
             return  # some send it all once more at the end
-        if call.text == call.held == "{}" and arguments.lstrip().startswith("{"):
-            call.text = call.held = ""  # some begin with no arguments, and then send them
-        call.text += arguments
-        call.held += arguments
-        if not call.name or not call.text.strip() or call.text == "{}":
+        if call.held == "{}" and call.size == 2 and arguments.lstrip().startswith("{"):
+            call.clear()  # some begin with no arguments, and then send them
+        call.add(arguments)
+        if not call.name or call.blank or (call.held == "{}" and call.size == 2):
             return
-        for earlier in self._calls:
-            self._begin(earlier, events)
-            if earlier is call:
-                break
+        if not call.begun:
+            for earlier in self._calls:
+                self._begin(earlier, events)
+                if earlier is call:
+                    break
         text, call.held = split_last(call.held)
         if text:
             events.append(ToolArgumentsDelta(id=call.id, text=text))
@@ -186,7 +188,20 @@ class ToolCalls:
 class _OpenCall:
     """A tool call while it is written."""
 
-    __slots__ = ("begun", "held", "id", "name", "repeated", "server_id", "text")
+    __slots__ = (
+        "_depth",
+        "_in_text",
+        "_pieces",
+        "_scanned",
+        "begun",
+        "blank",
+        "held",
+        "id",
+        "name",
+        "repeated",
+        "server_id",
+        "size",
+    )
 
     def __init__(self) -> None:
         self.server_id = ""
@@ -194,24 +209,52 @@ class _OpenCall:
         self.id = ""
         self.name = ""
         self.begun = False
-        self.text = ""
-        """The arguments so far."""
         self.held = ""
-        """What of them was not passed on."""
+        """What of the arguments was not passed on."""
         self.repeated = False
         """Whether the name came again after whole arguments: it may begin another call."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the arguments."""
+        self._pieces: list[str] = []
+        self.size = 0
+        self.held = ""
+        self.blank = True
+        """Whether the arguments so far are only spaces."""
+        self._scanned = self._depth = 0
+        self._in_text = False
+
+    def add(self, arguments: str) -> None:
+        """Take a piece of the arguments."""
+        self._pieces.append(arguments)
+        self.size += len(arguments)
+        self.held += arguments
+        self.blank = self.blank and not arguments.strip()
+
+    @property
+    def text(self) -> str:
+        """The arguments so far."""
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the arguments so far are a JSON object."""
-        text = self.text.strip()
-        if not (text.startswith("{") and text.endswith("}")) or text == "{}":
-            return text == "{}"
-        try:
-            json.loads(text, strict=False)
-        except (ValueError, RecursionError):
+        """Whether the arguments so far are a JSON object, from its first to its last bracket. Looks at each of their
+        characters once."""
+        text = self.text
+        if not text.lstrip().startswith("{"):
             return False
-        return True
+        # A backslash that ends what has come is looked at again, with what it escapes.
+        for match in _SIGNS.finditer(text, self._scanned):
+            sign = match[0]
+            if sign == '"':
+                self._in_text = not self._in_text
+            elif not self._in_text:
+                self._depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(sign, 0)
+            self._scanned = match.end()
+        return self._depth == 0 and not self._in_text and text.rstrip().endswith("}")
 
     def rename(self, name: str) -> None:
         """Take a name, or a piece of one."""

@@ -169,6 +169,8 @@ class Chunk(msgspec.Struct, gc=False):
     error: Any = None
     message: Any = None
     detail: Any = None
+    msg: Any = None
+    errors: Any = None
     code: Any = None
     type: Any = None
 
@@ -176,9 +178,10 @@ class Chunk(msgspec.Struct, gc=False):
         """The error object, or ``None``."""
         if self.error is not None and is_fault(self.error):
             return self.error if self.code is None else {"error": self.error, "code": self.code}
-        if self.choices is None and self.usage is None and (self.message or self.detail):
+        if self.choices is None and self.usage is None and (self.message or self.detail or self.msg or self.errors):
             # Some send the error object itself.
-            return {"message": self.message, "detail": self.detail, "code": self.code, "type": self.type}
+            names = ("message", "detail", "msg", "errors", "code", "type")
+            return {name: value for name in names if (value := getattr(self, name)) is not None}
         return None
 
 

@@ -105,9 +105,10 @@ class OpenAIProvider:
                 now = asyncio.get_running_loop().time()
                 until = until or now + GRACE
                 left = (min(until, now + END_GRACE) if reading.reported else until) - now
-                data = await upstream.some_within(left, response, model)
-                if data is None:
+                last = await upstream.some_within(left, response, model)
+                if last is None:
                     break
+                data = last
             if not reading.known and reading.error is None and stream.problem:
                 raise upstream.cut(f"has {stream.problem}", model)
             if reading.error is not None:
@@ -118,7 +119,7 @@ class OpenAIProvider:
             if finish is None:
                 why = f"ended with {upstream.quote(reading.reason)!r}" if reading.reason else "ended without saying why"
                 raise upstream.cut(why, model)
-            complete = stream.done or data == b""
+            complete = stream.done or not data
             yield finish
         finally:
             upstream.leave(response, complete=complete)

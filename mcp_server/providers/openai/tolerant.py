@@ -92,6 +92,8 @@ def _chunk(value: dict[str, Any]) -> Chunk:
         error=value.get("error"),
         message=value.get("message"),
         detail=value.get("detail"),
+        msg=value.get("msg"),
+        errors=value.get("errors"),
         code=value.get("code"),
         type=value.get("type"),
     )
@@ -171,7 +173,9 @@ def _text(value: Any) -> str | None:
 
 
 def _loose_text(value: Any) -> str | None:
-    """A text in any form, or ``None``."""
+    """A text in any form but that of a number, or ``None``."""
+    if not isinstance(value, str | list | dict):
+        return None
     try:
         return _text(value)
     except ValueError:
