@@ -18,7 +18,6 @@ from mcp_server.interfaces import (
     ToolCallStart,
 )
 from mcp_server.models.usage import Meter
-from mcp_server.surrogates import split_last
 from mcp_server.turns.journal import part_of
 from mcp_server.turns.log import MAX_DELTA_CHARACTERS
 from mcp_server.turns.tools import call_ids, fit_id, fit_name
@@ -31,6 +30,7 @@ from mcp_server.values import (
     Part,
     PartStarted,
 )
+from mcp_server.values.surrogates import split_last
 
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
 """The longest answer. One that reaches it ends there, with LENGTH."""

@@ -1,4 +1,7 @@
-"""Odd answers of servers with OpenAI's protocol, each with what a caller must get."""
+"""Odd answers of servers with OpenAI's protocol, each with what a caller must get.
+
+One table, and longer than most files for that: a new answer is one entry.
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from mcp_server.surrogates import repaired
 from mcp_server.values import Struct
+from mcp_server.values.surrogates import repaired
 
 MAX_WAIT: Final = 86_400.0
 """The longest wait that a server can ask for, in seconds: quotas are at most for a day."""

@@ -11,7 +11,7 @@ import msgspec
 
 from mcp_server.interfaces import ProviderEvent, ToolArgumentsDelta, ToolCallStart
 from mcp_server.providers.openai.chunks import Call, Function
-from mcp_server.surrogates import repaired, split_last
+from mcp_server.values.surrogates import repaired, split_last
 
 _SIGNS: Final = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 """What decides where a JSON value ends."""

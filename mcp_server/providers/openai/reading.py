@@ -16,8 +16,8 @@ from mcp_server.providers.http.failures import normalized
 from mcp_server.providers.http.faults import is_fault
 from mcp_server.providers.openai.calls import ToolCalls
 from mcp_server.providers.openai.chunks import Choice, Chunk, Delta, Thought
-from mcp_server.surrogates import split_last
 from mcp_server.values import FinishReason, Logprob, Usage
+from mcp_server.values.surrogates import split_last
 
 _SPELLINGS: Final[Mapping[FinishReason, tuple[str, ...]]] = {
     FinishReason.STOP: (

@@ -24,7 +24,7 @@ from mcp_server.providers.openai.chunks import (
     Token,
     Tokens,
 )
-from mcp_server.surrogates import repaired
+from mcp_server.values.surrogates import repaired
 
 _TEXT: Final = ("text", "content", "thinking", "reasoning", "summary", "refusal", "value", "parts")
 """The fields of an object that may hold a text."""
