@@ -256,6 +256,25 @@ CALLS: Final[Mapping[str, Case]] = {
     "a name in pieces with the id in each": Case(
         body=streamed(call("wea", id="a"), call("th", id="a"), call("er", BERLIN, id="a")), expected=called(WEATHER)
     ),
+    "two names in pieces side by side": Case(
+        body=streamed(
+            call("wea", "", id="a"),
+            call("cl", "", index=1, id="b"),
+            call("ther", ""),
+            call("ock", "", index=1),
+            call(None, BERLIN),
+            call(None, ROME, index=1),
+        ),
+        expected=called(WEATHER, CLOCK),
+    ),
+    "a piece of a name that is too late": Case(
+        body=streamed(call("wea", "", id="a"), call("clock", ROME, index=1, id="b"), call("ther", BERLIN)),
+        expected=Failure(type=ProviderStreamCut),
+    ),
+    "an id in each piece": Case(
+        body=streamed(call("weather", '{"to', id="a"), call(None, 'wn": "Ber', id="b"), call(None, 'lin"}', id="c")),
+        expected=called(WEATHER),
+    ),
     "a name that grows": Case(
         body=streamed(call("wea"), call("weather"), call(None, BERLIN)), expected=called(WEATHER)
     ),
@@ -746,6 +765,10 @@ FAULTS: Final[Mapping[str, Case]] = {
     "a region in a 404": said("The model is not available in your region", 404, KEY),
     "a region in a 451": refused(451, {"detail": "no"}, KEY),
     "no capacity": refused(498, {"error": {"message": "capacity exceeded"}}, Failure(type=ProviderUnavailable)),
+    "an error beside its message": Case(
+        body=event({"error": True, "message": "the disk is full"}),
+        expected=Failure(type=ProviderStreamCut, words="the disk is full"),
+    ),
     "a list of errors": Case(
         body=event({"errors": [{"message": "the disk is full"}]}),
         expected=Failure(type=ProviderStreamCut, words="the disk is full"),

@@ -116,8 +116,11 @@ TOO_LONG = ("too long in an event", "too long behind another server", "too long 
 
 @pytest.mark.parametrize("name", TOO_LONG)
 async def test_what_is_too_long_is_the_callers(begin: Begin, name: str) -> None:
-    """Where no larger model is."""
-    assert (await (await begin(reply(CASES[name]))).ask()).reason == "CONTEXT_TOO_LONG"
+    """Where no larger model is. It opens no circuit breaker."""
+    stage = await begin(in_turn(*[reply(CASES[name])] * 3, GOOD), routing={"circuit_failures": 1})
+    for _ in range(3):
+        assert (await stage.ask()).reason == "CONTEXT_TOO_LONG"
+    assert (await stage.ask()).text == GOOD.text
 
 
 @pytest.mark.parametrize("name", TOO_LONG)

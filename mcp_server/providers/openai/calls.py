@@ -40,8 +40,8 @@ class ToolCalls:
 
     @property
     def complete(self) -> bool:
-        """Whether each call has a name."""
-        return all(call.name for call in self._calls)
+        """Whether each call has its name."""
+        return all(call.name and not call.broken for call in self._calls)
 
     def take(self, pieces: Sequence[Call]) -> list[ProviderEvent]:
         """The events of pieces that came together."""
@@ -55,7 +55,7 @@ class ToolCalls:
                 continue  # a call of nothing is none
             call = self._present(piece, name, arguments, named)
             if call is None:
-                call = self._new(piece, events)
+                call = self._new(piece)
             if name:
                 named.append(call)
                 call.rename(name)
@@ -82,7 +82,7 @@ class ToolCalls:
                 if call.name == name and arguments.startswith(call.text):
                     self._add(call, arguments[len(call.text) :], events)
             elif name or arguments:
-                call = self._new(piece, events)
+                call = self._new(piece)
                 call.server_id, call.name = piece.id or "", name
                 self._add(call, arguments, events)
         return events
@@ -143,9 +143,8 @@ class ToolCalls:
             return False
         return first in self._names and second in self._names and not second.startswith(first)
 
-    def _new(self, piece: Call, events: list[ProviderEvent]) -> _OpenCall:
+    def _new(self, piece: Call) -> _OpenCall:
         before = self._by_index.get(piece.index) if piece.index is not None else self._calls[-1:] and self._calls[-1]
-        events += self.begin()
         call = _OpenCall()
         if isinstance(before, _OpenCall) and before.repeated:
             call.name = before.name
@@ -195,6 +194,7 @@ class _OpenCall:
         "_scanned",
         "begun",
         "blank",
+        "broken",
         "held",
         "id",
         "name",
@@ -209,6 +209,8 @@ class _OpenCall:
         self.id = ""
         self.name = ""
         self.begun = False
+        self.broken = False
+        """Whether a piece of the name came when the call had begun."""
         self.held = ""
         """What of the arguments was not passed on."""
         self.repeated = False
@@ -258,7 +260,10 @@ class _OpenCall:
 
     def rename(self, name: str) -> None:
         """Take a name, or a piece of one."""
-        if self.begun or name == self.name:
+        if name == self.name:
+            return
+        if self.begun:
+            self.broken = self.blank  # a piece of a name that is too late; with arguments, it was another call's
             return
         self.name = name if self.name and name.startswith(self.name) else self.name + name
 

@@ -176,13 +176,12 @@ class Chunk(msgspec.Struct, gc=False):
 
     def fault(self) -> Any:
         """The error object, or ``None``."""
-        if self.error is not None and is_fault(self.error):
-            return self.error if self.code is None else {"error": self.error, "code": self.code}
-        if self.choices is None and self.usage is None and (self.message or self.detail or self.msg or self.errors):
-            # Some send the error object itself.
-            names = ("message", "detail", "msg", "errors", "code", "type")
-            return {name: value for name in names if (value := getattr(self, name)) is not None}
-        return None
+        bare = self.choices is None and self.usage is None and (self.message or self.detail or self.msg or self.errors)
+        if not bare and (self.error is None or not is_fault(self.error)):
+            return None
+        # Some send the error object itself, and some a part of it beside the field ``error``.
+        names = ("error", "errors", "message", "detail", "msg", "code", "type")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 CHUNKS: Final = msgspec.json.Decoder(Chunk)

@@ -27,7 +27,7 @@ from mcp_server.values import Capabilities, Embeddings, Model, Role, Usage
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """How much is read of an answer in one piece, in bytes: the vectors of the largest batch fit."""
-GRACE: Final = 2.0
+GRACE: Final = 1.0
 """How long usage and the end mark are waited for after the finish reason, in seconds."""
 END_GRACE: Final = 0.25
 """The same once usage has come."""
