@@ -711,6 +711,16 @@ FAULTS: Final[Mapping[str, Case]] = {
             hidden=("10.0.0.7", "sk-proj", "8080"),
         ),
     ),
+    **{
+        f"the caller's fault: {words}": said(words, expected=Failure(type=InvalidArgument, words=words))
+        for words in (
+            "Unsupported parameter: context_size",
+            "Unknown model parameter: top_z",
+            "This model takes images, but the image at position 3 was not found",
+            "max_tokens must be at least 1",
+            "tool call arguments are not a JSON object",
+        )
+    },
     "the caller's fault in an event": Case(
         body=event({"error": {"message": "bad temperature", "code": 400}}),
         expected=Failure(type=InvalidArgument, words="bad temperature"),

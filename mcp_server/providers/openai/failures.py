@@ -19,7 +19,8 @@ _RATE: Final = _words(
     r"\btoo many (requests|concurrent)\b",
 )
 _TOO_LONG: Final = _words(
-    r"\bcontext.?(length|window|size|limit)",  # OpenAI, vLLM, SGLang, Ollama, llama.cpp, LM Studio, LiteLLM, Anthropic
+    r"\bcontext[ -]?(length|window|size|limit)\b",  # OpenAI, vLLM, SGLang, Ollama, llama.cpp, LM Studio, Anthropic
+    r"\bcontext_(length|window|size)_exceeded\b",  # within the words of another server
     r"\bcontext (the )?overflow",  # LM Studio
     r"\bmaximum (prompt|input|sequence|model|allowed) (length|size)\b",  # xAI, vLLM
     r"\bmaximum (allowed |supported )?(number of )?(input |prompt )?tokens\b",  # Gemini
@@ -63,10 +64,10 @@ _CREDENTIALS: Final = _words(
     r"\bnot (supported|available|allowed) in (your|this) (location|country|region|territory)\b",
 )
 _NO_MODEL: Final = _words(
-    r"\bmodels?\b[^.]{0,160}\b(does not exist|doesn't exist|not found|not exist|is not available|has been "
-    r"(decommissioned|deprecated|retired|removed)|is (deprecated|retired|decommissioned))\b",
+    r"\bmodels?\b([ /:]+[^\s,;]+){0,4}? ((does not|doesn't|not) exist|(is |was |could )?not( be)? found"
+    r"|is not available|(has been|is|was) (decommissioned|deprecated|retired|removed))\b",
     r"\b(no such|unknown|unrecognized|invalid|unsupported) model\b(?! (input|output|option|parameter|config))",
-    r"\b(invalid|unknown) model(_| )?(name|id)?\b",  # LiteLLM, Mistral
+    r"\b(invalid|unknown) model[_ ](name|id)\b",  # LiteLLM, Mistral
     r"\bis not a valid model\b",  # OpenRouter
     r"\bunable to access model\b",  # Together
     r"\bno models? (is |are )?loaded\b",  # LM Studio
