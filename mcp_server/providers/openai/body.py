@@ -49,8 +49,6 @@ def chat_body(request: GenerateRequest, settings: OpenAISettings, model: OpenAIM
     messages: list[dict[str, Any]] = []
     for message in request.messages:
         parts = message.parts
-        if message.role is Role.ASSISTANT and not _says_something(parts) and message is not request.messages[-1]:
-            continue  # strict servers refuse a message without text and calls
         if len(parts) == 1 and isinstance(parts[0], Text) and not message.name:
             messages.append({"role": message.role, "content": parts[0].text})
         else:
@@ -209,14 +207,6 @@ def _answer(parts: Sequence[Any], settings: OpenAISettings) -> dict[str, Any]:
     if thoughts and settings.reasoning_field:
         entry[settings.reasoning_field] = thoughts
     return entry
-
-
-def _says_something(parts: Sequence[Any]) -> bool:
-    """Whether an earlier answer has a text or a tool call."""
-    first = parts[0] if parts else None
-    if isinstance(first, Text) and first.text:
-        return True
-    return any(isinstance(part, ToolCall) or (isinstance(part, Text | Refusal) and part.text) for part in parts)
 
 
 def _result(result: ToolResult, model: str) -> dict[str, Any]:
