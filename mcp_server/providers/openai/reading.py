@@ -167,9 +167,34 @@ class Reading:
         """The events of pieces that came together: as few as possible."""
         self._events = []
         for chunk in chunks:
+            choices = chunk.choices
+            if self._kind == "text" and choices and len(choices) == 1 and chunk.usage is None and chunk.error is None:
+                choice = choices[0]
+                delta = choice.delta
+                # Nearly every chunk of an answer is one more piece of text, and nothing else.
+                if (
+                    delta is not None
+                    and type(content := delta.content) is str
+                    and content
+                    and choice.index == self._index
+                    and choice.message is None
+                    and choice.text is None
+                    and choice.finish_reason is None
+                    and choice.logprobs is None
+                    and choice.usage is None
+                    and choice.error is None
+                    and delta.reasoning_content is None
+                    and delta.reasoning is None
+                    and delta.refusal is None
+                    and delta.tool_calls is None
+                    and delta.function_call is None
+                ):
+                    self._streamed = True
+                    self._pieces.append(content)
+                    continue
             whole = self.known
-            if chunk.choices:
-                for position, choice in enumerate(chunk.choices):
+            if choices:
+                for position, choice in enumerate(choices):
                     if choice.index is None:
                         if position:
                             continue
@@ -191,7 +216,7 @@ class Reading:
                         self.error = choice.error
             if chunk.usage is not None:
                 self._used(chunk.usage.value())
-            if (chunk.error is not None or not chunk.choices) and not whole:
+            if (chunk.error is not None or not choices) and not whole:
                 self.error = self.error or chunk.fault()
             if self.error is not None:
                 break
