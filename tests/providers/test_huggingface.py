@@ -255,7 +255,7 @@ async def test_too_long_a_prompt_is_refused_by_the_numbers(huggingface: HuggingF
     [
         (prompt("x", response_format=ResponseFormat.JSON), "JSON"),
         (GenerateRequest(model="tiny", prompt="def f(", suffix="return 1"), "suffix"),
-        (prompt(""), "nothing"),
+        (prompt(""), "empty prompt"),
         (chat(Message(role=Role.USER, parts=(Blob(mime_type="image/png", data=b"x"),))), "images"),
         (chat("x", options={"top_kk": 1}), "top_kk"),
         (chat("x", options={"top_k": "many"}), "top_k"),

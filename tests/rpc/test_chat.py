@@ -383,10 +383,11 @@ async def test_an_answer_ends_at_its_size_limit(serve: Serve) -> None:
 
 
 async def test_half_characters_of_a_provider_do_no_harm(serve: Serve) -> None:
-    """A lone surrogate becomes U+FFFD; everything else arrives."""
-    wire = await serve(providers={"scripted": ScriptedProvider(["a\ud83d", "\udca9b", "\U0001f600\x00", Finish()])})
+    """A pair of surrogates cut in two is joined, a lone one becomes U+FFFD; everything else arrives."""
+    pieces = ["a\ud83d", "\udca9b", "\ud83dc", "\udca9", "\U0001f600\x00", "\ud83d"]
+    wire = await serve(providers={"scripted": ScriptedProvider([*pieces, Finish()])})
     await wire.create()
-    assert text_of((await wire.say("go")).completed.message) == "a\ufffd\ufffdb\U0001f600\x00"
+    assert text_of((await wire.say("go")).completed.message) == "a\U0001f4a9b\ufffdc\ufffd\U0001f600\x00\ufffd"
 
 
 async def test_a_silent_stream_shows_signs_of_life(serve: Serve) -> None:
