@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from contextprotocol.v1 import embedding_pb2, generation_pb2, model_pb2, turn_pb2
@@ -46,6 +46,15 @@ class AsyncCalls:
         """Call a method that does not involve a model."""
         limit = self._settings.timeout if timeout is None else seconds("timeout", timeout)
         return await self._unary(name, request, limit)
+
+    async def pages(self, name: str, request: Any, timeout: Seconds | None) -> AsyncIterator[Any]:
+        """Call a method that lists in pages. Each is fetched when it is read; ``timeout`` applies to each."""
+        while True:
+            page = await self.unary(name, request, timeout)
+            yield page
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
 
     async def embed(
         self, request: embedding_pb2.EmbedRequest, timeout: Seconds | None

@@ -49,12 +49,9 @@ class ModelMethods:
         """List the models that the server offers, by name."""
         request = model_pb2.ListModelsRequest()
         models: list[Model] = []
-        while True:
-            page = await self._calls.unary("ModelService.ListModels", request, timeout)
+        async for page in self._calls.pages("ModelService.ListModels", request, timeout):
             models += [responses.model(model) for model in page.models]
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return models
+        return models
 
     async def get_model(self, model: str, *, timeout: Seconds | None = None) -> Model:
         """Get a model by an alias or ``provider/model``.

@@ -85,13 +85,9 @@ class SessionMethods:
         Pages are fetched while the iterator is read; ``timeout`` applies to each page.
         """
         request = requests.list_sessions(labels or {}, newest_first=newest_first, page_size=page_size)
-        while True:
-            page = await self._calls.unary("SessionService.ListSessions", request, timeout)
+        async for page in self._calls.pages("SessionService.ListSessions", request, timeout):
             for session in page.sessions:
                 yield responses.session(session)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
 
     async def update_session(
         self,
@@ -212,10 +208,6 @@ class SessionMethods:
         Pages are fetched while the iterator is read; ``timeout`` applies to each page.
         """
         request = requests.list_messages(session, newest_first=newest_first, page_size=page_size)
-        while True:
-            page = await self._calls.unary("SessionService.ListMessages", request, timeout)
+        async for page in self._calls.pages("SessionService.ListMessages", request, timeout):
             for message in page.messages:
                 yield message_responses.message(message)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return

@@ -38,13 +38,9 @@ class TurnMethods:
             SessionNotFound: the session does not exist.
         """
         request = requests.list_turns(session, page_size=page_size)
-        while True:
-            page = await self._calls.unary("TurnService.ListTurns", request, timeout)
+        async for page in self._calls.pages("TurnService.ListTurns", request, timeout):
             for turn in page.turns:
                 yield responses.turn(turn)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
 
     def stream_turn(self, turn: str | Turn, *, after_sequence: int = 0, timeout: Seconds | None = None) -> TurnStream:
         """Watch a turn, live or replayed. Any number of readers may watch; each receives all events.

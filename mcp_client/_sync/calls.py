@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from contextprotocol.v1 import embedding_pb2, generation_pb2, model_pb2, turn_pb2
@@ -47,6 +47,15 @@ class SyncCalls:
         """Call a method that does not involve a model."""
         limit = self._settings.timeout if timeout is None else seconds("timeout", timeout)
         return self._unary(name, request, limit)
+
+    def pages(self, name: str, request: Any, timeout: Seconds | None) -> Iterator[Any]:
+        """Call a method that lists in pages. Each is fetched when it is read; ``timeout`` applies to each."""
+        while True:
+            page = self.unary(name, request, timeout)
+            yield page
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
 
     def embed(
         self, request: embedding_pb2.EmbedRequest, timeout: Seconds | None

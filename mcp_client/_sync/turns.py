@@ -40,13 +40,9 @@ class TurnMethods:
             SessionNotFound: the session does not exist.
         """
         request = requests.list_turns(session, page_size=page_size)
-        while True:
-            page = self._calls.unary("TurnService.ListTurns", request, timeout)
+        for page in self._calls.pages("TurnService.ListTurns", request, timeout):
             for turn in page.turns:
                 yield responses.turn(turn)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
 
     def stream_turn(
         self, turn: str | Turn, *, after_sequence: int = 0, timeout: Seconds | None = None
