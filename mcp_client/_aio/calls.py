@@ -72,7 +72,7 @@ class AsyncCalls:
                 if "inputs" not in error.violations or len(batch.inputs) < 2:
                     raise
                 # The batch is too large for the model. If the caller named none, a single text shows which model it is.
-                size = await self._max_batch(request.model, left) if request.model else 1
+                size = await self._max_batch(request.model, deadline) if request.model else 1
                 if not 0 < size < len(batch.inputs):
                     raise
                 continue
@@ -83,7 +83,7 @@ class AsyncCalls:
             if request.model != response.model:
                 # Vectors of two models cannot be compared: the other batches go to the same model, without fallback.
                 request.model = response.model
-                size = await self._max_batch(response.model, left)
+                size = await self._max_batch(response.model, deadline)
 
     async def turn(self, name: str, request: Any, timeout: Seconds | None) -> Any:
         """Start a turn and wait for its end. If the caller stops waiting, the turn is cancelled."""
@@ -152,8 +152,8 @@ class AsyncCalls:
             responses.cancel()
         return answer.turn
 
-    async def _max_batch(self, model: str, left: float | None) -> int:
-        limit = self._settings.timeout if left is None else min(left, self._settings.timeout)
+    async def _max_batch(self, model: str, deadline: float) -> int:
+        limit = min(deadline - time.monotonic(), self._settings.timeout)
         found: model_pb2.Model = await self._unary("ModelService.GetModel", requests.get_model(model), limit)
         return found.max_batch
 
