@@ -82,12 +82,10 @@ def duration(name: str, value: Seconds) -> duration_pb2.Duration:
     with argument(name):
         if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
             raise TypeError(f"expected seconds or a timedelta, not {value!r}")
-        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-        nanoseconds = round(seconds * 1_000_000_000)
-        return duration_pb2.Duration(
-            seconds=int(nanoseconds / 1_000_000_000),
-            nanos=nanoseconds - int(nanoseconds / 1_000_000_000) * 1_000_000_000,
-        )
+        span = value.total_seconds() if isinstance(value, timedelta) else value
+        result = duration_pb2.Duration()
+        result.FromNanoseconds(round(span * 1_000_000_000))
+        return result
 
 
 def struct(name: str, value: Mapping[str, Any]) -> struct_pb2.Struct:

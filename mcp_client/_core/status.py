@@ -8,6 +8,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from mcp_client._core.responses.scalars import seconds
 from mcp_client.errors import BY_CODE, BY_REASON, DeadlineExceeded, Details, InternalError, MCPError, ServerUnavailable
 
 DOMAIN: Final = "contextprotocol"
@@ -65,7 +66,7 @@ def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> De
                 others = violations.get(violation.field)
                 violations[violation.field] = f"{others}; {violation.description}" if others else violation.description
         elif detail.Unpack(retry):
-            retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+            retry_after = seconds(retry.retry_delay)
     return Details(
         code=code,
         reason=reason,

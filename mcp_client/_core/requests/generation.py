@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, generation_pb2
 from mcp_client._core.arguments import argument, chosen, duration, struct
@@ -139,8 +139,7 @@ def _config(options: TurnOptions) -> generation_pb2.GenerationConfig | None:
             result.stop.extend([stop] if isinstance(stop, str) else stop)
     if (schema := options.get("json_schema")) is not None:
         with argument("json_schema"):
-            text = schema if isinstance(schema, str) else jsonlib.dumps(dict(schema), allow_nan=False)
-            result.response_format.json_schema.schema_json = text
+            result.response_format.json_schema.schema_json = _schema_json(schema)
     elif options.get("json"):
         result.response_format.json.SetInParent()
     return result if result.ByteSize() else None
@@ -149,9 +148,13 @@ def _config(options: TurnOptions) -> generation_pb2.GenerationConfig | None:
 def _tool(tool: Tool) -> generation_pb2.Tool:
     if not isinstance(tool, Tool):
         raise TypeError(f"expected a Tool, not {type(tool).__name__}; chat_with_tools takes functions")
-    schema = tool.parameters
-    text = schema if isinstance(schema, str) else jsonlib.dumps(dict(schema), allow_nan=False)
-    return generation_pb2.Tool(name=tool.name, description=tool.description, parameters_json=text)
+    parameters = _schema_json(tool.parameters)
+    return generation_pb2.Tool(name=tool.name, description=tool.description, parameters_json=parameters)
+
+
+def _schema_json(schema: str | Mapping[str, Any]) -> str:
+    """The text of a JSON Schema; one that is given as text is sent unchanged."""
+    return schema if isinstance(schema, str) else jsonlib.dumps(dict(schema), allow_nan=False)
 
 
 def _turn_fields(

@@ -47,7 +47,6 @@ def reply(turn: str, value: turn_pb2.TurnCompleted) -> Reply:
         turn: the full name of the turn; empty if the reader joined late, and then taken from the message.
         value: the last event of the turn.
     """
-    first = value.time_to_first_token if value.HasField("time_to_first_token") else None
     return Reply(
         message=message(value.message),
         finish_reason=finish_reason(value.finish_reason),
@@ -55,7 +54,7 @@ def reply(turn: str, value: turn_pb2.TurnCompleted) -> Reply:
         attempts=tuple([attempt(item) for item in value.attempts]),
         turn=turn or value.message.turn,
         session_etag=value.session_etag,
-        time_to_first_token=seconds(first) if first is not None else None,
+        time_to_first_token=_first_token(value),
         duration=seconds(value.duration),
     )
 
@@ -67,12 +66,11 @@ def unary_reply(value: chat_pb2.ChatResponse | completion_pb2.CompleteResponse) 
 
 def attempt(value: turn_pb2.Attempt) -> Attempt:
     """A call to a provider."""
-    first = value.time_to_first_token if value.HasField("time_to_first_token") else None
     return Attempt(
         provider=value.provider,
         model=value.model,
         start_time=time(value.start_time),
-        time_to_first_token=seconds(first) if first is not None else None,
+        time_to_first_token=_first_token(value),
         duration=seconds(value.duration),
         usage=usage(value.usage),
         delivered_tokens=value.delivered_tokens,
@@ -92,6 +90,10 @@ def window(value: turn_pb2.Window) -> Window:
         dropped_messages=value.dropped_messages,
         input_tokens=value.input_tokens,
     )
+
+
+def _first_token(value: turn_pb2.TurnCompleted | turn_pb2.Attempt) -> float | None:
+    return seconds(value.time_to_first_token) if value.HasField("time_to_first_token") else None
 
 
 def _failure(value: turn_pb2.TurnError) -> TurnFailure:
