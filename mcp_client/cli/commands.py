@@ -5,7 +5,6 @@ rich is imported where it is needed: it would slow down the start of commands in
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from typing import Annotated, Final
@@ -145,7 +144,7 @@ def models(as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
     async def run(client: MCPClient) -> None:
         found = await client.list_models()
         if as_json:
-            print_json([dataclasses.asdict(model) for model in found])
+            print_json(found)
             return
         print_table(
             ("MODEL", "STATE", "CAPABILITIES", "CONTEXT", "DEFAULT"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import sys
 from datetime import datetime
@@ -43,9 +44,11 @@ def local_time(time: datetime | None) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print values as JSON."""
+    """Print one or several values of the client as JSON."""
 
     def plain(item: Any) -> Any:
+        if dataclasses.is_dataclass(item) and not isinstance(item, type):
+            return dataclasses.asdict(item)
         if isinstance(item, datetime):
             return item.isoformat()
         if isinstance(item, Decimal):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from mcp_client import InvalidArgument, MCPClient, MCPError, RetryNotice, ServerUnavailable
 
@@ -17,6 +17,8 @@ MISUSED: Final = 2
 """The exit status of a command with invalid arguments."""
 INTERRUPTED: Final = 130
 """The exit status after Ctrl-C, by the convention of shells."""
+
+_Item = TypeVar("_Item")
 
 
 def run_client(server: str, command: Callable[[MCPClient], Coroutine[Any, Any, None]]) -> None:
@@ -44,8 +46,8 @@ def _print_retry(notice: RetryNotice) -> None:
         from rich.console import Console
         from rich.text import Text
 
-        # A part of the answer stands on a line that has not ended.
-        Console(stderr=True).print(Text(f"{chr(10) * bool(notice.sequence)}{line}", style="dim"))
+        start = "\n" if notice.sequence else ""  # ends the line with the answer so far
+        Console(stderr=True).print(Text(f"{start}{line}", style="dim"))
 
 
 @contextmanager
@@ -80,6 +82,16 @@ def standard_input() -> str:
             return sys.stdin.buffer.read().decode().removesuffix("\n")
         except UnicodeDecodeError as error:
             raise ValueError(f"standard input is not UTF-8 text: invalid byte at position {error.start}") from error
+
+
+async def first(limit: int, items: AsyncIterator[_Item]) -> list[_Item]:
+    """The first ``limit`` items of a list, or all if there are fewer."""
+    found: list[_Item] = []
+    async for item in items:
+        found.append(item)
+        if len(found) == limit:
+            break
+    return found
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 import typer
 
-from mcp_client import MCPClient, Session
+from mcp_client import MCPClient
 from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Limit, ModelOption, Server, SessionName
 from mcp_client.cli.output import local_time, print_json, print_table
-from mcp_client.cli.run import pair, run_client
+from mcp_client.cli.run import first, pair, run_client
 
 app = typer.Typer(help="List, show and change sessions.", no_args_is_help=True)
 
@@ -29,13 +28,9 @@ def list_sessions(
     labels = dict(pair(text, "--label") for text in label or [])
 
     async def run(client: MCPClient) -> None:
-        found: list[Session] = []
-        async for session in client.list_sessions(labels=labels, newest_first=True, page_size=min(limit, 1000)):
-            found.append(session)
-            if len(found) == limit:
-                break
+        found = await first(limit, client.list_sessions(labels=labels, newest_first=True, page_size=min(limit, 1000)))
         if as_json:
-            print_json([dataclasses.asdict(session) for session in found])
+            print_json(found)
             return
         print_table(
             ("SESSION", "MESSAGES", "CREATED", "EXPIRES", "LABELS"),
@@ -84,7 +79,7 @@ def show(session: SessionName, server: Server = DEFAULT_SERVER) -> None:
     """Print a session as JSON."""
 
     async def run(client: MCPClient) -> None:
-        print_json(dataclasses.asdict(await client.get_session(session)))
+        print_json(await client.get_session(session))
 
     run_client(server, run)
 
@@ -99,14 +94,10 @@ def messages(
     """Print the last messages of a session."""
 
     async def run(client: MCPClient) -> None:
-        found = []
-        async for message in client.list_messages(session, newest_first=True, page_size=min(limit, 1000)):
-            found.append(message)
-            if len(found) == limit:
-                break
+        found = await first(limit, client.list_messages(session, newest_first=True, page_size=min(limit, 1000)))
         found.reverse()
         if as_json:
-            print_json([dataclasses.asdict(message) for message in found])
+            print_json(found)
             return
         for message in found:
             print(f"{message.role}: {message.text}")

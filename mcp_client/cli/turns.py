@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 import typer
 
-from mcp_client import MCPClient, Turn
+from mcp_client import MCPClient
 from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Limit, Server, TurnName
 from mcp_client.cli.output import local_time, print_json, print_stream, print_table
-from mcp_client.cli.run import run_client
+from mcp_client.cli.run import first, run_client
 
 app = typer.Typer(
     help="List, watch and cancel turns, which are requests to a model and their answers.", no_args_is_help=True
@@ -27,13 +26,9 @@ def list_turns(
     """List the turns of a session within the retention period, newest first."""
 
     async def run(client: MCPClient) -> None:
-        found: list[Turn] = []
-        async for turn in client.list_turns(session, page_size=min(limit, 1000)):
-            found.append(turn)
-            if len(found) == limit:
-                break
+        found = await first(limit, client.list_turns(session, page_size=min(limit, 1000)))
         if as_json:
-            print_json([dataclasses.asdict(turn) for turn in found])
+            print_json(found)
             return
         print_table(
             ("TURN", "STATE", "CREATED", "MODEL", "ATTEMPTS", "TOKENS"),
@@ -58,7 +53,7 @@ def show(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
     """Print a turn as JSON."""
 
     async def run(client: MCPClient) -> None:
-        print_json(dataclasses.asdict(await client.get_turn(turn)))
+        print_json(await client.get_turn(turn))
 
     run_client(server, run)
 
