@@ -29,7 +29,7 @@ from mcp_client.integrations._web.frames import AsyncFrames
 from mcp_client.integrations._web.requests import ChatRequest
 from mcp_client.integrations._web.responses import ChatResponse, problem_response
 from mcp_client.integrations._web.settings import resolved
-from mcp_client.integrations._web.visitors import Cookie, Visitor
+from mcp_client.integrations._web.visitors import Cookie
 
 __all__ = ["Cookie", "WebChat"]
 
@@ -80,13 +80,12 @@ class WebChat(_settings.WebChatSettings[Request]):
         return _Streaming(outcome, headers)
 
     async def _parsed(self, request: Request, turn: str) -> ChatRequest:
-        session = await resolved(self.session_of, request)
         starts = request.method == "POST"
         return ChatRequest(
             method=request.method,
             path=request.url.path,
             turn=turn,
-            visitor=Visitor.of_cookie(request.cookies.get(self.cookie.name)) if session is None else Visitor(session),
+            visitor=self.visitor(await resolved(self.session_of, request), request.cookies),
             last_event_id=request.headers.get("Last-Event-ID", ""),
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),

@@ -32,7 +32,7 @@ from mcp_client.integrations._web import sync_routes
 from mcp_client.integrations._web.frames import SyncFrames
 from mcp_client.integrations._web.requests import ChatRequest
 from mcp_client.integrations._web.responses import problem_response
-from mcp_client.integrations._web.visitors import Cookie, Visitor
+from mcp_client.integrations._web.visitors import Cookie
 
 __all__ = ["Cookie", "WebChat"]
 
@@ -80,13 +80,12 @@ class WebChat(_settings.WebChatSettings[flask.Request]):
         return response
 
     def _parsed(self, turn: str) -> ChatRequest:
-        session = _resolved(self.session_of)
         starts = request.method == "POST"
         return ChatRequest(
             method=request.method,
             path=request.path,
             turn=turn,
-            visitor=Visitor.of_cookie(request.cookies.get(self.cookie.name)) if session is None else Visitor(session),
+            visitor=self.visitor(_resolved(self.session_of), request.cookies),
             last_event_id=request.headers.get("Last-Event-ID", ""),
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),

@@ -87,17 +87,13 @@ async def _respond(client: MCPClient, request: ChatRequest) -> ChatResponse[Asyn
 
 async def _start(client: MCPClient, request: ChatRequest, message: NewMessage) -> tuple[TurnStream, AsyncFrames | None]:
     """Send the message of a visitor, and create their session if it does not exist."""
-    for last in (False, True):
-        stream = _stream_chat(client, request, message)
-        try:
-            return stream, await _rest(stream)
-        except SessionNotFound:
-            if last:
-                raise
-            # This is the visitor's first message, or the session has expired.
-            with suppress(SessionExists):  # created by another message at the same moment
-                await client.create_session(request.visitor.session, **request.session_options)
-    raise AssertionError
+    stream = _stream_chat(client, request, message)
+    with suppress(SessionNotFound):  # this is the visitor's first message, or the session has expired
+        return stream, await _rest(stream)
+    with suppress(SessionExists):  # created by another message at the same moment
+        await client.create_session(request.visitor.session, **request.session_options)
+    stream = _stream_chat(client, request, message)
+    return stream, await _rest(stream)
 
 
 async def _resume(

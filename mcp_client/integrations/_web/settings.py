@@ -11,7 +11,7 @@ from mcp_client._core import defaults
 from mcp_client._core.channel import Address
 from mcp_client.integrations._web.requests import ChatRequest
 from mcp_client.integrations._web.responses import ChatResponse
-from mcp_client.integrations._web.visitors import Cookie
+from mcp_client.integrations._web.visitors import Cookie, Visitor
 
 Request = TypeVar("Request")
 """The request class of the framework."""
@@ -53,6 +53,15 @@ class WebChatSettings(Generic[Request]):
         self.cookie = cookie
         self.max_body = max_body
         self.client_options = client_options
+
+    def visitor(self, session: str | None, cookies: Mapping[str, str]) -> Visitor:
+        """The visitor who makes a request.
+
+        Args:
+            session: what ``session_of`` returned; ``None``: the cookie identifies the visitor.
+            cookies: of the request, by name.
+        """
+        return Visitor.of_cookie(cookies.get(self.cookie.name)) if session is None else Visitor(session)
 
     def headers(self, request: ChatRequest, response: ChatResponse[Any], *, secure: bool) -> dict[str, str]:
         """The headers of the response, with the cookie of the visitor.

@@ -91,17 +91,13 @@ def _start(
     client: MCPSyncClient, request: ChatRequest, message: NewMessage
 ) -> tuple[SyncTurnStream, SyncFrames | None]:
     """Send the message of a visitor, and create their session if it does not exist."""
-    for last in (False, True):
-        stream = _stream_chat(client, request, message)
-        try:
-            return stream, _rest(stream)
-        except SessionNotFound:
-            if last:
-                raise
-            # This is the visitor's first message, or the session has expired.
-            with suppress(SessionExists):  # created by another message at the same moment
-                client.create_session(request.visitor.session, **request.session_options)
-    raise AssertionError
+    stream = _stream_chat(client, request, message)
+    with suppress(SessionNotFound):  # this is the visitor's first message, or the session has expired
+        return stream, _rest(stream)
+    with suppress(SessionExists):  # created by another message at the same moment
+        client.create_session(request.visitor.session, **request.session_options)
+    stream = _stream_chat(client, request, message)
+    return stream, _rest(stream)
 
 
 def _resume(
