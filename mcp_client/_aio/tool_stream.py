@@ -193,7 +193,7 @@ class ToolStream:
                 Details(code="FAILED_PRECONDITION", metadata={"turn": reply.turn}),
             )
         else:
-            self._time_left()
+            self._time_left()  # raises before a function starts too late
             self._running = ToolRunner(self._toolset, calls)
 
     async def _collect(self, running: ToolRunner) -> None:

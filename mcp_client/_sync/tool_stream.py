@@ -195,7 +195,7 @@ class SyncToolStream:
                 Details(code="FAILED_PRECONDITION", metadata={"turn": reply.turn}),
             )
         else:
-            self._time_left()
+            self._time_left()  # raises before a function starts too late
             self._running = ToolRunner(self._toolset, calls)
 
     def _collect(self, running: ToolRunner) -> None:

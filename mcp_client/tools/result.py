@@ -37,7 +37,7 @@ def success(call: ToolCall, value: Any) -> ToolResult:
         parts = (Text(text=text or '""'),)
     size = len(call.id.encode()) + _ENCODING_BYTES + sum([_checked_size(part) + _ENCODING_BYTES for part in parts])
     if size > MAX_RESULT_BYTES:
-        raise ValueError(f"the result has {size:,} bytes; a model accepts at most {MAX_RESULT_BYTES:,}")
+        raise ValueError(f"the result has {size:,} bytes; a server accepts at most {MAX_RESULT_BYTES:,}")
     return ToolResult(tool_call_id=call.id, parts=parts)
 
 
