@@ -1,4 +1,4 @@
-"""Write what is derived from the contract, the asynchronous client and the docstrings, or check that it is fresh.
+"""Write what is derived from the contract and the code, or check that it is fresh.
 
 Run by `scripts/generate`.
 """
