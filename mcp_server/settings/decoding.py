@@ -350,19 +350,23 @@ def _arguments(type_: Any) -> tuple[Any, Any]:
 
 def _hook(origin: Origin, read_secret: ReadSecret) -> Callable[[type, Any], Any]:
     def path(text: str) -> Path:
-        return (origin.folder or Path.cwd()) / Path(text).expanduser()
+        try:
+            return (origin.folder or Path.cwd()) / Path(text).expanduser()
+        except RuntimeError as error:
+            raise ValueError("its home folder cannot be determined") from error
+
+    def secret(file: str) -> str:
+        try:
+            return read_secret(path(file))
+        except ValueError as error:
+            raise UnreadableSecret(f"the file {file} cannot be read: {error}") from error
 
     def convert(type_: type, value: Any) -> Any:
         if type_ is Secret and isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str):
-            value = read_secret(path(value["file"]))
+            value = secret(value["file"])
         if not isinstance(value, str) or not value or "\0" in value:
             raise ValueError
-        if type_ is not Path:
-            return type_(value)
-        try:
-            return path(value)
-        except RuntimeError as error:
-            raise ValueError("a home folder that is not there") from error
+        return path(value) if type_ is Path else type_(value)
 
     return convert
 

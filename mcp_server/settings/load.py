@@ -135,7 +135,10 @@ def testing_config(*, default_model: str = "") -> Config:
 def _find(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
     chosen = path if path is not None else environ.get(FILE_VARIABLE) or None
     if chosen is not None:
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise ConfigError(f"{chosen}: cannot be read: its home folder cannot be determined") from error
     usual = platformdirs.user_config_path("contextprotocol", appauthor=False) / FILE_NAME
     return usual if usual.is_file() else None
 

@@ -373,6 +373,12 @@ def test_a_file_that_cannot_be_read_is_reported_by_its_path(file: Path, content:
     assert problem.startswith(f"{file}: {expected}")
 
 
+def test_a_file_in_an_unknown_home_folder_is_reported() -> None:
+    """A shell leaves such a name as it is."""
+    with pytest.raises(ConfigError, match=r"^~nobody-here/x\.toml: cannot be read: its home folder cannot"):
+        load("~nobody-here/x.toml", {})
+
+
 def test_a_secret_may_lie_in_a_file(file: Path, tmp_path: Path) -> None:
     """Beside the settings, as container platforms hand secrets over; problems are reported without its text."""
     (tmp_path / "key").write_text("sk-1\n")
@@ -392,6 +398,9 @@ def test_a_secret_may_lie_in_a_file(file: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     for given, expected in {
         '{ file = "none" }': f"the file {tmp_path / 'none'} cannot be read: No such file or directory",
+        '{ file = "~nobody-here/key" }': (
+            "the file ~nobody-here/key cannot be read: its home folder cannot be determined"
+        ),
         '{ file = "bad" }': f"the file {tmp_path / 'bad'} is not UTF-8 text",
         '{ file = "empty" }': "found a table (hidden), expected a string of printable ASCII characters",
         '{ path = "key" }': "found a table (hidden), expected a string of printable ASCII characters",
