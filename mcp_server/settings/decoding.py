@@ -172,7 +172,7 @@ class Decoder:
                 values[field.name] = self._value(kind, field.type, table.value[name], prefix + name)
             elif field.required:
                 self.problem(table.origin, prefix + name, f"missing key; expected {allowed(kind)}")
-            elif isinstance(_bare(kind), inspect.StructType):
+            elif isinstance(bare_type(kind), inspect.StructType):
                 values[field.name] = self._value(kind, field.type, Located({}, DEFAULT), prefix + name)
             else:
                 value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
@@ -180,11 +180,11 @@ class Decoder:
         return struct(**values) if len(self.problems) == before else None
 
     def _value(self, kind: inspect.Type, type_: Any, value: Located, key: str) -> Any:
-        bare = _bare(kind)
+        bare = bare_type(kind)
         if isinstance(value.value, EnvironmentText) and not _takes_text(bare):
             value = locate(toml_value(value.value), value.origin)
-        if "plugin" in _extra(kind):
-            return self._plugin(_extra(kind), value, key)
+        if "plugin" in type_extra(kind):
+            return self._plugin(type_extra(kind), value, key)
         if isinstance(bare, inspect.StructType):
             return self.decode(bare.cls, value, key + ".")
         if isinstance(bare, inspect.DictType):
@@ -220,7 +220,7 @@ class Decoder:
             return self.problem(value.origin, key, f"found {_no_table(value.value)}, expected a table")
         if not value.value:
             self.settings.append(Setting(key=key, value={}, origin=value.origin.name))
-        key_type, value_type = _arguments(type_)
+        key_type, value_type = typing.get_args(type_)
         result = {}
         for name, inner in value.value.items():
             if (reason := self._refused(kind.key_type, key_type, name)) is not None:
@@ -242,13 +242,13 @@ class Decoder:
             result = msgspec.convert(raw, type_, dec_hook=_hook(value.origin, self._read_secret))
             if isinstance(result, float) and not math.isfinite(result):
                 raise ValueError
-            if (check := _extra(kind).get("check")) is not None:
+            if (check := type_extra(kind).get("check")) is not None:
                 check(result)
         except UnreadableSecret as error:
             self.problem(value.origin, key, str(error))
             return None
         except (msgspec.ValidationError, ValueError):
-            hidden = _is_secret(kind) or _extra(kind).get("hidden")
+            hidden = _is_secret(kind) or type_extra(kind).get("hidden")
             found = f"{_noun(raw)} (hidden)" if hidden else shown(raw)
             self.problem(value.origin, key, f"found {found}, expected {allowed(kind)}")
             return None
@@ -285,8 +285,8 @@ def toml(value: object) -> str:
 
 def allowed(kind: inspect.Type) -> str:
     """What a type allows, in words."""
-    extra = _extra(kind)
-    kind = _bare(kind)
+    extra = type_extra(kind)
+    kind = bare_type(kind)
     if "allowed" in extra:
         return str(extra["allowed"])
     if isinstance(kind, inspect.LiteralType):
@@ -309,23 +309,22 @@ def allowed(kind: inspect.Type) -> str:
     return "anything" if isinstance(kind, inspect.AnyType) else "a string"
 
 
-def _bare(kind: inspect.Type) -> inspect.Type:
-    """The type without its notes, and without the ``None`` that TOML cannot say."""
+def bare_type(kind: inspect.Type) -> inspect.Type:
+    """The type without its annotations, and without the ``None`` that TOML cannot say."""
     if isinstance(kind, inspect.Metadata):
-        return _bare(kind.type)
+        return bare_type(kind.type)
     if isinstance(kind, inspect.UnionType):
         rest = [choice for choice in kind.types if not isinstance(choice, inspect.NoneType)]
-        return _bare(rest[0]) if len(rest) == 1 else kind
+        return bare_type(rest[0]) if len(rest) == 1 else kind
     return kind
 
 
-def _extra(kind: inspect.Type) -> Mapping[str, Any]:
+def type_extra(kind: inspect.Type) -> Mapping[str, Any]:
+    """What the ``extra`` of a type's annotations says."""
     if isinstance(kind, inspect.Metadata):
-        return kind.extra or {}
+        return {**type_extra(kind.type), **(kind.extra or {})}
     if isinstance(kind, inspect.UnionType):
-        return next(
-            (choice.extra for choice in kind.types if isinstance(choice, inspect.Metadata) and choice.extra), {}
-        )
+        return {key: value for choice in kind.types for key, value in type_extra(choice).items()}
     return {}
 
 
@@ -336,16 +335,10 @@ def _takes_text(kind: inspect.Type) -> bool:
 
 
 def _is_secret(kind: inspect.Type) -> bool:
-    bare = _bare(kind)
+    bare = bare_type(kind)
     if isinstance(bare, inspect.VarTupleType):
         return _is_secret(bare.item_type)
     return isinstance(bare, inspect.CustomType) and bare.cls is Secret
-
-
-def _arguments(type_: Any) -> tuple[Any, Any]:
-    """The types of the keys and values of a mapping."""
-    key, value = typing.get_args(type_)
-    return key, value
 
 
 def _hook(origin: Origin, read_secret: ReadSecret) -> Callable[[type, Any], Any]:

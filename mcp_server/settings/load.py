@@ -88,13 +88,11 @@ def read(
     origin = Origin(name=str(file), folder=file.parent.absolute()) if file is not None else DEFAULT
     tree: dict[str, Any] = locate(_parse(file) if file is not None else {}, origin).value
     decoder = Decoder(_read_secret, Registry())
+    tree.setdefault("providers", locate(DEFAULT_PROVIDERS, DEFAULT))
     for variable, key, text in _variables(environ, decoder):
-        if key[0] == "PROVIDERS":
-            tree.setdefault("providers", locate(DEFAULT_PROVIDERS, DEFAULT))
         _overlay(tree, key, Located(EnvironmentText(text), Origin(name=variable)))
     for option, (name, text) in (options or {}).items():
         _overlay(tree, name.upper().split("."), Located(EnvironmentText(text), Origin(name=option)))
-    tree.setdefault("providers", locate(DEFAULT_PROVIDERS, DEFAULT))
     config = decoder.decode(Config, Located(tree, origin))
     if config is None:
         raise ConfigError("\n".join(decoder.problems))

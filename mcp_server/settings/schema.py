@@ -24,18 +24,16 @@ from msgspec.inspect import (
     FloatType,
     IntType,
     LiteralType,
-    Metadata,
-    NoneType,
     StrType,
     StructType,
     Type,
-    UnionType,
     VarTupleType,
     type_info,
 )
 
 from mcp_server.plugin_settings import Secret
 from mcp_server.plugins import TABLE_REQUIRED, Registry
+from mcp_server.settings.decoding import bare_type, type_extra
 from mcp_server.settings.tables import Config
 
 DRAFT: Final = "http://json-schema.org/draft-07/schema#"
@@ -104,7 +102,7 @@ class _Builder:
         for field in msgspec.structs.fields(struct):
             kind = type_info(field.type)
             schema = self._value(kind)
-            notes = {"description": _sentences(descriptions.get(field.name, ""), _extra(kind).get("allowed"))}
+            notes = {"description": _sentences(descriptions.get(field.name, ""), type_extra(kind).get("allowed"))}
             if (default := _default(field)) is not None:
                 notes["default"] = default
             notes = {name: note for name, note in notes.items() if note != ""}
@@ -123,7 +121,7 @@ class _Builder:
 
     def _value(self, kind: Type) -> dict[str, Any]:
         """The schema of a type. TOML has no null: a key that is not set is left out."""
-        extra, kind = _extra(kind), _bare(kind)
+        extra, kind = type_extra(kind), bare_type(kind)
         if "plugin" in extra:
             return self._plugin(extra["plugin"], default=extra.get("type"))
         if isinstance(kind, DictType):
@@ -142,8 +140,8 @@ class _Builder:
         schema: dict[str, Any] = {"type": "object"}
         if names != {"type": "string"}:
             schema["propertyNames"] = names
-        plugin = _extra(kind.value_type).get("plugin", "providers")
-        if plugin == "providers":
+        plugin = type_extra(kind.value_type).get("plugin")
+        if plugin is None or plugin in TABLE_REQUIRED:
             return {**schema, "additionalProperties": self._value(kind.value_type)}
         # Without a type, the name of a table is the name of its plug-in.
         schema["properties"] = {
@@ -182,25 +180,6 @@ def _scalar(kind: Type) -> dict[str, Any]:
     if isinstance(kind, CustomType) and kind.cls is Path:
         return {"type": "string", "minLength": 1}
     assert isinstance(kind, AnyType), f"a setting of the type {kind} has no schema"
-    return {}
-
-
-def _bare(kind: Type) -> Type:
-    """The type without annotations and without ``None``."""
-    while isinstance(kind, Metadata | UnionType):
-        if isinstance(kind, Metadata):
-            kind = kind.type
-        else:
-            (kind,) = [choice for choice in kind.types if not isinstance(choice, NoneType)]
-    return kind
-
-
-def _extra(kind: Type) -> Mapping[str, Any]:
-    """The annotations of a type."""
-    if isinstance(kind, Metadata):
-        return {**_extra(kind.type), **(kind.extra or {})}
-    if isinstance(kind, UnionType):
-        return {key: value for choice in kind.types for key, value in _extra(choice).items()}
     return {}
 
 
