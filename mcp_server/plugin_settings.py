@@ -61,7 +61,7 @@ class PluginSettings(Settings):
         Raises:
             ConfigError: the settings cannot be used; the message begins with the key.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define build()")
 
     def problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
         """What is wrong between values that are each valid: the path of a key in this table, and the problem."""

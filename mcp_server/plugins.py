@@ -68,18 +68,13 @@ class Registry:
         Raises:
             ConfigError: the plug-in cannot be loaded.
         """
-        if name in KINDS[kind].built_in:
-            table: type[PluginSettings] = built_in(kind, name)
-            return table
-        if name not in self._installed(kind):
+        if name not in KINDS[kind].built_in and name not in self._installed(kind):
             return None
-        loaded = self._entry_points.load(KINDS[kind].group, name)
-        if isinstance(loaded, type) and issubclass(loaded, PluginSettings):
-            return loaded
-        if kind in TABLE_REQUIRED:
+        table = self._load(kind, name)
+        if table is None:
             hint = f'; write type = "custom" and class = "{name}"' if kind == "providers" else ""
             raise ConfigError(f"the entry point {name!r} of the group {KINDS[kind].group} has no settings table{hint}")
-        return _table_without_keys(loaded)
+        return table
 
     def tables(self, kind: str) -> Iterator[tuple[str, type[PluginSettings]]]:
         """The settings tables of all plug-ins of a kind that have one, by name.
@@ -88,14 +83,9 @@ class Registry:
             ConfigError: a plug-in cannot be loaded.
         """
         for name in self.names(kind):
-            if name in KINDS[kind].built_in:
-                yield name, built_in(kind, name)
-                continue
-            loaded = self._entry_points.load(KINDS[kind].group, name)
-            if isinstance(loaded, type) and issubclass(loaded, PluginSettings):
-                yield name, loaded
-            elif kind not in TABLE_REQUIRED:
-                yield name, _table_without_keys(loaded)
+            table = self._load(kind, name)
+            if table is not None:
+                yield name, table
 
     def context_types(self, own: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
         """All context types: those of installed packages are active without a setting.
@@ -125,6 +115,16 @@ class Registry:
         for kind in KINDS:
             self._installed(kind)
 
+    def _load(self, kind: str, name: str) -> type[PluginSettings] | None:
+        """The settings table of a plug-in that exists; ``None`` if it must have one and has none."""
+        if name in KINDS[kind].built_in:
+            table: type[PluginSettings] = built_in(kind, name)
+            return table
+        loaded = self._entry_points.load(KINDS[kind].group, name)
+        if isinstance(loaded, type) and issubclass(loaded, PluginSettings):
+            return loaded
+        return None if kind in TABLE_REQUIRED else _table_without_keys(loaded)
+
     def _installed(self, kind: str) -> Mapping[str, Any]:
         """The entry points of one kind by name."""
         found = self._entry_points.group(KINDS[kind].group)
@@ -152,7 +152,7 @@ def build(settings: PluginSettings, name: str, key: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and settings.extra:
             install = f"pip install 'contextprotocol[{settings.extra}]'"
             raise ConfigError(f"{key}: needs the extra `{settings.extra}`: {install}") from error
-        text = str(error)
+        text = str(error) or type(error).__name__
         for secret in _secrets(settings):
             text = text.replace(secret, "***")
         raise ConfigError(f"{key}: cannot be built: {text}") from error

@@ -289,3 +289,19 @@ def test_a_plug_in_that_fails_shows_no_secret() -> None:
 
     with pytest.raises(ConfigError, match=r"^store: cannot be built: bad key \*\*\*$"):
         build(Telling(key=Secret("sk-123")), "x", "store")
+
+
+def test_a_plug_in_that_cannot_be_built_is_reported_with_a_reason() -> None:
+    """Even if its author forgot the method, or the message."""
+
+    class Unfinished(PluginSettings):
+        pass
+
+    class Silent(PluginSettings):
+        def build(self, name: str) -> Any:
+            raise AssertionError
+
+    with pytest.raises(ConfigError, match=r"^store: cannot be built: Unfinished does not define build\(\)$"):
+        build(Unfinished(), "x", "store")
+    with pytest.raises(ConfigError, match=r"^store: cannot be built: AssertionError$"):
+        build(Silent(), "x", "store")
