@@ -64,13 +64,22 @@ class Inventory:
         self._ask_again: dict[str, float] = {}
         self._catalogue: Catalogue | None = None
         self._fresh_until = 0.0
+        self._renewing = asyncio.Lock()
 
     async def catalogue(self) -> Catalogue:
         """What there is to choose from, at most a second old."""
-        if self._catalogue is None or time.monotonic() >= self._fresh_until:
-            self._catalogue = await self._snapshot()
-            self._fresh_until = time.monotonic() + SNAPSHOT_SECONDS
-        return self._catalogue
+        if (catalogue := self._fresh()) is not None:
+            return catalogue
+        async with self._renewing:
+            catalogue = self._fresh()  # calls that waited here need no snapshot of their own
+            if catalogue is None:
+                catalogue = self._catalogue = await self._snapshot()
+                self._fresh_until = time.monotonic() + SNAPSHOT_SECONDS
+            return catalogue
+
+    def _fresh(self) -> Catalogue | None:
+        """The last snapshot, unless it is too old."""
+        return self._catalogue if time.monotonic() < self._fresh_until else None
 
     async def models_of(self, provider: str) -> Sequence[Model]:
         """The models of one provider as they are now.

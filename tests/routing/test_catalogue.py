@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
@@ -74,6 +75,32 @@ async def test_a_provider_that_lists_nothing_does_not_hide_the_others() -> None:
     found = await catalogue(settings, away=Away(), a=Listing(model("one")))
     assert names(found, "r") == ["a/one"]
     assert route(found, "r").weights == (1,)
+
+
+class Slow(EchoProvider):
+    """Takes a moment to list its models, and counts how often it does."""
+
+    def __init__(self) -> None:
+        self.lists = 0
+
+    async def models(self) -> Sequence[Model]:
+        await asyncio.sleep(0.01)
+        self.lists += 1
+        return await super().models()
+
+
+async def test_calls_at_one_moment_share_a_snapshot() -> None:
+    """Each of them could find that the last one is too old; the cancellation of one does not matter to the others."""
+    slow = Slow()
+    inventory = Inventory({"slow": slow}, ModelSettings(), RoutingSettings())
+    calls = [asyncio.create_task(inventory.catalogue()) for _ in range(10)]
+    await asyncio.sleep(0)
+    calls[0].cancel()
+    first, *others = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert all(other is others[0] for other in others)
+    assert isinstance(others[0], Catalogue)
+    assert slow.lists == 1
 
 
 async def test_models_that_are_not_listed_are_asked_for() -> None:
