@@ -52,7 +52,7 @@ class Call:
     # -- what the reader of the answer reports ------------------------------------------------------------------------
 
     def begin(self, input_tokens: int) -> Attempt:
-        """The provider is asked now, with a prompt of about so many tokens; returns the new row of the ledger."""
+        """The provider is asked now, with a prompt of about ``input_tokens``; return the new row of the ledger."""
         self._check()
         self.begun = True
         return self._ledger.begin(self.target, input_tokens, self.meter)

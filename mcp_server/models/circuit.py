@@ -59,7 +59,7 @@ class Circuit:
         return f"circuit breaker open after {self._failures} consecutive failures; next attempt in {wait:.0f} s"
 
     def begin(self) -> bool:
-        """Count a call that begins, allowed only while :attr:`wait` is 0; return whether it is the probe."""
+        """Begin a call, allowed only while :attr:`wait` is 0; return whether it is the probe."""
         self._probing = self._opened is not None
         return self._probing
 

@@ -179,7 +179,7 @@ class Failover:
             resting = candidate.target.circuit.rate_limited > 0 or wait > self._policy.max_backoff
             if not resting and now + wait < self._until:
                 return candidate, wait
-        # All are rate limited. That binds the turn that was refused; to other turns it is advice.
+        # All are rate limited. A turn that was refused waits until it may ask again; any other turn asks at once.
         soonest = min(open_to_calls, key=lambda candidate: max(candidate.ready - now, 0.0))
         wait = soonest.ready - now
         if now + wait >= self._until and self._error is not None:

@@ -23,11 +23,11 @@ replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.models")
 
 SNAPSHOT_SECONDS: Final = 1.0
-"""How old what is known of the providers' models may be."""
+"""How old a snapshot of the providers' models may be."""
 LIST_SECONDS: Final = 1.0
 """How long a provider may take to list its models."""
 PAUSE_SECONDS: Final = 30.0
-"""How long a provider that took longer is not asked for them."""
+"""How long a provider that exceeded :data:`LIST_SECONDS` is not asked again."""
 
 
 class Inventory:
@@ -85,7 +85,7 @@ class Inventory:
         """The models of one provider as they are now.
 
         Raises:
-            ProviderUnavailable: the provider cannot say.
+            ProviderUnavailable: the provider cannot list them.
         """
         try:
             async with asyncio.timeout(LIST_SECONDS):
@@ -99,7 +99,8 @@ class Inventory:
             ) from error
 
     async def _listed(self, provider: str) -> Sequence[Model]:
-        """The models of one provider; if it cannot say, as it said last. One that hangs is not asked for a while."""
+        """The models of one provider, or those that it listed last if it cannot list them now. One that hangs is not
+        asked again for a while."""
         if time.monotonic() >= self._ask_again.get(provider, 0.0):
             try:
                 self._last[provider] = await self.models_of(provider)
