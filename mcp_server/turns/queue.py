@@ -27,6 +27,11 @@ class _Queue(Generic[T]):
         self.running: T | None = None
         self.waiting: list[T] = []
 
+    @property
+    def head(self) -> T | None:
+        """The turn that may try to claim the session; ``None`` while another turn of this process has it."""
+        return self.waiting[0] if self.waiting and self.running is None else None
+
 
 class SessionQueues(Generic[T]):
     """A queue for each session that has turns in this process.
@@ -82,7 +87,7 @@ class SessionQueues(Generic[T]):
         return others
 
     def leave(self, turn: T) -> T | None:
-        """Remove a turn that has ended, or never began; return the next one, which may now try to claim the session."""
+        """Remove a turn that has ended, or never began; return the next one if it may now try to claim the session."""
         key = _key(turn)
         queue = self._queues[key]
         queue.members.remove(turn)
@@ -92,11 +97,11 @@ class SessionQueues(Generic[T]):
             queue.waiting.remove(turn)
         if not queue.members:
             del self._queues[key]
-        return queue.waiting[0] if queue.waiting else None
+        return queue.head
 
     def heads(self) -> list[T]:
         """The first of each queue of which no turn runs here: another server may have had the session."""
-        return [queue.waiting[0] for queue in self._queues.values() if queue.waiting and queue.running is None]
+        return [queue.head for queue in self._queues.values() if queue.head is not None]
 
     def of(self, tenant: str, session: str, uid: str) -> list[T]:
         """All turns of a session."""
