@@ -32,7 +32,6 @@ from mcp_server.values import (
     FINAL,
     UNFINISHED,
     Attempt,
-    MCPSession,
     Struct,
     Turn,
     TurnError,
@@ -198,15 +197,14 @@ def commit(stored: Stored, turn: Turn, outcome: Outcome, events: bytes, ownershi
         TurnInterrupted, TurnCancelled: another process has taken the turn, or cancelled it.
         InvalidArgument: the context would be over its limits.
     """
+    if _session_is_gone(stored, turn):
+        raise session_deleted(turn)
+    check_held(stored, turn)
     now = ownership.now(stored)
     ended = replace(turn, lease=None)
     session = stored.session
-    if not turn.session:
-        check_held(stored, turn)
+    if session is None:
         return Change(turn=ended, events=events)
-    if session is None or session.uid != turn.session_uid:
-        raise session_deleted(turn)
-    check_held(stored, turn)
     if session.claim != turn.id:
         raise lease_lost(turn)
     messages = outcome.messages
@@ -229,11 +227,7 @@ def release(stored: Stored, turn: Turn, events: bytes, ownership: Ownership) -> 
     """
     if not _is_held(stored, turn) or _session_is_gone(stored, turn):
         return Change()
-    ended = Change(turn=replace(turn, lease=None), events=events)
-    session = stored.session
-    if not turn.session or session is None or session.claim != turn.id:
-        return ended
-    return replace(ended, session=_freed(session, ownership.now(stored)))
+    return _ended(stored, replace(turn, lease=None), ownership.now(stored), events)
 
 
 def give_up(stored: Stored, turn: Turn, error: MCPError, ownership: Ownership) -> Change:
@@ -251,10 +245,7 @@ def give_up(stored: Stored, turn: Turn, error: MCPError, ownership: Ownership) -
         return Change()
     now = ownership.now(stored)
     cancelled = replace(found, state=TurnState.CANCELLED, error=error_record(error), end_time=now, lease=None)
-    session = stored.session
-    if session is None or session.claim != turn.id:
-        return Change(turn=cancelled)
-    return Change(session=_freed(session, now), turn=cancelled)
+    return _ended(stored, cancelled, now)
 
 
 def interrupt(stored: Stored, turn: Turn, ownership: Ownership) -> Change:
@@ -262,11 +253,7 @@ def interrupt(stored: Stored, turn: Turn, ownership: Ownership) -> Change:
     found, now = stored.turn, ownership.now(stored)
     if found is None or found.state not in UNFINISHED or ownership.binds(found, now) or _session_is_gone(stored, turn):
         return Change()
-    ended = replace(left_behind(found), end_time=now)
-    session = stored.session
-    if session is None or session.claim != turn.id:
-        return Change(turn=ended)
-    return Change(session=_freed(session, now), turn=ended)
+    return _ended(stored, replace(left_behind(found), end_time=now), now)
 
 
 def left_behind(turn: Turn) -> Turn:
@@ -347,5 +334,10 @@ def _with_stored_lease(stored: Stored, turn: Turn) -> Turn:
     return turn if stored.turn is None else replace(turn, lease=stored.turn.lease)
 
 
-def _freed(session: MCPSession, now: int) -> MCPSession:
-    return replace(touched(session, now), claim="")
+def _ended(stored: Stored, turn: Turn, now: int, events: bytes = b"") -> Change:
+    """Write a turn that has ended, and free its session if the turn has it."""
+    session = stored.session
+    freed = None
+    if session is not None and session.claim == turn.id:
+        freed = replace(touched(session, now), claim="")
+    return Change(session=freed, turn=turn, events=events)
