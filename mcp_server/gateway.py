@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final
 
 import msgspec
-import structlog
 
 from mcp_server import rules
 from mcp_server.admission import AdmitAll
@@ -31,7 +30,7 @@ from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.log import TurnReader
 from mcp_server.turns.options import TurnOptions
 from mcp_server.turns.registry import TurnRegistry
-from mcp_server.turns.request import TurnRequest
+from mcp_server.turns.request import TurnRequest, release
 from mcp_server.values import (
     SECOND,
     Clock,
@@ -55,7 +54,6 @@ __all__ = [
 ]
 
 replace = msgspec.structs.replace
-log = structlog.get_logger("contextprotocol.gateway")
 
 READ_CHUNK: Final = 16
 """How many messages are read at once: each may have 3 MiB, and a page ends at 3.5 MB."""
@@ -176,10 +174,7 @@ class Gateway:
         finally:
             for observer in self._observers:
                 observer.attempts_ended("embedding", ledger.rows)
-            try:
-                permit.release()
-            except Exception as error:  # the request has ended all the same
-                log.error("permit not released", exc_info=error)
+            release(permit)
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -352,10 +347,9 @@ class Gateway:
         rules.messages(found, messages, in_session=True)
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
-        session, first = await self._sessions.append(
+        return await self._sessions.append(
             principal.tenant, session_id, messages, etag=etag, request=_key(request_id, in_session=True)
         )
-        return session, first
 
     # -- turns --------------------------------------------------------------------------------------------------------
 

@@ -138,3 +138,25 @@ async def test_a_permit_of_a_request_that_is_refused_at_once_is_given_back(serve
     gate.open()
     await collect(stream)
     await admission.free.wait()
+
+
+async def test_a_permit_that_cannot_be_given_back_changes_no_answer(serve: Serve) -> None:
+    """Neither that of a new request, nor that of one whose turn runs already."""
+
+    class Broken(Counting):
+        def release(self) -> None:
+            raise OSError("the counter cannot be reached")
+
+    gate = Gate()
+    providers = {"s": ScriptedProvider(["one", gate, Finish()]), "echo": EchoProvider()}
+    wire = await serve(providers=providers, admission=Broken())
+    first = wire.chat.StreamChat(ask(request_id="r", model="s/scripted"))
+    await gate.reached.wait()
+    second = wire.chat.StreamChat(ask(request_id="r", model="s/scripted"))
+    assert (await second.read()).HasField("started")
+    with Refused() as refused:
+        await wire.chat.Chat(ask("Something else", request_id="r", model="s/scripted"))
+    assert refused.reason == "REQUEST_ID_REUSED"
+    gate.open()
+    assert deltas(await collect(second)) == deltas(await collect(first)) == "one"
+    await wire.embedding.Embed(embedding_pb2.EmbedRequest(inputs=["a"], model="echo/echo"))

@@ -19,7 +19,7 @@ from mcp_server.turns.live import LiveTurns
 from mcp_server.turns.log import TurnReader
 from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues
-from mcp_server.turns.request import TurnRequest
+from mcp_server.turns.request import TurnRequest, release
 from mcp_server.turns.runner import Dependencies, TurnRunner, new_turn
 from mcp_server.values import FINAL, MCPSession, Turn, turn_name
 
@@ -83,10 +83,10 @@ class TurnRegistry:
         try:
             reader, begun = await self._open(request)
         except BaseException:
-            _release(request)
+            release(request.permit)
             raise
         if not begun:
-            _release(request)
+            release(request.permit)
         return reader
 
     async def _open(self, request: TurnRequest) -> tuple[TurnReader, bool]:
@@ -304,9 +304,3 @@ class TurnRegistry:
 
 def _draining() -> Draining:
     return Draining("the server is about to stop: send the same request again", retry_after=1)
-
-
-def _release(request: TurnRequest) -> None:
-    """Give back the permit of a turn that does not begin."""
-    if not isinstance(request.permit, MCPError):
-        request.permit.release()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from mcp_server.errors import MCPError
 from mcp_server.interfaces import Permit
@@ -16,6 +17,7 @@ from mcp_server.turns.options import TurnOptions
 from mcp_server.values import MCPSession, OnDisconnect
 
 replace = msgspec.structs.replace
+log = structlog.get_logger("contextprotocol.turns")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +55,16 @@ class TurnRequest:
             return self.candidates
         named = session.default_model if session is not None else ""
         return self.catalogue.route(named, self.default_model).candidates(self.input.needs(), self.draw)
+
+
+def release(permit: Permit | MCPError, **facts: str) -> None:
+    """Give back a permit, if there is one. An error of the plug-in is logged with ``facts`` and changes no answer."""
+    if isinstance(permit, MCPError):
+        return
+    try:
+        permit.release()
+    except Exception as error:
+        log.error("permit not released", **facts, exc_info=error)
 
 
 def digest(tenant: str, input: ChatInput | CompletionInput) -> bytes:

@@ -42,7 +42,7 @@ from mcp_server.turns.live import LiveTurn, LiveTurns
 from mcp_server.turns.log import TurnLog, TurnReader
 from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues, cancelled_by_later_call
-from mcp_server.turns.request import TurnRequest, digest
+from mcp_server.turns.request import TurnRequest, digest, release
 from mcp_server.values import (
     FINAL,
     SECOND,
@@ -248,11 +248,7 @@ class TurnRunner(LiveTurn):
             for observer in dependencies.observers:
                 observer.attempts_ended(turn.service, turn.attempts[self._earlier_attempts :])
                 observer.turn_ended(turn)
-        if not isinstance(self._request.permit, MCPError):
-            try:
-                self._request.permit.release()
-            except Exception as error:  # the turn has ended all the same
-                log.error("permit not released", turn=turn.name, exc_info=error)
+        release(self._request.permit, turn=turn.name)
 
     async def _claim(self) -> tuple[Claim, Conversation] | None:
         """Become RUNNING, however long that takes; ``None`` if the request was carried out before."""
