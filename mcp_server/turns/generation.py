@@ -13,7 +13,7 @@ from mcp_server.interfaces import ContextType
 from mcp_server.models.call import Call
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
-from mcp_server.models.usage import Ledger, Meter, error_record
+from mcp_server.models.usage import Ledger, Meter
 from mcp_server.turns.answer import Answer
 from mcp_server.turns.claims import SEQUENCE_BLOCK
 from mcp_server.turns.journal import pack, replay
@@ -55,7 +55,6 @@ class Generation:
         self._conversation = conversation
         self._context_types = context_types
         self._earlier = earlier
-        self._clock = clock
         self._messages = (*conversation.messages, *input.messages) if isinstance(input, ChatInput) else ()
         self._answer = Answer(log.append, Meter())
         # The first call may turn out to go to another model than the claim has stored.
@@ -94,21 +93,10 @@ class Generation:
         return replace(self._turn, message=message, usage=ledger.total(), attempts=ledger.rows)
 
     def end(self, state: TurnState, error: MCPError | None) -> Turn:
-        """The turn as it ends now, its message without parts."""
-        finish = self._answer.finish
-        if self.begun:
-            self._ledger.update(state, error)
-            turn = self.progress()
-        else:  # no provider was asked in the end
-            turn = replace(self._turn, attempts=self._turn.attempts[:-1])
-        return replace(
-            turn,
-            state=state,
-            end_time=self._clock(),
-            error=error_record(error),
-            finish_reason=finish.reason if finish is not None and error is None else None,
-            last_sequence=self._log.last_sequence,
-        )
+        """The turn with how its last call ended, its message without parts."""
+        self._ledger.update(state, error)
+        turn, finish = self.progress(), self._answer.finish
+        return turn if finish is None or error is not None else replace(turn, finish_reason=finish.reason)
 
     async def _ask(self, on_cut: str, call: Call) -> None:
         """One call to a provider."""

@@ -7,6 +7,7 @@ with the sequence numbers that they had; the last event, ``completed``, is made 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Final
 
@@ -15,6 +16,7 @@ import msgspec
 from mcp_server.errors import InternalError, MCPError, TurnInterrupted, recorded
 from mcp_server.turns.log import MAX_DELTA_CHARACTERS, Numbered, TurnLog
 from mcp_server.values import (
+    FINAL,
     Completed,
     Delta,
     Event,
@@ -236,13 +238,13 @@ def completed(turn: Turn, message: Message) -> Completed:
 def log_of(turn: Turn, pieces: Sequence[bytes]) -> TurnLog:
     """The log of a turn that no process runs: its readers get all events and end as the turn ended."""
     succeeded = turn.state is TurnState.SUCCEEDED
-    if turn.state in (TurnState.SUCCEEDED, TurnState.FAILED, TurnState.CANCELLED):
+    if turn.state in FINAL:
         # The numbers between the last event and the limit were never given.
         base = max(turn.last_sequence - succeeded, 0)
     else:
         base = turn.sequence_limit
     log = TurnLog(_ignore_idle, base=base)
-    log.earlier = lambda after: replay(pieces, after)
+    log.earlier = partial(replay, pieces)
     if succeeded:
         message = whole(turn, pieces).message
         assert message is not None
@@ -253,7 +255,7 @@ def log_of(turn: Turn, pieces: Sequence[bytes]) -> TurnLog:
 
 def error_of(turn: Turn) -> MCPError:
     """The error that a turn ended with, for a caller who sends its request again."""
-    if turn.error is None or turn.state not in (TurnState.FAILED, TurnState.CANCELLED):
+    if turn.error is None or turn.state not in FINAL:
         return TurnInterrupted(
             f"the process that ran the turn {turn.name} ended before the turn: send its request again with the same "
             "request_id to run it again",

@@ -67,17 +67,17 @@ class Dependencies:
     """What all runners of a process use."""
 
     store: TurnStore
-    """Keeps them."""
+    """Reads and writes the turns."""
     live: LiveTurns[TurnRunner]
-    """Those that run here."""
+    """The turns that run or wait in this process."""
     queues: SessionQueues[TurnRunner]
-    """The order in which they may claim their sessions."""
+    """The order in which turns may claim their sessions."""
     context_types: Mapping[str, ContextType]
-    """Render the context of sessions."""
+    """Render the context of sessions, by name."""
     observers: Sequence[TurnObserver]
     """Are notified of each turn."""
     clock: Clock
-    """Tells the time."""
+    """The time, in nanoseconds since the Unix epoch."""
     disconnect_grace: float
     """Seconds that a turn without readers goes on."""
 
@@ -274,23 +274,25 @@ class TurnRunner(LiveTurn):
             if claim.earlier is not None:
                 await self._take_over(claim.earlier, claim.turn)
             self.turn = claim.turn
-            if not self.exists:
-                self.exists = True
-                for observer in dependencies.observers:
-                    observer.turn_started(self.turn)
+            self._note_stored()
             if claim.state is ClaimState.RUNNING:
                 if self.turn.session:
                     dependencies.queues.start(self)
                 return claim, conversation
             await self._wait(claim.holder)
 
+    def _note_stored(self) -> None:
+        """The turn is in the store: the first time, notify the observers."""
+        if not self.exists:
+            self.exists = True
+            for observer in self._dependencies.observers:
+                observer.turn_started(self.turn)
+
     async def _take_over(self, earlier: Turn, turn: Turn) -> None:
         """Go on as the interrupted turn that the request began before."""
         former_id, self.turn = self.turn.id, turn
         self._dependencies.live.rename(self, former_id)
-        self.exists = True
-        for observer in self._dependencies.observers:
-            observer.turn_started(turn)
+        self._note_stored()
         self.log.base = self._journalled = earlier.sequence_limit
         self._earlier_attempts = len(earlier.attempts)
         try:
@@ -359,11 +361,10 @@ class TurnRunner(LiveTurn):
     async def _commit(self) -> MCPError | None:
         """Store the turn that succeeded and let its readers know; or say why that failed."""
         turn = self._closed(TurnState.SUCCEEDED)
-        turn = replace(turn, last_sequence=turn.last_sequence + 1)
         message = replace(
             cast(Message, turn.message), turn=turn.name, finish_reason=turn.finish_reason, usage=turn.attempts[-1].usage
         )
-        turn = replace(turn, message=message)
+        turn = replace(turn, message=message, last_sequence=turn.last_sequence + 1)
         message = self._with_parts(message)
         try:
             self.turn, stored = await self._store.commit(turn, self._request.input.outcome(message), self._unwritten())
@@ -416,10 +417,10 @@ class TurnRunner(LiveTurn):
 
     def _closed(self, state: TurnState, error: MCPError | None = None) -> Turn:
         """The turn as it ends now, its message without parts."""
-        if self._generation is not None:
-            return self._generation.end(state, error)
         turn = self.turn
-        if turn.state is TurnState.RUNNING:  # no provider was asked
+        if self._generation is not None and self._generation.begun:
+            turn = self._generation.end(state, error)
+        elif turn.state is TurnState.RUNNING:  # no provider was asked
             turn = replace(turn, attempts=turn.attempts[:-1])
         return replace(
             turn,
