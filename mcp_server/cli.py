@@ -316,7 +316,10 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        _fail(str(error), MISUSED)
+        problems = str(error).splitlines()
+        if len(problems) > 1:
+            problems.insert(0, f"{len(problems)} problems with the settings")
+        _fail("\n  ".join(problems), MISUSED)
     except MCPError as error:
         _fail(error.message, FAILED)
     except KeyboardInterrupt:
@@ -324,9 +327,7 @@ def _reported() -> Iterator[None]:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    lines = message.splitlines()
-    text = message if len(lines) == 1 else "\n  ".join([f"{len(lines)} problems with the settings", *lines])
-    print(f"mcp-server: {text}", file=sys.stderr)
+    print(f"mcp-server: {message}", file=sys.stderr)
     sys.exit(status)
 
 
