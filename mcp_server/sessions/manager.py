@@ -100,7 +100,6 @@ class MCPSessionManager:
             default_model=draft.default_model,
             context=draft.context,
         )
-
         digest = digest_of("create", session_id, draft) if request is not None else b""
         return await self._begin(session, request, digest, lambda _: Change(session=session))
 

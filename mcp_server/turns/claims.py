@@ -1,6 +1,6 @@
-"""Who runs a turn, and what that writes: every decision about the row of a turn, as a pure function.
+"""Claims of turns: every decision about the row of a turn, as a pure function.
 
-Each takes what is stored and says what to write. They run inside the store's atomic step: nothing can change between
+Each takes what is stored and returns what to write. They run inside the store's atomic step: nothing can change between
 what they read and what they write.
 """
 

@@ -28,7 +28,7 @@ T = TypeVar("T", bound=LiveTurn)
 
 
 class LiveTurns(Generic[T]):
-    """What runs turns in this process, by the id and by the request of the turn.
+    """The runners of the turns in this process, by the id and by the request of the turn.
 
     Args:
         ownership: learns which turns these are.
@@ -46,11 +46,11 @@ class LiveTurns(Generic[T]):
         return len(self._by_id)
 
     def get(self, turn_id: str) -> T | None:
-        """What runs the turn with that id."""
+        """The runner of the turn with that id."""
         return self._by_id.get(turn_id)
 
     def of_request(self, turn: Turn) -> T | None:
-        """What runs the turn of the same request as ``turn``, which has a ``request_id``."""
+        """The runner of the turn that the same request as that of ``turn`` began; ``turn`` has a ``request_id``."""
         return self._by_request.get(_request(turn))
 
     def add(self, runner: T) -> None:

@@ -212,7 +212,7 @@ class TurnRegistry:
             return None
         return runner if runner.exists and not runner.deleted else None
 
-    # -- what time does -----------------------------------------------------------------------------------------------
+    # -- background work and shutdown ---------------------------------------------------------------------------------
 
     async def recover(self) -> int:
         """Make the turns INTERRUPTED whose process is gone, free their sessions, and count them."""

@@ -59,7 +59,7 @@ replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.turns")
 
 _NO_QUEUE: Final = Entry()
-"""The place of a turn without a session."""
+"""The entry of a turn without a session, which waits for no other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ class Dependencies:
 
 
 class _Phase(enum.Enum):
-    """How far a turn is, as far as stopping it goes."""
+    """What happens to a turn that is stopped now."""
 
     CLAIMING = enum.auto()
     """It is being stored, which is never left half done. A stop takes effect right after."""
@@ -165,7 +165,7 @@ class TurnRunner(LiveTurn):
                 self.task.cancel()
 
     def try_again(self) -> None:
-        """Its session may be free now."""
+        """Let it claim its session, which may be free now."""
         self._may_try.set()
 
     async def journal(self) -> None:

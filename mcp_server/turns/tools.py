@@ -122,8 +122,8 @@ class _Conversation:
 
 
 def _all_fit(messages: Sequence[Message]) -> bool:
-    """Whether all messages stay as they are. Those with tool calls or results do not count as such: they are looked at
-    together."""
+    """Whether no message has to be changed. One with a tool call or result always counts as one that has: calls are
+    matched with their results."""
     for message in messages:
         parts = message.parts
         if len(parts) == 1 and type(part := parts[0]) is Text:  # as nearly all are
