@@ -170,7 +170,8 @@ class UnsupportedByModel(RequestError, reason="UNSUPPORTED_BY_MODEL"):
 
 
 class ToolResultsMissing(RequestError, reason="TOOL_RESULTS_MISSING"):
-    """The history ends with tool calls, and the input does not begin with one TOOL message for each."""
+    """The history ends with tool calls, and the input does not begin with their results; or tool calls within the
+    input are not followed by theirs."""
 
 
 class SessionNotFound(RequestError, reason="SESSION_NOT_FOUND"):

@@ -144,7 +144,9 @@ class UnsupportedByModel(RequestError):
 
 
 class ToolResultsMissing(RequestError):
-    """The history ends with tool calls, and the input does not begin with one TOOL message for each."""
+    """The history ends with tool calls, and the input does not begin with their results; or tool calls within the input
+    are not followed by theirs.
+    """
 
     reason = "TOOL_RESULTS_MISSING"
     code = "INVALID_ARGUMENT"
