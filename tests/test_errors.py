@@ -62,6 +62,23 @@ def test_the_tree_is_drawn_as_it_is() -> None:
     ]
 
 
+def test_the_guide_draws_the_tree_of_the_client() -> None:
+    """Every branch has its classes below it."""
+    page = (ROOT / "docs" / "clients" / "python.md").read_text()
+    drawn: dict[str, set[str]] = {}
+    branch = ""
+    for indented, name in re.findall(r"^(│? *)(?:├──|└──) (\w+)", page, re.MULTILINE):
+        if indented:
+            drawn[branch].add(name)
+        else:
+            branch = name
+            drawn[branch] = set()
+    assert drawn == {
+        branch.__name__: {kind.__name__ for kind in branch.__subclasses__()}
+        for branch in mcp_client.MCPError.__subclasses__()
+    }
+
+
 @pytest.mark.parametrize(
     "page", ["docs/streaming.md", *(f"docs/clients/{name}.md" for name in ("go", "java", "node", "ruby", "cpp"))]
 )

@@ -16,6 +16,8 @@ VALUES = {"errors", "values", "principal", "interfaces"}
 CORE = {"sessions", "models", "turns"}
 EDGES = {"api", "rpc"}
 PLUGGED_IN = {"providers", "stores", "middleware"}
+SHARED = {"http", "local"}
+"""Folders of ``providers`` that several providers share."""
 FORMER_NAMES = {"config": {"settings"}, "messages": {"values"}}
 """Modules that stay importable for one minor release under the names they had."""
 
@@ -187,6 +189,20 @@ def test_only_the_app_builds() -> None:
         built[_name(path)] = called & COMPONENTS
     assert built.pop("mcp_server/app.py") == COMPONENTS
     assert {name: parts for name, parts in built.items() if parts} == {}
+
+
+@pytest.mark.parametrize("kind", sorted(PLUGGED_IN))
+def test_no_folder_of_a_plug_in_sees_another(kind: str) -> None:
+    """What several need is in a folder that they share."""
+    folders = {path.name for path in (ROOT / "mcp_server" / kind).iterdir() if path.is_dir()}
+    strays = [
+        f"{_name(path)}: {target}"
+        for folder in folders
+        for path in _sources(f"mcp_server/{kind}/{folder}")
+        for _, target in _imports(path)
+        if target[:2] == ("mcp_server", kind) and set(target[2:3]) & (folders - {folder, *SHARED})
+    ]
+    assert not strays
 
 
 @pytest.mark.parametrize("package", ["mcp_client", "mcp_server"])
