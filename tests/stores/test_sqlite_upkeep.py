@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.interfaces import Change, LookUp, RequestKey
+from mcp_server.interfaces import NO_LOOK_UP, Change, LookUp, RequestKey
 from mcp_server.stores.sqlite import SQLiteStore, schema
+from mcp_server.stores.sqlite.changes import Changes
+from mcp_server.stores.sqlite.file import DatabaseFile
 from mcp_server.testing.contracts.stores.values import (
     NOW,
     append,
@@ -30,7 +32,7 @@ from mcp_server.testing.contracts.stores.values import (
     turn,
     update,
 )
-from mcp_server.values import ContextEntry, TurnState
+from mcp_server.values import ContextEntry, MCPSession, TurnState
 
 
 @pytest.fixture
@@ -127,6 +129,28 @@ async def test_sessions_that_do_not_fit_the_cache_are_right(path: Path) -> None:
         assert changed.change.session is not None
         assert changed.change.session.context == context
     await store.close()
+
+
+def test_a_session_that_is_updated_again_and_again_evicts_no_other(path: Path) -> None:
+    """The cache counts what a session holds now, not what it has held before."""
+    file = DatabaseFile(path)
+    with closing(file.open()) as connection:
+        changes = Changes(connection)
+
+        def write(new: MCPSession) -> None:
+            changes.begin()
+            changes.change("t", new.id, lambda _: Change(session=new), NO_LOOK_UP)
+            changes.commit()
+
+        write(session("other"))
+        for n in range(20):
+            context = {"note": ContextEntry(type="text", kind="text", text=f"{n}" * 450_000)}
+            write(session(context=context, system_instruction=f"{n}" * 450_000))
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        write(session("other", etag="e1"))
+        assert [statement for statement in statements if statement.startswith("SELECT")] == []
+    file.close()
 
 
 async def test_expired_turns_and_sessions_leave_nothing(path: Path) -> None:

@@ -24,19 +24,21 @@ class CachedSession:
     Attributes:
         key: its key in the tables.
         session: the session.
-        size: the size of its summary and content, in bytes as encoded.
+        summary_size: the size of its summary, in bytes as encoded.
+        content_size: the size of its content, in bytes as encoded.
         shared: how many of its first messages other sessions wrote.
         tail: the last messages of its history, up to ``wanted``. Empty if they have not been read.
         tail_sizes: the size of each of them, in bytes as encoded.
         wanted: the largest number of messages that a change has asked for.
     """
 
-    __slots__ = ("key", "session", "shared", "size", "tail", "tail_sizes", "wanted")
+    __slots__ = ("content_size", "key", "session", "shared", "summary_size", "tail", "tail_sizes", "wanted")
 
-    def __init__(self, key: int, session: MCPSession, size: int, shared: int) -> None:
+    def __init__(self, key: int, session: MCPSession, summary_size: int, content_size: int, shared: int) -> None:
         self.key = key
         self.session = session
-        self.size = size
+        self.summary_size = summary_size
+        self.content_size = content_size
         self.shared = shared
         self.tail: tuple[Message, ...] = ()
         self.tail_sizes: tuple[int, ...] = ()
@@ -61,7 +63,7 @@ class SessionCache:
 
     def put(self, cached: CachedSession) -> None:
         """Add a session, and evict the least recently used ones beyond the limit."""
-        size = cached.size + sum(cached.tail_sizes) + _OVERHEAD
+        size = cached.summary_size + cached.content_size + sum(cached.tail_sizes) + _OVERHEAD
         self._entries[cached.session.tenant, cached.session.id] = cached, size
         self._size += size
         while self._size > MAX_BYTES:

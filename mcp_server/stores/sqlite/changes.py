@@ -75,7 +75,7 @@ class Changes(Queries):
         row = self._row(tenant, session) if session else None
         if row is None:
             return None
-        return CachedSession(row[0], session_of(row, row[11]), len(row[10]) + len(row[11]), row[12])
+        return CachedSession(row[0], session_of(row, row[11]), len(row[10]), len(row[11]), row[12])
 
     def _stored(self, tenant: str, cached: CachedSession | None, look_up: LookUp) -> Stored:
         session = None if cached is None else cached.session

@@ -60,7 +60,7 @@ class SessionRows:
         self._execute("INSERT INTO contents (key, summary, content) VALUES (?, ?, ?)", (key, summary, content))
         if session.labels:
             self._insert_labels(key, session)
-        return CachedSession(key, session, len(summary) + len(content), count)
+        return CachedSession(key, session, len(summary), len(content), count)
 
     def update(self, cached: CachedSession, new: MCPSession) -> None:
         """Write the fields that differ."""
@@ -79,14 +79,14 @@ class SessionRows:
             or new.parent is not old.parent
         ):
             summary = summary_of(new)
-            cached.size += len(summary)
+            cached.summary_size = len(summary)
             self._execute("UPDATE contents SET summary = ? WHERE key = ?", (summary, key))
             if new.labels != old.labels:
                 self._delete_labels(old)
                 self._insert_labels(key, new)
         if new.context is not old.context or new.metadata is not old.metadata:
             content = content_of(new)
-            cached.size += len(content)
+            cached.content_size = len(content)
             self._execute("UPDATE contents SET content = ? WHERE key = ?", (content, key))
         cached.session = new
 
