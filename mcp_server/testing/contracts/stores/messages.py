@@ -13,6 +13,7 @@ from mcp_server.testing.contracts.stores.values import (
     delete,
     messages,
     put,
+    receipt,
     replace,
     session,
     texts,
@@ -163,8 +164,24 @@ class MessageContract:
             Change(turn=turn(tenant="another")),
             Change(turn=turn(session="s", session_uid="another")),
             Change(turn=turn(session="s", session_uid="uid-s"), delete=True),
+            Change(receipt=receipt(tenant="another")),
+            Change(receipt=receipt(scope="another")),
+            Change(receipt=receipt(scope="uid-s"), delete=True),
         ],
-        ids=["id", "tenant", "count", "index", "append alone", "both", "turn tenant", "turn session", "turn deleted"],
+        ids=[
+            "id",
+            "tenant",
+            "count",
+            "index",
+            "append alone",
+            "both",
+            "turn tenant",
+            "turn session",
+            "turn deleted",
+            "receipt tenant",
+            "receipt session",
+            "receipt deleted",
+        ],
     )
     async def test_a_change_that_contradicts_itself_is_refused(self, store: Store, change: Change) -> None:
         """It is a bug in the deciding code: nothing is written."""
