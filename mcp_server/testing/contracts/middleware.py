@@ -48,7 +48,7 @@ class MiddlewareContract:
 
     @pytest.mark.asyncio
     async def test_an_error_is_not_swallowed(self) -> None:
-        """The caller must hear it."""
+        """The caller must receive it."""
         failing = self.call()
         with pytest.raises(ModelNotFound):
             async with self.make()(failing):

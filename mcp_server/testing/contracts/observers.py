@@ -1,8 +1,10 @@
 """The contract of turn observers, as tests for their authors::
 
-class TestBilling(TurnObserverContract):
-    def make(self) -> TurnObserver:
-        return Billing()
+    class TestBilling(TurnObserverContract):
+        def make(self) -> TurnObserver:
+            return Billing()
+
+pytest runs every test of the contract on it.
 """
 
 from __future__ import annotations
