@@ -41,9 +41,8 @@ class EchoProvider:
         for word in words[:limit]:
             if word:
                 yield word
-        prompts = [request.prompt or "", *[message.text for message in request.messages]]
         usage = Usage(
-            input_tokens=sum(len(text.split()) for text in prompts),
+            input_tokens=await self.count_tokens(request),
             output_tokens=len(words[:limit]),
             source=UsageSource.REPORTED,
         )
@@ -51,8 +50,9 @@ class EchoProvider:
         yield Finish(reason=FinishReason.LENGTH if cut else FinishReason.STOP, usage=usage)
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
-        """The number of words."""
-        return sum(len(message.text.split()) for message in request.messages)
+        """The number of words of the prompt and the messages."""
+        texts = [request.prompt or "", *[message.text for message in request.messages]]
+        return sum(len(text.split()) for text in texts)
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
         """How often each letter occurs in each text.
