@@ -144,9 +144,7 @@ def _settle(call: Call, error: BaseException) -> BaseException:
             return error
     elif not isinstance(error, Exception):
         return error
-    internal = _internal(call, error)
-    internal.__cause__ = error
-    return internal
+    return _internal(call, error)
 
 
 def _internal(call: Call, cause: BaseException) -> InternalError:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import grpc
 
 from mcp_server.api.codes import message_of, status_of
 from mcp_server.errors import MCPError
-
-CODES: Final[Mapping[str, grpc.StatusCode]] = {code.name: code for code in grpc.StatusCode}
-"""gRPC's statuses by the names that ``google.rpc.Code`` shares with them."""
 
 Trailers = tuple[tuple[str, str | bytes], ...]
 
@@ -39,4 +35,5 @@ def status_and_trailers(error: MCPError) -> Status:
         trailers += (("grpc-retry-pushback-ms", "-1"),)
     elif error.retry_after is not None:
         trailers += (("grpc-retry-pushback-ms", str(int(error.retry_after * 1000))),)
-    return Status(CODES[error.code], message_of(error), trailers)
+    # gRPC and ``google.rpc.Code`` give the codes the same names.
+    return Status(grpc.StatusCode[error.code], message_of(error), trailers)
