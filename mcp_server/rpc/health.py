@@ -32,7 +32,7 @@ class Health:
 
     Args:
         services: the full names of the services.
-        gateway: says how the providers are.
+        gateway: knows which providers are ready.
     """
 
     def __init__(self, services: Iterable[str], gateway: Gateway) -> None:
@@ -72,7 +72,7 @@ class Health:
         return health_pb2.HealthListResponse(statuses=statuses)
 
     async def Watch(self, call: Call, request: health_pb2.HealthCheckRequest, send: Send) -> None:
-        # The server's own state is announced; a provider's has to be looked at.
+        # Changes of the server's own state are announced; a provider has to be polled.
         interval = WATCH_INTERVAL if request.service.startswith(PROVIDERS) else None
         last: Any = None
         while True:

@@ -39,8 +39,8 @@ class Reflection:
 
     Args:
         version: its own descriptor.
-        services: the services to list, by their full names. What their files say can be looked up, and what is in the
-            pools that these files belong to.
+        services: the services to list, by their full names. Everything in the descriptor pools of their files can be
+            looked up.
     """
 
     def __init__(self, version: ServiceDescriptor, services: Mapping[str, ServiceDescriptor]) -> None:

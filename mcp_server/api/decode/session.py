@@ -19,7 +19,7 @@ _VISIBILITIES: Final = {
 
 
 def session_draft(found: Violations, session: session_pb2.Session) -> SessionDraft:
-    """What a caller decides about a session."""
+    """The fields of a session that callers set."""
     return SessionDraft(**{field: decode(found, session) for field, decode in _FIELDS.items()})
 
 

@@ -9,7 +9,7 @@ from mcp_server.gateway import Embedded
 
 
 def embed_response(embedded: Embedded) -> embedding_pb2.EmbedResponse:
-    """The vectors and what they took."""
+    """The vectors, their usage and the calls to providers."""
     return embedding_pb2.EmbedResponse(
         embeddings=[embedding_pb2.Embedding(values=vector) for vector in embedded.embeddings.vectors],
         model=embedded.model,

@@ -1,4 +1,4 @@
-"""Messages, their parts, and what an answer took."""
+"""Messages, their parts, token counts and log probabilities."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def usage(value: Usage) -> message_pb2.Usage:
 
 
 def logprobs(values: Iterable[Logprob]) -> list[generation_pb2.Logprob]:
-    """How likely tokens were."""
+    """Log probabilities of tokens."""
     return [
         generation_pb2.Logprob(token=value.token, logprob=value.logprob, top=logprobs(value.top)) for value in values
     ]
