@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from mcp_server.interfaces import NO_LOOK_UP, Change, LookUp, RequestKey
-from mcp_server.stores.sqlite import SQLiteStore, schema
+from mcp_server.stores.sqlite import SQLiteStore, schema, threads
 from mcp_server.stores.sqlite.changes import Changes
 from mcp_server.stores.sqlite.file import DatabaseFile
+from mcp_server.stores.sqlite.garbage import GarbageCollector
 from mcp_server.testing.contracts.stores.values import (
     NOW,
     append,
@@ -97,6 +98,25 @@ async def test_garbage_is_collected_after_a_restart(path: Path) -> None:
     await store.open()
     assert await collected(store, path)
     assert rows(path, "messages") == 0
+    await store.close()
+
+
+async def test_an_error_of_the_collector_is_logged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No caller would get it. Changes are made all the same."""
+    logged: list[str] = []
+
+    def fail(_: GarbageCollector) -> bool:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(GarbageCollector, "step", fail)
+    monkeypatch.setattr(threads.log, "error", lambda event, **_: logged.append(event))
+    store = SQLiteStore(path)
+    await store.open()
+    while not logged:  # noqa: ASYNC110  # it runs on a thread of the store
+        await asyncio.sleep(0.01)
+    assert logged == ["store cannot collect garbage"]
+    await put(store, session())
+    assert await store.session("t", "s") == session()
     await store.close()
 
 

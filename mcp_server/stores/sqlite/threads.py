@@ -106,10 +106,14 @@ class Writer:
     def _fail(self, work: Sequence[Job], error: BaseException) -> None:
         for job in work:
             job.error = unavailable(error)
-        if not self._failing and isinstance(unavailable(error), StoreUnavailable):
+        if isinstance(unavailable(error), StoreUnavailable):
             # Logged once until the store writes again, not for every caller.
-            self._failing = True
-            log.error("store cannot write", exc_info=error)
+            if not self._failing:
+                self._failing = True
+                log.error("store cannot write", exc_info=error)
+        elif not work:
+            # No caller waits for the garbage collector.
+            log.error("store cannot collect garbage", exc_info=error)
 
 
 class Reader:
