@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
@@ -14,8 +15,9 @@ from contextprotocol.v1 import chat_pb2, message_pb2, session_pb2
 from mcp_server.interfaces import Finish, ReasoningDelta, ToolArgumentsDelta, ToolCallStart
 from mcp_server.models.usage import Meter
 from mcp_server.turns.answer import Answer
+from mcp_server.turns.tools import fit_name
 from mcp_server.values import Delta, Event
-from tests.providers.answers import CASES, Failure, Whole
+from tests.providers.answers import CASES, SURROGATES, Failure, Whole
 from tests.providers.test_openai_odd import reply
 from tests.routing.conftest import Begin, begin, seed
 from tests.routing.stage import ESTIMATED, FAILED, REPORTED, SUCCEEDED
@@ -49,9 +51,7 @@ WHOLE = (
     "an empty answer",
     "a stream as application/json",
     "JSON as text/event-stream",
-    "a character in two pieces",
-    "half a character at the end",
-    "arguments in halves",
+    *SURROGATES,
 )
 
 
@@ -73,7 +73,11 @@ async def test_a_whole_answer_reaches_its_caller(begin: Begin, name: str) -> Non
     if expected.usage is not None:
         assert (row.usage.input_tokens, row.usage.output_tokens) == expected.usage
     parts = told.turn.message.parts
-    assert [part.tool_call.name for part in parts if part.HasField("tool_call")] == [name for name, _ in expected.calls]
+    assert "".join([part.reasoning for part in parts]) == expected.reasoning
+    calls = [part.tool_call for part in parts if part.HasField("tool_call")]
+    assert [call.name for call in calls] == [fit_name(name) for name, _ in expected.calls]
+    arguments = [json.loads(call.arguments_json) if call.arguments_json else None for call in calls]
+    assert arguments == [expected_arguments for _, expected_arguments in expected.calls]
     reason = message_pb2.FinishReason.Name(told.turn.finish_reason)
     assert reason.removeprefix("FINISH_REASON_") == expected.reason.name
 

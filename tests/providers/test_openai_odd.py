@@ -30,6 +30,7 @@ from mcp_server.providers.openai.calls import ToolCalls
 from mcp_server.providers.openai.chunks import Call
 from mcp_server.settings import Secret
 from mcp_server.values import FinishReason, Tool, Usage, UsageSource
+from mcp_server.values.surrogates import repaired
 from tests.providers.answers import CASES, FAULTS, Case, Failure, Whole, dumped
 from tests.providers.asking import asking, chat
 from tests.upstream.replies import Body, End, Hang, Head, Steps
@@ -77,13 +78,14 @@ def summary(events: Sequence[ProviderEvent]) -> Whole:
                 calls[piece.id][1] += piece.text
             case _:
                 raise AssertionError(piece)
+    text, reasoning, refusal = repaired(text), repaired(reasoning), repaired(refusal)  # as the turn does
     used = finish.usage
     assert used is None or used.source is UsageSource.REPORTED
     return Whole(
         text=text,
         reasoning=reasoning,
         refusal=refusal,
-        calls=tuple([(name, json.loads(arguments) if arguments else None) for name, arguments in calls.values()]),
+        calls=tuple([(name, json.loads(repaired(arguments)) if arguments else None) for name, arguments in calls.values()]),
         reason=finish.reason,
         usage=None if used is None else (used.input_tokens, used.output_tokens),
         logprobs=tuple(logprobs),

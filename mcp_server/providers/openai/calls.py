@@ -11,7 +11,6 @@ import msgspec
 
 from mcp_server.interfaces import ProviderEvent, ToolArgumentsDelta, ToolCallStart
 from mcp_server.providers.openai.chunks import Call, Function
-from mcp_server.values.surrogates import repaired, split_last
 
 _SIGNS: Final = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 """What decides where a JSON value ends."""
@@ -101,8 +100,7 @@ class ToolCalls:
         events = self.begin()
         for call in self._calls:
             if call.begun and call.held:
-                events.append(ToolArgumentsDelta(id=call.id, text=repaired(call.held)))
-                call.held = ""
+                events.append(ToolArgumentsDelta(id=call.id, text=call.held))
         return events
 
     def _present(self, piece: Call, name: str, arguments: str, named: Sequence[_OpenCall]) -> _OpenCall | None:
@@ -161,7 +159,6 @@ class ToolCalls:
         taken = not call.server_id or any(other.id == call.server_id for other in self._calls)
         call.id = f"call_{secrets.token_hex(12)}" if taken else call.server_id
         call.begun = True
-        call.name = repaired(call.name)
         events.append(ToolCallStart(id=call.id, name=call.name))
 
     def _add(self, call: _OpenCall, arguments: str, events: list[ProviderEvent]) -> None:
@@ -179,9 +176,8 @@ class ToolCalls:
                 self._begin(earlier, events)
                 if earlier is call:
                     break
-        text, call.held = split_last(call.held)
-        if text:
-            events.append(ToolArgumentsDelta(id=call.id, text=text))
+        events.append(ToolArgumentsDelta(id=call.id, text=call.held))
+        call.held = ""
 
 
 class _OpenCall:

@@ -1,4 +1,7 @@
-"""Makes the events of a provider from the pieces of an answer."""
+"""Makes the events of a provider from the pieces of an answer.
+
+Text may end with half a character: the turn joins it with the next piece, whichever provider it is from.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from mcp_server.providers.http.faults import is_fault
 from mcp_server.providers.openai.calls import ToolCalls
 from mcp_server.providers.openai.chunks import Choice, Chunk, Delta, Thought
 from mcp_server.values import FinishReason, Logprob, Usage
-from mcp_server.values.surrogates import split_last
+from mcp_server.values.surrogates import repaired, split_last
 
 _SPELLINGS: Final[Mapping[FinishReason, tuple[str, ...]]] = {
     FinishReason.STOP: (
@@ -125,7 +128,6 @@ class Reading:
         "_calls",
         "_echo",
         "_events",
-        "_half",
         "_held",
         "_index",
         "_kind",
@@ -156,7 +158,6 @@ class Reading:
         self._index: int | None = None
         self._kind = ""
         self._pieces: list[str] = []
-        self._half = ""
         self._so_far: dict[str, list[str]] = {"text": [], "reasoning": [], "refusal": []}
         self._streamed = False
         """Whether pieces have come as such."""
@@ -227,10 +228,7 @@ class Reading:
 
     def end(self) -> list[ProviderEvent]:
         """The last events before the finish: nothing else will come."""
-        self._events = []
-        self._end_half()
-        self._events += self._calls.end()
-        return self._events
+        return self._calls.end()
 
     def finish(self) -> Finish | None:
         """The end of the answer; ``None`` if the server did not say that it is whole."""
@@ -285,9 +283,7 @@ class Reading:
         """Add what is new of a text that may repeat what has come."""
         if not text:
             return
-        so_far = "".join(self._so_far[kind])
-        if self._half and kind == self._kind:
-            so_far += self._half
+        so_far = repaired("".join(self._so_far[kind]))
         if text.startswith(so_far):
             self._add(kind, text[len(so_far) :])
         elif not self._streamed:
@@ -308,12 +304,10 @@ class Reading:
             self._add("refusal", delta.refusal)
         if delta.tool_calls:
             self._flush()
-            self._end_half()
             self._kind = ""
             self._events += self._calls.take(delta.tool_calls)
         if delta.function_call is not None:
             self._flush()
-            self._end_half()
             self._kind = ""
             self._events += self._calls.take_function(delta.function_call)
 
@@ -329,7 +323,6 @@ class Reading:
         if piece:
             if kind != self._kind:
                 self._flush()
-                self._end_half()
                 if self._calls:
                     self._events += self._calls.begin()
                 self._kind = kind
@@ -339,19 +332,8 @@ class Reading:
         """Make an event of the pieces of one kind."""
         if not self._pieces:
             return
-        text = self._half + "".join(self._pieces)
+        text = "".join(self._pieces)
         self._pieces = []
-        text, self._half = split_last(text)
-        if text:
-            self._event(text)
-
-    def _end_half(self) -> None:
-        """Replace a half of a character whose other half did not come."""
-        if self._half:
-            self._half = ""
-            self._event("\ufffd")
-
-    def _event(self, text: str) -> None:
         self._so_far[self._kind].append(text)
         if self._kind == "reasoning":
             self._events.append(ReasoningDelta(text=text))
@@ -366,8 +348,9 @@ class Reading:
 
     def _without_echo(self, text: str) -> str:
         """What of the text is new. What repeats the beginning is kept back until it is all there."""
-        self._held += text
-        if len(self._held) < len(self._echo) and self._echo.startswith(self._held):
+        held, half = split_last(self._held + text)
+        self._held = held + half
+        if len(held) < len(self._echo) and self._echo.startswith(held):
             return ""
         new = self._held.removeprefix(self._echo)
         self._held = self._echo = ""
