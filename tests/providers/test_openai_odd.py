@@ -85,7 +85,9 @@ def summary(events: Sequence[ProviderEvent]) -> Whole:
         text=text,
         reasoning=reasoning,
         refusal=refusal,
-        calls=tuple([(name, json.loads(repaired(arguments)) if arguments else None) for name, arguments in calls.values()]),
+        calls=tuple(
+            [(name, json.loads(repaired(arguments)) if arguments else None) for name, arguments in calls.values()]
+        ),
         reason=finish.reason,
         usage=None if used is None else (used.input_tokens, used.output_tokens),
         logprobs=tuple(logprobs),

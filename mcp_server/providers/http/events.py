@@ -36,7 +36,7 @@ class EventStream(Generic[T]):
 
     Args:
         decoder: of the JSON of one event of the usual form.
-        end: the data of the event that ends the stream; empty if the protocol has none.
+        end: the data of the event that ends the stream.
         odd: decodes all other events.
     """
 
@@ -54,7 +54,7 @@ class EventStream(Generic[T]):
         "problem",
     )
 
-    def __init__(self, decoder: msgspec.json.Decoder[T], *, end: bytes = b"", odd: Odd[T] | None = None) -> None:
+    def __init__(self, decoder: msgspec.json.Decoder[T], *, end: bytes, odd: Odd[T]) -> None:
         self.done = False
         self.problem = ""
         self._begun = False
@@ -84,7 +84,7 @@ class EventStream(Generic[T]):
             return []
         block = data[:end]
         if block.startswith(DATA) and not self._event and not self._pending:
-            self.done = bool(self._end) and block.endswith(self._last)
+            self.done = block.endswith(self._last)
             lines = block[len(DATA) : -len(self._last)] if self.done else block[len(DATA) :]
             try:
                 # A line end within JSON is escaped: every match is the beginning of a line.
@@ -119,7 +119,7 @@ class EventStream(Generic[T]):
             if len(self._pending) > MAX_LINE:
                 self.problem = f"an event of more than {MAX_LINE} bytes"
             return not self.problem
-        if self._end and data.strip(b'"').upper() == self._end:
+        if data.strip(b'"').upper() == self._end:
             self.done = True
             return False
         try:
@@ -140,8 +140,6 @@ class EventStream(Generic[T]):
 
     def _one(self, data: bytes) -> Iterable[T]:
         error = self._event == b"error"
-        if self._odd is None:
-            return (self._decode(data),)
         if not error:
             try:
                 return (self._decode(data),)
@@ -176,7 +174,7 @@ class JSONStream(Generic[T]):
         if len(self._rest) > MAX_DOCUMENT:
             self.problem = f"more than {MAX_DOCUMENT} bytes"
             return []
-        if self._attempts == MAX_ATTEMPTS or not self._rest.rstrip().endswith((b"}", b"]")):
+        if self._attempts == MAX_ATTEMPTS or not data.rstrip().endswith((b"}", b"]")):
             return []
         events = self._values()
         self._attempts = self._attempts + 1 if events is None else 0

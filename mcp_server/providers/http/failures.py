@@ -144,9 +144,10 @@ def error_of(
     """
     where = f"the provider {provider}"
     facts = {"provider": provider, "model": model, "status": str(status)}
+    code = f"status {status}"
     if fault.codes:
         facts["code"] = fault.codes[0]
-    code = f"status {status}" + "".join([f", {first}" for first in fault.codes[:1]])
+        code += f", {fault.codes[0]}"
     because = f": {message}" if message else ""
     if kind is Kind.BAD_REQUEST:
         error = InvalidArgument((), f"{where} refuses the request to the model {model} ({code}){because}")

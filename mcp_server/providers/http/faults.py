@@ -187,13 +187,12 @@ def _seconds(value: Any, unit: float) -> float | None:
     return min(seconds, MAX_WAIT) if math.isfinite(seconds) and seconds > 0 else None
 
 
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that a server asks to wait; ``None`` if it does not ask. 0 counts as ``None``: in our errors it means
     that the call may be repeated at once.
 
     Args:
         headers: the headers of its answer, in any case.
-        now: seconds since the Unix epoch; by default the present.
     """
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
@@ -206,5 +205,5 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
     except ValueError:
         return None
-    seconds = date.timestamp() - (time.time() if now is None else now)
+    seconds = date.timestamp() - time.time()
     return min(seconds, MAX_WAIT) if seconds > 0 else None

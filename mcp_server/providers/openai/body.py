@@ -59,15 +59,14 @@ def chat_body(request: GenerateRequest, settings: OpenAISettings, model: OpenAIM
     if request.messages and request.messages[-1].role is Role.ASSISTANT:
         _prefill(body, model.prefill)
     config = request.config
-    if config is not _DEFAULT:
-        sampling = _sampling(request, model)
-        if "max_output_tokens" in sampling:
-            sampling[settings.limit_field] = sampling.pop("max_output_tokens")
-        if (top := sampling.pop("logprobs", None)) is not None:
-            sampling |= {"logprobs": True, **({"top_logprobs": top} if top else {})}
-        body |= sampling
-        if config.response_format is not ResponseFormat.TEXT:
-            body["response_format"] = _format(config)
+    sampling = _sampling(request, model)
+    if "max_output_tokens" in sampling:
+        sampling[settings.limit_field] = sampling.pop("max_output_tokens")
+    if (top := sampling.pop("logprobs", None)) is not None:
+        sampling |= {"logprobs": True, **({"top_logprobs": top} if top else {})}
+    body |= sampling
+    if config.response_format is not ResponseFormat.TEXT:
+        body["response_format"] = _format(config)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
         if request.tool_choice != _AUTO:
@@ -112,7 +111,6 @@ def embedding_body(request: EmbedRequest, settings: OpenAISettings) -> bytes:
     return encode(_with_options(body, request.provider_options))
 
 
-_DEFAULT: Final = GenerationConfig()
 _AUTO: Final = ToolChoice()
 
 

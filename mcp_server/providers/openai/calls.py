@@ -39,7 +39,7 @@ class ToolCalls:
 
     @property
     def complete(self) -> bool:
-        """Whether each call has its name."""
+        """Whether each call has its name, and all of it."""
         return all(call.name and not call.broken for call in self._calls)
 
     def take(self, pieces: Sequence[Call]) -> list[ProviderEvent]:
@@ -47,14 +47,12 @@ class ToolCalls:
         events: list[ProviderEvent] = []
         named: list[_OpenCall] = []
         for piece in pieces:
-            function = piece.function or _NO_FUNCTION
-            name = function.name or piece.name or ""
-            arguments = _text(function.arguments if function.arguments is not None else piece.arguments)
+            name, arguments = _name_and_arguments(piece)
             if not (name or arguments or piece.id):
                 continue  # a call of nothing is none
             call = self._present(piece, name, arguments, named)
             if call is None:
-                call = self._new(piece)
+                call = self._new(piece.index)
             if name:
                 named.append(call)
                 call.rename(name)
@@ -73,15 +71,13 @@ class ToolCalls:
         events: list[ProviderEvent] = []
         known = tuple(self._calls)
         for position, piece in enumerate(calls):
-            function = piece.function or _NO_FUNCTION
-            name = function.name or piece.name or ""
-            arguments = _text(function.arguments if function.arguments is not None else piece.arguments)
+            name, arguments = _name_and_arguments(piece)
             if position < len(known):
                 call = known[position]
                 if call.name == name and arguments.startswith(call.text):
                     self._add(call, arguments[len(call.text) :], events)
             elif name or arguments:
-                call = self._new(piece)
+                call = self._new(piece.index)
                 call.server_id, call.name = piece.id or "", name
                 self._add(call, arguments, events)
         return events
@@ -141,15 +137,17 @@ class ToolCalls:
             return False
         return first in self._names and second in self._names and not second.startswith(first)
 
-    def _new(self, piece: Call) -> _OpenCall:
-        before = self._by_index.get(piece.index) if piece.index is not None else self._calls[-1:] and self._calls[-1]
-        call = _OpenCall()
-        if isinstance(before, _OpenCall) and before.repeated:
+    def _new(self, index: int | None) -> _OpenCall:
+        call, before = _OpenCall(), None
+        if index is not None:
+            before = self._by_index.get(index)
+            self._by_index[index] = call
+        elif self._calls:
+            before = self._calls[-1]
+        if before is not None and before.repeated:
             call.name = before.name
             before.repeated = False
         self._calls.append(call)
-        if piece.index is not None:
-            self._by_index[piece.index] = call
         return call
 
     def _begin(self, call: _OpenCall, events: list[ProviderEvent]) -> None:
@@ -164,8 +162,10 @@ class ToolCalls:
     def _add(self, call: _OpenCall, arguments: str, events: list[ProviderEvent]) -> None:
         if not arguments:
             return
+        # Some send it all once more at the end. The lengths are compared first, so that long arguments are not joined
+        # for every piece.
         if abs(len(arguments) - call.size) < 8 and arguments.strip() == call.text.strip() and call.is_whole:
-            return  # some send it all once more at the end
+            return
         if call.held == "{}" and call.size == 2 and arguments.lstrip().startswith("{"):
             call.clear()  # some begin with no arguments, and then send them
         call.add(arguments)
@@ -207,8 +207,6 @@ class _OpenCall:
         self.begun = False
         self.broken = False
         """Whether a piece of the name came when the call had begun."""
-        self.held = ""
-        """What of the arguments was not passed on."""
         self.repeated = False
         """Whether the name came again after whole arguments: it may begin another call."""
         self.clear()
@@ -218,6 +216,7 @@ class _OpenCall:
         self._pieces: list[str] = []
         self.size = 0
         self.held = ""
+        """What of the arguments was not passed on."""
         self.blank = True
         """Whether the arguments so far are only spaces."""
         self._scanned = self._depth = 0
@@ -264,10 +263,13 @@ class _OpenCall:
         self.name = name if self.name and name.startswith(self.name) else self.name + name
 
 
-def _text(arguments: object) -> str:
-    if arguments is None or isinstance(arguments, str):
-        return arguments or ""
-    return msgspec.json.encode(arguments).decode()
+def _name_and_arguments(piece: Call) -> tuple[str, str]:
+    """The name and the arguments in a piece, each of which may be empty."""
+    function = piece.function or _NO_FUNCTION
+    arguments = function.arguments if function.arguments is not None else piece.arguments
+    if isinstance(arguments, dict):
+        arguments = msgspec.json.encode(arguments).decode()
+    return function.name or piece.name or "", arguments or ""
 
 
 _NO_FUNCTION: Final = Function()

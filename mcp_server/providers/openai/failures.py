@@ -97,8 +97,7 @@ FAILURES: Final = FailureTable(
         "api_key_expired": Kind.CREDENTIALS,
         "api_key_invalid": Kind.CREDENTIALS,  # Gemini
         "Arrearage": Kind.CREDENTIALS,  # Alibaba
-        "authentication_error": Kind.CREDENTIALS,  # Anthropic
-        "AuthenticationError": Kind.CREDENTIALS,  # LiteLLM
+        "authentication_error": Kind.CREDENTIALS,  # Anthropic, LiteLLM
         "billing_error": Kind.CREDENTIALS,
         "billing_hard_limit_reached": Kind.CREDENTIALS,
         "billing_not_active": Kind.CREDENTIALS,
@@ -129,7 +128,6 @@ FAILURES: Final = FailureTable(
         "unknown_model": Kind.NO_MODEL,
         "rate_limit_error": Kind.RATE,  # Anthropic
         "rate_limit_exceeded": Kind.RATE,
-        "RateLimitError": Kind.RATE,
         "RateLimitReached": Kind.RATE,  # Azure
         "resource_exhausted": Kind.RATE,  # Gemini
         "too_many_requests": Kind.RATE,

@@ -109,10 +109,10 @@ class OpenAIProvider:
                 if last is None:
                     break
                 data = last
-            if not reading.known and reading.error is None and stream.problem:
-                raise upstream.cut(f"has {stream.problem}", model)
             if reading.error is not None:
                 raise upstream.error_in_answer(reading.error, model, response, begun=reading.begun)
+            if stream.problem and not reading.known:
+                raise upstream.cut(f"has {stream.problem}", model)
             for event in reading.end():
                 yield event
             finish = reading.finish()
@@ -266,6 +266,6 @@ def _model(name: str, settings: OpenAIModel) -> Model:
 
 def _echo(request: GenerateRequest, known: OpenAIModel) -> str:
     """The text that the answer repeats before it continues."""
-    last = request.messages[-1] if request.messages else None
-    echoed = known.prefill == "prefix_echoed" and last is not None and last.role is Role.ASSISTANT
-    return last.text if echoed and last is not None else ""
+    if known.prefill != "prefix_echoed" or not request.messages or request.messages[-1].role is not Role.ASSISTANT:
+        return ""
+    return request.messages[-1].text
