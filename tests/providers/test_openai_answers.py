@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -344,6 +345,13 @@ async def test_connections_to_servers_that_close_them_are_not_used_again() -> No
         for _ in range(20):
             assert isinstance([event async for event in provider.generate(chat())][-1], Finish)
         assert upstream.connections == 20
+
+
+def test_closing_ends_the_bodies_of_whole_answers() -> None:
+    """A connection whose server has not ended the body after its end mark is not left to the garbage collector."""
+    unended = Steps((*pieces({"content": "x"}).sequence[:-1], replies.Hang()))
+    assert asyncio.run(events_of(unended)) == ["x", Finish()]
+    gc.collect()  # an open connection warns here
 
 
 async def test_an_answer_that_is_complete_and_does_not_end_is_let_go() -> None:

@@ -79,7 +79,7 @@ class Upstream:
         self._http: aiohttp.ClientSession | None = None
         self._closed = False
         self._open: dict[aiohttp.ClientResponse, int] = {}
-        """The answers that are being read, each with the number of its key."""
+        """The answers whose bodies have not ended, each with the number of its key."""
         own = {header: value.reveal() for header, value in settings.headers.items()}
         self._headers = {
             "Accept": "*/*",
@@ -176,11 +176,16 @@ class Upstream:
             complete: whether only the end of its body is missing, after which the connection can be reused. Otherwise
                 the connection is closed now, so that the server stops generating.
         """
-        self._open.pop(response, None)
         if not complete:
-            response.close()
+            self._end(response)
         elif response.connection is not None:
-            asyncio.get_running_loop().call_later(END_SECONDS, response.close)
+            asyncio.get_running_loop().call_later(END_SECONDS, self._end, response)
+        else:
+            self._open.pop(response, None)
+
+    def _end(self, response: aiohttp.ClientResponse) -> None:
+        self._open.pop(response, None)
+        response.close()
 
     async def close(self) -> None:
         """Close all connections."""
