@@ -95,7 +95,7 @@ class FailureTable(Struct):
         for code in fault.codes:
             if (known := self.by_code.get(normalized(code))) is not None:
                 return known
-        if fault.status >= 400 and (status < 400 or status == 400 or status >= 500):
+        if fault.status >= 400 and (status <= 400 or status >= 500):
             status = fault.status
         kind = BY_STATUS.get(status)
         if kind is None:

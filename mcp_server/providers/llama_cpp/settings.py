@@ -46,12 +46,11 @@ class LlamaCppModel(LocalModelSettings):
     max_output_tokens: OutputLimit | None = None
     """The output limit of calls that set none, in tokens. Not set: as the catalogue says."""
 
-    def resolved(self, name: str, folder: Path | None = None) -> LlamaCppModel:
+    def resolved(self, name: str) -> LlamaCppModel:
         """The model with its file, and with the defaults of the catalogue.
 
         Args:
             name: its name.
-            folder: where pulled files are; by default the user's cache folder.
 
         Returns:
             A model with a ``path``, and with a ``source`` unless the user provides the file.
@@ -66,7 +65,7 @@ class LlamaCppModel(LocalModelSettings):
         source = self.source if self.source is not None else name
         known = CATALOGUE.get(source)
         defaults = {} if known is None else {key: getattr(known, key) for key in DEFAULTS if getattr(self, key) is None}
-        return msgspec.structs.replace(self, path=location(source, folder), source=source, **defaults)
+        return msgspec.structs.replace(self, path=location(source), source=source, **defaults)
 
 
 class LlamaCppSettings(LocalSettings, kw_only=True):

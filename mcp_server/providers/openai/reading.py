@@ -302,14 +302,13 @@ class Reading:
             self._thoughts(delta.content)
         if delta.refusal:
             self._add("refusal", delta.refusal)
-        if delta.tool_calls:
+        if delta.tool_calls or delta.function_call is not None:
             self._flush()
             self._kind = ""
-            self._events += self._calls.take(delta.tool_calls)
-        if delta.function_call is not None:
-            self._flush()
-            self._kind = ""
-            self._events += self._calls.take_function(delta.function_call)
+            if delta.tool_calls:
+                self._events += self._calls.take(delta.tool_calls)
+            if delta.function_call is not None:
+                self._events += self._calls.take_function(delta.function_call)
 
     def _thoughts(self, content: Iterable[Thought]) -> None:
         for piece in content:
