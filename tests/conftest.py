@@ -12,7 +12,7 @@ import pytest
 
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.testing import running
-from tests.models import NEEDING, minilm, need_transformers, tiny
+from tests.small_models import NEEDING, minilm, need_transformers, tiny
 from tests.wire import Wire
 
 Serve = Callable[..., Awaitable[Wire]]

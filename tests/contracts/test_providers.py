@@ -42,7 +42,7 @@ from mcp_server.values import (
     Usage,
     UsageSource,
 )
-from tests.models.llama_server import LlamaServer
+from tests.small_models.llama_server import LlamaServer
 
 
 class TestEcho(ProviderContract, SamplingContract, EmbeddingContract, TokenCounterContract):

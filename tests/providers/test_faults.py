@@ -16,7 +16,7 @@ from mcp_server.providers.openai.provider import OpenAIProvider
 from mcp_server.providers.openai.settings import OpenAISettings
 from mcp_server.settings import Secret
 from mcp_server.values import Message, Role, Text, UsageSource
-from tests.routing.fates import FATES
+from tests.models.fates import FATES
 from tests.upstream.faults import (
     AFTER_OUTPUT,
     BEFORE_OUTPUT,

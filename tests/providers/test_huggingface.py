@@ -36,7 +36,7 @@ from mcp_server.values import (
     ToolChoice,
     ToolResult,
 )
-from tests.models.tiny import ANSWERS, TOOL, WINDOW
+from tests.small_models.tiny import ANSWERS, TOOL, WINDOW
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -28,8 +28,8 @@ from mcp_server.settings import RoutingSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.values import GenerationConfig, ModelState
 from tests.conftest import Serve
-from tests.models.tiny import ANSWERS, WINDOW
 from tests.providers.conftest import Workers
+from tests.small_models.tiny import ANSWERS, WINDOW
 from tests.wire import Refused, text_of, user
 
 SHORT = GenerateRequest(model="m", prompt="1, 2, 3,", config=GenerationConfig(max_output_tokens=3))

@@ -17,10 +17,10 @@ from mcp_server.models.usage import Meter
 from mcp_server.turns.answer import Answer
 from mcp_server.turns.tools import fit_name
 from mcp_server.values import Delta, Event
+from tests.models.conftest import Begin, begin, seed
+from tests.models.stage import ESTIMATED, FAILED, REPORTED, SUCCEEDED
 from tests.providers.answers import CASES, SURROGATES, Failure, Whole
 from tests.providers.test_openai_odd import reply
-from tests.routing.conftest import Begin, begin, seed
-from tests.routing.stage import ESTIMATED, FAILED, REPORTED, SUCCEEDED
 from tests.upstream.faults import WORDS
 from tests.upstream.replies import Answer as Reply
 from tests.upstream.replies import by_key, in_turn

@@ -28,8 +28,8 @@ from mcp_server.values import (
     ToolChoice,
     UsageSource,
 )
-from tests.models.llama_server import WINDOW, LlamaServer
 from tests.providers.asking import chat, completion, joined, said
+from tests.small_models.llama_server import WINDOW, LlamaServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

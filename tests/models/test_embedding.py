@@ -9,9 +9,9 @@ import pytest
 
 from contextprotocol.v1 import embedding_pb2
 from mcp_server.errors import BY_REASON
-from tests.routing.conftest import Begin
-from tests.routing.fates import FATES, LATER
-from tests.routing.stage import FAILED, MODEL, REPORTED, SUCCEEDED, Stage, reason_of
+from tests.models.conftest import Begin
+from tests.models.fates import FATES, LATER
+from tests.models.stage import FAILED, MODEL, REPORTED, SUCCEEDED, Stage, reason_of
 from tests.upstream.faults import BEFORE_OUTPUT, FAULTS, FINAL
 from tests.upstream.replies import Vectors, in_turn
 from tests.wire import Refused

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.routing.conftest import Begin
-from tests.routing.stage import FAILED, SUCCEEDED
+from tests.models.conftest import Begin
+from tests.models.stage import FAILED, SUCCEEDED
 from tests.upstream.faults import FAULTS, WORDS
 from tests.upstream.replies import Answer, by_key
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.routing.fates import FATES, LATER, UNREACHABLE
+from tests.models.fates import FATES, LATER, UNREACHABLE
 from tests.upstream.faults import AFTER_OUTPUT, STALLED, SUCCESSES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()

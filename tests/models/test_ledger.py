@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from contextprotocol.v1 import chat_pb2, message_pb2
-from tests.routing.conftest import Begin
-from tests.routing.stage import ESTIMATED, FAILED, MODEL, REPORTED, SUCCEEDED, Told, kept
+from tests.models.conftest import Begin
+from tests.models.stage import ESTIMATED, FAILED, MODEL, REPORTED, SUCCEEDED, Told, kept
 from tests.upstream.faults import FAULTS, WORDS
 from tests.upstream.replies import Answer, Close, ToolCall, alternating, in_turn
 

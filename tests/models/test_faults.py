@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from mcp_server.errors import BY_REASON
-from tests.routing.conftest import Begin
-from tests.routing.fates import FATES, LATER, UNREACHABLE
-from tests.routing.stage import (
+from tests.models.conftest import Begin
+from tests.models.fates import FATES, LATER, UNREACHABLE
+from tests.models.stage import (
     CONTINUED,
     ESTIMATED,
     FAILED,

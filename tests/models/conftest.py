@@ -12,7 +12,7 @@ import pytest
 from mcp_server.settings import load
 from tests.conftest import Serve
 from tests.faults.conftest import seed
-from tests.routing.stage import MODEL, NAMES, Stage
+from tests.models.stage import MODEL, NAMES, Stage
 from tests.upstream.replies import Plan, Reply, in_turn
 from tests.upstream.server import Upstream
 

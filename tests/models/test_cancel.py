@@ -9,8 +9,8 @@ import pytest
 from google.protobuf import duration_pb2
 
 from contextprotocol.v1 import generation_pb2, turn_pb2
-from tests.routing.conftest import Begin
-from tests.routing.stage import CANCELLED, FAILED, Stage, kept
+from tests.models.conftest import Begin
+from tests.models.stage import CANCELLED, FAILED, Stage, kept
 from tests.upstream.faults import CUT_AFTER, FAULTS, WORDS
 from tests.upstream.replies import Answer, Hang, Reply
 from tests.wire import deltas

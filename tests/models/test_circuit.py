@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from contextprotocol.v1 import generation_pb2, model_pb2
-from tests.routing.conftest import Begin
-from tests.routing.stage import MODEL, SUCCEEDED, Stage
+from tests.models.conftest import Begin
+from tests.models.stage import MODEL, SUCCEEDED, Stage
 from tests.upstream.faults import FAULTS, WORDS
 from tests.upstream.replies import Answer, Close, Steps, Until, alternating, in_turn
 

@@ -10,9 +10,9 @@ import pytest
 
 from contextprotocol.v1 import turn_pb2
 from mcp_client import MCPClient, MCPError
-from tests.routing.conftest import Begin
-from tests.routing.fates import LATER
-from tests.routing.stage import MODEL, NAMES, REPORTED, SUCCEEDED, Stage, Told, kept
+from tests.models.conftest import Begin
+from tests.models.fates import LATER
+from tests.models.stage import MODEL, NAMES, REPORTED, SUCCEEDED, Stage, Told, kept
 from tests.upstream.books import Call
 from tests.upstream.faults import FAULTS, SUCCESSES, WORDS
 from tests.upstream.replies import CHAT, Answer, Close, Plan, Reply

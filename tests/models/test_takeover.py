@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, message_pb2
-from tests.routing.conftest import Begin
-from tests.routing.fates import FATES, LATER
-from tests.routing.stage import CONTINUED, FAILED, MODEL, RESTARTED, SUCCEEDED, kept
+from tests.models.conftest import Begin
+from tests.models.fates import FATES, LATER
+from tests.models.stage import CONTINUED, FAILED, MODEL, RESTARTED, SUCCEEDED, kept
 from tests.upstream.faults import AFTER_OUTPUT, CUT_AFTER, EMPTY, FAULTS, SILENT, STALLED, WORDS, broken
 from tests.upstream.replies import Answer, Close, ToolCall, alternating, in_turn
 from tests.wire import text_of, user
