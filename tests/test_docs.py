@@ -87,7 +87,7 @@ async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> N
             "CONTEXTPROTOCOL_ADDRESS": server.address,
         }
 
-        async def shell(command: str, said: str = "") -> str:
+        async def shell(command: str, typed: str = "") -> str:
             process = await asyncio.create_subprocess_exec(
                 *("bash", "-euo", "pipefail", "-c", command),
                 cwd=tmp_path,
@@ -96,7 +96,7 @@ async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> N
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )
-            printed, _ = await process.communicate(said.encode())
+            printed, _ = await process.communicate(typed.encode())
             assert process.returncode == 0, f"{command}\n{printed.decode()}"
             return printed.decode()
 

@@ -56,8 +56,8 @@ def listening(address: str) -> bool:
 @pytest.mark.timeout(300)
 async def test_a_conversation_outlives_the_server(environment: dict[str, str]) -> None:
     """What was said before the server stopped is remembered after it has started again, and nothing is left running."""
-    told, _ = await run(environment, "--session", "tour", "The secret word is banana.")
-    assert told.strip()
+    answer, _ = await run(environment, "--session", "tour", "The secret word is banana.")
+    assert answer.strip()
     assert not listening(environment["CONTEXTPROTOCOL_ADDRESS"])
     asked, _ = await run(environment, "--session", "tour", "What is the secret word?")
     assert "banana" in asked.lower()

@@ -42,7 +42,9 @@ async def bare(port: int) -> AsyncIterator[Ask]:
 async def openai(port: int) -> AsyncIterator[Ask]:
     """The provider ``openai``."""
     provider = OpenAIProvider(OpenAISettings(base_url=f"http://127.0.0.1:{port}/v1", api_key=Secret("sk-bench")))
-    messages = tuple([Message(role=Role(said["role"]), parts=(Text(text=said["content"]),)) for said in _messages()])
+    messages = tuple(
+        [Message(role=Role(message["role"]), parts=(Text(text=message["content"]),)) for message in _messages()]
+    )
     yield lambda model: provider.generate(GenerateRequest(model=model, messages=messages))
     await provider.close()
 

@@ -12,13 +12,13 @@ MODELS: Final = ("unary", "burst", "paced", "late")
 """What the upstream can be asked for."""
 
 
-class _Said(msgspec.Struct):
+class _Message(msgspec.Struct):
     content: str = ""
 
 
 class _Choice(msgspec.Struct):
-    delta: _Said | None = None
-    message: _Said | None = None
+    delta: _Message | None = None
+    message: _Message | None = None
     finish_reason: str | None = None
 
 
@@ -54,8 +54,8 @@ class Upstream:
         body = _ENCODE({"model": name, "stream": name != "unary", "messages": messages})
         async with self._http.post(self._base + name, data=body) as response:
             if name == "unary":
-                said = _DECODE(await response.read()).choices[0].message
-                yield [said.content] if said is not None else []
+                message = _DECODE(await response.read()).choices[0].message
+                yield [message.content] if message is not None else []
                 return
             rest = b""
             async for data in response.content.iter_any():

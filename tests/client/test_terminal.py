@@ -189,11 +189,11 @@ def test_a_second_control_c_at_the_prompt_leaves(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("builtins.input", read)
     console = Console(file=io.StringIO())
     conversation = Conversation(MCPClient(), console, TurnOptions())
-    with console.capture() as said:
+    with console.capture() as printed:
         assert conversation.ask() == "Hi"
         assert conversation.ask() is None
     assert pressed == []
-    assert said.get().count("Ctrl-C again, or Ctrl-D, leaves") == 2
+    assert printed.get().count("Ctrl-C again, or Ctrl-D, leaves") == 2
 
 
 async def test_a_lost_connection_is_a_line_and_a_session_without_a_word_does_not_stay() -> None:

@@ -65,9 +65,9 @@ async def test_a_session_remembers(client: MCPClient, connect: Connect) -> None:
     await client.chat("The word is banana.", session=session)
     reply = await client.chat("What is the word?", session=session.id)
     assert reply.text == "Banana."
-    told = [(message.role, message.text) for message in provider.requests[1].messages]
-    assert [text for _, text in told[1:]] == ["The word is banana.", "Noted.", "What is the word?"]
-    assert "Be brief." in told[0][1] and "ripe" in told[0][1]
+    sent = [(message.role, message.text) for message in provider.requests[1].messages]
+    assert [text for _, text in sent[1:]] == ["The word is banana.", "Noted.", "What is the word?"]
+    assert "Be brief." in sent[0][1] and "ripe" in sent[0][1]
     history = [message async for message in client.list_messages(session)]
     assert [message.role for message in history] == ["user", "assistant", "user", "assistant"]
     assert history[3].turn == reply.turn

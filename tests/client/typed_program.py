@@ -43,7 +43,7 @@ async def renewed() -> Mapping[str, str]:
     return {"authorization": "Bearer x"}
 
 
-def tell(notice: RetryNotice) -> None:
+def report(notice: RetryNotice) -> None:
     """Say what happens."""
     print(notice.method, notice.delay, notice.error.reason)  # noqa: T201  # a program
 
@@ -51,7 +51,7 @@ def tell(notice: RetryNotice) -> None:
 async def asynchronous() -> None:
     """With an event loop."""
     tls = TLS(ca=Path("ca.pem"), server_name="example.com")
-    async with MCPClient(["10.0.0.1:50051"], metadata=renewed, credentials=tls, on_retry=tell) as client:
+    async with MCPClient(["10.0.0.1:50051"], metadata=renewed, credentials=tls, on_retry=report) as client:
         session = await client.create_session(labels={"a": "b"}, context={"note": "text"}, ttl=60)
         assert_type(session, Session)
         options: TurnOptions = {"temperature": 0, "stop": ["x"]}

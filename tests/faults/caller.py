@@ -17,7 +17,7 @@ OPTIONS: Final = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries",
 
 
 @dataclass(slots=True)
-class Heard:
+class Received:
     """What a caller has of a turn."""
 
     text: str = ""
@@ -33,7 +33,7 @@ class Heard:
     completed: turn_pb2.TurnCompleted | None = None
     """The end."""
 
-    def hear(self, event: turn_pb2.TurnEvent) -> None:
+    def add(self, event: turn_pb2.TurnEvent) -> None:
         """Take in one event; a number that does not increase is an error of the server."""
         kind = event.WhichOneof("event")
         if kind == "heartbeat":
@@ -61,17 +61,19 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
     return info.reason if found else ""
 
 
-async def stream_once(stub: Any, request: chat_pb2.ChatRequest, heard: Heard, *, timeout: float | None = None) -> None:
-    """Send the request once, behind what was heard, and hear what comes; raise what it ends with."""
+async def stream_once(
+    stub: Any, request: chat_pb2.ChatRequest, received: Received, *, timeout: float | None = None
+) -> None:
+    """Send the request once, behind what was received, and add what comes; raise what it ends with."""
     sent = chat_pb2.ChatRequest()
     sent.CopyFrom(request)
-    if heard.sequence is not None:
-        sent.after_sequence = heard.sequence
-    heard.attempts += 1
+    if received.sequence is not None:
+        sent.after_sequence = received.sequence
+    received.attempts += 1
     stream = stub.StreamChat(sent, timeout=timeout)
     try:
         while (event := await stream.read()) is not grpc.aio.EOF:
-            heard.hear(event)
+            received.add(event)
     finally:
         stream.cancel()
 
@@ -83,8 +85,8 @@ async def persist(
     timeout: float = 10.0,
     patience: float = 30.0,
     pause: float = 0.0,
-    heard: Heard | None = None,
-) -> Heard:
+    received: Received | None = None,
+) -> Received:
     """Send the request until its turn has ended.
 
     Args:
@@ -98,18 +100,18 @@ async def persist(
     Raises:
         grpc.aio.AioRpcError: the turn ended otherwise, or was refused.
     """
-    heard = heard or Heard()
+    received = received or Received()
     async with asyncio.timeout(patience):
         while True:
             async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
                 try:
-                    await stream_once(chat_pb2_grpc.ChatServiceStub(channel), request, heard, timeout=timeout)
+                    await stream_once(chat_pb2_grpc.ChatServiceStub(channel), request, received, timeout=timeout)
                 except grpc.aio.AioRpcError as error:
                     if not may_pass(error):
                         raise
                 else:
-                    assert heard.completed is not None, "it ended well without an end"
-                    return heard
+                    assert received.completed is not None, "it ended well without an end"
+                    return received
             await asyncio.sleep(pause)
 
 

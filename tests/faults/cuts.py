@@ -13,7 +13,7 @@ from contextprotocol.v1 import chat_pb2, turn_pb2
 from mcp_client import MCPClient, Retry
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.values import Capabilities, Model
-from tests.faults.caller import Heard, persist
+from tests.faults.caller import Received, persist
 from tests.faults.proxy import Fault, Kind, Proxy, Way, once
 from tests.wire import Wire, text_of, user
 
@@ -51,18 +51,18 @@ def answer(question: str) -> str:
     return ANSWER + question
 
 
-Tell = Callable[[str, chat_pb2.ChatRequest], Awaitable[Heard]]
+Ask = Callable[[str, chat_pb2.ChatRequest], Awaitable[Received]]
 """Gets a turn's answer from the server at that address, whatever it takes."""
 
 
-async def generic(address: str, request: chat_pb2.ChatRequest) -> Heard:
+async def generic(address: str, request: chat_pb2.ChatRequest) -> Received:
     """As a program in any language does it."""
     return await persist(address, request, timeout=0.5)
 
 
-async def client(address: str, request: chat_pb2.ChatRequest) -> Heard:
+async def client(address: str, request: chat_pb2.ChatRequest) -> Received:
     """As a program with this project's client does it, which is to notice nothing."""
-    heard = Heard()
+    received = Received()
     retry = Retry(patience=20, initial_delay=0.002, max_delay=0.02)
     async with (
         MCPClient(address, retry=retry) as calls,
@@ -73,9 +73,9 @@ async def client(address: str, request: chat_pb2.ChatRequest) -> Heard:
         ) as stream,
     ):
         async for token in stream:
-            heard.text += token
-        heard.turn = stream.turn
-    return heard
+            received.text += token
+        received.turn = stream.turn
+    return received
 
 
 @dataclass(slots=True)
@@ -86,11 +86,11 @@ class Tally:
     connections: int = 0
 
 
-async def measured(wire: Wire, tell: Tell) -> dict[Way, int]:
+async def measured(wire: Wire, ask: Ask) -> dict[Way, int]:
     """How many bytes a turn takes each way when nothing goes wrong."""
     await wire.create("measured")
     async with Proxy(wire.server.address, once()) as proxy:
-        await tell(proxy.address, request_of("measured"))
+        await ask(proxy.address, request_of("measured"))
     return dict(proxy.passed)
 
 
@@ -109,14 +109,14 @@ def everywhere(sizes: dict[Way, int], *, kinds: Sequence[Kind], seed: int, strid
     ]
 
 
-async def suffer(wire: Wire, provider: Storyteller, tell: Tell, faults: Iterable[Fault], *, name: str) -> Tally:
-    """Tell one turn for each fault, and check it; ``name`` begins the ids of their sessions."""
+async def suffer(wire: Wire, provider: Storyteller, ask: Ask, faults: Iterable[Fault], *, name: str) -> Tally:
+    """Ask for one turn for each fault, and check it; ``name`` begins the ids of their sessions."""
     tally = Tally()
     ahead = enumerate(faults)
 
     async def work() -> None:
         for number, fault in ahead:
-            await _suffer_one(wire, provider, tell, fault, f"{name}-{number}", tally)
+            await _suffer_one(wire, provider, ask, fault, f"{name}-{number}", tally)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
@@ -124,17 +124,17 @@ async def suffer(wire: Wire, provider: Storyteller, tell: Tell, faults: Iterable
     return tally
 
 
-async def _suffer_one(wire: Wire, provider: Storyteller, tell: Tell, fault: Fault, name: str, tally: Tally) -> None:
+async def _suffer_one(wire: Wire, provider: Storyteller, ask: Ask, fault: Fault, name: str, tally: Tally) -> None:
     session, request = f"sessions/{name}", request_of(name)
     question = text_of(request.messages[0])
     await wire.create(name)
     async with Proxy(wire.server.address, once(fault)) as proxy:
-        heard = await tell(proxy.address, request)
+        received = await ask(proxy.address, request)
     tally.turns += 1
     tally.connections += proxy.connections
-    assert heard.text == answer(question), fault
-    assert await wire.history(session) == [("USER", question), ("ASSISTANT", heard.text)], fault
+    assert received.text == answer(question), fault
+    assert await wire.history(session) == [("USER", question), ("ASSISTANT", received.text)], fault
     assert provider.calls[question] == 1, fault
-    turn = await wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=heard.turn))
+    turn = await wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=received.turn))
     assert turn.state == turn_pb2.TURN_STATE_SUCCEEDED, fault
-    assert (len(turn.attempts), text_of(turn.message)) == (1, heard.text), fault
+    assert (len(turn.attempts), text_of(turn.message)) == (1, received.text), fault

@@ -13,7 +13,7 @@ from typing import Final
 import grpc
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2
-from tests.faults.caller import Heard, may_pass
+from tests.faults.caller import Received, may_pass
 from tests.killable import JOURNAL_INTERVAL, Killable, calls_in, words
 from tests.wire import Wire, text_of, user
 
@@ -35,8 +35,8 @@ class Caller:
     created: bool = False
     number: int = 0
     request: chat_pb2.ChatRequest | None = None
-    heard: Heard = field(default_factory=Heard)
-    heard_at: list[tuple[float, str]] = field(default_factory=list)
+    received: Received = field(default_factory=Received)
+    received_at: list[tuple[float, str]] = field(default_factory=list)
     """The text at some times, as it was in the present attempt."""
     killed_at: float = 0.0
     history: list[tuple[str, str]] = field(default_factory=list)
@@ -130,7 +130,7 @@ class Lives:
         if request is not None:
             mine = [turn.name for turn in listed.turns if turn.request_id == request.request_id]
             assert len(mine) <= 1
-            assert mine or not caller.heard.turn, "what was heard of is gone"
+            assert mine or not caller.received.turn, "what was heard of is gone"
             if mine:
                 found = await wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=mine[0]))
                 self._check_turn(caller, found)
@@ -143,21 +143,21 @@ class Lives:
     def _check_turn(self, caller: Caller, turn: turn_pb2.Turn) -> None:
         assert caller.request is not None
         question = text_of(caller.request.messages[0])
-        whole, said = "".join(words(question)), text_of(turn.message)
+        whole, stored = "".join(words(question)), text_of(turn.message)
         outcomes = [attempt.outcome for attempt in turn.attempts]
         if turn.state == SUCCEEDED:
-            assert said == whole
+            assert stored == whole
             assert outcomes == [INTERRUPTED] * (len(outcomes) - 1) + [SUCCEEDED]
             return
         assert outcomes == [INTERRUPTED] * len(outcomes)
-        assert caller.heard.completed is None, "it was said to be complete"
-        assert whole.startswith(said)
+        assert caller.received.completed is None, "it was said to be complete"
+        assert whole.startswith(stored)
         # A turn may wait for the write of others, and then for its own.
         margin = MARGIN + 2 * self._slowest_write
-        old = [text for at, text in caller.heard_at if at < caller.killed_at - margin]
-        assert not old or len(said) >= len(old[-1]), "what had been heard long before the kill was not written down"
+        old = [text for at, text in caller.received_at if at < caller.killed_at - margin]
+        assert not old or len(stored) >= len(old[-1]), "what had been heard long before the kill was not written down"
         self.tally.interrupted += 1
-        self.tally.kept += len(said)
+        self.tally.kept += len(stored)
 
     async def _call(self, wire: Wire, caller: Caller, left: turn_pb2.Turn | None, ends: asyncio.Event) -> None:
         """Talk until the server is gone, or the present turn has ended and ``ends`` is set."""
@@ -179,7 +179,7 @@ class Lives:
         if caller.request is None:
             caller.number += 1
             question = f"{self._random.randrange(1, LONGEST)} {caller.session} {caller.number}"
-            caller.heard = Heard()
+            caller.received = Received()
             caller.request = chat_pb2.ChatRequest(
                 session=f"sessions/{caller.session}",
                 messages=[user(question)],
@@ -187,14 +187,14 @@ class Lives:
                 request_id=str(caller.number),
                 on_disconnect=generation_pb2.ON_DISCONNECT_CONTINUE,
             )
-        request, heard = caller.request, caller.heard
-        caller.heard_at = []
+        request, received = caller.request, caller.received
+        caller.received_at = []
         question = text_of(request.messages[0])
         calls = calls_in(self._folder)[question]
         await self._stream(wire, caller, left)
-        assert heard.completed is not None
-        assert heard.text == text_of(heard.completed.message) == "".join(words(question))
-        attempts, asked = heard.completed.attempts, calls_in(self._folder)[question]
+        assert received.completed is not None
+        assert received.text == text_of(received.completed.message) == "".join(words(question))
+        attempts, asked = received.completed.attempts, calls_in(self._folder)[question]
         # An attempt is written down before the provider is asked.
         assert 1 <= asked <= len(attempts)
         if left is not None and left.state == SUCCEEDED:
@@ -204,25 +204,25 @@ class Lives:
         else:
             assert asked == calls + 1
             assert len(attempts) == (len(left.attempts) if left is not None else 0) + 1
-        caller.history += [("USER", question), ("ASSISTANT", heard.text)]
+        caller.history += [("USER", question), ("ASSISTANT", received.text)]
         caller.request = None
         self.tally.succeeded += 1
 
     async def _stream(self, wire: Wire, caller: Caller, left: turn_pb2.Turn | None) -> None:
-        request, heard = chat_pb2.ChatRequest(), caller.heard
+        request, received = chat_pb2.ChatRequest(), caller.received
         assert caller.request is not None
         request.CopyFrom(caller.request)
-        if heard.sequence is not None:
-            request.after_sequence = heard.sequence
+        if received.sequence is not None:
+            request.after_sequence = received.sequence
         stream = wire.chat.StreamChat(request)
         # Whoever has heard of an attempt that died may hear more of it from the journal, and is then told to drop it.
-        dropped = heard.sequence is None or left is None or left.state != INTERRUPTED
+        dropped = received.sequence is None or left is None or left.state != INTERRUPTED
         while (event := await stream.read()) is not grpc.aio.EOF:
-            heard.hear(event)
+            received.add(event)
             if event.HasField("switched"):
-                dropped, caller.heard_at = True, []
+                dropped, caller.received_at = True, []
             assert dropped or not event.HasField("completed"), event
-            caller.heard_at.append((time.monotonic(), heard.text))
+            caller.received_at.append((time.monotonic(), received.text))
 
 
 def _exchange(turn: turn_pb2.Turn, request: chat_pb2.ChatRequest | None) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from mcp_server.settings import testing_config as settings
 from mcp_server.stores.shared_memory import SharedMemoryStore
 from mcp_server.testing import running
 from mcp_server.values import Capabilities, Model
-from tests.faults.caller import Heard
+from tests.faults.caller import Received
 from tests.faults.model import MAX_QUEUED, RETENTION, SECOND, Receipt, Session, State, Turn, World, begin
 from tests.wire import Refused, Wire, text_of, user
 
@@ -322,7 +322,7 @@ class Machine(RuleBasedStateMachine):
         del self.world.sessions[session_id]
         for turn in session.turns:
             if turn.stream is not None:
-                await self._refused("SESSION_NOT_FOUND", self._hear(turn))
+                await self._refused("SESSION_NOT_FOUND", self._read(turn))
             await self._refused("TURN_NOT_FOUND", self.wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=turn.name)))
 
     # -- turns --------------------------------------------------------------------------------------------------------
@@ -346,10 +346,10 @@ class Machine(RuleBasedStateMachine):
             self.world.run(turn)
             session.turns.append(turn)
             response = await call
-            turn.heard.turn = response.turn
-            turn.heard.completed = response.completed
+            turn.received.turn = response.turn
+            turn.received.completed = response.completed
             assert text_of(response.completed.message) == turn.answer
-            turn.heard.text = turn.answer
+            turn.received.text = turn.answer
             await self._succeeded(turn)
 
     @precondition(lambda self: self.world.live)
@@ -383,8 +383,8 @@ class Machine(RuleBasedStateMachine):
         """Send the request of a turn that is new, or was interrupted; whether it was let in."""
         session, request = turn.session, chat_pb2.ChatRequest()
         request.CopyFrom(turn.request)
-        if turn.heard.sequence is not None:
-            request.after_sequence = turn.heard.sequence
+        if turn.received.sequence is not None:
+            request.after_sequence = turn.received.sequence
         stream = self.wire.chat.StreamChat(request)
         before = session.running
         if before is None:
@@ -402,10 +402,10 @@ class Machine(RuleBasedStateMachine):
         turn.stream, turn.state = stream, State.QUEUED
         session.touch(self.world.now)
         position = 1 if request.if_busy == CANCEL_RUNNING else len(session.waiting) + 1
-        if not turn.heard.turn:
+        if not turn.received.turn:
             event = await stream.read()
             assert event.queued.position == position, event
-            turn.heard.hear(event)
+            turn.received.add(event)
         session.waiting.insert(position - 1, turn)
         if request.if_busy == CANCEL_RUNNING:
             await self._ended(before, State.CANCELLED, "TURN_CANCELLED")
@@ -416,35 +416,35 @@ class Machine(RuleBasedStateMachine):
         self.world.run(turn)
         # Where nobody listens, somebody does for a moment.
         stream = turn.stream or self._watch(turn)
-        while turn.heard.text != begin(turn.question) or self.teller.calls[turn.question] != turn.calls:
+        while turn.received.text != begin(turn.question) or self.teller.calls[turn.question] != turn.calls:
             event = await stream.read()
             assert event is not grpc.aio.EOF
-            turn.heard.hear(event)
+            turn.received.add(event)
         if turn.stream is None:
             stream.cancel()
 
     def _watch(self, turn: Turn) -> Any:
-        request = turn_pb2.StreamTurnRequest(name=turn.name, after_sequence=turn.heard.sequence)
+        request = turn_pb2.StreamTurnRequest(name=turn.name, after_sequence=turn.received.sequence)
         return self.wire.turns.StreamTurn(request)
 
-    async def _hear(self, turn: Turn) -> None:
+    async def _read(self, turn: Turn) -> None:
         """Hear a turn's stream to its end."""
         while (event := await turn.stream.read()) is not grpc.aio.EOF:
-            turn.heard.hear(event)
+            turn.received.add(event)
 
     async def _succeeded(self, turn: Turn) -> None:
         """It has ended well, and what that means."""
-        assert turn.heard.completed is not None
-        assert turn.heard.text == text_of(turn.heard.completed.message) == turn.answer
+        assert turn.received.completed is not None
+        assert turn.received.text == text_of(turn.received.completed.message) == turn.answer
         self.world.end(turn, State.SUCCEEDED)
         await self._changed(turn.session)
-        assert turn.heard.completed.session_etag == turn.session.etag
+        assert turn.received.completed.session_etag == turn.session.etag
         await self._next(turn.session)
 
     async def _ended(self, turn: Turn, state: State, reason: str) -> None:
         """It has ended otherwise, and its reader was told."""
         if turn.stream is not None:
-            await self._refused(reason, self._hear(turn))
+            await self._refused(reason, self._read(turn))
         self.world.end(turn, state)
         await self._next(turn.session)
 
@@ -469,7 +469,7 @@ class Machine(RuleBasedStateMachine):
         if turn.stream is None:
             turn.stream = self._watch(turn)
         self.teller.go_on(turn.question)
-        await self._hear(turn)
+        await self._read(turn)
         await self._succeeded(turn)
 
     @precondition(lambda self: self.world.turns)
@@ -526,35 +526,35 @@ class Machine(RuleBasedStateMachine):
             return
         if turn.state is State.INTERRUPTED:
             if not resume:
-                turn.heard = Heard(turn=turn.name)
+                turn.received = Received(turn=turn.name)
             await self._enter(turn)
             return
-        heard = Heard()
-        if resume and turn.heard.sequence is not None:
-            request.after_sequence = turn.heard.sequence
-            heard = Heard(text=turn.heard.text, sequence=turn.heard.sequence, turn=turn.name)
+        received = Received()
+        if resume and turn.received.sequence is not None:
+            request.after_sequence = turn.received.sequence
+            received = Received(text=turn.received.text, sequence=turn.received.sequence, turn=turn.name)
         stream = self.wire.chat.StreamChat(request)
-        again = Turn(request=request, session=turn.session, heard=heard, stream=stream)
+        again = Turn(request=request, session=turn.session, received=received, stream=stream)
         if turn.state is State.CANCELLED:
-            refused = await self._refused("TURN_CANCELLED", self._hear(again))
+            refused = await self._refused("TURN_CANCELLED", self._read(again))
             assert refused.trailers["grpc-retry-pushback-ms"] == "-1"
         elif turn.state is State.SUCCEEDED:
-            await self._hear(again)
-            assert heard.text == turn.answer
+            await self._read(again)
+            assert received.text == turn.answer
         elif turn.stream is not None:
             # A second reader, which comes as far as the first one has, and leaves.
-            while heard.turn == "" or heard.text != turn.heard.text:
+            while received.turn == "" or received.text != turn.received.text:
                 event = await stream.read()
                 assert event is not grpc.aio.EOF
-                heard.hear(event)
+                received.add(event)
             stream.cancel()
         else:
-            turn.stream, turn.heard = stream, heard
-            while heard.turn == "" or (turn.state is State.RUNNING and heard.text != begin(turn.question)):
+            turn.stream, turn.received = stream, received
+            while received.turn == "" or (turn.state is State.RUNNING and received.text != begin(turn.question)):
                 event = await stream.read()
                 assert event is not grpc.aio.EOF
-                heard.hear(event)
-        assert heard.turn in ("", turn.name)
+                received.add(event)
+        assert received.turn in ("", turn.name)
 
     @precondition(lambda self: any(_can_rerun(turn) for turn in self.world.turns))
     @rule(number=numbers, resume=st.booleans())
@@ -602,7 +602,7 @@ class DurableMachine(Machine):
         await self.wire.server.stop(grace=0)
         for turn in live:
             if turn.stream is not None:
-                await self._refused("DRAINING", self._hear(turn))
+                await self._refused("DRAINING", self._read(turn))
         await self.server.aclose()
         self.server = contextlib.AsyncExitStack()
         self.teller.forget()
@@ -610,9 +610,9 @@ class DurableMachine(Machine):
         await self.wire.server.sweep()
         for turn in live:
             got = await self._get(turn)
-            said = text_of(got.message)
-            assert turn.heard.text.startswith(said)
-            assert crash or said == turn.heard.text
+            stored = text_of(got.message)
+            assert turn.received.text.startswith(stored)
+            assert crash or stored == turn.received.text
             assert [attempt.outcome for attempt in got.attempts] == [State.INTERRUPTED.value] * turn.calls
             world.end(turn, State.INTERRUPTED)
         world.sweep()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from contextprotocol.v1 import chat_pb2
-from tests.faults.caller import Heard
+from tests.faults.caller import Received
 from tests.wire import text_of
 
 SECOND: Final = 10**9
@@ -39,14 +39,14 @@ class Turn:
     """What it says in the end."""
     calls: int = 0
     """How often the provider was asked."""
-    heard: Heard = field(default_factory=Heard)
+    received: Received = field(default_factory=Received)
     stream: Any = None
     """Where its caller reads; ``None`` when it has left."""
 
     @property
     def name(self) -> str:
         """Its full name."""
-        return self.heard.turn
+        return self.received.turn
 
     @property
     def question(self) -> str:

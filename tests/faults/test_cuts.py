@@ -11,14 +11,14 @@ import pytest
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.sqlite.settings import SQLiteSettings
 from tests.conftest import Serve
-from tests.faults.cuts import Storyteller, Tell, client, everywhere, generic, measured, suffer
+from tests.faults.cuts import Ask, Storyteller, client, everywhere, generic, measured, suffer
 from tests.faults.proxy import Kind
 
 CUTS = (Kind.CLOSE, Kind.RESET)
 
 
 @pytest.mark.parametrize(
-    ("tell", "kinds", "stride"),
+    ("ask", "kinds", "stride"),
     [
         pytest.param(generic, CUTS, 1, id="cut"),
         pytest.param(client, CUTS, 5, id="cut-client"),
@@ -27,7 +27,7 @@ CUTS = (Kind.CLOSE, Kind.RESET)
     ],
 )
 async def test_a_turn_survives_its_connection_at_every_byte(
-    serve: Serve, tmp_path: Path, seed: int, tell: Tell, kinds: Sequence[Kind], stride: int
+    serve: Serve, tmp_path: Path, seed: int, ask: Ask, kinds: Sequence[Kind], stride: int
 ) -> None:
     """Of both streams, with the store that people run."""
     config = msgspec.structs.replace(
@@ -35,9 +35,9 @@ async def test_a_turn_survives_its_connection_at_every_byte(
     )
     provider = Storyteller()
     wire = await serve(config, providers={"teller": provider})
-    sizes = await measured(wire, tell)
+    sizes = await measured(wire, ask)
     faults = everywhere(sizes, kinds=kinds, seed=seed, stride=stride)
-    tally = await suffer(wire, provider, tell, faults, name="turn")
+    tally = await suffer(wire, provider, ask, faults, name="turn")
     assert tally.turns == len(faults)
     if kinds is CUTS:
         assert tally.connections > 1.8 * tally.turns, "hardly a connection was cut"

@@ -13,7 +13,7 @@ async def test_a_short_soak_leaves_nothing_behind(seed: int) -> None:
     """No task, no turn, no connection, no memory; and what it did is told."""
     result = Result(seed)
     await run(result, seconds=6, sessions=20, kills=0, positions=0)
-    told = io.StringIO()
-    Console(file=told, width=200).print(result.table())
-    assert result.good, told.getvalue()
-    assert f"--seed {seed}" in told.getvalue()
+    output = io.StringIO()
+    Console(file=output, width=200).print(result.table())
+    assert result.good, output.getvalue()
+    assert f"--seed {seed}" in output.getvalue()

@@ -51,8 +51,8 @@ class Program:
 
     async def ended(self) -> None:
         """Wait until it has ended: well, and without complaints."""
-        said, complaints = await self._process.communicate()
-        assert (self._process.returncode, said, complaints.decode()) == (0, b"", "")
+        output, complaints = await self._process.communicate()
+        assert (self._process.returncode, output, complaints.decode()) == (0, b"", "")
 
     async def line(self) -> dict[str, Any]:
         """What it says next."""

@@ -26,11 +26,11 @@ ESTIMATED = message_pb2.Usage.SOURCE_ESTIMATED
 
 
 @dataclass(kw_only=True)
-class Told:
-    """What one call came to."""
+class CallResult:
+    """What one call came to: for its caller, and in the store."""
 
     events: list[turn_pb2.TurnEvent]
-    """All that the caller got."""
+    """All that the caller received."""
     turn: turn_pb2.Turn
     """What is kept of it."""
     refused: Refused | None = None
@@ -82,15 +82,15 @@ class Stage:
         """How many calls each provider has seen."""
         return [len(upstream.calls) for upstream in self.upstreams]
 
-    async def ask(self, text: str = "go on", **fields: Any) -> Told:
+    async def ask(self, text: str = "go on", **fields: Any) -> CallResult:
         """Send one chat, to its end."""
-        return await self.hear(self.begin(text, **fields))
+        return await self.read(self.begin(text, **fields))
 
     def begin(self, text: str = "go on", **fields: Any) -> Any:
         """Send one chat, and return its stream."""
         return self.wire.chat.StreamChat(chat_pb2.ChatRequest(messages=[user(text)], **fields))
 
-    async def hear(self, stream: Any, before: Sequence[turn_pb2.TurnEvent] = ()) -> Told:
+    async def read(self, stream: Any, before: Sequence[turn_pb2.TurnEvent] = ()) -> CallResult:
         """Read a stream to its end; ``before`` is what was read of it."""
         events = list(before)
         refused: Refused | None = None
@@ -103,20 +103,20 @@ class Stage:
         if refused is not None:
             name = name or refused.metadata.get("turn", "")
         turn = await self.turn(name) if name else turn_pb2.Turn()
-        return Told(events=events, turn=turn, refused=refused)
+        return CallResult(events=events, turn=turn, refused=refused)
 
     async def turn(self, name: str) -> turn_pb2.Turn:
         """A turn as it is kept."""
         turn: turn_pb2.Turn = await self.wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=name))
         return turn
 
-    def audit(self, told: Told) -> None:
+    def audit(self, result: CallResult) -> None:
         """Hold the ledger of a turn to the books: one row for each call, and what was reported as it was reported.
 
         For a stage on which nothing else was asked.
         """
         for name, upstream in zip(NAMES, self.upstreams, strict=False):
-            rows = [row for row in told.turn.attempts if row.provider == name]
+            rows = [row for row in result.turn.attempts if row.provider == name]
             assert len(rows) == len(upstream.calls)
             for row, call in zip(rows, upstream.calls, strict=True):
                 assert row.model == call.body["model"]
@@ -125,9 +125,9 @@ class Stage:
                 else:
                     assert row.outcome != SUCCEEDED or call.reported is None
                     assert (row.usage.output_tokens > 0) == (row.delivered_tokens > 0)
-        total = told.turn.usage
-        assert total.input_tokens == sum(row.usage.input_tokens for row in told.turn.attempts)
-        assert total.output_tokens == sum(row.usage.output_tokens for row in told.turn.attempts)
+        total = result.turn.usage
+        assert total.input_tokens == sum(row.usage.input_tokens for row in result.turn.attempts)
+        assert total.output_tokens == sum(row.usage.output_tokens for row in result.turn.attempts)
 
     async def embed(self, *inputs: str) -> embedding_pb2.EmbedResponse:
         """Vectors of texts."""

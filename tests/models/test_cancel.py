@@ -44,8 +44,8 @@ async def reached(begin: Begin, moment: str, **fields: Any) -> tuple[Stage, Any,
     if replies[-1] is DOWN:
         await last.ended.wait()
     if replies[-1] is STALLED:
-        said = "".join(WORDS[:CUT_AFTER]) * len(replies)
-        while deltas(events) != said:
+        expected = "".join(WORDS[:CUT_AFTER]) * len(replies)
+        while deltas(events) != expected:
             events.append(await stream.read())
     return stage, stream, events
 
@@ -64,16 +64,16 @@ async def test_cancelling(begin: Begin, moment: str) -> None:
     calls = stage.calls
     async with asyncio.timeout(SECONDS):
         turn = await stage.wire.turns.CancelTurn(turn_pb2.CancelTurnRequest(name=events[0].started.turn))
-        told = await stage.hear(stream, events)
+        result = await stage.read(stream, events)
         await all_is_quiet(stage, calls)
     assert turn.state == CANCELLED
-    assert told.reason == "TURN_CANCELLED"
-    assert told.turn == turn
+    assert result.reason == "TURN_CANCELLED"
+    assert result.turn == turn
     assert sum(calls) == len(turn.attempts)
     outcome = FAILED if MOMENTS[moment][0][-1] is DOWN else CANCELLED
     assert turn.attempts[-1].outcome == outcome
-    assert told.text == kept(turn)
-    stage.audit(told)
+    assert result.text == kept(turn)
+    stage.audit(result)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -95,12 +95,12 @@ async def test_the_turn_s_timeout(begin: Begin, moment: str) -> None:
     stage = await begin(*replies, routing=routing, max_attempts=2)
     async with asyncio.timeout(SECONDS):
         # Where it is not to pass, it is long enough for any machine.
-        told = await stage.ask(timeout=duration_pb2.Duration(seconds=8 if routing else 1))
+        result = await stage.ask(timeout=duration_pb2.Duration(seconds=8 if routing else 1))
         await all_is_quiet(stage, stage.calls)
-    assert told.turn.state == FAILED
+    assert result.turn.state == FAILED
     # A pause that would last longer than the turn is not begun: its caller hears at once what went wrong.
-    assert told.reason == ("PROVIDER_UNAVAILABLE" if routing else "TURN_TIMEOUT")
-    stage.audit(told)
+    assert result.reason == ("PROVIDER_UNAVAILABLE" if routing else "TURN_TIMEOUT")
+    stage.audit(result)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -39,9 +39,9 @@ async def test_it_opens(begin: Begin) -> None:
     assert await state(stage, "first") == model_pb2.Model.STATE_READY
     await opened(stage)
     for _ in range(3):
-        told = await stage.ask()
-        assert told.rows == [("second", SUCCEEDED, "")]
-        assert told.switches == []
+        result = await stage.ask()
+        assert result.rows == [("second", SUCCEEDED, "")]
+        assert result.switches == []
     assert stage.calls == [FAILURES, FAILURES + 3]
     assert await state(stage, "first") == model_pb2.Model.STATE_UNAVAILABLE
     assert await state(stage, "second") == model_pb2.Model.STATE_READY
@@ -52,12 +52,12 @@ async def test_alone_it_refuses_at_once(begin: Begin) -> None:
     routing = {"circuit_failures": FAILURES, "circuit_seconds": FOR_EVER}
     stage = await begin(DOWN, max_attempts=1, routing=routing)
     await opened(stage)
-    told = await stage.ask()
-    assert told.refused is not None
-    assert told.reason == "PROVIDER_UNAVAILABLE"
-    assert told.refused.retry_after is not None
-    assert FOR_EVER - 60 < told.refused.retry_after <= FOR_EVER
-    assert told.rows == []
+    result = await stage.ask()
+    assert result.refused is not None
+    assert result.reason == "PROVIDER_UNAVAILABLE"
+    assert result.refused.retry_after is not None
+    assert FOR_EVER - 60 < result.refused.retry_after <= FOR_EVER
+    assert result.rows == []
     assert stage.calls == [FAILURES]
 
 
@@ -66,8 +66,8 @@ async def test_what_succeeds_in_between_keeps_it_closed(begin: Begin) -> None:
     routing = {"circuit_failures": FAILURES, "circuit_seconds": FOR_EVER}
     stage = await begin(alternating(DOWN, DOWN, ELSEWHERE), ELSEWHERE, max_attempts=1, routing=routing)
     for _ in range(9):
-        told = await stage.ask()
-        assert told.text == ELSEWHERE.text
+        result = await stage.ask()
+        assert result.text == ELSEWHERE.text
     assert stage.calls == [9, 6]
 
 

@@ -17,7 +17,7 @@ from tests.models.stage import (
     REPORTED,
     RESTARTED,
     SUCCEEDED,
-    Told,
+    CallResult,
     kept,
 )
 from tests.upstream.faults import AFTER_OUTPUT, CUT_AFTER, FAULTS, SILENT, STALLED, SUCCESSES, WORDS
@@ -45,20 +45,20 @@ def limits(name: str) -> dict[str, str]:
     return {"first": SILENT_SOON} if name in STALLED else {}
 
 
-def said(name: str) -> str:
+def text_before_failure(name: str) -> str:
     """What the first provider says before it fails."""
     if name in CUTS:
         return "".join(WORDS if name == "no finish reason" else WORDS[:CUT_AFTER])
     return ""
 
 
-def is_success(told: Told, text: str) -> bool:
+def is_success(result: CallResult, text: str) -> bool:
     """Whether it is a whole answer with that text, wherever one looks."""
-    assert told.refused is None
-    last = told.events[-1]
+    assert result.refused is None
+    last = result.events[-1]
     assert last.HasField("completed")
-    assert told.turn.state == SUCCEEDED
-    return told.text == kept(told.turn) == "".join(part.text for part in last.completed.message.parts) == text
+    assert result.turn.state == SUCCEEDED
+    return result.text == kept(result.turn) == "".join(part.text for part in last.completed.message.parts) == text
 
 
 def test_every_fault_has_a_fate() -> None:
@@ -72,17 +72,17 @@ async def test_with_nobody_else_to_ask(begin: Begin, name: str) -> None:
     fate = FATES[name]
     stage = await begin(FAULTS[name], max_attempts=2, models={"first": limits(name).get("first", "")})
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert told.refused is not None
-    assert (told.reason, told.refused.code.name) == (fate.reason, BY_REASON[fate.reason].code)
+        result = await stage.ask()
+    assert result.refused is not None
+    assert (result.reason, result.refused.code.name) == (fate.reason, BY_REASON[fate.reason].code)
     tries = 2 if fate.retried else 1
     assert stage.calls == [tries]
-    assert told.rows == [("first", FAILED, fate.reason)] * tries
-    assert told.turn.state == FAILED
-    assert not any(event.HasField("completed") for event in told.events)
-    assert told.text == kept(told.turn) == said(name)
-    assert all((row.usage.input_tokens > 0) == fate.costs for row in told.turn.attempts)
-    stage.audit(told)
+    assert result.rows == [("first", FAILED, fate.reason)] * tries
+    assert result.turn.state == FAILED
+    assert not any(event.HasField("completed") for event in result.events)
+    assert result.text == kept(result.turn) == text_before_failure(name)
+    assert all((row.usage.input_tokens > 0) == fate.costs for row in result.turn.attempts)
+    stage.audit(result)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -91,18 +91,18 @@ async def test_with_another_provider(begin: Begin, name: str) -> None:
     fate = FATES[name]
     stage = await begin(FAULTS[name], ELSEWHERE, max_attempts=2, models=limits(name))
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
+        result = await stage.ask()
     # What has begun goes on elsewhere, and who asks for peace gets it: only what may be better at once is tried again.
     tries = 2 if fate.retried and name not in CUTS and name not in LATER else 1
-    stage.audit(told)
+    stage.audit(result)
     if not fate.falls_back:
-        assert told.reason == fate.reason
+        assert result.reason == fate.reason
         assert stage.calls == [1, 0]
         return
-    assert is_success(told, ELSEWHERE.text)
+    assert is_success(result, ELSEWHERE.text)
     assert stage.calls == [tries, 1]
-    assert told.rows == [*[("first", FAILED, fate.reason)] * tries, ("second", SUCCEEDED, "")]
-    assert told.switches == [(f"first/{MODEL}", f"second/{MODEL}", fate.reason, RESTARTED)]
+    assert result.rows == [*[("first", FAILED, fate.reason)] * tries, ("second", SUCCEEDED, "")]
+    assert result.switches == [(f"first/{MODEL}", f"second/{MODEL}", fate.reason, RESTARTED)]
 
 
 def with_address(name: str) -> Upstream:
@@ -128,10 +128,10 @@ async def test_an_address_with_a_fault(begin: Begin, name: str) -> None:
     if name == "nobody listens":
         upstream.stop_listening()
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert is_success(told, ELSEWHERE.text)
-    assert told.rows == [*[("first", FAILED, fate.reason)] * 2, ("second", SUCCEEDED, "")]
-    assert told.turn.usage.source == REPORTED
+        result = await stage.ask()
+    assert is_success(result, ELSEWHERE.text)
+    assert result.rows == [*[("first", FAILED, fate.reason)] * 2, ("second", SUCCEEDED, "")]
+    assert result.turn.usage.source == REPORTED
     assert stage.calls == [0, 1]
 
 
@@ -140,12 +140,12 @@ async def test_cut_with_on_cut_fail(begin: Begin, name: str) -> None:
     """The turn fails at once, and what was said is kept."""
     stage = await begin(FAULTS[name], ELSEWHERE, on_cut="fail", models=limits(name))
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert told.reason == "PROVIDER_STREAM_CUT"
+        result = await stage.ask()
+    assert result.reason == "PROVIDER_STREAM_CUT"
     assert stage.calls == [1, 0]
-    assert told.text == kept(told.turn) == said(name)
-    assert told.switches == []
-    stage.audit(told)
+    assert result.text == kept(result.turn) == text_before_failure(name)
+    assert result.switches == []
+    stage.audit(result)
 
 
 @pytest.mark.parametrize("name", CUTS)
@@ -159,13 +159,13 @@ async def test_cut_with_on_cut_continue(begin: Begin, name: str) -> None:
         more=PREFILL,
     )
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert is_success(told, "".join(WORDS))
+        result = await stage.ask()
+    assert is_success(result, "".join(WORDS))
     assert stage.calls == [1, 1]
-    assert told.switches == [(f"first/{MODEL}", f"second/{MODEL}", "PROVIDER_STREAM_CUT", CONTINUED)]
+    assert result.switches == [(f"first/{MODEL}", f"second/{MODEL}", "PROVIDER_STREAM_CUT", CONTINUED)]
     *_, last = stage.upstreams[1].calls[0].body["messages"]
-    assert (last["role"], last["content"]) == ("assistant", said(name))
-    stage.audit(told)
+    assert (last["role"], last["content"]) == ("assistant", text_before_failure(name))
+    stage.audit(result)
 
 
 @pytest.mark.parametrize("name", CUTS)
@@ -173,11 +173,11 @@ async def test_a_fallback_that_takes_no_prefill(begin: Begin, name: str) -> None
     """It begins anew although the route says ``continue``, and hears nothing of what was said."""
     stage = await begin(FAULTS[name], ELSEWHERE, on_cut="continue", models=limits(name))
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert is_success(told, ELSEWHERE.text)
-    assert told.switches == [(f"first/{MODEL}", f"second/{MODEL}", "PROVIDER_STREAM_CUT", RESTARTED)]
+        result = await stage.ask()
+    assert is_success(result, ELSEWHERE.text)
+    assert result.switches == [(f"first/{MODEL}", f"second/{MODEL}", "PROVIDER_STREAM_CUT", RESTARTED)]
     assert [message["role"] for message in stage.upstreams[1].calls[0].body["messages"]] == ["user"]
-    stage.audit(told)
+    stage.audit(result)
 
 
 @pytest.mark.parametrize("name", SUCCESSES)
@@ -185,11 +185,11 @@ async def test_what_looks_odd_and_is_whole(begin: Begin, name: str) -> None:
     """A finish reason is what counts: nobody else is asked."""
     stage = await begin(SUCCESSES[name], ELSEWHERE)
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert is_success(told, "".join(WORDS))
+        result = await stage.ask()
+    assert is_success(result, "".join(WORDS))
     assert stage.calls == [1, 0]
-    assert told.turn.usage.source == (ESTIMATED if name == "no usage" else REPORTED)
-    stage.audit(told)
+    assert result.turn.usage.source == (ESTIMATED if name == "no usage" else REPORTED)
+    stage.audit(result)
 
 
 async def test_a_slow_first_token_is_a_timeout_where_the_limit_is_shorter(begin: Begin) -> None:
@@ -197,9 +197,9 @@ async def test_a_slow_first_token_is_a_timeout_where_the_limit_is_shorter(begin:
     slow = Answer(tokens=WORDS, thinks=30)
     stage = await begin(slow, ELSEWHERE, max_attempts=1, models={"first": SOON})
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert is_success(told, ELSEWHERE.text)
-    assert told.rows == [("first", FAILED, "PROVIDER_TIMEOUT"), ("second", SUCCEEDED, "")]
+        result = await stage.ask()
+    assert is_success(result, ELSEWHERE.text)
+    assert result.rows == [("first", FAILED, "PROVIDER_TIMEOUT"), ("second", SUCCEEDED, "")]
     await stage.upstreams[0].idle()
     assert stage.upstreams[0].calls[0].left is not None
 
@@ -209,9 +209,9 @@ async def test_a_slow_trickle_is_cut_where_the_whole_has_a_limit(begin: Begin) -
     trickle = Answer(tokens=WORDS * 1000, pause=0.01)
     stage = await begin(trickle, ELSEWHERE, models={"first": "attempt_timeout = 1.5"})
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert is_success(told, ELSEWHERE.text)
-    assert told.rows == [("first", FAILED, "PROVIDER_STREAM_CUT"), ("second", SUCCEEDED, "")]
+        result = await stage.ask()
+    assert is_success(result, ELSEWHERE.text)
+    assert result.rows == [("first", FAILED, "PROVIDER_STREAM_CUT"), ("second", SUCCEEDED, "")]
     assert stage.upstreams[0].calls[0].left is not None
 
 
@@ -221,19 +221,19 @@ async def test_context_too_long_goes_only_to_a_greater_window(begin: Begin, wind
     models = {"first": "context_window = 8192", "second": "" if window is None else f"context_window = {window}"}
     stage = await begin(FAULTS["context too long"], ELSEWHERE, models=models)
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
+        result = await stage.ask()
     assert stage.calls == [1, asked]
-    assert told.reason == ("" if asked else "CONTEXT_TOO_LONG")
-    stage.audit(told)
+    assert result.reason == ("" if asked else "CONTEXT_TOO_LONG")
+    stage.audit(result)
 
 
 async def test_retry_after_is_honoured(begin: Begin) -> None:
     """With nobody else to ask, the second call comes when the provider said, not before."""
     stage = await begin(FAULTS["429 with Retry-After"], max_attempts=2)
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert told.refused is not None
-    assert told.refused.retry_after == 1
+        result = await stage.ask()
+    assert result.refused is not None
+    assert result.refused.retry_after == 1
     first, second = stage.upstreams[0].calls
     assert second.time - first.time >= 1
 

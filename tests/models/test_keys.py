@@ -25,12 +25,12 @@ async def test_good_keys_take_turns(begin: Begin) -> None:
 async def test_a_refused_key_is_set_aside(begin: Begin, name: str) -> None:
     """The next one is tried at once, each try has its row, and later calls know."""
     stage = await begin(by_key({"sk-a": FAULTS[name], "sk-b": FAULTS[name]}, GOOD), provider=KEYS, max_attempts=1)
-    told = await stage.ask()
-    assert told.text == GOOD.text
+    result = await stage.ask()
+    assert result.text == GOOD.text
     reason = "PROVIDER_RATE_LIMITED" if name.startswith("429") else "PROVIDER_REJECTED"
-    assert told.rows == [("first", FAILED, reason), ("first", FAILED, reason), ("first", SUCCEEDED, "")]
-    assert told.switches == []
-    stage.audit(told)
+    assert result.rows == [("first", FAILED, reason), ("first", FAILED, reason), ("first", SUCCEEDED, "")]
+    assert result.switches == []
+    stage.audit(result)
     for _ in range(3):
         assert (await stage.ask()).rows == [("first", SUCCEEDED, "")]
     assert [call.key for call in stage.upstreams[0].calls] == ["sk-a", "sk-b", *["sk-c"] * 4]
@@ -48,18 +48,18 @@ async def test_a_key_comes_back(begin: Begin) -> None:
 async def test_when_all_are_refused_another_provider_answers(begin: Begin, name: str) -> None:
     """Each key is tried once; the other provider's keys are its own."""
     stage = await begin(FAULTS[name], GOOD, provider=KEYS)
-    told = await stage.ask()
-    assert told.text == GOOD.text
+    result = await stage.ask()
+    assert result.text == GOOD.text
     assert stage.calls == [3, 1]
     assert [call.key for call in stage.upstreams[0].calls] == ["sk-a", "sk-b", "sk-c"]
-    stage.audit(told)
+    stage.audit(result)
 
 
 async def test_when_all_are_refused_and_nobody_else_is_there(begin: Begin) -> None:
     """The caller is told that it is not theirs to mend."""
     stage = await begin(FAULTS["401"], provider=KEYS)
-    told = await stage.ask()
-    assert told.refused is not None
-    assert (told.reason, told.refused.metadata["cause"]) == ("PROVIDER_REJECTED", "credentials")
-    assert told.refused.retry_after is None
+    result = await stage.ask()
+    assert result.refused is not None
+    assert (result.reason, result.refused.metadata["cause"]) == ("PROVIDER_REJECTED", "credentials")
+    assert result.refused.retry_after is None
     assert stage.calls == [3]

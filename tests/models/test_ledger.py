@@ -11,7 +11,7 @@ import pytest
 
 from contextprotocol.v1 import chat_pb2, message_pb2
 from tests.models.conftest import Begin
-from tests.models.stage import ESTIMATED, FAILED, MODEL, REPORTED, SUCCEEDED, Told, kept
+from tests.models.stage import ESTIMATED, FAILED, MODEL, REPORTED, SUCCEEDED, CallResult, kept
 from tests.upstream.faults import FAULTS, WORDS
 from tests.upstream.replies import Answer, Close, ToolCall, alternating, in_turn
 
@@ -36,13 +36,13 @@ def tokens_of(text: str) -> tuple[str, ...]:
 async def test_what_is_reported_is_written_down(begin: Begin) -> None:
     """Prompt, cached prompt, answer and reasoning, as the provider's own books have them."""
     stage = await begin(ANSWER)
-    told = await stage.ask("one two three four five six")
-    (row,) = told.turn.attempts
-    assert row.usage == told.turn.usage == told.events[-1].completed.usage
+    result = await stage.ask("one two three four five six")
+    (row,) = result.turn.attempts
+    assert row.usage == result.turn.usage == result.events[-1].completed.usage
     assert (row.usage.input_tokens, row.usage.cached_input_tokens) == (6, 3)
     assert (row.usage.output_tokens, row.usage.reasoning_tokens) == (len(WORDS) + 3, 3)
     assert row.usage.source == REPORTED
-    stage.audit(told)
+    stage.audit(result)
 
 
 async def test_tool_calls_are_reported_too(begin: Begin) -> None:
@@ -52,9 +52,9 @@ async def test_tool_calls_are_reported_too(begin: Begin) -> None:
     request = chat_pb2.ChatRequest(messages=[message_pb2.Message(role=message_pb2.ROLE_USER)])
     request.messages[0].parts.add(text="what is the weather")
     request.tools.add(name="weather")
-    told = await stage.hear(stage.wire.chat.StreamChat(request))
-    assert told.turn.attempts[0].usage.output_tokens == 2
-    stage.audit(told)
+    result = await stage.read(stage.wire.chat.StreamChat(request))
+    assert result.turn.attempts[0].usage.output_tokens == 2
+    stage.audit(result)
 
 
 async def test_every_call_has_its_row_and_its_price(begin: Begin) -> None:
@@ -65,13 +65,13 @@ async def test_every_call_has_its_row_and_its_price(begin: Begin) -> None:
         ANSWER,
         models={"first": PRICES, "second": ELSEWHERE_PRICES},
     )
-    told = await stage.ask("one two three four")
-    assert told.rows == [
+    result = await stage.ask("one two three four")
+    assert result.rows == [
         ("first", FAILED, "PROVIDER_UNAVAILABLE"),
         ("first", FAILED, "PROVIDER_STREAM_CUT"),
         ("second", SUCCEEDED, ""),
     ]
-    away, half, whole = told.turn.attempts
+    away, half, whole = result.turn.attempts
     assert (away.usage.input_tokens, away.usage.output_tokens, away.cost_nanos) == (0, 0, 0)
     assert half.usage.source == ESTIMATED
     assert half.cost_nanos == 3_000 * half.usage.input_tokens + 15_000 * half.usage.output_tokens
@@ -79,18 +79,18 @@ async def test_every_call_has_its_row_and_its_price(begin: Begin) -> None:
     # The second one has no price of its own for what was cached.
     assert whole.cost_nanos == 1_000 * 4 + 2_000 * whole.usage.output_tokens
     assert whole.currency == "EUR"
-    assert told.turn.usage.source == ESTIMATED
-    assert all(row.duration.ToTimedelta() >= row.time_to_first_token.ToTimedelta() for row in told.turn.attempts)
+    assert result.turn.usage.source == ESTIMATED
+    assert all(row.duration.ToTimedelta() >= row.time_to_first_token.ToTimedelta() for row in result.turn.attempts)
     assert not away.HasField("time_to_first_token")
     assert half.HasField("time_to_first_token")
-    stage.audit(told)
+    stage.audit(result)
 
 
 async def test_the_cached_part_of_a_prompt_has_its_own_price(begin: Begin) -> None:
     """In billionths of the currency."""
     stage = await begin(ANSWER, models={"first": PRICES})
-    told = await stage.ask("one two three four")
-    assert told.turn.attempts[0].cost_nanos == 2 * 3_000 + 2 * 300 + (len(WORDS) + 3) * 15_000
+    result = await stage.ask("one two three four")
+    assert result.turn.attempts[0].cost_nanos == 2 * 3_000 + 2 * 300 + (len(WORDS) + 3) * 15_000
 
 
 async def test_the_metrics_are_the_sum_of_the_ledger(begin: Begin) -> None:
@@ -127,9 +127,9 @@ async def test_the_metrics_are_the_sum_of_the_ledger(begin: Begin) -> None:
 # -- what was not reported --------------------------------------------------------------------------------------------
 
 
-def error_of(told: Told, sent: float) -> float:
+def error_of(result: CallResult, sent: float) -> float:
     """How wrong the estimate of the only call is, as a share of what was sent."""
-    (row,) = told.turn.attempts
+    (row,) = result.turn.attempts
     assert row.usage.source == ESTIMATED
     assert row.delivered_tokens == row.usage.output_tokens
     return abs(row.usage.output_tokens - sent) / sent
@@ -142,13 +142,13 @@ async def test_an_estimate_is_near_the_truth(begin: Begin, text: str, pause: flo
     tokens = tokens_of(text)
     cut = Answer(tokens=tokens, pause=pause, fails_after=len(tokens), failure=(Close(),))
     stage = await begin(in_turn(cut, Answer(tokens=tokens, pause=pause, usage=False)), on_cut="fail")
-    told = await stage.ask()
-    assert told.reason == "PROVIDER_STREAM_CUT"
-    assert kept(told.turn) == "".join(tokens)
-    assert error_of(told, TOKENS[text]) <= ERROR
-    told = await stage.ask()
-    assert told.turn.state == SUCCEEDED
-    assert error_of(told, TOKENS[text]) <= ERROR
+    result = await stage.ask()
+    assert result.reason == "PROVIDER_STREAM_CUT"
+    assert kept(result.turn) == "".join(tokens)
+    assert error_of(result, TOKENS[text]) <= ERROR
+    result = await stage.ask()
+    assert result.turn.state == SUCCEEDED
+    assert error_of(result, TOKENS[text]) <= ERROR
 
 
 @pytest.mark.parametrize("text", TOKENS)
@@ -160,8 +160,8 @@ async def test_an_estimate_of_a_part_is_near_the_truth(begin: Begin, text: str) 
     cuts = [Answer(tokens=tokens, fails_after=place, failure=(Close(),)) for place in places]
     stage = await begin(in_turn(*cuts), on_cut="fail")
     for place in places:
-        told = await stage.ask()
-        assert error_of(told, place * TOKENS[text] / len(tokens)) <= ERROR, place
+        result = await stage.ask()
+        assert error_of(result, place * TOKENS[text] / len(tokens)) <= ERROR, place
 
 
 @pytest.mark.parametrize("text", TOKENS)
@@ -169,6 +169,6 @@ async def test_an_estimate_of_a_prompt_is_near_the_truth(begin: Begin, text: str
     """The same for what was asked."""
     tokens = tokens_of(text)
     stage = await begin(Answer(usage=False))
-    told = await stage.ask("".join(tokens) * 3)
+    result = await stage.ask("".join(tokens) * 3)
     sent = TOKENS[text] * 3
-    assert abs(told.turn.usage.input_tokens - sent) / sent <= ERROR
+    assert abs(result.turn.usage.input_tokens - sent) / sent <= ERROR

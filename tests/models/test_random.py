@@ -12,7 +12,7 @@ from contextprotocol.v1 import turn_pb2
 from mcp_client import MCPClient, MCPError
 from tests.models.conftest import Begin
 from tests.models.fates import LATER
-from tests.models.stage import MODEL, NAMES, REPORTED, SUCCEEDED, Stage, Told, kept
+from tests.models.stage import MODEL, NAMES, REPORTED, SUCCEEDED, CallResult, Stage, kept
 from tests.upstream.books import Call
 from tests.upstream.faults import FAULTS, SUCCESSES, WORDS
 from tests.upstream.replies import CHAT, Answer, Close, Plan, Reply
@@ -79,16 +79,16 @@ async def begun(begin: Begin, choice: random.Random, plans: Sequence[Plan], *, o
     return stage
 
 
-def check_rows(stage: Stage, told: Told, before: Sequence[int]) -> None:
+def check_rows(stage: Stage, result: CallResult, before: Sequence[int]) -> None:
     """One row for each call that this turn made, in order; the last one is how it ended."""
     for name, upstream, first in zip(NAMES, stage.upstreams, before, strict=False):
-        rows = [row for row in told.turn.attempts if row.provider == name]
+        rows = [row for row in result.turn.attempts if row.provider == name]
         calls = upstream.calls[first:]
         assert len(rows) == len(calls)
         for row, call in zip(rows, calls, strict=True):
             assert row.usage.source != REPORTED or (call.reported or {})["completion_tokens"] == row.usage.output_tokens
-    assert all(row.outcome != SUCCEEDED for row in told.turn.attempts[:-1])
-    assert (told.turn.attempts[-1].outcome == SUCCEEDED) == (told.refused is None)
+    assert all(row.outcome != SUCCEEDED for row in result.turn.attempts[:-1])
+    assert (result.turn.attempts[-1].outcome == SUCCEEDED) == (result.refused is None)
 
 
 @pytest.mark.parametrize("on_cut", ["restart", "fail"])
@@ -102,18 +102,18 @@ async def test_a_success_is_one_whole_answer(begin: Begin, seed: int, on_cut: st
     async with asyncio.timeout(SECONDS):
         for number in range(TURNS):
             before = stage.calls
-            told = await stage.ask(f"question {number}", session="sessions/tour")
-            check_rows(stage, told, before)
-            assert told.text == kept(told.turn)
-            if told.refused is None:
-                last = stage.upstreams[NAMES.index(told.turn.attempts[-1].provider)].calls[-1]
-                assert told.text == last.text == text_of(told.events[-1].completed.message)
-                assert told.text.endswith("".join(WORDS))
-                history += [("USER", f"question {number}"), ("ASSISTANT", told.text)]
+            result = await stage.ask(f"question {number}", session="sessions/tour")
+            check_rows(stage, result, before)
+            assert result.text == kept(result.turn)
+            if result.refused is None:
+                last = stage.upstreams[NAMES.index(result.turn.attempts[-1].provider)].calls[-1]
+                assert result.text == last.text == text_of(result.events[-1].completed.message)
+                assert result.text.endswith("".join(WORDS))
+                history += [("USER", f"question {number}"), ("ASSISTANT", result.text)]
             assert await stage.wire.history() == history
-            for after in (0, choice.choice(told.events).sequence):
-                heard = await resumed(stage, told, after)
-                assert (heard.text, heard.reason) == (told.text, told.reason)
+            for after in (0, choice.choice(result.events).sequence):
+                again = await resumed(stage, result, after)
+                assert (again.text, again.reason) == (result.text, result.reason)
             # One is kept to be used again; those that failed are closed.
             for upstream in stage.upstreams:
                 await upstream.deserted(but=1)
@@ -127,12 +127,12 @@ async def test_a_success_that_went_on_has_no_seam(begin: Begin, seed: int) -> No
     async with asyncio.timeout(SECONDS):
         for number in range(TURNS):
             before = stage.calls
-            told = await stage.ask(f"question {number}", session="sessions/tour")
-            check_rows(stage, told, before)
-            assert told.text == kept(told.turn)
-            assert "".join(WORDS).startswith(told.text)
-            if told.refused is None:
-                assert told.text == "".join(WORDS)
+            result = await stage.ask(f"question {number}", session="sessions/tour")
+            check_rows(stage, result, before)
+            assert result.text == kept(result.turn)
+            assert "".join(WORDS).startswith(result.text)
+            if result.refused is None:
+                assert result.text == "".join(WORDS)
 
 
 async def test_the_client_has_the_stored_text(begin: Begin, seed: int) -> None:
@@ -156,8 +156,8 @@ async def test_the_client_has_the_stored_text(begin: Begin, seed: int) -> None:
                 assert (await stream.reply()).text == stream.text
 
 
-async def resumed(stage: Stage, told: Told, after: int) -> Told:
+async def resumed(stage: Stage, result: CallResult, after: int) -> CallResult:
     """What a caller has who lost the connection behind an event, and reads on."""
-    request = turn_pb2.StreamTurnRequest(name=told.turn.name, after_sequence=after)
-    seen = [event for event in told.events if event.sequence <= after]
-    return await stage.hear(stage.wire.turns.StreamTurn(request), seen)
+    request = turn_pb2.StreamTurnRequest(name=result.turn.name, after_sequence=after)
+    seen = [event for event in result.events if event.sequence <= after]
+    return await stage.read(stage.wire.turns.StreamTurn(request), seen)

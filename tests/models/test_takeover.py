@@ -17,7 +17,7 @@ from tests.wire import text_of, user
 GOOD = Answer(tokens=WORDS)
 ELSEWHERE = Answer(tokens=("Another", " one", " says", " this", "."))
 CUT = broken(Close())
-SAID = "".join(WORDS[:CUT_AFTER])
+BEGINNING = "".join(WORDS[:CUT_AFTER])
 ONCE = [name for name, fate in FATES.items() if fate.retried and name not in LATER]
 CALL = ToolCall("call-1", "weather", ('{"city":', ' "Ro', 'me"}'))
 SECONDS = 20
@@ -34,13 +34,13 @@ async def test_what_happens_once_is_hardly_seen(begin: Begin, name: str) -> None
     strict = {"first": "first_token_timeout = 1\nsilence_timeout = 1"} if name in SILENT or name in STALLED else {}
     stage = await begin(in_turn(FAULTS[name], GOOD), models=strict)
     async with asyncio.timeout(SECONDS):
-        told = await stage.ask()
-    assert told.text == kept(told.turn) == GOOD.text
-    assert told.rows == [("first", FAILED, FATES[name].reason), ("first", SUCCEEDED, "")]
+        result = await stage.ask()
+    assert result.text == kept(result.turn) == GOOD.text
+    assert result.rows == [("first", FAILED, FATES[name].reason), ("first", SUCCEEDED, "")]
     model = f"first/{MODEL}"
     begun = name in AFTER_OUTPUT or name in STALLED
-    assert told.switches == ([(model, model, "PROVIDER_STREAM_CUT", RESTARTED)] if begun else [])
-    stage.audit(told)
+    assert result.switches == ([(model, model, "PROVIDER_STREAM_CUT", RESTARTED)] if begun else [])
+    stage.audit(result)
 
 
 async def test_a_provider_that_flaps(begin: Begin) -> None:
@@ -49,9 +49,9 @@ async def test_a_provider_that_flaps(begin: Begin) -> None:
     stage = await begin(alternating(*down, *[GOOD] * len(down)), ELSEWHERE, routing={"circuit_failures": 3})
     async with asyncio.timeout(SECONDS):
         for _ in range(5):
-            for told in await asyncio.gather(*[stage.ask() for _ in range(8)]):
-                assert told.text == kept(told.turn)
-                assert told.text in (GOOD.text, ELSEWHERE.text)
+            for result in await asyncio.gather(*[stage.ask() for _ in range(8)]):
+                assert result.text == kept(result.turn)
+                assert result.text in (GOOD.text, ELSEWHERE.text)
 
 
 async def test_a_unary_call_has_the_answer_alone(begin: Begin) -> None:
@@ -68,11 +68,11 @@ async def test_a_completion_falls_back_too(begin: Begin, goes_on: bool) -> None:
     rest = Answer(tokens=WORDS[CUT_AFTER:]) if goes_on else ELSEWHERE
     stage = await begin(CUT, rest, on_cut="continue", more=prefill("plain") if goes_on else "")
     stream = stage.wire.completion.StreamComplete(completion_pb2.CompleteRequest(prompt="Once"))
-    told = await stage.hear(stream)
-    assert told.text == kept(told.turn) == (GOOD.text if goes_on else ELSEWHERE.text)
-    assert [switch[3] for switch in told.switches] == [CONTINUED if goes_on else RESTARTED]
-    assert stage.upstreams[1].calls[0].body["prompt"] == ("Once" + SAID if goes_on else "Once")
-    stage.audit(told)
+    result = await stage.read(stream)
+    assert result.text == kept(result.turn) == (GOOD.text if goes_on else ELSEWHERE.text)
+    assert [switch[3] for switch in result.switches] == [CONTINUED if goes_on else RESTARTED]
+    assert stage.upstreams[1].calls[0].body["prompt"] == ("Once" + BEGINNING if goes_on else "Once")
+    stage.audit(result)
 
 
 @pytest.mark.parametrize(
@@ -91,44 +91,44 @@ async def test_a_completion_falls_back_too(begin: Begin, goes_on: bool) -> None:
 async def test_servers_go_on_in_their_own_ways(begin: Begin, how: str, answer: Answer, fields: dict[str, bool]) -> None:
     """The caller sees no difference."""
     stage = await begin(CUT, answer, on_cut="continue", more=prefill(how))
-    told = await stage.ask()
-    assert told.text == kept(told.turn) == GOOD.text
-    assert [switch[3] for switch in told.switches] == [CONTINUED]
+    result = await stage.ask()
+    assert result.text == kept(result.turn) == GOOD.text
+    assert [switch[3] for switch in result.switches] == [CONTINUED]
     body = stage.upstreams[1].calls[0].body
-    expected = {"role": "assistant", "content": SAID}
+    expected = {"role": "assistant", "content": BEGINNING}
     assert body["messages"][-1] == (expected | {"prefix": True} if "prefix" in how else expected)
     assert {key: body.get(key) for key in fields} == fields
-    stage.audit(told)
+    stage.audit(result)
 
 
 async def test_a_model_alone_goes_on_from_its_own_beginning(begin: Begin) -> None:
     """If it takes a prefill."""
     replies = in_turn(CUT, Answer(tokens=WORDS, prefill=True))
     stage = await begin(replies, on_cut="continue", more=prefill("plain", "first"))
-    told = await stage.ask()
-    assert told.text == kept(told.turn) == GOOD.text
-    assert told.switches == [(f"first/{MODEL}", f"first/{MODEL}", "PROVIDER_STREAM_CUT", CONTINUED)]
-    stage.audit(told)
+    result = await stage.ask()
+    assert result.text == kept(result.turn) == GOOD.text
+    assert result.switches == [(f"first/{MODEL}", f"first/{MODEL}", "PROVIDER_STREAM_CUT", CONTINUED)]
+    stage.audit(result)
 
 
 async def test_reasoning_is_not_gone_on_from(begin: Begin) -> None:
     """Only text is: an answer that was cut while the model thought begins anew."""
     thinking = Answer(reasoning=("Let", " me", " see"), tokens=WORDS, fails_after=2, failure=(Close(),))
     stage = await begin(thinking, Answer(tokens=WORDS, prefill=True), on_cut="continue", more=prefill("plain"))
-    told = await stage.ask()
-    assert told.text == GOOD.text
-    assert [switch[3] for switch in told.switches] == [RESTARTED]
-    assert [part.WhichOneof("part") for part in told.turn.message.parts] == ["text"]
+    result = await stage.ask()
+    assert result.text == GOOD.text
+    assert [switch[3] for switch in result.switches] == [RESTARTED]
+    assert [part.WhichOneof("part") for part in result.turn.message.parts] == ["text"]
 
 
 async def test_reasoning_before_the_text_stays(begin: Begin) -> None:
     """The next model goes on with the text, and the thoughts are those of the first."""
     thinking = Answer(reasoning=("Let", " me", " see"), tokens=WORDS, fails_after=3 + CUT_AFTER, failure=(Close(),))
     stage = await begin(thinking, Answer(tokens=WORDS, prefill=True), on_cut="continue", more=prefill("plain"))
-    told = await stage.ask()
-    assert told.text == GOOD.text
-    assert [switch[3] for switch in told.switches] == [CONTINUED]
-    reasoning, text = told.turn.message.parts
+    result = await stage.ask()
+    assert result.text == GOOD.text
+    assert [switch[3] for switch in result.switches] == [CONTINUED]
+    reasoning, text = result.turn.message.parts
     assert (reasoning.reasoning, text.text) == ("Let me see", GOOD.text)
 
 
@@ -140,9 +140,9 @@ async def test_half_a_tool_call_is_dropped(begin: Begin, on_cut: str) -> None:
     stage = await begin(cut, whole, on_cut=on_cut, more=prefill("plain"))
     request = chat_pb2.ChatRequest(messages=[user("what is the weather")])
     request.tools.add(name="weather")
-    told = await stage.hear(stage.wire.chat.StreamChat(request))
-    assert [switch[3] for switch in told.switches] == [RESTARTED]
-    (part,) = told.turn.message.parts
+    result = await stage.read(stage.wire.chat.StreamChat(request))
+    assert [switch[3] for switch in result.switches] == [RESTARTED]
+    (part,) = result.turn.message.parts
     assert (part.tool_call.name, part.tool_call.arguments_json) == ("weather", "".join(CALL.arguments))
-    assert told.events[-1].completed.finish_reason == message_pb2.FINISH_REASON_TOOL_CALLS
-    stage.audit(told)
+    assert result.events[-1].completed.finish_reason == message_pb2.FINISH_REASON_TOOL_CALLS
+    stage.audit(result)

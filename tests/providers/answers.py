@@ -630,7 +630,7 @@ KEY: Final = Failure(
 LONG: Final = Failure(type=ContextTooLong)
 
 
-def said(message: str, status: int = 400, expected: Failure = LONG, **fields: Any) -> Case:
+def error_message(message: str, status: int = 400, expected: Failure = LONG, **fields: Any) -> Case:
     """A refusal with these words."""
     return refused(status, {"error": {"message": message, "type": "invalid_request_error", **fields}}, expected)
 
@@ -649,7 +649,7 @@ FAULTS: Final[Mapping[str, Case]] = {
         {"error": {"code": 400, "message": "no", "details": [{"@type": "ErrorInfo", "reason": "API_KEY_INVALID"}]}},
         KEY,
     ),
-    "a key that has expired": said("API key expired. Please renew the API key.", expected=KEY),
+    "a key that has expired": error_message("API key expired. Please renew the API key.", expected=KEY),
     "a key in an event": Case(
         body=event({"error": {"message": "Invalid API key sk-abc123secret", "code": 401}}), expected=KEY
     ),
@@ -657,16 +657,16 @@ FAULTS: Final[Mapping[str, Case]] = {
         body=choice({"content": "Good"}) + event({"error": {"message": "Insufficient credits", "code": 402}}),
         expected=KEY,
     ),
-    "no money": said("Your credit balance is too low to access the secret API", expected=KEY),
-    "an account that was closed": said("This organization has been disabled.", expected=KEY),
+    "no money": error_message("Your credit balance is too low to access the secret API", expected=KEY),
+    "an account that was closed": error_message("This organization has been disabled.", expected=KEY),
     "an account in arrears": refused(400, {"code": "Arrearage", "message": "Access denied, your account"}, KEY),
-    "a region": said("User location is not supported for the API use.", expected=KEY),
+    "a region": error_message("User location is not supported for the API use.", expected=KEY),
     "a country": refused(403, {"error": {"code": "unsupported_country_region_territory", "message": "no"}}, KEY),
-    "an unknown model in a 400": said("Model Not Exist", expected=Failure(type=ModelNotFound)),
-    "an unknown model by its name": said(
+    "an unknown model in a 400": error_message("Model Not Exist", expected=Failure(type=ModelNotFound)),
+    "an unknown model by its name": error_message(
         "foo/bar is not a valid model ID", expected=Failure(type=ModelNotFound, words="foo/bar")
     ),
-    "a model that is gone": said(
+    "a model that is gone": error_message(
         "The model `x` has been decommissioned and is no longer supported", expected=Failure(type=ModelNotFound)
     ),
     "a wait in the body": refused(
@@ -703,7 +703,7 @@ FAULTS: Final[Mapping[str, Case]] = {
         body=event({"error": {"message": "slow down", "code": 429, "retry_after": 3}}),
         expected=Failure(type=ProviderRateLimited, retry_after=3),
     ),
-    "the caller's fault": said(
+    "the caller's fault": error_message(
         "Invalid schema for function 'get_api_key': see https://10.0.0.7:8080/docs?x=1, sk-proj-abcdef123456",
         expected=Failure(
             type=InvalidArgument,
@@ -712,7 +712,7 @@ FAULTS: Final[Mapping[str, Case]] = {
         ),
     ),
     **{
-        f"the caller's fault: {words}": said(words, expected=Failure(type=InvalidArgument, words=words))
+        f"the caller's fault: {words}": error_message(words, expected=Failure(type=InvalidArgument, words=words))
         for words in (
             "Unsupported parameter: context_size",
             "Unknown model parameter: top_z",
@@ -772,7 +772,7 @@ FAULTS: Final[Mapping[str, Case]] = {
         },
         LONG,
     ),
-    "a region in a 404": said("The model is not available in your region", 404, KEY),
+    "a region in a 404": error_message("The model is not available in your region", 404, KEY),
     "a region in a 451": refused(451, {"detail": "no"}, KEY),
     "no capacity": refused(498, {"error": {"message": "capacity exceeded"}}, Failure(type=ProviderUnavailable)),
     "an error beside its message": Case(
@@ -787,10 +787,10 @@ FAULTS: Final[Mapping[str, Case]] = {
         body=event({"code": 1234, "msg": "the disk is full"}),
         expected=Failure(type=ProviderStreamCut, words="the disk is full"),
     ),
-    "too long in a 500": said("Context size has been exceeded.", 500),
+    "too long in a 500": error_message("Context size has been exceeded.", 500),
     "too long by a number": refused(400, {"object": "error", "message": "no", "code": 3051}, LONG),
     **{
-        f"too long: {words}": said(words)
+        f"too long: {words}": error_message(words)
         for words in (
             "This model's maximum context length is 4096 tokens. However, you requested 5000.",
             "This model's maximum prompt length is 131072 but the request contains 150000 tokens.",

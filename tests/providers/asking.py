@@ -27,7 +27,7 @@ from tests.upstream.replies import Body, End, Head, Reply, Steps, in_turn, sse
 from tests.upstream.server import Upstream
 
 
-def said(*parts: str | Part, role: Role = Role.USER, name: str = "") -> Message:
+def message_of(*parts: str | Part, role: Role = Role.USER, name: str = "") -> Message:
     """A message."""
     return Message(
         role=role, parts=tuple([Text(text=part) if isinstance(part, str) else part for part in parts]), name=name
@@ -36,7 +36,9 @@ def said(*parts: str | Part, role: Role = Role.USER, name: str = "") -> Message:
 
 def chat(*messages: str | Message, config: Mapping[str, Any] | None = None, **fields: Any) -> GenerateRequest:
     """A conversation with the model ``m``."""
-    conversation = tuple([said(message) if isinstance(message, str) else message for message in messages or ("hi",)])
+    conversation = tuple(
+        [message_of(message) if isinstance(message, str) else message for message in messages or ("hi",)]
+    )
     return GenerateRequest(model="m", messages=conversation, config=GenerationConfig(**(config or {})), **fields)
 
 

@@ -91,8 +91,8 @@ async def test_a_fault_is_an_error_of_its_kind(name: str) -> None:
         assert not any(isinstance(event, Finish) for event in events)
         if name in AFTER_OUTPUT:
             # A connection that is reset takes with it what was not read.
-            said = "".join(WORDS if name == "no finish reason" else WORDS[:CUT_AFTER])
-            assert said.startswith(text_of(events)) if name == "stream cut" else text_of(events) == said
+            expected = "".join(WORDS if name == "no finish reason" else WORDS[:CUT_AFTER])
+            assert expected.startswith(text_of(events)) if name == "stream cut" else text_of(events) == expected
         await upstream.idle()
         assert len(upstream.calls) == 1
         if name in BROKEN:
@@ -104,9 +104,9 @@ async def test_silence_ends_when_the_reader_does(name: str) -> None:
     """Whoever stops waiting is let go at once, and the server sees it leave."""
     async with Upstream(in_turn(FAULTS[name])) as upstream, asking(upstream.url) as provider:
         events = aiter(provider.generate(REQUEST))
-        said = ""
-        while name in STALLED and said != "".join(WORDS[:CUT_AFTER]):
-            said += str(await anext(events))
+        received = ""
+        while name in STALLED and received != "".join(WORDS[:CUT_AFTER]):
+            received += str(await anext(events))
         reading = asyncio.ensure_future(anext(events))
         call = await upstream.called()
         reading.cancel()

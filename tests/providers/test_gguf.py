@@ -67,7 +67,7 @@ def test_missing_data_is_noticed(tmp_path: Path, missing: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "tensor", "said"),
+    ("entries", "tensor", "problem"),
     [
         ((CONTEXT,), TENSOR, "architecture"),
         ((ARCHITECTURE, entry("x", 77, b"")), TENSOR, "type 77"),
@@ -83,10 +83,10 @@ def test_missing_data_is_noticed(tmp_path: Path, missing: int) -> None:
     ],
 )
 def test_a_header_that_makes_no_sense_is_refused(
-    tmp_path: Path, entries: tuple[bytes, ...], tensor: bytes, said: str
+    tmp_path: Path, entries: tuple[bytes, ...], tensor: bytes, problem: str
 ) -> None:
     """It is refused by what is wrong with it."""
-    with pytest.raises(BadModelFile, match=said):
+    with pytest.raises(BadModelFile, match=problem):
         gguf.read(write(tmp_path / "m.gguf", *entries, tensor=tensor))
 
 

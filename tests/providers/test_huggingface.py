@@ -47,7 +47,7 @@ WEATHER = Tool(
 REQUIRED = ToolChoice(mode="required", name="weather")
 
 
-def said(text: str, role: Role = Role.USER) -> Message:
+def message_of(text: str, role: Role = Role.USER) -> Message:
     """A message of one text."""
     return Message(role=role, parts=(Text(text=text),))
 
@@ -56,7 +56,7 @@ def chat(*messages: Message | str, **fields: Any) -> GenerateRequest:
     """A conversation; ``config`` as keyword arguments, and ``tools``, ``tool_choice``, ``options``."""
     request = {name: fields.pop(name) for name in ("tools", "tool_choice") if name in fields}
     options = fields.pop("options", {})
-    conversation = tuple([said(message) if isinstance(message, str) else message for message in messages])
+    conversation = tuple([message_of(message) if isinstance(message, str) else message for message in messages])
     config = GenerationConfig(**{"max_output_tokens": 200, **fields})
     return GenerateRequest(model="tiny", messages=conversation, config=config, provider_options=options, **request)
 
@@ -161,7 +161,7 @@ async def test_penalties_drive_it_away_from_what_it_said(
 
 async def test_it_goes_on_from_the_beginning_of_an_answer(huggingface: HuggingFaceProvider) -> None:
     """A conversation that ends with words of the assistant is gone on with."""
-    beginning = said("The capital of France is", Role.ASSISTANT)
+    beginning = message_of("The capital of France is", Role.ASSISTANT)
     events = await events_of(huggingface, chat(FRANCE, beginning))
     assert "The capital of France is" + text_of(events) == ANSWERS[FRANCE]
 
@@ -302,9 +302,9 @@ async def test_an_unknown_model_is_not_found(huggingface: HuggingFaceProvider) -
 async def test_the_defaults_of_the_settings_stand_in() -> None:
     """Instruction, temperature and limit of the settings hold for calls that do not say, and only for those."""
     model = HuggingFaceModel(system_instruction="Be brief.", temperature=0.5, max_output_tokens=3)
-    instructed = said("Be brief.", Role.SYSTEM)
-    asked = translate.generate(GenerateRequest(model="tiny", messages=(said(FRANCE),)), model)
-    assert asked.messages == (instructed, said(FRANCE))
+    instructed = message_of("Be brief.", Role.SYSTEM)
+    asked = translate.generate(GenerateRequest(model="tiny", messages=(message_of(FRANCE),)), model)
+    assert asked.messages == (instructed, message_of(FRANCE))
     assert asked.config == GenerationConfig(temperature=0.5, max_output_tokens=3)
-    request = chat(said("Rhyme.", Role.SYSTEM), FRANCE, temperature=0.0, max_output_tokens=9)
+    request = chat(message_of("Rhyme.", Role.SYSTEM), FRANCE, temperature=0.0, max_output_tokens=9)
     assert translate.generate(request, model) == request

@@ -56,18 +56,18 @@ LETTERS = [chr(0x4E00 + token) for token in range(SMALL["vocab_size"])]
 
 
 class Written:
-    """What was said of each answer."""
+    """Collects the messages of each answer."""
 
     def __init__(self) -> None:
-        self.told: list[AnyMessage] = []
+        self.sent: list[AnyMessage] = []
 
     def text(self, id: int) -> str:
         """The text of an answer."""
-        return "".join([told.text for told in self.told if isinstance(told, TextPiece) and told.id == id])
+        return "".join([message.text for message in self.sent if isinstance(message, TextPiece) and message.id == id])
 
     def ends(self) -> dict[int, Done]:
         """The ends that there are."""
-        return {told.id: told for told in self.told if isinstance(told, Done)}
+        return {message.id: message for message in self.sent if isinstance(message, Done)}
 
 
 def model_of(kind: str) -> Any:
@@ -88,7 +88,7 @@ def model_of(kind: str) -> Any:
     return model
 
 
-def generation_of(model: Any, tell: Callable[[list[AnyMessage]], None], parallel: int = 3) -> Any:
+def generation_of(model: Any, send: Callable[[list[AnyMessage]], None], parallel: int = 3) -> Any:
     """What writes with it, and nothing that runs yet."""
     from tokenizers import Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
@@ -99,7 +99,7 @@ def generation_of(model: Any, tell: Callable[[list[AnyMessage]], None], parallel
     letters.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters)
     writer = Writer(model, tokenizer, context_window=512, ends=[], thinks=False, calls=False, name="m")
-    return Generation(writer, parallel, tell)
+    return Generation(writer, parallel, send)
 
 
 def submit(generation: Any, id: int, length: int) -> None:
@@ -133,11 +133,11 @@ def test_answers_written_together_are_those_written_alone(kind: str) -> None:
         )
         expected.append(written[0, len(prompt) :].tolist())
     written = Written()
-    generation = generation_of(model, written.told.extend)
+    generation = generation_of(model, written.sent.extend)
     for id, length in enumerate(lengths):
         submit(generation, id, length)
     finish(generation)
-    assert not [told for told in written.told if isinstance(told, Failure)]
+    assert not [message for message in written.sent if isinstance(message, Failure)]
     for id, tokens in enumerate(expected):
         assert written.text(id) == "".join([LETTERS[token] for token in tokens]), f"answer {id}"
     assert {id: end.output_tokens for id, end in written.ends().items()} == dict(enumerate(lengths))
@@ -191,7 +191,7 @@ def test_a_cancelled_answer_gets_no_further_token() -> None:
     model = model_of("full attention")
     steps = steps_of(model)
     written = Written()
-    generation = generation_of(model, written.told.extend)
+    generation = generation_of(model, written.sent.extend)
     submit(generation, 0, 200)
     submit(generation, 1, 8)
     while not steps or steps[-1] != (2, 1):
@@ -227,7 +227,7 @@ def test_a_failure_is_that_of_its_answers_alone() -> None:
     """Whoever was written in the step that failed hears of it; who comes later is answered."""
     model = model_of("full attention")
     written = Written()
-    generation = generation_of(model, written.told.extend)
+    generation = generation_of(model, written.sent.extend)
     submit(generation, 0, 50)
     generation.advance()
 
@@ -238,7 +238,7 @@ def test_a_failure_is_that_of_its_answers_alone() -> None:
     submit(generation, 1, 50)
     finish(generation)
     failing.remove()
-    refused = {told.id: told.reason for told in written.told if isinstance(told, Failure)}
+    refused = {message.id: message.reason for message in written.sent if isinstance(message, Failure)}
     assert refused == {0: "PROVIDER_STREAM_CUT", 1: "PROVIDER_UNAVAILABLE"}
     submit(generation, 2, 5)
     finish(generation)

@@ -24,11 +24,11 @@ def pieces(text: str, cuts: Sequence[int]) -> list[str]:
     return [text[start:end] for start, end in pairwise(places)]
 
 
-def told(given: Sequence[str], *, stops: Sequence[str] = (), marks: bool = False) -> tuple[list[Event], AnswerText]:
-    """Everything that is said of a text in pieces."""
+def parsed(chunks: Sequence[str], *, stops: Sequence[str] = (), marks: bool = False) -> tuple[list[Event], AnswerText]:
+    """The events of a text that comes in pieces, and its end."""
     answer = AnswerText(0, stops=stops, thinks=marks, calls=marks)
     events: list[Event] = []
-    for piece in given:
+    for piece in chunks:
         events += answer.push(piece)
     return [*events, *answer.end()], answer
 
@@ -40,8 +40,8 @@ def text_of(events: Sequence[Event]) -> str:
 
 @given(st.text(LETTERS, max_size=30), st.lists(st.integers(0, 30)), st.lists(st.text(LETTERS, min_size=1, max_size=4)))
 def test_the_text_ends_before_the_first_stop_string_that_is_whole(text: str, cuts: list[int], stops: list[str]) -> None:
-    """However it is cut, what was said is the text up to the first of them, and no more was ever said."""
-    events, answer = told(pieces(text, cuts), stops=stops)
+    """However it is cut, the events have the text up to the first of them, and no more."""
+    events, answer = parsed(pieces(text, cuts), stops=stops)
     met = [(place + len(stop), place) for stop in stops if (place := text.find(stop)) >= 0]
     _end, first = min(met, default=(0, len(text)))
     assert text_of(events) == text[:first]
@@ -54,7 +54,7 @@ def test_marks_are_met_however_the_text_is_cut(cuts: list[int]) -> None:
     """Thoughts and calls are the same in one piece and in many."""
     call = '\n{"name": "weather", "arguments": {"city": "Oslo"}}\n'
     text = f"{THINK[0]}\nHm < 3.\n{THINK[1]}\n\nI look.{CALL[0]}{call}{CALL[1]}\n{CALL[0]}{call}{CALL[1]}"
-    events, answer = told(pieces(text, cuts), marks=True)
+    events, answer = parsed(pieces(text, cuts), marks=True)
     assert "".join([event.text for event in events if isinstance(event, ReasoningPiece)]) == "Hm < 3.\n"
     assert text_of(events) == "I look."
     calls = [event for event in events if isinstance(event, WholeToolCall)]
@@ -74,7 +74,7 @@ def test_marks_are_met_however_the_text_is_cut(cuts: list[int]) -> None:
 def test_calls_are_understood_in_their_several_forms(written: str, arguments: dict[str, int]) -> None:
     """Without arguments, under another name, and as a text; also when the end of the answer ends the call."""
     for end in (CALL[1], ""):
-        (call,), _ = told([CALL[0] + written + end], marks=True)
+        (call,), _ = parsed([CALL[0] + written + end], marks=True)
         assert isinstance(call, WholeToolCall)
         assert (call.name, msgspec.json.decode(call.arguments)) == ("f", arguments)
 
@@ -83,20 +83,20 @@ def test_calls_are_understood_in_their_several_forms(written: str, arguments: di
 def test_what_is_no_call_is_text(written: str) -> None:
     """Whoever reads it sees what the model wrote."""
     for end in (CALL[1], ""):
-        events, answer = told([CALL[0] + written + end], marks=True)
+        events, answer = parsed([CALL[0] + written + end], marks=True)
         assert text_of(events) == CALL[0] + written + end
         assert not answer.called
 
 
 def test_marks_mean_nothing_where_the_model_does_not_know_them() -> None:
     """They are text then."""
-    events, _ = told([THINK[0], "x", THINK[1], CALL[0]])
+    events, _ = parsed([THINK[0], "x", THINK[1], CALL[0]])
     assert text_of(events) == "".join([THINK[0], "x", THINK[1], CALL[0]])
 
 
 def test_stop_strings_do_not_end_thoughts() -> None:
     """They are about what is said."""
-    events, answer = told([THINK[0], "no stop", THINK[1], "go stop"], stops=["stop"], marks=True)
+    events, answer = parsed([THINK[0], "no stop", THINK[1], "go stop"], stops=["stop"], marks=True)
     assert text_of(events) == "go "
     assert answer.stopped
 

@@ -28,14 +28,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 INSTRUCTION = "You are a helpful assistant. Answer in one short English sentence."
 
 
-def said(text: str, role: Role = Role.USER) -> Message:
+def message_of(text: str, role: Role = Role.USER) -> Message:
     """A message of one text."""
     return Message(role=role, parts=(Text(text=text),))
 
 
 def chat(*messages: Message | str, options: dict[str, Any] | None = None, **config: Any) -> GenerateRequest:
     """A conversation."""
-    conversation = tuple([said(message) if isinstance(message, str) else message for message in messages])
+    conversation = tuple([message_of(message) if isinstance(message, str) else message for message in messages])
     config = {"max_output_tokens": 40, **config}
     return GenerateRequest(
         model=MODEL, messages=conversation, config=GenerationConfig(**config), provider_options=options or {}
@@ -61,9 +61,9 @@ def text_of(events: Sequence[ProviderEvent]) -> str:
 async def test_it_recalls_what_was_said(provider: LlamaCppProvider) -> None:
     """The history reaches the model by its own template."""
     conversation = (
-        said("The secret word is banana."),
-        said("Okay.", Role.ASSISTANT),
-        said("What is the secret word?"),
+        message_of("The secret word is banana."),
+        message_of("Okay.", Role.ASSISTANT),
+        message_of("What is the secret word?"),
     )
     assert "banana" in text_of(await events_of(provider, chat(*conversation)))
 
@@ -71,8 +71,8 @@ async def test_it_recalls_what_was_said(provider: LlamaCppProvider) -> None:
 async def test_a_conversation_without_instruction_gets_the_models_own(provider: LlamaCppProvider) -> None:
     """The default instruction stands in for a system message, and only for a missing one."""
     without = await provider.count_tokens(chat("Hi"))
-    spelled_out = await provider.count_tokens(chat(said(INSTRUCTION, Role.SYSTEM), "Hi"))
-    other = await provider.count_tokens(chat(said("Rhyme.", Role.SYSTEM), "Hi"))
+    spelled_out = await provider.count_tokens(chat(message_of(INSTRUCTION, Role.SYSTEM), "Hi"))
+    other = await provider.count_tokens(chat(message_of("Rhyme.", Role.SYSTEM), "Hi"))
     assert without == spelled_out
     assert other < without
 
@@ -92,7 +92,7 @@ async def test_it_goes_on_from_the_beginning_of_an_answer(provider: LlamaCppProv
     """A conversation that ends with words of the assistant is gone on with, as the capability says."""
     (model,) = await provider.models()
     assert model.capabilities.prefill
-    beginning = said("The capital of France is the city of", Role.ASSISTANT)
+    beginning = message_of("The capital of France is the city of", Role.ASSISTANT)
     answer = text_of(await events_of(provider, chat("What is the capital of France?", beginning)))
     assert answer.strip().startswith("Paris")
 
@@ -210,9 +210,11 @@ async def test_options_of_llama_cpp_are_passed_on(provider: LlamaCppProvider) ->
 
 async def test_the_cache_is_used_and_reported(provider: LlamaCppProvider) -> None:
     """A conversation that goes on reads only what is new."""
-    first = (said("My name is Ann and I live in Oslo, where it rains."), said("Hello Ann.", Role.ASSISTANT))
+    first = (message_of("My name is Ann and I live in Oslo, where it rains."), message_of("Hello Ann.", Role.ASSISTANT))
     await events_of(provider, chat(*first, "Where do I live?"))
-    (*_, finish) = await events_of(provider, chat(*first, "Where do I live?", said("Oslo.", Role.ASSISTANT), "Why?"))
+    (*_, finish) = await events_of(
+        provider, chat(*first, "Where do I live?", message_of("Oslo.", Role.ASSISTANT), "Why?")
+    )
     assert isinstance(finish, Finish)
     assert finish.usage is not None
     assert finish.usage.input_tokens > finish.usage.cached_input_tokens > finish.usage.input_tokens // 2

@@ -31,7 +31,7 @@ from mcp_server.values import (
     ToolResult,
 )
 from tests.conftest import Serve
-from tests.providers.asking import asking, body_of, chat, completion, said
+from tests.providers.asking import asking, body_of, chat, completion, message_of
 from tests.upstream.replies import Answer, in_turn
 from tests.upstream.server import Upstream
 from tests.wire import collect, deltas, user
@@ -147,18 +147,18 @@ async def test_a_request_is_worded_as_the_protocol_has_it(request_: GenerateRequ
     body = await body_of(request_)
     always = {"model": "m", "stream": True, "stream_options": {"include_usage": True}}
     always |= {"messages": [{"role": "user", "content": "hi"}]} if request_.prompt is None else {"prompt": "Once"}
-    unsaid = {"tools": body["tools"]} if "tool_choice" in expected else {}
-    assert body == {**always, **unsaid, **expected}
+    more = {"tools": body["tools"]} if "tool_choice" in expected else {}
+    assert body == {**always, **more, **expected}
 
 
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (said("a", "b"), [{"role": "user", "content": "ab"}]),
-        (said("a", name="ann"), [{"role": "user", "content": "a", "name": "ann"}]),
-        (said("be brief", role=Role.SYSTEM), [{"role": "system", "content": "be brief"}]),
+        (message_of("a", "b"), [{"role": "user", "content": "ab"}]),
+        (message_of("a", name="ann"), [{"role": "user", "content": "a", "name": "ann"}]),
+        (message_of("be brief", role=Role.SYSTEM), [{"role": "system", "content": "be brief"}]),
         (
-            said("what?", PNG, Blob(mime_type="image/jpeg", uri="https://example.com/a.jpg")),
+            message_of("what?", PNG, Blob(mime_type="image/jpeg", uri="https://example.com/a.jpg")),
             [
                 {
                     "role": "user",
@@ -171,7 +171,7 @@ async def test_a_request_is_worded_as_the_protocol_has_it(request_: GenerateRequ
             ],
         ),
         (
-            said(Blob(mime_type="audio/mpeg", data=b"ID3")),
+            message_of(Blob(mime_type="audio/mpeg", data=b"ID3")),
             [
                 {
                     "role": "user",
@@ -180,7 +180,7 @@ async def test_a_request_is_worded_as_the_protocol_has_it(request_: GenerateRequ
             ],
         ),
         (
-            said(Blob(mime_type="application/pdf", data=b"%PDF")),
+            message_of(Blob(mime_type="application/pdf", data=b"%PDF")),
             [
                 {
                     "role": "user",
@@ -194,7 +194,7 @@ async def test_a_request_is_worded_as_the_protocol_has_it(request_: GenerateRequ
             ],
         ),
         (
-            said(
+            message_of(
                 Reasoning(text="hm"),
                 "Let me add.",
                 ToolCall(id="1", name="add", arguments_json='{"a": 1}'),
@@ -211,7 +211,7 @@ async def test_a_request_is_worded_as_the_protocol_has_it(request_: GenerateRequ
             ],
         ),
         (
-            said(ToolCall(id="1", name="now"), role=Role.ASSISTANT),
+            message_of(ToolCall(id="1", name="now"), role=Role.ASSISTANT),
             [
                 {
                     "role": "assistant",
@@ -220,10 +220,13 @@ async def test_a_request_is_worded_as_the_protocol_has_it(request_: GenerateRequ
                 }
             ],
         ),
-        (said(Refusal(text="I will not."), role=Role.ASSISTANT), [{"role": "assistant", "content": "I will not."}]),
-        (said(Blob(mime_type="image/png", data=b"x"), role=Role.ASSISTANT), []),
         (
-            said(
+            message_of(Refusal(text="I will not."), role=Role.ASSISTANT),
+            [{"role": "assistant", "content": "I will not."}],
+        ),
+        (message_of(Blob(mime_type="image/png", data=b"x"), role=Role.ASSISTANT), []),
+        (
+            message_of(
                 ToolResult(tool_call_id="1", parts=(Text(text="3"),)),
                 ToolResult(tool_call_id="2", parts=(Text(text="no "), Text(text="such")), is_error=True),
                 role=Role.TOOL,
@@ -242,7 +245,7 @@ async def test_a_message_is_worded_as_the_protocol_has_it(message: Message, expe
 
 async def test_reasoning_is_sent_back_where_the_server_wants_it() -> None:
     """In the field that is configured."""
-    answer = said(Reasoning(text="hm"), "yes", role=Role.ASSISTANT)
+    answer = message_of(Reasoning(text="hm"), "yes", role=Role.ASSISTANT)
     body = await body_of(chat("really?", answer, "why?"), reasoning_field="reasoning_content")
     assert body["messages"][1] == {"role": "assistant", "content": "yes", "reasoning_content": "hm"}
 
@@ -263,7 +266,7 @@ async def test_a_server_is_told_to_go_on_in_its_own_way(
     """Only where the conversation ends with the beginning of an answer."""
     models = {"m": OpenAIModel(prefill=prefill)}
     plain = await body_of(chat("Why?"), models=models)
-    body = await body_of(chat("Why?", said("Because", role=Role.ASSISTANT)), models=models)
+    body = await body_of(chat("Why?", message_of("Because", role=Role.ASSISTANT)), models=models)
     assert body == {
         **plain,
         "messages": [*plain["messages"], {"role": "assistant", "content": "Because", **message}],
@@ -281,7 +284,9 @@ async def test_each_model_has_sampling_parameters_of_its_own() -> None:
     async with asking(models=models) as (provider, upstream):
         with pytest.raises(UnsupportedByModel, match="no temperature and no seed"):
             await anext(aiter(provider.generate(chat(config={"temperature": 1, "seed": 1, "top_p": 1}))))
-        request = GenerateRequest(model="mini", messages=(said("hi"),), config=GenerationConfig(temperature=1, seed=1))
+        request = GenerateRequest(
+            model="mini", messages=(message_of("hi"),), config=GenerationConfig(temperature=1, seed=1)
+        )
         _ = [event async for event in provider.generate(request)]
     (call,) = upstream.calls
     assert "temperature" not in call.body
@@ -324,10 +329,14 @@ async def test_servers_that_refuse_stream_options_are_spared_them() -> None:
     ("request_", "error", "words"),
     [
         (chat(provider_options={"n": 2, "stream": False}), InvalidArgument, "provider_options.n"),
-        (chat(said(Blob(mime_type="video/mp4", data=b"x"))), UnsupportedByModel, "video/mp4 as bytes"),
-        (chat(said(Blob(mime_type="audio/wav", uri="https://a.b/c"))), UnsupportedByModel, "audio/wav at an address"),
+        (chat(message_of(Blob(mime_type="video/mp4", data=b"x"))), UnsupportedByModel, "video/mp4 as bytes"),
         (
-            chat(said(ToolResult(tool_call_id="1", parts=(PNG,)), role=Role.TOOL)),
+            chat(message_of(Blob(mime_type="audio/wav", uri="https://a.b/c"))),
+            UnsupportedByModel,
+            "audio/wav at an address",
+        ),
+        (
+            chat(message_of(ToolResult(tool_call_id="1", parts=(PNG,)), role=Role.TOOL)),
             UnsupportedByModel,
             "only text as the result of a tool",
         ),
@@ -347,7 +356,7 @@ async def test_what_cannot_be_sent_is_refused_before_it_is(
 async def test_a_large_request_arrives_whole() -> None:
     """An image of several megabytes."""
     image = Blob(mime_type="image/png", data=bytes(3_000_000))
-    body = await body_of(chat(said(image)))
+    body = await body_of(chat(message_of(image)))
     assert len(body["messages"][0]["content"][0]["image_url"]["url"]) == 4_000_000 + len("data:image/png;base64,")
 
 

@@ -32,7 +32,7 @@ from mcp_server.values import (
     Usage,
     UsageSource,
 )
-from tests.providers.asking import asking, chat, completion, events_of, joined, lines, pieces, said
+from tests.providers.asking import asking, chat, completion, events_of, joined, lines, message_of, pieces
 from tests.upstream import replies
 from tests.upstream.replies import Answer, Body, End, Head, Reply, Steps
 
@@ -178,7 +178,7 @@ async def test_usage_is_told_in_all_its_kinds(usage: dict[str, Any], expected: U
 
 
 @pytest.mark.parametrize(
-    ("said_", "reason"),
+    ("finish", "reason"),
     [
         ("stop", FinishReason.STOP),
         ("eos", FinishReason.STOP),
@@ -187,9 +187,9 @@ async def test_usage_is_told_in_all_its_kinds(usage: dict[str, Any], expected: U
         ("content_filter", FinishReason.CONTENT_FILTER),
     ],
 )
-async def test_the_end_has_its_reason(said_: str, reason: FinishReason) -> None:
+async def test_the_end_has_its_reason(finish: str, reason: FinishReason) -> None:
     """In this project's words."""
-    assert (await events_of(pieces({"content": "x"}, finish=said_)))[-1] == Finish(reason=reason)
+    assert (await events_of(pieces({"content": "x"}, finish=finish)))[-1] == Finish(reason=reason)
 
 
 async def test_what_says_nothing_changes_nothing() -> None:
@@ -210,7 +210,7 @@ async def test_only_the_first_of_several_answers_is_read() -> None:
 async def test_what_is_repeated_of_the_beginning_is_not_new() -> None:
     """Where the server is configured to do so, and only as far as it does."""
     models = {"m": OpenAIModel(prefill="prefix_echoed")}
-    request = chat("Why?", said("Because it", role=Role.ASSISTANT))
+    request = chat("Why?", message_of("Because it", role=Role.ASSISTANT))
     for given, new in {
         ("Becau", "se it", " is."): " is.",
         ("Because it is.",): " is.",

@@ -63,22 +63,22 @@ async def test_a_whole_answer_reaches_its_caller(begin: Begin, name: str) -> Non
     assert isinstance(expected, Whole)
     stage = await begin(reply(case, [case.body[at : at + 7] for at in range(0, len(case.body), 7)]))
     async with asyncio.timeout(20):
-        told = await stage.ask()
-    assert told.refused is None
-    assert told.turn.state == SUCCEEDED
-    assert told.text == expected.text
+        result = await stage.ask()
+    assert result.refused is None
+    assert result.turn.state == SUCCEEDED
+    assert result.text == expected.text
     assert stage.calls == [1]
-    (row,) = told.turn.attempts
+    (row,) = result.turn.attempts
     assert row.usage.source == (ESTIMATED if expected.usage is None else REPORTED)
     if expected.usage is not None:
         assert (row.usage.input_tokens, row.usage.output_tokens) == expected.usage
-    parts = told.turn.message.parts
+    parts = result.turn.message.parts
     assert "".join([part.reasoning for part in parts]) == expected.reasoning
     calls = [part.tool_call for part in parts if part.HasField("tool_call")]
     assert [call.name for call in calls] == [fit_name(name) for name, _ in expected.calls]
     arguments = [json.loads(call.arguments_json) if call.arguments_json else None for call in calls]
     assert arguments == [expected_arguments for _, expected_arguments in expected.calls]
-    reason = message_pb2.FinishReason.Name(told.turn.finish_reason)
+    reason = message_pb2.FinishReason.Name(result.turn.finish_reason)
     assert reason.removeprefix("FINISH_REASON_") == expected.reason.name
 
 
@@ -96,12 +96,12 @@ async def test_the_next_provider_answers(begin: Begin, name: str) -> None:
 @pytest.mark.parametrize("name", OPERATORS)
 async def test_the_operators_fault_is_not_the_callers(begin: Begin, name: str) -> None:
     """The caller reads no word of the vendor about the account, in the error and in the turn."""
-    told = await (await begin(reply(CASES[name]))).ask()
+    result = await (await begin(reply(CASES[name]))).ask()
     expected = CASES[name].expected
     assert isinstance(expected, Failure)
-    assert told.reason == expected.type.reason
-    assert told.refused is not None
-    shown = f"{told.refused.details} {told.turn}".lower()
+    assert result.reason == expected.type.reason
+    assert result.refused is not None
+    shown = f"{result.refused.details} {result.turn}".lower()
     assert not [word for word in expected.hidden if word in shown]
 
 
@@ -110,9 +110,9 @@ async def test_the_next_key_answers(begin: Begin, name: str) -> None:
     """Each try has its row."""
     keys = 'api_keys = ["sk-a", "sk-b"]'
     stage = await begin(by_key({"sk-a": reply(CASES[name])}, GOOD), provider=keys, max_attempts=1)
-    told = await stage.ask()
-    assert told.text == GOOD.text
-    assert told.rows == [("first", FAILED, "PROVIDER_REJECTED"), ("first", SUCCEEDED, "")]
+    result = await stage.ask()
+    assert result.text == GOOD.text
+    assert result.rows == [("first", FAILED, "PROVIDER_REJECTED"), ("first", SUCCEEDED, "")]
 
 
 TOO_LONG = ("too long in an event", "too long behind another server", "too long in a 500")
@@ -147,10 +147,10 @@ async def test_the_wait_in_a_body_is_kept(begin: Begin) -> None:
 
 async def test_the_vendors_words_about_the_content_are_read(begin: Begin) -> None:
     """Without addresses and keys."""
-    told = await (await begin(reply(CASES["the caller's fault"]))).ask()
-    assert told.reason == "INVALID_ARGUMENT"
-    assert told.refused is not None
-    assert "Invalid schema for function 'get_api_key': see ***, ***" in told.refused.details
+    result = await (await begin(reply(CASES["the caller's fault"]))).ask()
+    assert result.reason == "INVALID_ARGUMENT"
+    assert result.refused is not None
+    assert "Invalid schema for function 'get_api_key': see ***, ***" in result.refused.details
 
 
 async def test_an_empty_answer_is_not_sent_again(begin: Begin) -> None:

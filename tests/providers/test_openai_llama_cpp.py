@@ -28,7 +28,7 @@ from mcp_server.values import (
     ToolChoice,
     UsageSource,
 )
-from tests.providers.asking import chat, completion, joined, said
+from tests.providers.asking import chat, completion, joined, message_of
 from tests.small_models.llama_server import WINDOW, LlamaServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -69,7 +69,9 @@ def text_of(events: list[ProviderEvent]) -> str:
 
 def called(city: str, id: str) -> Message:
     """The model asks for the weather."""
-    return said(ToolCall(id=id, name="get_weather", arguments_json=json.dumps({"city": city})), role=Role.ASSISTANT)
+    return message_of(
+        ToolCall(id=id, name="get_weather", arguments_json=json.dumps({"city": city})), role=Role.ASSISTANT
+    )
 
 
 GREEDY: dict[str, Any] = {"temperature": 0, "max_output_tokens": 24}
@@ -135,7 +137,7 @@ async def test_tokens_have_their_probabilities(remote: OpenAIProvider, top: int)
 
 async def test_an_answer_goes_on_from_its_beginning(remote: OpenAIProvider) -> None:
     """With what is new alone."""
-    beginning = said("The capital of France is the city of", role=Role.ASSISTANT)
+    beginning = message_of("The capital of France is the city of", role=Role.ASSISTANT)
     events = await events_of(remote, chat("What is the capital of France?", beginning, config=GREEDY))
     assert text_of(events[:-1]).strip().startswith("Paris")
 

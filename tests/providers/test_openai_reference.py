@@ -26,7 +26,7 @@ from mcp_server.values import (
     ToolChoice,
     ToolResult,
 )
-from tests.providers.asking import chat, completion, joined, lines, pieces, said
+from tests.providers.asking import chat, completion, joined, lines, message_of, pieces
 from tests.upstream.books import Call
 from tests.upstream.faults import FAULTS
 from tests.upstream.replies import Answer, Reply, Vectors, in_turn
@@ -41,7 +41,7 @@ SCHEMA = '{"type": "object", "properties": {"city": {"type": "string"}}}'
 
 CHATS: Mapping[str, tuple[GenerateRequest, dict[str, Any]]] = {
     "plain": (
-        chat(said("Be brief.", role=Role.SYSTEM), "Why?"),
+        chat(message_of("Be brief.", role=Role.SYSTEM), "Why?"),
         {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]},
     ),
     "sampling parameters": (
@@ -83,8 +83,8 @@ CHATS: Mapping[str, tuple[GenerateRequest, dict[str, Any]]] = {
     "tools": (
         chat(
             "How warm is it in Rome?",
-            said(ToolCall(id="c1", name="weather", arguments_json='{"city": "Rome"}'), role=Role.ASSISTANT),
-            said(ToolResult(tool_call_id="c1", parts=(Text(text="21"),)), role=Role.TOOL),
+            message_of(ToolCall(id="c1", name="weather", arguments_json='{"city": "Rome"}'), role=Role.ASSISTANT),
+            message_of(ToolResult(tool_call_id="c1", parts=(Text(text="21"),)), role=Role.TOOL),
             tools=(Tool(name="weather", description="Tells it.", parameters_json=SCHEMA),),
             tool_choice=ToolChoice(mode="required", name="weather"),
             provider_options={"parallel_tool_calls": False},

@@ -157,7 +157,7 @@ async def test_a_cut_answer_goes_on_where_the_next_can(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "can"),
+    ("output", "can"),
     [
         (["Once "], CHAT),
         ([ToolCallStart(id="c", name="add")], Capabilities(chat=True, tools=True, prefill=True)),
@@ -165,12 +165,12 @@ async def test_a_cut_answer_goes_on_where_the_next_can(serve: Serve) -> None:
     ids=["takes no prefill", "has called a tool"],
 )
 async def test_where_none_can_go_on_the_answer_begins_anew(
-    serve: Serve, said: Sequence[ProviderEvent], can: Capabilities
+    serve: Serve, output: Sequence[ProviderEvent], can: Capabilities
 ) -> None:
     """``continue`` is no promise."""
     wire = await serve(
         config("a/m", "b/m", on_cut="continue"),
-        providers={"a": scripted([*said, CUT], can=can), "b": scripted(["All of it.", Finish()], can=can)},
+        providers={"a": scripted([*output, CUT], can=can), "b": scripted(["All of it.", Finish()], can=can)},
     )
     events = await collect(wire.chat.StreamChat(ask()))
     (switched,) = [event.switched for event in events if event.WhichOneof("event") == "switched"]

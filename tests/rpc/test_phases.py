@@ -149,9 +149,9 @@ async def nothing_left(wire: Wire) -> None:
     assert (live._by_id, live._by_request, len(turns._queues), turns._ownership.live) == ({}, {}, 0, set())
 
 
-async def still_well(wire: Wire, told: str) -> None:
+async def still_well(wire: Wire, ending: str) -> None:
     """The history has what the caller was told, and goes on."""
-    exchanges = 1 if told == "OK" else 0
+    exchanges = 1 if ending == "OK" else 0
     assert len(await wire.history()) == 2 * exchanges
     await wire.say("And?")
     assert len(await wire.history()) == 2 * exchanges + 2
@@ -180,13 +180,13 @@ async def test_a_cancel(hold: Hold, phase: str) -> None:
     else:
         await asyncio.sleep(0.1)  # whatever it can do now, it has done
     stage.gate.open()
-    told = await outcome(stream)
-    assert told in ("OK", "TURN_CANCELLED")
+    ending = await outcome(stream)
+    assert ending in ("OK", "TURN_CANCELLED")
     if phase != "before the claim":
-        expected = SUCCEEDED if told == "OK" else CANCELLED
+        expected = SUCCEEDED if ending == "OK" else CANCELLED
         assert (await cancel).state == expected
         assert (await wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=name))).state == expected
-    await still_well(wire, told)
+    await still_well(wire, ending)
 
 
 @pytest.mark.parametrize("phase", PHASES[1:])

@@ -188,14 +188,14 @@ async def test_a_journal_that_fails_is_written_later(serve: Serve, config: Confi
     await wire.create()
     failing.plan["journal"] = "after"
     stream = wire.chat.StreamChat(ask())
-    heard = [await stream.read() for _ in range(3)]
+    events = [await stream.read() for _ in range(3)]
     await first.reached.wait()
     while failing.plan:  # noqa: ASYNC110  # nobody tells of the journal
         await asyncio.sleep(0.01)
     first.open()
     second.open()
-    heard += await collect(stream)
-    assert heard[-1].completed.message.parts[0].text == "one two three"
+    events += await collect(stream)
+    assert events[-1].completed.message.parts[0].text == "one two three"
     replayed = await collect(wire.chat.StreamChat(ask()))
     assert "".join(event.delta.text for event in replayed) == "one two three"
 

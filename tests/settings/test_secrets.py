@@ -99,25 +99,25 @@ class Telltale:
 
     def steps(self, call: Call) -> Iterator[Step]:
         """Head, error, code, page, finish reason or name."""
-        said = f"{call.key} {call.headers.get('x-tenant-key', '')}".strip()
+        keys = f"{call.key} {call.headers.get('x-tenant-key', '')}".strip()
         replies: dict[str, Reply] = {
-            "the message": Refusal(status=400, message=f"Incorrect request with {said}"),
-            "the message of a refused key": Refusal(status=401, message=f"Incorrect API key provided: {said}"),
-            "the middle of a long message": Refusal(status=500, message=f"{'x' * 270} {said} {'y' * 270}"),
-            "the code": Refusal(status=500, code=said, type=said),
-            "the code of a bad request": Refusal(status=422, code=said, type=said),
-            "a page": Steps((Head(503, "text/html"), Body(f"<html>{said}</html>".encode()), End())),
-            "the content type": Steps((Head(200, f"text/{said.replace(' ', '')}"), Body(said.encode()), End())),
-            "a header": Steps((Head(302, "text/html", {"Location": f"http://{said.replace(' ', '')}/"}), End())),
+            "the message": Refusal(status=400, message=f"Incorrect request with {keys}"),
+            "the message of a refused key": Refusal(status=401, message=f"Incorrect API key provided: {keys}"),
+            "the middle of a long message": Refusal(status=500, message=f"{'x' * 270} {keys} {'y' * 270}"),
+            "the code": Refusal(status=500, code=keys, type=keys),
+            "the code of a bad request": Refusal(status=422, code=keys, type=keys),
+            "a page": Steps((Head(503, "text/html"), Body(f"<html>{keys}</html>".encode()), End())),
+            "the content type": Steps((Head(200, f"text/{keys.replace(' ', '')}"), Body(keys.encode()), End())),
+            "a header": Steps((Head(302, "text/html", {"Location": f"http://{keys.replace(' ', '')}/"}), End())),
             "an error in the stream": Answer(
-                fails_after=2, failure=(Body(sse({"error": {"message": said, "code": said}})), End())
+                fails_after=2, failure=(Body(sse({"error": {"message": keys, "code": keys}})), End())
             ),
-            "a malformed event": Answer(fails_after=2, failure=(Body(f"data: {{{said}\n\n".encode()), End())),
-            "the finish reason": Answer(finish=said),
+            "a malformed event": Answer(fails_after=2, failure=(Body(f"data: {{{keys}\n\n".encode()), End())),
+            "the finish reason": Answer(finish=keys),
             "nested": Steps(
                 (
                     Head(500, "application/json"),
-                    Body(json.dumps({"error": {"message": {"detail": said}}}).encode()),
+                    Body(json.dumps({"error": {"message": {"detail": keys}}}).encode()),
                     End(),
                 )
             ),

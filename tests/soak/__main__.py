@@ -25,7 +25,7 @@ from mcp_server.logs import configure
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import running
-from tests.faults.cuts import Storyteller, Tell, client, everywhere, generic, measured, suffer
+from tests.faults.cuts import Ask, Storyteller, client, everywhere, generic, measured, suffer
 from tests.faults.kills import Lives
 from tests.faults.proxy import Kind
 from tests.interop.languages import LANGUAGES
@@ -113,12 +113,12 @@ async def _positions(result: Result, folder: Path, positions: int, seed: int) ->
         wire = Wire(server, channel)
         sizes = await measured(wire, generic)
         while turns < positions:
-            callers: list[Tell] = [generic, generic, client]
-            tell = callers[number % 3]
+            callers: list[Ask] = [generic, generic, client]
+            ask = callers[number % 3]
             # The client does not give up a connection that says nothing, unless its caller does.
-            kinds = KINDS if tell is generic else KINDS[:-1]
+            kinds = KINDS if ask is generic else KINDS[:-1]
             faults = everywhere(sizes, kinds=kinds, seed=seed + number)[: positions - turns]
-            tally = await suffer(wire, provider, tell, faults, name=f"round-{number}")
+            tally = await suffer(wire, provider, ask, faults, name=f"round-{number}")
             turns, connections, number = turns + tally.turns, connections + tally.connections, number + 1
     result.add("turns with a fault at a byte: same text, one call, once in the history", turns)
     result.add("connections that they took", connections)

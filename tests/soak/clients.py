@@ -105,7 +105,7 @@ def _program(command: Sequence[str]) -> Start:
             try:
                 yield client
             finally:
-                client.hearing.cancel()
+                client.reading.cancel()
 
     return start
 
@@ -160,30 +160,30 @@ class _Foreign:
     """
 
     def __init__(self, program: Program) -> None:
-        self.hearing = asyncio.create_task(self._hear())
+        self.reading = asyncio.create_task(self._read())
         self._program = program
         self._answers: dict[str, asyncio.Future[str]] = {}
 
     async def ask(self, turn: Turn) -> str:
-        heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._answers[turn.request_id] = heard
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._answers[turn.request_id] = answer
         self._program.send(asdict(turn))
-        awaited: list[asyncio.Future[Any]] = [heard, self.hearing]
+        awaited: list[asyncio.Future[Any]] = [answer, self.reading]
         await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-        if not heard.done():
-            await self.hearing  # it raises why there is no more to hear
-        return heard.result()
+        if not answer.done():
+            await self.reading  # it raises why there is no more to hear
+        return answer.result()
 
-    async def _hear(self) -> Sent:
-        while "request_id" in (said := await self._program.line()):
-            heard = self._answers.pop(said["request_id"])
-            if "error" in said:
-                heard.set_exception(AssertionError(said["error"]))
+    async def _read(self) -> Sent:
+        while "request_id" in (line := await self._program.line()):
+            answer = self._answers.pop(line["request_id"])
+            if "error" in line:
+                answer.set_exception(AssertionError(line["error"]))
             else:
-                heard.set_result(said["text"])
+                answer.set_result(line["text"])
         await self._program.ended()
-        return Sent(**said)
+        return Sent(**line)
 
     async def sent(self) -> Sent:
         self._program.end()
-        return await self.hearing
+        return await self.reading

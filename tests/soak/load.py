@@ -11,7 +11,7 @@ from typing import Any, Final
 import grpc
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2
-from tests.faults.caller import OPTIONS, Heard, persist, reason_of
+from tests.faults.caller import OPTIONS, Received, persist, reason_of
 from tests.faults.proxy import Plan, Proxy, at_random, once
 from tests.soak.server import answer
 from tests.wire import Wire, text_of, user
@@ -190,20 +190,20 @@ class Caller:
     async def _persist(self, request: chat_pb2.ChatRequest) -> None:
         question = text_of(request.messages[0])
         try:
-            heard = await persist(self._through, request, patience=PATIENCE, timeout=5, pause=0.02)
+            received = await persist(self._through, request, patience=PATIENCE, timeout=5, pause=0.02)
         except grpc.aio.AioRpcError as error:
             # What several calls on one session may do to one another, and what a caller that is away too long meets.
             assert reason_of(error) in ("OVERLOADED", "SESSION_BUSY", "TURN_CANCELLED"), error
             self._never.add(question)
             return
-        assert heard.text == "".join(answer(question))
-        self._answered[question] = heard.text
+        assert received.text == "".join(answer(question))
+        self._answered[question] = received.text
 
     async def _begun(self, stream: Any) -> str:
-        heard = Heard()
-        while not heard.turn:
-            heard.hear(await stream.read())
-        return heard.turn
+        received = Received()
+        while not received.turn:
+            received.add(await stream.read())
+        return received.turn
 
     async def _end_of(self, turn: str) -> turn_pb2.Turn:
         while True:
@@ -239,13 +239,13 @@ class Caller:
         """Each answered question is there once, with its answer, and no other is; nobody holds the session."""
         history = await self._history()
         texts = [text for _, text in history]
-        told = {
+        stored = {
             texts[n]: texts[n + 1]
             for n in range(len(history) - 1)
             if history[n][0] and history[n][0] == history[n + 1][0]
         }
-        assert told == self._answered
-        assert len([turn for turn, _ in history if turn]) == 2 * len(told), "half an exchange, or one twice"
+        assert stored == self._answered
+        assert len([turn for turn, _ in history if turn]) == 2 * len(stored), "half an exchange, or one twice"
         assert not self._never & set(texts)
         got = await self._wire.sessions.GetSession(session_pb2.GetSessionRequest(name=self._session))
         assert got.active_turn == ""

@@ -155,20 +155,20 @@ class _Worker:
         self._random = generator
         self._figures = figures
         self._session = ""
-        self._told: list[tuple[str, str]] = []
+        self._expected: list[tuple[str, str]] = []
         """What must be in the session."""
 
     async def run(self, numbers: Iterator[int]) -> None:
         """A turn for each of the numbers, from which others take as well."""
         for number in numbers:
-            if len(self._told) == 2 * TURNS_OF_A_SESSION:
+            if len(self._expected) == 2 * TURNS_OF_A_SESSION:
                 await self._look()
             if not self._session:
                 self._session = (await self._wire.create(f"{self._name}-{number}")).name
-            await self._tell(number)
+            await self._ask(number)
         await self._look()
 
-    async def _tell(self, number: int) -> None:
+    async def _ask(self, number: int) -> None:
         words, pause = self._random.randrange(1, 40), self._random.choice([0, 1, 1, 5, 20])
         turn = Turn(
             text=f"{words} {pause} {self._name}-{number}",
@@ -186,10 +186,10 @@ class _Worker:
         self._figures.turns += 1
         self._figures.longest = max(self._figures.longest, time.monotonic() - began)
         if turn.session:
-            self._told += [("USER", turn.text), ("ASSISTANT", whole)]
+            self._expected += [("USER", turn.text), ("ASSISTANT", whole)]
 
     async def _look(self) -> None:
         """Each exchange is there once, in order."""
         if self._session:
-            assert await self._wire.history(self._session, page_size=1000) == self._told, self._session
-        self._session, self._told = "", []
+            assert await self._wire.history(self._session, page_size=1000) == self._expected, self._session
+        self._session, self._expected = "", []

@@ -25,10 +25,10 @@ class Server:
         status: how it ended; ``None`` while it runs.
     """
 
-    def __init__(self, process: Process, said: dict[str, Any]) -> None:
-        self.address: str = said["address"]
+    def __init__(self, process: Process, answer: dict[str, Any]) -> None:
+        self.address: str = answer["address"]
         self.status: int | None = None
-        self._metrics = said["metrics"]
+        self._metrics = answer["metrics"]
         self._process = process
 
     async def held(self) -> dict[str, int]:
@@ -42,8 +42,8 @@ class Server:
     async def _ask(self, what: str) -> dict[str, int]:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{what}\n".encode())
-        said: dict[str, int] = await _heard(self._process)
-        return said
+        answer: dict[str, int] = await _read(self._process)
+        return answer
 
     async def gauges(self) -> dict[str, float]:
         """What the metrics say of calls and turns that run."""
@@ -72,7 +72,7 @@ async def started(folder: Path, *, grace: float) -> AsyncIterator[Server]:
     command = (sys.executable, "-m", "tests.soak.server", str(folder), str(grace))
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=_LINE)
     try:
-        server = Server(process, await _heard(process))
+        server = Server(process, await _read(process))
         yield server
         async with asyncio.timeout(30):
             await server.stop()
@@ -82,7 +82,7 @@ async def started(folder: Path, *, grace: float) -> AsyncIterator[Server]:
             await process.wait()
 
 
-async def _heard(process: Process) -> Any:
+async def _read(process: Process) -> Any:
     assert process.stdout is not None
     line = await process.stdout.readline()
     assert line, "the server has ended"

@@ -97,12 +97,12 @@ async def main(folder: Path, grace: float) -> None:
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with UnifiedMCPServer(config, providers={"words": words}) as server:
-        _say({"address": server.address, "metrics": server.metrics_port})
+        _print({"address": server.address, "metrics": server.metrics_port})
         while line := await lines.readline():
-            _say(held() if line == b"held\n" else words.asked)
+            _print(held() if line == b"held\n" else words.asked)
 
 
-def _say(answer: object) -> None:
+def _print(answer: object) -> None:
     print(json.dumps(answer), flush=True)  # noqa: T201  # this is what the soak reads
 
 

@@ -38,11 +38,11 @@ async def killed(path: Path, number: int, *, after: int) -> list[list[str]]:
         sys.executable, "-m", "tests.stores.crashing", str(path), str(number), stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )
     assert program.stdout is not None
-    said = [await program.stdout.readline() for _ in range(after)]
+    lines = [await program.stdout.readline() for _ in range(after)]
     program.kill()
-    said += (await program.stdout.read()).splitlines(keepends=True)
+    lines += (await program.stdout.read()).splitlines(keepends=True)
     assert await program.wait() == -signal.SIGKILL
-    return [line.decode().split() for line in said if line.endswith(b"\n")]
+    return [line.decode().split() for line in lines if line.endswith(b"\n")]
 
 
 async def check(path: Path, number: int, acknowledged: set[str], *, gone: set[str]) -> None:

@@ -174,8 +174,8 @@ class Stage:
                 if isinstance(event, PartStarted) and event.kind == "tool_call":
                     started.append((event.tool_call_id, event.tool_name))
                 elif isinstance(event, Completed):
-                    said = [(part.id, part.name) for part in event.message.parts if isinstance(part, ToolCall)]
-                    assert said == started
+                    calls = [(part.id, part.name) for part in event.message.parts if isinstance(part, ToolCall)]
+                    assert calls == started
         assert len({id for id, _ in started}) == len(started)
         for id, name in started:
             assert re.fullmatch(r"[!-~]{1,40}", id)

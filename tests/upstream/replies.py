@@ -165,9 +165,9 @@ class Answer:
         messages = call.body.get("messages") or [{"role": "user"}]
         if not self.prefill or messages[-1]["role"] != "assistant":
             return self.tokens
-        said = _text(messages[-1]["content"])
-        assert self.text.startswith(said), f"{said!r} is not the beginning of {self.text!r}"
-        left, skip = [], len(said)
+        beginning = _text(messages[-1]["content"])
+        assert self.text.startswith(beginning), f"{beginning!r} is not the beginning of {self.text!r}"
+        left, skip = [], len(beginning)
         for token in self.tokens:
             left.append(token[skip:])
             skip = max(0, skip - len(token))
@@ -352,11 +352,6 @@ def alternating(*replies: Reply) -> Plan:
 def by_key(replies: Mapping[str, Reply], otherwise: Reply) -> Plan:
     """By the key that came with the call."""
     return lambda call: replies.get(call.key, otherwise)
-
-
-def by_path(replies: Mapping[str, Reply], otherwise: Reply) -> Plan:
-    """By the path that was called."""
-    return lambda call: replies.get(call.path, otherwise)
 
 
 # -- the shape of what is sent ----------------------------------------------------------------------------------------

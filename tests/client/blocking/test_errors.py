@@ -181,9 +181,9 @@ def test_a_reason_that_is_not_known_goes_by_the_code(
 
 def test_a_cancelled_call_is_the_turns_end_only_if_the_server_says_so() -> None:
     """Without a reason of the contract, nobody has seen it."""
-    said = Failure(grpc.StatusCode.CANCELLED, details=packed("NEWER_THAN_US", "contextprotocol"))
-    unsaid = Failure(grpc.StatusCode.CANCELLED, details=packed("ANYTHING", "example.com"))
-    with StandIn([said], [unsaid]) as server, MCPSyncClient(server.address, retry=None) as client:
+    ours = Failure(grpc.StatusCode.CANCELLED, details=packed("NEWER_THAN_US", "contextprotocol"))
+    foreign = Failure(grpc.StatusCode.CANCELLED, details=packed("ANYTHING", "example.com"))
+    with StandIn([ours], [foreign]) as server, MCPSyncClient(server.address, retry=None) as client:
         for kind, code in ((TryLater, "CANCELLED"), (ServerUnavailable, "UNAVAILABLE")):
             with pytest.raises(MCPError) as caught:
                 client.chat("Hi")

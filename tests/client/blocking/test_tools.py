@@ -78,8 +78,8 @@ def provider_of(*scripts: list[Step]) -> ScriptedProvider:
     return ScriptedProvider(*scripts, model=ABLE)
 
 
-def told(provider: ScriptedProvider, request: int = -1) -> list[tuple[str, bool]]:
-    """What the model was told that the tools had answered, and whether as an error."""
+def tool_results(provider: ScriptedProvider, request: int = -1) -> list[tuple[str, bool]]:
+    """The results of tools in a request to the model, and whether each is an error."""
     return [
         (part.text, result.is_error)
         for message in provider.requests[request].messages
@@ -112,7 +112,7 @@ def test_tools_are_offered_asked_for_and_answered(connect: Connect) -> None:
     answer = Message.tool(ToolResult(tool_call_id=call.id, parts=[Text(text="2")]))
     with client.stream_chat(answer, session=session, tools=tools, tool_choice="none") as stream:
         assert (stream.reply()).text == "2"
-    assert told(provider) == [("2", False)]
+    assert tool_results(provider) == [("2", False)]
     assert provider.requests[1].tool_choice == core.ToolChoice(mode="none")
 
 
@@ -133,7 +133,7 @@ def test_functions_are_run_until_the_model_answers(connect: Connect) -> None:
         request_id="mine",
     )
     assert reply.text == "Both are warm."
-    assert told(provider) == [("21 C in Rome, IT", False), ('{"city": "Oslo", "degrees": 21.5}', False)]
+    assert tool_results(provider) == [("21 C in Rome, IT", False), ('{"city": "Oslo", "degrees": 21.5}', False)]
     turns = list(client.list_turns(session))
     assert [turn.request_id for turn in reversed(turns)] == ["mine", "mine.1", "mine.2"]
     roles = [str(message.role) for message in client.list_messages(session)]
@@ -189,7 +189,7 @@ def test_what_goes_wrong_is_reported_to_the_model(connect: Connect) -> None:
     )
     client = connect(provider)
     assert (client.chat_with_tools("Do it.", tools=[broken, temperature])).text == "Sorry."
-    answers = told(provider)
+    answers = tool_results(provider)
     assert all(is_error for _, is_error in answers)
     expected = [
         "LookupError: no such thing, 2 times",
@@ -217,7 +217,7 @@ def test_whatever_a_function_raises_is_reported(connect: Connect, function: Call
     session = client.create_session()
     reply = client.chat_with_tools("Do it.", tools=[function], session=session, timeout=10)
     assert reply.text == "Sorry."
-    answers = told(provider)
+    answers = tool_results(provider)
     assert all(is_error for _, is_error in answers)
     names = [text.partition(":")[0] for text, _ in answers]
     stop = "StopIteration" if function is fail else "RuntimeError"  # which Python makes of it in a coroutine
@@ -231,7 +231,7 @@ def test_a_function_may_wait_for_what_is_cancelled(connect: Connect) -> None:
     provider = provider_of(asking(("wait_for_nobody", {})), ["Sorry.", Finish()])
     client = connect(provider)
     assert (client.chat_with_tools("Do it.", tools=[wait_for_nobody])).text == "Sorry."
-    assert told(provider) == [("CancelledError: ", True)]
+    assert tool_results(provider) == [("CancelledError: ", True)]
 
 
 @pytest.mark.parametrize("function", [give, give_later])
@@ -253,7 +253,7 @@ def test_what_cannot_be_sent_to_a_model_is_an_error(connect: Connect, function: 
     client = connect(provider)
     session = client.create_session()
     client.chat_with_tools("Do it.", tools=[function, temperature], session=session)
-    *answers, last = told(provider)
+    *answers, last = tool_results(provider)
     assert all(is_error for _, is_error in answers)
     assert [text[: len(start)] for (text, _), start in zip(answers, expected.values(), strict=True)] == [
         *expected.values()
@@ -280,7 +280,7 @@ def test_what_is_to_be_awaited_is_awaited(connect: Connect) -> None:
     provider = provider_of(asking(*calls), ["ok", Finish()])
     client = connect(provider)
     client.chat_with_tools("Do it.", tools=[decorated, passed_on])
-    assert told(provider) == [("Rome it is", False), ("Oslo it is", False)]
+    assert tool_results(provider) == [("Rome it is", False), ("Oslo it is", False)]
 
 
 def test_every_type_arrives_as_itself(connect: Connect) -> None:
@@ -297,7 +297,7 @@ def test_every_type_arrives_as_itself(connect: Connect) -> None:
     provider = provider_of(asking(("everything", arguments)), ["ok", Finish()])
     client = connect(provider)
     client.chat_with_tools("Do it.", tools=[everything])
-    assert told(provider) == [(repr(("a", 1.0, 1, [1, 2], {"x": True}, {"first": 7}, None, [None])), False)]
+    assert tool_results(provider) == [(repr(("a", 1.0, 1, [1, 2], {"x": True}, {"first": 7}, None, [None])), False)]
     (tool,) = provider.requests[0].tools
     schema = json.loads(tool.parameters_json)
     assert schema == {
@@ -476,7 +476,7 @@ def test_what_json_cannot_say_is_left_out(connect: Connect) -> None:
     provider = provider_of(asking(("choices", {"x": 1}), ("choices", {"x": True})), ["ok", Finish()])
     client = connect(provider)
     client.chat_with_tools("Do it.", tools=[choices])
-    assert told(provider) == [("(1, inf, 1.5)", False), ("(True, inf, 1.5)", False)]
+    assert tool_results(provider) == [("(1, inf, 1.5)", False), ("(True, inf, 1.5)", False)]
     properties = json.loads(provider.requests[0].tools[0].parameters_json)["properties"]
     assert properties["y"] == {"type": "number"}
     assert properties["z"] == {"type": "number", "default": 1.5}
@@ -533,7 +533,7 @@ def test_an_interruption_runs_no_function_twice(connect: Connect, name: str) -> 
         assert (stream.reply()).text == "ok"
         assert waiting.runs == 1
         assert [reply.finish_reason for reply in stream.replies] == [FinishReason.TOOL_CALLS, FinishReason.STOP]
-    assert told(provider) == [("done", False)]
+    assert tool_results(provider) == [("done", False)]
 
 
 @pytest.mark.parametrize("name", ["wait", "wait_in_loop"])
@@ -609,7 +609,7 @@ def test_several_calls_run_beside_each_other(connect: Connect) -> None:
     provider = provider_of(asking(("meet", {"name": "one"}), ("meet", {"name": "two"})), ["ok", Finish()])
     client = connect(provider)
     client.chat_with_tools("Meet.", tools=[meeting.meet])
-    assert told(provider) == [("one was there", False), ("two was there", False)]
+    assert tool_results(provider) == [("one was there", False), ("two was there", False)]
 
 
 def test_a_model_that_does_not_stop_asking_is_stopped(connect: Connect) -> None:

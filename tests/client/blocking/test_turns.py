@@ -66,9 +66,9 @@ def test_a_session_remembers(client: MCPSyncClient, connect: Connect) -> None:
     client.chat("The word is banana.", session=session)
     reply = client.chat("What is the word?", session=session.id)
     assert reply.text == "Banana."
-    told = [(message.role, message.text) for message in provider.requests[1].messages]
-    assert [text for _, text in told[1:]] == ["The word is banana.", "Noted.", "What is the word?"]
-    assert "Be brief." in told[0][1] and "ripe" in told[0][1]
+    sent = [(message.role, message.text) for message in provider.requests[1].messages]
+    assert [text for _, text in sent[1:]] == ["The word is banana.", "Noted.", "What is the word?"]
+    assert "Be brief." in sent[0][1] and "ripe" in sent[0][1]
     history = list(client.list_messages(session))
     assert [message.role for message in history] == ["user", "assistant", "user", "assistant"]
     assert history[3].turn == reply.turn

@@ -31,20 +31,20 @@ class ObligingProvider:
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
         """A call of a tool, an object, or words."""
-        said = request.messages[-1].text
-        usage = Usage(input_tokens=len(said.split()) + 1, output_tokens=3, source=UsageSource.REPORTED)
+        question = request.messages[-1].text
+        usage = Usage(input_tokens=len(question.split()) + 1, output_tokens=3, source=UsageSource.REPORTED)
         named = [tool for tool in request.tools if request.tool_choice.name in ("", tool.name)]
         if named and request.tool_choice.mode != "none" and request.messages[-1].role is not Role.TOOL:
             yield ToolCallStart(id="call_1", name=named[0].name)
-            yield ToolArgumentsDelta(id="call_1", text=_filled(named[0].parameters_json, said))
+            yield ToolArgumentsDelta(id="call_1", text=_filled(named[0].parameters_json, question))
             yield Finish(reason=FinishReason.TOOL_CALLS, usage=usage)
             return
         if request.config.json_schema:
-            yield _filled(request.config.json_schema, said)
+            yield _filled(request.config.json_schema, question)
         elif request.config.response_format.value == "json":
             yield json.dumps({"setup": "Why?", "punchline": "Because."})
         else:
-            for word in ["You", " said:", *[f" {word}" for word in said.split()]]:
+            for word in ["You", " said:", *[f" {word}" for word in question.split()]]:
                 yield word
         yield Finish(usage=usage)
 
@@ -52,9 +52,9 @@ class ObligingProvider:
         """Nothing to do."""
 
 
-def _filled(schema_json: str, said: str) -> str:
+def _filled(schema_json: str, question: str) -> str:
     """The text of an object that fits."""
-    quoted = re.search(r"'(.+?)'", said)
+    quoted = re.search(r"'(.+?)'", question)
     schema = json.loads(schema_json or '{"type": "object"}')
     return json.dumps(_fill(schema, schema, quoted[1] if quoted else "text"), ensure_ascii=False)
 

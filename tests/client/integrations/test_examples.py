@@ -43,7 +43,7 @@ def visitor() -> aiohttp.ClientSession:
 async def test_an_example_works_as_its_first_lines_say(framework: str, server: str, stage: Stage) -> None:
     """Its page opens, it knows the models, a cut answer goes on, and a second visitor has a session of their own."""
     gate = Gate()
-    told = stage.when("Count", "one ", gate, "two", Finish())
+    provider = stage.when("Count", "one ", gate, "two", Finish())
     async with started(framework, server) as application, visitor() as ann, visitor() as bob:
         async with ann.get(application.url) as response:
             assert response.content_type == "text/html"
@@ -62,12 +62,12 @@ async def test_an_example_works_as_its_first_lines_say(framework: str, server: s
         async with ann.get(f"{application.url}/chat/{turn}", headers={"Last-Event-ID": seen}) as response:
             rest, received = await whole(response)
         assert (text, rest, received[-1].name) == ("one ", "two", "completed")
-        assert len(told.requests) == 1
-        said = {}
+        assert len(provider.requests) == 1
+        histories = {}
         for name, browser in (("ann", ann), ("bob", bob)):
             async with browser.get(f"{application.url}/chat") as response:
-                said[name] = [message["text"] for message in (await response.json())["messages"]]
-        assert said == {"ann": ["Count", "one two"], "bob": []}
+                histories[name] = [message["text"] for message in (await response.json())["messages"]]
+        assert histories == {"ann": ["Count", "one two"], "bob": []}
         async with bob.get(f"{application.url}/chat/{turn}", raise_for_status=False) as response:
             assert response.status == 404
 
@@ -75,7 +75,7 @@ async def test_an_example_works_as_its_first_lines_say(framework: str, server: s
 async def test_a_stopped_example_leaves_the_answer_to_the_next(framework: str, server: str, stage: Stage) -> None:
     """It ends by itself while somebody reads, and the rest is read where it is started again."""
     gate = Gate()
-    told = stage.when("Count", "one ", gate, "two", Finish())
+    provider = stage.when("Count", "one ", gate, "two", Finish())
     async with visitor() as browser:
         async with started(framework, server) as application:
             response = await browser.post(f"{application.url}/chat", json={"message": "Count"})
@@ -94,4 +94,4 @@ async def test_a_stopped_example_leaves_the_answer_to_the_next(framework: str, s
             async with browser.get(f"{application.url}/chat/{turn}", headers=headers) as response:
                 text, received = await whole(response)
     assert (text, received[-1].name) == ("two", "completed")
-    assert (len(told.requests), told.cancelled) == (1, 0)
+    assert (len(provider.requests), provider.cancelled) == (1, 0)

@@ -66,19 +66,21 @@ class Ways:
     def __init__(self, name: str) -> None:
         self.blocking = name == "blocking"
 
-    async def invoke(self, model: Runnable[LanguageModelInput, Any], said: Any, config: Any = None, **more: Any) -> Any:
+    async def invoke(
+        self, model: Runnable[LanguageModelInput, Any], conversation: Any, config: Any = None, **more: Any
+    ) -> Any:
         """The whole answer."""
         if self.blocking:
-            return await asyncio.to_thread(model.invoke, said, config, **more)
-        return await model.ainvoke(said, config, **more)
+            return await asyncio.to_thread(model.invoke, conversation, config, **more)
+        return await model.ainvoke(conversation, config, **more)
 
-    async def stream(self, model: Runnable[LanguageModelInput, Any], said: Any) -> AsyncIterator[Any]:
+    async def stream(self, model: Runnable[LanguageModelInput, Any], conversation: Any) -> AsyncIterator[Any]:
         """Its pieces, as they come. Leaving them early leaves the model's."""
         if not self.blocking:
-            async for piece in model.astream(said):
+            async for piece in model.astream(conversation):
                 yield piece
             return
-        pieces = model.stream(said)
+        pieces = model.stream(conversation)
         try:
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 yield piece
@@ -151,16 +153,16 @@ async def test_a_session_is_told_only_what_is_new(way: Ways, connect: Connect) -
     model = await connect(provider)
     await model.async_client.create_session("tour", system_instruction="Be brief.")
     chat = model.model_copy(update={"session": "tour"})
-    said: list[BaseMessage] = [HumanMessage("I am Ada.")]
-    said += [await way.invoke(chat, said), HumanMessage("Who am I?")]
-    assert (await way.invoke(chat, said)).content == "Your name is Ada."
+    conversation: list[BaseMessage] = [HumanMessage("I am Ada.")]
+    conversation += [await way.invoke(chat, conversation), HumanMessage("Who am I?")]
+    assert (await way.invoke(chat, conversation)).content == "Your name is Ada."
     pieces = [piece.content async for piece in way.stream(chat.bind(session="sessions/tour"), "Again?")]
     assert "".join(pieces) == "Ada."
     history = [message.text async for message in model.async_client.list_messages("tour")]
     assert history == ["I am Ada.", "Hello Ada.", "Who am I?", "Your name is Ada.", "Again?", "Ada."]
     assert [len(request.messages) for request in provider.requests] == [2, 4, 6]
     with pytest.raises(ValueError, match=r"there is no new message for sessions/tour"):
-        await way.invoke(chat, said[:2])
+        await way.invoke(chat, conversation[:2])
 
 
 async def test_tools_are_called_in_a_session(way: Ways, connect: Connect) -> None:
@@ -176,14 +178,14 @@ async def test_tools_are_called_in_a_session(way: Ways, connect: Connect) -> Non
         return f"sunny in {city}"
 
     agent = model.bind_tools([weather], tool_choice="weather").bind(session="tour")
-    said: list[BaseMessage] = [HumanMessage("How is the weather in Zürich?")]
-    asked: AIMessage = await way.invoke(agent, said)
+    conversation: list[BaseMessage] = [HumanMessage("How is the weather in Zürich?")]
+    asked: AIMessage = await way.invoke(agent, conversation)
     assert [(one["name"], one["args"], one["id"]) for one in asked.tool_calls] == [
         ("weather", {"city": "Zürich"}, "c1")
     ]
     assert asked.response_metadata["finish_reason"] == "tool_calls"
-    said += [asked, ToolMessage(weather(**asked.tool_calls[0]["args"]), tool_call_id="c1", status="error")]
-    assert (await way.invoke(agent, said, tool_choice="none")).content == "It is sunny."
+    conversation += [asked, ToolMessage(weather(**asked.tool_calls[0]["args"]), tool_call_id="c1", status="error")]
+    assert (await way.invoke(agent, conversation, tool_choice="none")).content == "It is sunny."
     first, second = provider.requests
     assert (first.tools[0].name, first.tools[0].description) == ("weather", "The weather in a city.")
     assert (first.tool_choice.mode, first.tool_choice.name) == ("required", "weather")
@@ -330,13 +332,13 @@ BAD: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "why"), BAD)
-async def test_what_cannot_be_sent_is_named(connect: Connect, said: Any, why: str) -> None:
+@pytest.mark.parametrize(("conversation", "why"), BAD)
+async def test_what_cannot_be_sent_is_named(connect: Connect, conversation: Any, why: str) -> None:
     """Before anything is sent."""
     provider = ScriptedProvider.saying("Hello")
     model = await connect(provider)
     with pytest.raises((TypeError, ValueError), match=why):
-        await model.ainvoke(said)
+        await model.ainvoke(conversation)
     assert provider.requests == []
 
 
@@ -460,15 +462,15 @@ async def test_callbacks_hear_of_tokens(way: Ways, connect: Connect) -> None:
     """With `streaming`, also of those of `invoke`."""
 
     class Tokens(BaseCallbackHandler):
-        heard = ""
+        received = ""
 
         def on_llm_new_token(self, token: Any, **more: Any) -> None:
-            self.heard += token
+            self.received += token
 
     model = await connect(streaming=True)
     tokens = Tokens()
     assert (await way.invoke(model, "one two three", config={"callbacks": [tokens]})).content == "one two three"
-    assert tokens.heard == "one two three"
+    assert tokens.received == "one two three"
 
 
 async def test_secrets_are_not_shown(connect: Connect) -> None:
@@ -489,8 +491,8 @@ from mcp_client.integrations.langchain import ChatContextProtocol
 
 model = ChatContextProtocol(address=sys.argv[1])
 print(model.invoke("one").content)
-for said in ("two", "three"):
-    print(asyncio.run(model.ainvoke(said)).content)
+for text in ("two", "three"):
+    print(asyncio.run(model.ainvoke(text)).content)
 print(list(model.batch(["four", "five"]))[1].content)
 """
 

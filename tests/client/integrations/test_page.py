@@ -166,7 +166,7 @@ async def test_tokens_appear_one_by_one(application: Application, stage: Stage, 
 async def test_an_answer_without_an_end_is_none(application: Application, stage: Stage, visit: Visit) -> None:
     """It failed or was stopped: the page says so, has the question in its field again, and goes on without both."""
     stage.when("Fail", "one ", ProviderUnavailable("the machine 10.0.0.7 fell over"))
-    told = stage.when("Count", "one ", Gate(), "two", Finish())
+    provider = stage.when("Count", "one ", Gate(), "two", Finish())
     stage.when("Hi", "Hello!", Finish())
     tab = await visit(application.port)
     await tab.say("Fail")
@@ -181,7 +181,7 @@ async def test_an_answer_without_an_end_is_none(application: Application, stage:
     await tab.shows(*failed, *stopped)
     await tab.rests()
     await expect(tab.field).to_have_value("Count")
-    assert told.cancelled == 1
+    assert provider.cancelled == 1
     await tab.say("Hi")
     await tab.shows(*failed, *stopped, ("You", "Hi"), ("Guide", "Hello!"))
     await tab.page.reload()
@@ -192,7 +192,7 @@ async def test_a_page_that_is_loaded_again_goes_on(application: Application, sta
     """It shows what was said before, the question, and the answer as it comes."""
     gate = Gate()
     stage.when("Hi", "Hello!", Finish())
-    told = stage.when("Count", "one ", gate, "two", Finish())
+    provider = stage.when("Count", "one ", gate, "two", Finish())
     tab = await visit(application.port)
     await tab.say("Hi")
     await tab.rests()
@@ -206,13 +206,13 @@ async def test_a_page_that_is_loaded_again_goes_on(application: Application, sta
     await tab.rests()
     await tab.page.reload()
     await tab.shows(*before, ("Guide", "one two"))
-    assert len(told.requests) == 1
+    assert len(provider.requests) == 1
 
 
 async def test_a_cut_connection_loses_no_token(application: Application, stage: Stage, visit: Visit) -> None:
     """Nor doubles one: the browser comes back by itself, and goes on behind what it has seen."""
     gate = Gate()
-    told = stage.when("Count", "one ", "two ", gate, "three ", "four", Finish())
+    provider = stage.when("Count", "one ", "two ", gate, "three ", "four", Finish())
     async with Proxy(f"127.0.0.1:{application.port}", lambda _: ()) as proxy:
         tab = await visit(proxy.address.rpartition(":")[2])
         await tab.say("Count")
@@ -224,7 +224,7 @@ async def test_a_cut_connection_loses_no_token(application: Application, stage: 
         await tab.shows(("You", "Count"), ("Guide", "one two three four"))
         await tab.rests()
         assert (await (await again.value).all_headers())["last-event-id"]
-        assert len(told.requests) == 1
+        assert len(provider.requests) == 1
 
 
 async def test_an_answer_survives_the_death_of_the_application(
@@ -232,7 +232,7 @@ async def test_an_answer_survives_the_death_of_the_application(
 ) -> None:
     """It is killed in the middle and started again, and the page goes on by itself."""
     gate = Gate()
-    told = stage.when("Count", "one ", gate, "two", Finish())
+    provider = stage.when("Count", "one ", gate, "two", Finish())
     async with started(framework, server) as application:
         tab = await visit(application.port)
         await tab.say("Count")
@@ -243,7 +243,7 @@ async def test_an_answer_survives_the_death_of_the_application(
         gate.open()
         await tab.shows(("You", "Count"), ("Guide", "one two"))
         await tab.rests()
-        assert (len(told.requests), told.cancelled) == (1, 0)
+        assert (len(provider.requests), provider.cancelled) == (1, 0)
 
 
 one_is_enough = pytest.mark.parametrize("framework", ["aiohttp"], indirect=True, scope="module")
@@ -291,14 +291,14 @@ async def test_a_question_is_sent_until_it_arrives(
     application: Application, stage: Stage, visitor: BrowserContext, visit: Visit
 ) -> None:
     """Nobody is there, a proxy says so, or there is too much to do: it is the same question, and is asked once."""
-    told = stage.when("Count", "one", Finish())
+    provider = stage.when("Count", "one", Finish())
     bodies = await trouble(visitor, "POST", BUSY, PROXY, NOBODY)
     tab = await visit(application.port)
     await tab.say("Count")
     await tab.shows(("You", "Count"), ("Guide", "one"))
     await tab.rests()
     assert await tab.page.evaluate("pauses") == [7000, 2000, 4000]
-    assert (len(bodies), len(set(bodies)), len(told.requests)) == (4, 1, 1)
+    assert (len(bodies), len(set(bodies)), len(provider.requests)) == (4, 1, 1)
 
 
 @one_is_enough
@@ -306,7 +306,7 @@ async def test_a_question_on_its_way_can_be_stopped(
     application: Application, stage: Stage, visitor: BrowserContext, visit: Visit
 ) -> None:
     """Its answer ends as soon as it is known to have begun."""
-    told = stage.when("Count", "one", Gate(), Finish())
+    provider = stage.when("Count", "one", Gate(), Finish())
     arrives = asyncio.Event()
 
     async def slow(route: Route) -> None:
@@ -322,7 +322,7 @@ async def test_a_question_on_its_way_can_be_stopped(
     arrives.set()
     await expect(tab.page.get_by_text(STOPPED)).to_be_visible()
     await tab.rests()
-    assert told.active == 0
+    assert provider.active == 0
 
 
 @one_is_enough
@@ -330,7 +330,7 @@ async def test_waiting_for_a_service_can_be_stopped(
     application: Application, stage: Stage, visitor: BrowserContext, visit: Visit
 ) -> None:
     """At once; nothing is asked then."""
-    told = stage.when("Count", "one", Finish())
+    provider = stage.when("Count", "one", Finish())
     await trouble(visitor, "POST", BUSY)
     tab = await visit(application.port)
     await tab.say("Count")
@@ -338,7 +338,7 @@ async def test_waiting_for_a_service_can_be_stopped(
     await tab.stop.click()
     await tab.shows(("You", "Count"), ("Note", STOPPED))
     await tab.rests()
-    assert told.requests == []
+    assert provider.requests == []
 
 
 @one_is_enough
@@ -383,7 +383,7 @@ async def test_two_tabs_show_the_same(application: Application, stage: Stage, vi
     """A question that is asked in one, its answer as it comes, and that it was stopped from the other."""
     gate = Gate()
     stage.when("Count", "one ", gate, "two", Finish())
-    told = stage.when("Go on", "three ", Gate(), "four", Finish())
+    provider = stage.when("Go on", "three ", Gate(), "four", Finish())
     one, two = await visit(application.port), await visit(application.port)
     await one.say("Count")
     for tab in (one, two):
@@ -399,7 +399,7 @@ async def test_two_tabs_show_the_same(application: Application, stage: Stage, vi
     for tab in (one, two):
         await tab.shows(*before, ("You", "Go on"), ("Guide", "three "), ("Note", STOPPED))
         await tab.rests()
-    assert told.cancelled == 1
+    assert provider.cancelled == 1
 
 
 ASK: Final = """
@@ -435,7 +435,7 @@ async def test_a_lost_conversation_is_not_asked_about_for_ever(
     application: Application, stage: Stage, visitor: BrowserContext, visit: Visit
 ) -> None:
     """For example if the browser keeps no cookies: what it asks is found by no one."""
-    told = stage.when("Count", "one ", Gate(), "two", Finish())
+    provider = stage.when("Count", "one ", Gate(), "two", Finish())
 
     async def forget(route: Route) -> None:
         await visitor.clear_cookies()
@@ -446,7 +446,7 @@ async def test_a_lost_conversation_is_not_asked_about_for_ever(
     await tab.say("Count")
     await tab.shows(("You", "Count"), ("Note", "The conversation was lost."))
     await tab.rests()
-    assert len(told.requests) == 2
+    assert len(provider.requests) == 2
     await expect(tab.field).to_have_value("Count")
 
 

@@ -115,8 +115,8 @@ async def test_a_browser_goes_on_where_it_was_cut(
     if method == "GET":
         again = visitor.get(f"{url}/{turn}", headers={"Last-Event-ID": seen})
     else:
-        said = {"message": "Count", "request_id": "count-1"}
-        again = visitor.post(url, json=said, headers={"Last-Event-ID": seen})
+        body = {"message": "Count", "request_id": "count-1"}
+        again = visitor.post(url, json=body, headers={"Last-Event-ID": seen})
     async with again as response:
         gate.open()
         rest, received = await whole(response)
