@@ -23,16 +23,12 @@ from mcp_server.settings import testing_config as settings
 from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import Gate, ScriptedProvider, running
 from mcp_server.values import Capabilities, Model
+from tests.pages import blocks
 
 replace = msgspec.structs.replace
 
 ROOT = Path(__file__).parent.parent
 ADDRESS = "127.0.0.1:50051"
-
-
-def blocks(page: str, language: str = "python") -> list[str]:
-    """The code of a page in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda page: page.name)
@@ -57,7 +53,7 @@ def headings(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", ["README.md", "docs/usage.md"])
 async def test_a_whole_program_runs(page: str) -> None:
     """As a process of its own, against a real server."""
-    (program,) = [block for block in blocks(page) if "asyncio.run(" in block]
+    (program,) = [block for block in blocks(ROOT / page) if "asyncio.run(" in block]
     async with running() as server:
         assert ADDRESS in program
         process = await asyncio.create_subprocess_exec(
@@ -76,7 +72,7 @@ async def test_a_whole_program_runs(page: str) -> None:
 
 async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> None:
     """Each of them ends well, and the last tells that the server serves. Where a turn is left out, it is the newest."""
-    (commands,) = [block for block in blocks("docs/usage.md", "console") if "mcp-client" in block]
+    (commands,) = [block for block in blocks(ROOT / "docs/usage.md", "console") if "mcp-client" in block]
     lines = [line.partition("  #")[0].removeprefix("$ ").strip() for line in commands.splitlines()]
     assert len(lines) > 12
     programs = Path(sys.executable).parent
@@ -113,7 +109,7 @@ async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> N
 
 def test_the_settings_of_the_setup_guide_are_valid(tmp_path: Path) -> None:
     """Each file alone."""
-    for number, block in enumerate(blocks("docs/setup.md", "toml")):
+    for number, block in enumerate(blocks(ROOT / "docs/setup.md", "toml")):
         file = tmp_path / f"{number}.toml"
         file.write_text(block)
         config = load(file, {})
@@ -122,7 +118,7 @@ def test_the_settings_of_the_setup_guide_are_valid(tmp_path: Path) -> None:
 
 async def run_pieces(page: str, client: MCPClient) -> None:
     """The pieces of a page that are no whole programs or functions, in one program, as a reader would collect them."""
-    pieces = [block for block in blocks(page) if "asyncio.run(" not in block and "def " not in block]
+    pieces = [block for block in blocks(ROOT / page) if "asyncio.run(" not in block and "def " not in block]
     assert pieces
     body = "\n".join(pieces)
     source = "async def guide(client):\n" + "".join(f"    {line}\n" for line in body.splitlines())
@@ -169,7 +165,7 @@ async def test_the_pieces_about_streaming_run_in_their_order() -> None:
 
 async def test_the_client_in_plain_stubs_survives_a_restart(tmp_path: Path) -> None:
     """The server is replaced in the middle of an answer: the text is that of the turn's last attempt."""
-    (block,) = [block for block in blocks("docs/streaming.md") if "def answer" in block]
+    (block,) = [block for block in blocks(ROOT / "docs/streaming.md") if "def answer" in block]
     names: dict[str, Any] = {}
     exec(compile(block, "docs/streaming.md", "exec"), names)  # noqa: S102  # it is our own page
     gate = Gate()
@@ -192,7 +188,7 @@ async def test_the_client_in_plain_stubs_survives_a_restart(tmp_path: Path) -> N
 
 async def test_the_test_of_the_guide_passes() -> None:
     """The example of the chapter on tests."""
-    (block,) = [block for block in blocks("docs/usage.md") if "def test_" in block]
+    (block,) = [block for block in blocks(ROOT / "docs/usage.md") if "def test_" in block]
     names: dict[str, object] = {}
     exec(compile(block, "docs/usage.md", "exec"), names)  # noqa: S102  # it is our own page
     await names["test_a_busy_session_is_refused"]()  # type: ignore[operator]  # defined a line above
@@ -200,7 +196,7 @@ async def test_the_test_of_the_guide_passes() -> None:
 
 async def test_the_provider_of_the_setup_guide_answers() -> None:
     """Ten lines are enough."""
-    (block,) = blocks("docs/setup.md")
+    (block,) = blocks(ROOT / "docs/setup.md")
     names: dict[str, object] = {}
     exec(compile(block, "docs/setup.md", "exec"), names)  # noqa: S102  # it is our own page
     provider = names["Shouting"]()  # type: ignore[operator]  # defined a line above
@@ -211,7 +207,7 @@ async def test_the_provider_of_the_setup_guide_answers() -> None:
 def test_the_settings_about_routing_are_valid(tmp_path: Path) -> None:
     """All of them together are one file."""
     file = tmp_path / "contextprotocol.toml"
-    file.write_text("\n".join(blocks("docs/routing.md", "toml")))
+    file.write_text("\n".join(blocks(ROOT / "docs/routing.md", "toml")))
     config = load(file, {})
     assert list(config.models.routes["spread"].weights) == [3, 1]
     assert config.models.settings["openai/gpt-5*"].price is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +26,7 @@ from mcp_server.settings import testing_config as settings
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.testing import EchoProvider, running
 from tests.packages import install
+from tests.pages import blocks
 from tests.rpc.test_standard import GenericClient
 
 PAGE = Path(__file__).parent.parent / "docs" / "plugins.md"
@@ -38,19 +38,14 @@ providers.echo = { type = "custom", class = "mcp_server.testing:EchoProvider" }
 """
 
 
-def blocks(language: str) -> list[str]:
-    """The code of the page in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package of the page."""
     folder = tmp_path_factory.mktemp("company")
-    (folder / "greeter.proto").write_text(blocks("proto")[0])
+    (folder / "greeter.proto").write_text(blocks(PAGE, "proto")[0])
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", f"--python_out={folder}", "greeter.proto"]
     subprocess.run(command, check=True)
-    install(folder, "company", "\n\n".join(blocks("python")), blocks("toml")[0])
+    install(folder, "company", "\n\n".join(blocks(PAGE)), blocks(PAGE, "toml")[0])
     return folder
 
 
@@ -86,7 +81,7 @@ async def test_the_test_of_the_page_passes(company: Any) -> None:
 async def test_the_settings_of_the_page_activate_every_kind(company: Any, tmp_path: Path) -> None:
     """A server with the package does what each of its plug-ins adds."""
     file = tmp_path / "contextprotocol.toml"
-    file.write_text(SETTINGS + blocks("toml")[1])
+    file.write_text(SETTINGS + blocks(PAGE, "toml")[1])
     tokens, changes = company.billing.tokens, company.Ledger.changes
     async with running(load(file, {})) as server, MCPClient(server.address) as client:
         session = await client.create_session(context={"years": ContextEntry(type="table", json=[["Ada", 1815]])})

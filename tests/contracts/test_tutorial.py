@@ -10,8 +10,9 @@ from mcp_client import MCPClient
 from mcp_server.errors import ProviderError
 from mcp_server.settings import load
 from mcp_server.testing import running
-from tests.contracts.tutorial import PAGE, blocks, names
+from tests.contracts.tutorial import PAGE, names
 from tests.packages import install
+from tests.pages import blocks
 
 SETTINGS = """
 [server]
@@ -32,8 +33,8 @@ TestShouting = names()["TestShouting"]
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package of the page is installed."""
     monkeypatch.syspath_prepend(tmp_path)
-    code = blocks("python")
-    install(tmp_path, "shouting", code[0] + code[1], blocks("toml")[0])
+    code = blocks(PAGE)
+    install(tmp_path, "shouting", code[0] + code[1], blocks(PAGE, "toml")[0])
 
 
 async def answer(folder: Path, settings: str) -> str:
@@ -47,7 +48,7 @@ async def answer(folder: Path, settings: str) -> str:
 @pytest.mark.usefixtures("installed")
 async def test_the_settings_of_the_page_plug_it_in(tmp_path: Path) -> None:
     """By its entry point, options included; and by the name of its class."""
-    _, settings, _ = blocks("toml")
+    _, settings, _ = blocks(PAGE, "toml")
     assert await answer(tmp_path, settings) == "HELLO THERE !!!"
     by_class = settings.replace('class = "shouting"', 'class = "shouting:Shouting"')
     assert by_class != settings
@@ -57,7 +58,7 @@ async def test_the_settings_of_the_page_plug_it_in(tmp_path: Path) -> None:
 async def test_the_settings_table_of_the_page_plugs_it_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a type of its own, whose model is the default."""
     monkeypatch.syspath_prepend(tmp_path)
-    code, (entry_points, _, settings) = blocks("python"), blocks("toml")
+    code, (entry_points, _, settings) = blocks(PAGE), blocks(PAGE, "toml")
     entry_points = entry_points.replace("shouting:Shouting", "shouting_table:ShoutingSettings")
     install(tmp_path, "shouting_table", code[0] + code[1], entry_points)
     assert await answer(tmp_path, settings) == "HELLO THERE !!!"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 import pytest_asyncio
 
+from mcp_server.interfaces import GenerateRequest, Provider, ProviderEvent
 from mcp_server.model_files import pull
 from mcp_server.providers.huggingface.provider import HuggingFaceProvider
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
@@ -18,6 +19,16 @@ from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSetti
 MODEL = "smollm2-135m"
 
 Workers = Callable[[], list[psutil.Process]]
+
+
+async def events_of(provider: Provider, request: GenerateRequest) -> list[ProviderEvent]:
+    """Everything that a provider yields."""
+    return [event async for event in provider.generate(request)]
+
+
+def text_of(events: Sequence[ProviderEvent]) -> str:
+    """All the text in it."""
+    return "".join([event if isinstance(event, str) else getattr(event, "text", "") for event in events])
 
 
 @pytest.fixture(scope="session")

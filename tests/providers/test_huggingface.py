@@ -36,6 +36,7 @@ from mcp_server.values import (
     ToolChoice,
     ToolResult,
 )
+from tests.providers.conftest import events_of
 from tests.small_models.tiny import ANSWERS, TOOL, WINDOW
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -64,11 +65,6 @@ def chat(*messages: Message | str, **fields: Any) -> GenerateRequest:
 def prompt(text: str, *, options: dict[str, Any] | None = None, **config: Any) -> GenerateRequest:
     """A prompt to go on from."""
     return GenerateRequest(model="tiny", prompt=text, config=GenerationConfig(**config), provider_options=options or {})
-
-
-async def events_of(provider: HuggingFaceProvider, request: GenerateRequest) -> list[ProviderEvent]:
-    """Everything that the provider yields."""
-    return [event async for event in provider.generate(request)]
 
 
 def text_of(events: Sequence[ProviderEvent]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mcp_server.errors import ContextTooLong, ModelNotFound, UnsupportedByModel
-from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent, TextDelta
+from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, TextDelta
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.values import (
     Blob,
@@ -21,7 +21,7 @@ from mcp_server.values import (
     Text,
     Tool,
 )
-from tests.providers.conftest import MODEL
+from tests.providers.conftest import MODEL, events_of, text_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -46,16 +46,6 @@ def prompt(text: str, **config: Any) -> GenerateRequest:
     """A prompt to go on from."""
     config = {"max_output_tokens": 40, **config}
     return GenerateRequest(model=MODEL, prompt=text, config=GenerationConfig(**config))
-
-
-async def events_of(provider: LlamaCppProvider, request: GenerateRequest) -> list[ProviderEvent]:
-    """Everything that the provider yields."""
-    return [event async for event in provider.generate(request)]
-
-
-def text_of(events: Sequence[ProviderEvent]) -> str:
-    """All the text in it."""
-    return "".join([event if isinstance(event, str) else getattr(event, "text", "") for event in events])
 
 
 async def test_it_recalls_what_was_said(provider: LlamaCppProvider) -> None:

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from mcp_server.errors import ContextTooLong, InvalidArgument
-from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent, TextDelta
+from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, TextDelta
 from mcp_server.providers.openai.provider import OpenAIProvider
 from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
 from mcp_server.values import (
@@ -29,6 +29,7 @@ from mcp_server.values import (
     UsageSource,
 )
 from tests.providers.asking import chat, completion, joined, message_of
+from tests.providers.conftest import events_of, text_of
 from tests.small_models.llama_server import WINDOW, LlamaServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -55,16 +56,6 @@ async def remote(server: LlamaServer) -> AsyncIterator[OpenAIProvider]:
     provider = OpenAIProvider(OpenAISettings(base_url=server.url, keep_alive=False, models=models))
     yield provider
     await provider.close()
-
-
-async def events_of(provider: OpenAIProvider, request: GenerateRequest) -> list[ProviderEvent]:
-    """Everything that is answered."""
-    return [event async for event in provider.generate(request)]
-
-
-def text_of(events: list[ProviderEvent]) -> str:
-    """All the text in it."""
-    return "".join([event if isinstance(event, str) else getattr(event, "text", "") for event in events])
 
 
 def called(city: str, id: str) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -27,17 +28,27 @@ Start = Callable[..., Awaitable[Wire]]
 
 
 class Link:
-    """What one server sees of a store: everything, or, once it is cut, nothing."""
+    """What one server sees of a store: everything, or, once it is cut, nothing.
+
+    Attributes:
+        recovery_time: when the server last asked for leases that have ended, in nanoseconds since the Unix epoch.
+        recovered: set at each such call.
+    """
 
     def __init__(self, store: SharedMemoryStore) -> None:
         self.store = store
         self.cut = False
+        self.recovery_time = 0
+        self.recovered = asyncio.Event()
 
 
 def _linked(name: str) -> Any:
     async def call(self: Link, *arguments: Any, **named: Any) -> Any:
         if self.cut and name != "close":
             raise StoreUnavailable("the store cannot be reached", retry_after=1)
+        if name == "lapsed":
+            self.recovery_time = time.time_ns()
+            self.recovered.set()
         return await getattr(self.store, name)(*arguments, **named)
 
     return call
@@ -90,14 +101,27 @@ async def until_state(wire: Wire, name: str, state: str) -> None:
             await asyncio.sleep(0.02)
 
 
+async def outlive_lease(link: Link, name: str) -> None:
+    """Return when the server behind the link has asked for ended leases after the end of the turn's present one."""
+    turn = await link.store.turn("default", name.rpartition("/")[2])
+    assert turn is not None
+    assert turn.lease is not None
+    assert turn.lease.expire_time is not None
+    async with asyncio.timeout(BOUND):
+        while link.recovery_time <= turn.lease.expire_time:
+            link.recovered.clear()
+            await link.recovered.wait()
+
+
 async def test_a_turn_of_a_live_server_is_left_alone(store: SharedMemoryStore, start: Start) -> None:
     """A server that starts does not interrupt it, whatever its leases' length; its session is busy everywhere."""
-    gate = Gate()
+    gate, link = Gate(), Link(store)
     first = await start(store, ScriptedProvider(["one ", gate, "two", Finish()]))
     await first.create()
     stream, name = await begun(first, gate, request_id="r")
-    second = await start(store, ScriptedProvider.saying("never"))
-    await asyncio.sleep(3 * LEASE)  # it lives on renewals alone
+    second = await start(link, ScriptedProvider.saying("never"))
+    for _ in range(2):  # the lease of its claim, and a renewed one
+        await outlive_lease(link, name)
     assert await state_of(second, name) == "RUNNING"
     stored = await store.turn("default", name.rpartition("/")[2])
     assert stored is not None
@@ -118,13 +142,13 @@ async def test_a_turn_of_a_live_server_is_left_alone(store: SharedMemoryStore, s
 
 async def test_a_retry_elsewhere_does_not_run_the_turn_again(store: SharedMemoryStore, start: Start) -> None:
     """It waits for the turn, and gets its events."""
-    gate, elsewhere = Gate(), ScriptedProvider.saying("never")
+    gate, link, elsewhere = Gate(), Link(store), ScriptedProvider.saying("never")
     first = await start(store, ScriptedProvider(["one ", gate, "two", Finish()]))
-    second = await start(store, elsewhere)
+    second = await start(link, elsewhere)
     await first.create()
     stream, name = await begun(first, gate, request_id="r")
     retried = asyncio.create_task(collect(second.chat.StreamChat(ask(request_id="r"))))
-    await asyncio.sleep(LEASE)
+    await outlive_lease(link, name)
     assert not retried.done()
     gate.open()
     assert deltas(await collect(stream)) == "one two"
@@ -167,7 +191,10 @@ async def test_a_turn_is_stopped_from_another_server(store: SharedMemoryStore, s
     second = await start(store, ScriptedProvider.saying("next"))
     await first.create()
     stream, name = await begun(first, gate)
-    await asyncio.sleep(0.1)  # all that it has is journalled
+    async with asyncio.timeout(BOUND):
+        # Until all that it has is journalled.
+        while not await store.events("default", name.rpartition("/")[2]):  # noqa: ASYNC110  # nothing announces it
+            await asyncio.sleep(0.02)
     if how == "cancelled":
         turn = await second.turns.CancelTurn(turn_pb2.CancelTurnRequest(name=name))
         assert turn.state == turn_pb2.TURN_STATE_CANCELLED

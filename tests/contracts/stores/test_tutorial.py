@@ -15,20 +15,16 @@ from mcp_server.settings import load
 from mcp_server.settings import testing_config as settings_for_tests
 from mcp_server.testing import EchoProvider, running
 from tests.packages import install
+from tests.pages import blocks
 
 SLOW = ("plain_lists", "however_steps_are_mixed", "see_each_other")
 """Tests with hundreds of changes, each of which writes the whole file of this store."""
-PAGE = (Path(__file__).parents[3] / "docs" / "write-a-store.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    """The code of the page in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = Path(__file__).parents[3] / "docs" / "write-a-store.md"
 
 
 async def test_the_store_of_the_page_passes_the_suite(tmp_path: Path) -> None:
     """In a project of its own, with the default settings of pytest."""
-    store, settings, test = blocks("python")
+    store, settings, test = blocks(PAGE)
     (tmp_path / "file_store.py").write_text(f"{store}\n\n{settings}")
     (tmp_path / "test_file_store.py").write_text(test)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
@@ -45,8 +41,8 @@ async def test_the_store_of_the_page_passes_the_suite(tmp_path: Path) -> None:
 
 async def test_the_store_of_the_page_is_chosen_by_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the type that its entry point has, with a path relative to the configuration file."""
-    store, settings, _ = blocks("python")
-    entry_points, chosen = blocks("toml")
+    store, settings, _ = blocks(PAGE)
+    entry_points, chosen = blocks(PAGE, "toml")
     install(tmp_path, "file_store", f"{store}\n\n{settings}", entry_points)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "file_store", raising=False)
