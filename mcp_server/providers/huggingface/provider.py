@@ -149,7 +149,7 @@ class _Served:
     def __init__(self, name: str, settings: HuggingFaceModel, provider: HuggingFaceSettings) -> None:
         self.name = name
         self.settings = settings
-        self.lazy: LazyEngine[Engine] = LazyEngine(name, self._start)
+        self.lazy: LazyEngine[Engine] = LazyEngine(name, self.facts, self._start)
         self._loading = Loading(
             model=name,
             path="" if settings.path is None else str(settings.path.absolute()),
@@ -161,6 +161,7 @@ class _Served:
             device=provider.device,
             dtype=provider.dtype,
         )
+        self._memory_limit = provider.memory_limit_bytes
         self._room = provider.parallel + provider.max_queued
         self._taken = 0
         self._facts: Facts | None = None
@@ -256,7 +257,7 @@ class _Served:
 
     async def _start(self) -> Engine:
         await self.facts()
-        engine = await Engine.start(self._loading)
+        engine = await Engine.start(self._loading, self.lazy.suspects, memory_limit=self._memory_limit)
         self._facts = engine.facts
         return engine
 

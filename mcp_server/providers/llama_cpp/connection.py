@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Self
 
 READ_BYTES = 1 << 16
@@ -21,7 +21,9 @@ class BrokenConnection(Exception):
 class Connection:
     """One request and its answer. Made by :meth:`open`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, progress: Callable[[], None]
+    ) -> None:
         self.status = 0
         """The HTTP status of the answer; 0 while there is none."""
         self.ended = False
@@ -29,16 +31,21 @@ class Connection:
         self._headers: dict[bytes, bytes] = {}
         self._reader = reader
         self._writer = writer
+        self._progress = progress
 
     @classmethod
-    async def open(cls, socket: str) -> Self:
+    async def open(cls, socket: str, progress: Callable[[], None]) -> Self:
         """Connect.
+
+        Args:
+            socket: the path of the socket.
+            progress: called whenever something has come.
 
         Raises:
             BrokenConnection: nobody listens.
         """
         try:
-            return cls(*await asyncio.open_unix_connection(socket))
+            return cls(*await asyncio.open_unix_connection(socket), progress)
         except OSError as error:
             raise BrokenConnection(str(error)) from error
 
@@ -58,6 +65,7 @@ class Connection:
         except (OSError, asyncio.IncompleteReadError) as error:
             self.ended = True
             raise BrokenConnection(str(error)) from error
+        self._progress()
         pairs = [line.partition(b":") for line in lines[1:] if line]
         self._headers = {name.strip().lower(): value.strip().lower() for name, _, value in pairs}
         self.status = int(lines[0].split()[1])
@@ -132,4 +140,5 @@ class Connection:
         if not piece:
             self.ended = True
             raise BrokenConnection("the connection ended before the answer did")
+        self._progress()
         return piece

@@ -156,11 +156,12 @@ class _Local:
         assert settings.path is not None
         self.name = name
         self.settings = settings
-        self.generating = LazyEngine(name, self._generating)
-        self.embedding = LazyEngine(name, self._embedding)
+        self.generating = LazyEngine(name, self.file, self._generating)
+        self.embedding = LazyEngine(name, self.file, self._embedding)
         self._path = settings.path
         self._parallel = provider.parallel
         self._threads = thread_count(provider.threads)
+        self._memory_limit = provider.memory_limit_bytes
         self._read: tuple[tuple[int, int], gguf.ModelFile] | None = None
 
     async def model(self) -> Model:
@@ -261,12 +262,15 @@ class _Local:
             raise LoadFailed(f"it is a {file.architecture} model, which makes embeddings only")
         return await Engine.start(
             Loading(
+                model=self.name,
                 path=file.path,
                 context_window=self._window(file),
                 parallel=self._parallel,
                 batch=PROMPT_BATCH,
                 threads=self._threads,
-            )
+            ),
+            self.generating.suspects,
+            memory_limit=self._memory_limit,
         )
 
     async def _embedding(self) -> Engine:
@@ -274,6 +278,7 @@ class _Local:
         window = _embedding_window(file)
         return await Engine.start(
             Loading(
+                model=self.name,
                 path=file.path,
                 context_window=window,
                 parallel=1,
@@ -281,7 +286,9 @@ class _Local:
                 threads=self._threads,
                 embedding=True,
                 pool=not file.pools,
-            )
+            ),
+            self.embedding.suspects,
+            memory_limit=self._memory_limit,
         )
 
 

@@ -27,6 +27,7 @@ from mcp_server.providers.huggingface.protocol import (
     Loading,
     LogLine,
     Ready,
+    Stopped,
     TokenCount,
 )
 from mcp_server.providers.huggingface.worker.conversation import prompt_of
@@ -72,6 +73,7 @@ def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
     def prepare(question: AnyQuestion) -> None:
         if isinstance(question, Cancel):
             generation.cancel(question.id)
+            generation.confirm(question.id)
         elif isinstance(question, Generate | Count):
             prompt = prompt_of(question.request, loaded.tokenizer, model)
             if isinstance(question, Count):
@@ -100,6 +102,7 @@ def _embedding(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
     def embed(question: AnyQuestion) -> None:
         if isinstance(question, Cancel):
             cancelled.discard(question.id)
+            tell([Stopped(id=question.id)])
         elif isinstance(question, Embed):
             vectors = embedding.vectors(question, lambda: question.id in cancelled)
             if vectors is not None:
