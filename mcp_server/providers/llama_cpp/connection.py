@@ -1,7 +1,6 @@
 """One HTTP request to llama.cpp over a Unix socket, its answer read as it comes.
 
-Each request has a connection of its own. Closing the sending half of it makes llama.cpp stop; it closes the
-other half when it has.
+Each request has a connection of its own. Closing the sending half of it makes llama.cpp stop.
 """
 
 from __future__ import annotations
@@ -49,14 +48,15 @@ class Connection:
         except OSError as error:
             raise BrokenConnection(str(error)) from error
 
-    async def ask(self, path: str, body: bytes) -> None:
+    async def ask(self, path: str, body: bytes = b"", *, method: str = "POST") -> None:
         """Send a request with a JSON body, and wait for the status.
 
         Raises:
             BrokenConnection: no answer came.
         """
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}"
         )
         try:
             self._writer.write(head.encode() + b"\r\nConnection: close\r\n\r\n" + body)
@@ -98,7 +98,7 @@ class Connection:
                 yield events
 
     async def leave(self) -> None:
-        """Have the other side stop, and return when it has."""
+        """Have the other side stop, and return when it has taken note of that."""
         with contextlib.suppress(OSError):
             self._writer.write_eof()
             while await self._reader.read(READ_BYTES):

@@ -28,6 +28,8 @@ STALL_SECONDS: Final = 60.0
 """How long no answer may make progress: it does with each token, and with each batch of a prompt."""
 EMBEDDING_STALL_SECONDS: Final = 300.0
 """The same for embeddings, whose answers come whole."""
+PROBE: Final = "/lora-adapters"
+"""A small question that the thread that computes answers, between two steps."""
 _ERROR_LINE: Final = re.compile(r"[0-9.]+ E (.+)")
 """How llama.cpp writes an error: with the time, and the letter of its level."""
 
@@ -169,7 +171,19 @@ class Engine:
     async def _leave(self, connection: Connection, work: Work, *, slot: bool) -> None:
         work.stop()
         await connection.leave()
+        with contextlib.suppress(BrokenConnection):
+            await self._probe()
         self._left(connection, work, slot=slot)
+
+    async def _probe(self) -> None:
+        """Wait until the thread that computes has done what it was asked before, a stop for example."""
+        connection = await Connection.open(str(self._folder / "llama.sock"), lambda: None)
+        self._connections.add(connection)
+        try:
+            await connection.ask(PROBE, method="GET")
+        finally:
+            connection.close()
+            self._connections.discard(connection)
 
     def _left(self, connection: Connection | None, work: Work, *, slot: bool) -> None:
         work.end()
@@ -181,7 +195,7 @@ class Engine:
 
     def _disconnect(self) -> None:
         """Have everybody notice at once that the process is gone."""
-        for connection in self._connections:
+        for connection in list(self._connections):
             connection.close()
 
     async def _loaded(self) -> None:
@@ -193,5 +207,5 @@ class Engine:
         # llama.cpp says first what is wrong, and then what could not be done for that reason.
         errors = [found[1] for line in output if (found := _ERROR_LINE.fullmatch(line))] or output[-1:]
         reason = errors[0] if errors and not self._process.kill_reason else f"its process {outcome}"
-        log.error("model cannot be loaded", model=self.settings.model, reason=reason, how=outcome, output=output)
+        log.error("model process ended while loading", model=self.settings.model, reason=reason, how=outcome, output=output)
         raise LoadFailed(f"{reason} ({self.settings.path})")
