@@ -190,7 +190,9 @@ class Engine:
             reason = f"its process {outcome}: {output[-1]}"
         else:
             reason = f"its process {outcome}"
-        log.error("model process ended while loading", model=self._process.model, reason=reason, how=outcome, output=output)
+        log.error(
+            "model process ended while loading", model=self._process.model, reason=reason, how=outcome, output=output
+        )
         raise LoadFailed(reason)
 
     async def _read(self) -> None:

@@ -207,5 +207,7 @@ class Engine:
         # llama.cpp says first what is wrong, and then what could not be done for that reason.
         errors = [found[1] for line in output if (found := _ERROR_LINE.fullmatch(line))] or output[-1:]
         reason = errors[0] if errors and not self._process.kill_reason else f"its process {outcome}"
-        log.error("model process ended while loading", model=self.settings.model, reason=reason, how=outcome, output=output)
+        log.error(
+            "model process ended while loading", model=self.settings.model, reason=reason, how=outcome, output=output
+        )
         raise LoadFailed(f"{reason} ({self.settings.path})")
