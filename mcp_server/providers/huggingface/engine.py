@@ -202,7 +202,7 @@ class Engine:
                 if isinstance(answer, LogLine):
                     log.error("model failed", model=self._process.model, output=answer.text)
                 elif isinstance(answer, Failed):
-                    self._process.kill(answer.why)
+                    self._supervisor.kill(answer.why)
                 elif isinstance(answer, Answer):
                     self._take(answer)
         self._lose_all()

@@ -78,7 +78,7 @@ class ModelProcess:
         """End it at once, whatever it does.
 
         Args:
-            reason: why, to complete "the process of the model X was ended: …".
+            reason: why, to complete "the process of the model X was ended because …".
         """
         if not self.alive or self._closing:
             return
@@ -91,7 +91,7 @@ class ModelProcess:
     async def outcome(self) -> str:
         """How it ended, to complete "the process of the model X …". For one that has ended or is about to."""
         if self.kill_reason:
-            return f"was ended: {self.kill_reason}"
+            return f"was ended because {self.kill_reason}"
         if not await self._ends():
             return "does not answer any more"
         code = self._process.returncode

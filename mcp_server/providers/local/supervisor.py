@@ -56,8 +56,9 @@ class Supervisor:
     Args:
         process: the process.
         suspects: learns on which requests the process worked when it was killed, or crashed.
-        memory_limit: the most memory that it may take, in bytes; ``None``: a quarter of the machine's memory more than
-            it has taken for loading its model. Pages of the model's files are not counted: the system can drop them.
+        memory_limit: the most memory that it may take, in bytes; ``None``: what is free while it loads, and then a
+            quarter of the machine's memory more than it has taken so far. Pages of the model's files are not counted:
+            the system can drop them.
         stall_seconds: how long it may work on requests without any progress.
     """
 
@@ -72,8 +73,10 @@ class Supervisor:
         self._process = process
         self._watched = psutil.Process(process.pid)
         self._gone = psutil.Error
-        self._limit = memory_limit
-        self._total = _machine_memory(psutil.virtual_memory().total)
+        machine = psutil.virtual_memory()
+        self._limit = memory_limit if memory_limit is not None else machine.available
+        self._is_set = memory_limit is not None
+        self._total = _machine_memory(machine.total)
         self._stall_seconds = stall_seconds
         self._suspects = suspects
         self._works: set[Work] = set()
@@ -87,7 +90,7 @@ class Supervisor:
     def loaded(self) -> None:
         """The model is loaded: from now on the process works only if something is asked of it."""
         self._loaded = True
-        if self._limit is None:
+        if not self._is_set:
             self._limit = self._memory() + self._total // 4
 
     def begin(self, content: bytes) -> Work:
@@ -112,6 +115,10 @@ class Supervisor:
         self._works.discard(work)
         self._broken_off.add(work)
 
+    def kill(self, reason: str) -> None:
+        """Kill the process. Each request that it works on can be the cause."""
+        self._kill(reason, self._works)
+
     async def close(self) -> None:
         """Watch no longer. For when the process has ended."""
         self._watching.cancel()
@@ -128,18 +135,20 @@ class Supervisor:
             with contextlib.suppress(self._gone):
                 problem, causes = self._problem()
                 if problem:
-                    self._suspects.accuse([work.content for work in causes], problem)
-                    self._process.kill(problem)
+                    self._kill(problem, causes)
         if self._process.crashed:
             works = self._works | self._broken_off
             self._suspects.accuse([work.content for work in works], f"it {await self._process.outcome()}")
 
+    def _kill(self, reason: str, causes: set[Work]) -> None:
+        self._suspects.accuse([work.content for work in causes], reason)
+        self._process.kill(reason)
+
     def _problem(self) -> tuple[str, set[Work]]:
         """Why the process cannot go on, empty if it can; and the work that can be the cause."""
-        limit = self._limit if self._limit is not None else self._total
-        if (memory := self._memory()) > limit:
-            problem = f"it took {memory / GIB:.1f} GiB of memory, and the limit is {limit / GIB:.1f} GiB (memory_limit)"
-            return problem, self._works
+        if (memory := self._memory()) > self._limit:
+            taken, limit = f"{memory / GIB:.1f} GiB", f"{self._limit / GIB:.1f} GiB"
+            return f"it took {taken} of memory, and the limit is {limit} (memory_limit)", self._works
         if not self._works:
             return self._idle_problem() if self._loaded else "", set()
         self._idle_since = None

@@ -82,8 +82,8 @@ class Suspects:
             return False
         if suspect.ends >= MOST_ENDS:
             raise UnsupportedByModel(
-                f"the model {self._model} cannot work on this request: {suspect.ends} times its process was ended "
-                f"meanwhile, the last time because {suspect.reason}",
+                f"the model {self._model} cannot process this request: its process ended {suspect.ends} times while it "
+                f"did, the last time because {suspect.reason}",
                 metadata={"model": self._model},
             )
         return True

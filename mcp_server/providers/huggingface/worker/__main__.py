@@ -38,7 +38,7 @@ def main() -> None:
     settings = msgspec.json.decode(sys.argv[1], type=Loading)
     try:
         _serve(settings, questions, tell)
-    except Exception as error:  # noqa: BLE001  # the process ends with it
+    except BaseException as error:  # noqa: BLE001  # the process ends with it; libraries in Rust raise others, too
         traceback.print_exc()
         tell([Failed(why=f"{type(error).__name__}: {error}")])
     finally:

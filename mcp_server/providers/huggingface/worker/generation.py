@@ -25,6 +25,7 @@ from mcp_server.errors import ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import GenerateRequest
 from mcp_server.providers.huggingface.protocol import AnyMessage, Done, Failure, LogLine, Stopped
 from mcp_server.providers.huggingface.worker.conversation import Prompt
+from mcp_server.providers.huggingface.worker.device import end_if_dead, reason
 from mcp_server.providers.huggingface.worker.loading import CannotLoad
 from mcp_server.providers.huggingface.worker.sampling import Sampler
 from mcp_server.providers.huggingface.worker.text import AnswerText, Detokenizer
@@ -377,7 +378,9 @@ class Generation:
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         name = self._writer.name
-        message = f"the model {name} failed while it answered: {type(error).__name__}; the log says more"
+        device = self._writer.model.device
+        end_if_dead(device, self._tell)
+        message = f"the model {name} failed while it answered: {reason(error, device)}"
         reasons = [(ProviderStreamCut if row.begun else ProviderUnavailable).reason for row in rows]
         self._tell(
             [
