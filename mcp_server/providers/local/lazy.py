@@ -110,7 +110,7 @@ class LazyEngine(Generic[AnyEngine]):
         kind = ProviderStreamCut if begun else ProviderUnavailable
         return kind(
             f"the process of the model {self._model} {outcome}; the next call starts it again",
-            metadata={"model": self._model},
+            metadata={"model": self._model, "cause": "process"},
             retry_after=1,
         )
 

@@ -85,7 +85,8 @@ class Supervisor:
         self._last_progress = 0.0
         self._slowest_step = 0.0
         self._idle_since: tuple[float, float] | None = None
-        self._watching = asyncio.create_task(self._watch(), name=f"watching the process of {process.model}")
+        self.watching = asyncio.create_task(self._watch(), name=f"watching the process of {process.model}")
+        """Done when the process has ended, and who may be the cause is noted."""
 
     def loaded(self) -> None:
         """The model is loaded: from now on the process works only if something is asked of it."""
@@ -121,8 +122,8 @@ class Supervisor:
 
     async def close(self) -> None:
         """Watch no longer. For when the process has ended."""
-        self._watching.cancel()
-        await asyncio.wait([self._watching])
+        self.watching.cancel()
+        await asyncio.wait([self.watching])
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
