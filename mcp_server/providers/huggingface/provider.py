@@ -53,7 +53,7 @@ from mcp_server.values import (
     UsageSource,
 )
 
-LIBRARIES: Final = ("torch", "transformers")
+LIBRARIES: Final = ("psutil", "torch", "transformers")
 CALL_MARK: Final = "<tool_call>"
 """A chat template that speaks of this teaches the one form of tool calls that is understood here."""
 
