@@ -180,8 +180,8 @@ class UnifiedMCPServer:
         self._server = server
 
     async def stop(self, grace: float | None = None) -> None:
-        """Stop, if it has started: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running turns may continue
-        for ``grace`` seconds, then they are interrupted.
+        """Stop, if it has started: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running
+        turns may continue for ``grace`` seconds, then they are interrupted.
 
         Args:
             grace: in seconds; ``None``: ``drain_timeout``.
