@@ -42,6 +42,8 @@ ROUTING: Final = {
     "retry_after_wait": 0,
     "circuit_seconds": 0.2,
 }
+PATIENT: Final = "first_token_timeout = 60\nfallback_timeout = 60\nsilence_timeout = 60"
+"""Of the strict provider, which is never silent: what it reports is to be in the ledger."""
 BAD_CALLERS: Final = 4
 """How many sessions send what makes a server fail: fewer than open a circuit breaker."""
 TURNS_OF_A_SESSION: Final = 40
@@ -246,7 +248,7 @@ async def soak(folder: Path, *, sessions: int, seconds: float, seed: int) -> Boo
         upstreams = [await stack.enter_async_context(Upstream(plan)) for plan in plans]
         file = folder / "upstreams.toml"
         own = ['[metrics]\naddress = ""', f'[store]\ntype = "sqlite"\npath = "{folder}/upstreams.db"']
-        file.write_text("\n\n".join([*tables(upstreams, routing=ROUTING, models={}), *own]))
+        file.write_text("\n\n".join([*tables(upstreams, routing=ROUTING, models={NAMES[1]: PATIENT}), *own]))
         server = await stack.enter_async_context(running(load(file, {})))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address))
         wire = Wire(server, channel)
