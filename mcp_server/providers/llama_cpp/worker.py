@@ -25,6 +25,8 @@ def main() -> None:
     # While llama.cpp loads, Python does not run, and would not notice.
     end_with_server(at_once=True)
     settings = json.loads(sys.argv[1])
+    # Where llama.cpp aborts, it would first start a debugger, whose output hides why.
+    os.environ["GGML_NO_BACKTRACE"] = "1"
 
     import xllamacpp
 
