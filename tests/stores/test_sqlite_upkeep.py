@@ -115,10 +115,9 @@ async def test_the_file_shrinks(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with closing(sqlite3.connect(path)) as connection:
         before = connection.execute("PRAGMA page_count").fetchone()[0]
         async with asyncio.timeout(10):
-            while connection.execute("PRAGMA page_count").fetchone()[0] > before / 10:
+            while connection.execute("PRAGMA page_count").fetchone()[0] > before / 10:  # noqa: ASYNC110  # another thread
                 await asyncio.sleep(0.01)
     await store.close()
-    assert path.stat().st_size < before * 4096 / 10
 
 
 async def test_an_error_of_the_collector_is_logged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
