@@ -347,9 +347,9 @@ class MCPSessionManager:
 
         return _session(await self._store.change(tenant, session_id, decide))
 
-    async def sweep(self, turn_retention: int) -> int:
-        """Delete the sessions that have expired and the turns that ended ``turn_retention`` ago; count the sessions."""
-        now = self._clock()
+    async def sweep(self, turn_retention: int, now: int) -> int:
+        """Delete the sessions that have expired by ``now`` and the turns that ended ``turn_retention`` before it; count
+        the sessions."""
 
         def decide(stored: Stored) -> Change:
             return Change(delete=stored.session is not None and stored.session.expired(now))
