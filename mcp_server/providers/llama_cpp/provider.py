@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
 
 from mcp_server.errors import ModelNotFound, ProviderStreamCut, UnsupportedByModel
-from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent
+from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Progress, ProviderEvent, ReasoningDelta
 from mcp_server.model_files import gguf, how_to_get
 from mcp_server.providers.llama_cpp import translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
 from mcp_server.providers.llama_cpp.engine import Engine, Loading
-from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
+from mcp_server.providers.llama_cpp.json_schema.constraint import PROBE, Constraint
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings, window_problem
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
@@ -32,9 +33,17 @@ DEFAULT_CONTEXT_WINDOW = 8192
 PROMPT_BATCH = 128
 """Less than half a second's work on two cores for the smallest models."""
 EMBEDDING_WINDOW = 1024
-"""The most tokens of a text to embed: it is read in one go, which takes memory by the square of its length."""
-EMBEDDING_BATCH = 16
-"""How many texts are embedded before a cancellation is looked for."""
+"""The most tokens of a text to embed, where the settings name no context window: a text is read in one go, which takes
+up to a megabyte of memory for each token."""
+EMBEDDING_BATCH = 1024
+"""About how many tokens of texts are sent to llama.cpp at once. It computes one text after another: more at once would
+not be faster, but would hold up others."""
+BYTES_PER_TOKEN = 4
+"""About how long a token is."""
+KEPT_CONSTRAINTS = 256
+"""Of how many JSON Schemas it is remembered whether the engine for constrained output accepts them."""
+PROGRESS_SECONDS = 1.0
+"""How often the loading of a model is reported."""
 DONE = b"[DONE]"
 
 
@@ -65,10 +74,14 @@ class LlamaCppProvider:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderUnavailable, ProviderStreamCut.
         """
         local = self._local(request.model)
-        body = translate.generate_body(request, local.name, local.settings)
+        constraint = translate.constraint_of(request.config, local.name)
+        body = translate.generate_body(request, local.name, local.settings, constraint)
         engine = await local.generating.engine()
+        if constraint is not None:
+            await local.check_constraint(engine, constraint)
         reason: FinishReason | None = None
         usage: Usage | None = None
+        texts: list[str] = []
         begun = False
         try:
             async with engine.post(translate.generate_path(request), body) as response:
@@ -76,9 +89,15 @@ class LlamaCppProvider:
                     raise translate.error_of(response.status, await response.read(), model=request.model)
                 async for events in response.events():
                     chunks = [translate.decode_chunk(event) for event in events if event != DONE]
-                    for event in translate.deltas(chunks, logprobs=request.config.logprobs):
+                    if not begun and any(chunk.prompt_progress is not None for chunk in chunks):
+                        yield Progress(stage="reading")
+                    for event in translate.deltas(
+                        chunks, logprobs=request.config.logprobs, constrained=constraint is not None
+                    ):
                         begun = True
                         yield event
+                        if constraint is not None and not isinstance(event, ReasoningDelta):
+                            texts.append(event if isinstance(event, str) else event.text)
                     for chunk in chunks:
                         if chunk.error is not None:
                             raise translate.error_from(chunk.error, model=request.model)
@@ -87,7 +106,26 @@ class LlamaCppProvider:
             raise await local.generating.lost(engine, begun=begun) from error
         if reason is None:
             raise ProviderStreamCut(f"the model {request.model} ended without saying that its answer was complete")
+        if constraint is not None and reason is FinishReason.STOP:
+            # Not here but in a thread: a long answer to a large schema takes long to check.
+            await asyncio.to_thread(translate.check_answer, constraint, "".join(texts), request.model)
         yield Finish(reason=reason, usage=usage)
+
+    async def load(self, request: GenerateRequest | EmbedRequest, /) -> AsyncIterator[Progress]:
+        """Load the model, and end when it is loaded.
+
+        Raises:
+            ModelNotFound, ProviderUnavailable.
+        """
+        local = self._local(request.model)
+        lazy = local.embedding if isinstance(request, EmbedRequest) else local.generating
+        loading = asyncio.ensure_future(lazy.engine())
+        try:
+            while not (await asyncio.wait([loading], timeout=PROGRESS_SECONDS))[0]:
+                yield Progress(stage="loading")
+            await loading
+        finally:
+            loading.cancel()
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""
@@ -118,8 +156,7 @@ class LlamaCppProvider:
         engine = await local.embedding.engine()
         vectors: list[list[float]] = []
         tokens = 0
-        for start in range(0, len(request.inputs), EMBEDDING_BATCH):
-            batch = request.inputs[start : start + EMBEDDING_BATCH]
+        for batch in _batches(request.inputs):
             await local.check_lengths(engine, batch)
             body = msgspec.json.encode({"input": batch})
             answer = await local.ask(local.embedding, engine, "/v1/embeddings", body, slot=True)
@@ -159,9 +196,11 @@ class _Local:
         self.generating = LazyEngine(name, self._generating)
         self.embedding = LazyEngine(name, self._embedding)
         self._path = settings.path
+        self._set_window = provider.models[name].context_window
         self._parallel = provider.parallel
         self._threads = thread_count(provider.threads)
         self._read: tuple[tuple[int, int], gguf.ModelFile] | None = None
+        self._accepted: dict[str, bool] = {}
 
     async def model(self) -> Model:
         """What it can do, and its state."""
@@ -187,7 +226,8 @@ class _Local:
         return Model(
             name=self.name,
             capabilities=can,
-            context_window=self._window(file) if file.generates else _embedding_window(file),
+            context_window=self._window(file) if file.generates else self._embedding_window(file),
+            batch_tokens=EMBEDDING_BATCH,
             embedding_dimensions=file.embedding_length,
             state=state,
             state_reason=failure,
@@ -217,6 +257,8 @@ class _Local:
             raise LoadFailed(f"the model file {path} cannot be read: {error.strerror}") from error
         except gguf.BadModelFile as error:
             raise LoadFailed(f"the model file {error}{self._hint()}") from error
+        if problem := window_problem(self.settings.context_window, self._read[1]):
+            raise LoadFailed(f"context_window: {problem}")
         return self._read[1]
 
     async def tokens(self, lazy: LazyEngine[Engine], engine: Engine, text: str) -> int:
@@ -232,6 +274,26 @@ class _Local:
             # A token is at least a byte, and two may be added.
             if len(text.encode()) + 2 > limit and (tokens := await self.tokens(self.embedding, engine, text)) > limit:
                 raise translate.context_too_long(tokens, limit, model=self.name)
+
+    async def check_constraint(self, engine: Engine, constraint: Constraint) -> None:
+        """Refuse a constraint that the engine for constrained output does not accept.
+
+        llama.cpp itself would answer without the constraint. Each is tried once.
+        """
+        accepted = self._accepted.get(constraint.grammar)
+        if accepted is None:
+            body = translate.probe_body(constraint)
+            answer = await self.ask(self.generating, engine, "/v1/completions", body, slot=True)
+            accepted = translate.decode_chunk(answer).text.startswith(PROBE)
+            if len(self._accepted) >= KEPT_CONSTRAINTS:
+                del self._accepted[next(iter(self._accepted))]
+            self._accepted[constraint.grammar] = accepted
+        if not accepted:
+            raise UnsupportedByModel(
+                f"the model {self.name} cannot follow the JSON schema: no value conforms to all of its parts, or its "
+                "parts cannot be combined, or it is too large",
+                metadata={"model": self.name},
+            )
 
     async def ask(
         self, lazy: LazyEngine[Engine], engine: Engine, path: str, body: bytes, *, slot: bool = False
@@ -249,6 +311,11 @@ class _Local:
     def _hint(self) -> str:
         hint = how_to_get(self.settings.source) if self.settings.source is not None else ""
         return f": {hint}" if hint else ""
+
+    def _embedding_window(self, file: gguf.ModelFile) -> int:
+        if self._set_window is not None:
+            return self._set_window
+        return min(file.context_length or EMBEDDING_WINDOW, EMBEDDING_WINDOW)
 
     def _window(self, file: gguf.ModelFile) -> int:
         if self.settings.context_window is not None:
@@ -271,7 +338,7 @@ class _Local:
 
     async def _embedding(self) -> Engine:
         file = await self.file()
-        window = _embedding_window(file)
+        window = self._embedding_window(file)
         return await Engine.start(
             Loading(
                 path=file.path,
@@ -285,5 +352,16 @@ class _Local:
         )
 
 
-def _embedding_window(file: gguf.ModelFile) -> int:
-    return min(file.context_length or EMBEDDING_WINDOW, EMBEDDING_WINDOW)
+def _batches(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The texts in batches of about :data:`EMBEDDING_BATCH` tokens, or of one text."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        length = len(text.encode()) // BYTES_PER_TOKEN + 1
+        if batch and size + length > EMBEDDING_BATCH:
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(text)
+        size += length
+    if batch:
+        yield tuple(batch)
