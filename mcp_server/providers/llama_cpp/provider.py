@@ -16,6 +16,7 @@ from mcp_server.providers.llama_cpp.connection import BrokenConnection
 from mcp_server.providers.llama_cpp.engine import Engine, Loading
 from mcp_server.providers.llama_cpp.json_schema.constraint import PROBE, Constraint
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings, window_problem
+from mcp_server.providers.llama_cpp.slots import SLICE, Slot, Slots
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
@@ -30,8 +31,6 @@ from mcp_server.values import (
 
 DEFAULT_CONTEXT_WINDOW = 8192
 """The context window of a model whose file allows more, or names none: memory is allocated for all of it."""
-PROMPT_BATCH = 128
-"""Less than half a second's work on two cores for the smallest models."""
 EMBEDDING_WINDOW = 1024
 """The most tokens of a text to embed, where the settings name no context window: a text is read in one go, which takes
 up to a megabyte of memory for each token."""
@@ -42,6 +41,8 @@ BYTES_PER_TOKEN = 4
 """About how long a token is."""
 KEPT_CONSTRAINTS = 256
 """Of how many JSON Schemas it is remembered whether the engine for constrained output accepts them."""
+REPORT_SECONDS = 0.25
+"""How often the reading of a prompt is reported at most."""
 PROGRESS_SECONDS = 1.0
 """How often the loading of a model is reported."""
 DONE = b"[DONE]"
@@ -84,24 +85,33 @@ class LlamaCppProvider:
         texts: list[str] = []
         begun = False
         try:
-            async with engine.post(translate.generate_path(request), body) as response:
-                if response.status != 200:
-                    raise translate.error_of(response.status, await response.read(), model=request.model)
-                async for events in response.events():
-                    chunks = [translate.decode_chunk(event) for event in events if event != DONE]
-                    if not begun and any(chunk.prompt_progress is not None for chunk in chunks):
-                        yield Progress(stage="reading")
-                    for event in translate.deltas(
-                        chunks, logprobs=request.config.logprobs, constrained=constraint is not None
-                    ):
-                        begun = True
-                        yield event
-                        if constraint is not None and not isinstance(event, ReasoningDelta):
-                            texts.append(event if isinstance(event, str) else event.text)
-                    for chunk in chunks:
-                        if chunk.error is not None:
-                            raise translate.error_from(chunk.error, model=request.model)
-                        reason, usage = chunk.finish_reason or reason, chunk.reported or usage
+            async with local.slots(engine).slot(text := translate.text_of(body)) as slot:
+                tokens = await local.prompt_tokens(engine, request, text)
+                if tokens:
+                    translate.limit_output(body, engine.settings.context_window - len(tokens))
+                slot.text = text
+                async for progress in local.read_prompt(engine, slot, tokens):
+                    yield progress
+                body["id_slot"] = slot.id
+                async with engine.post(translate.generate_path(request), msgspec.json.encode(body)) as response:
+                    if response.status != 200:
+                        raise translate.error_of(response.status, await response.read(), model=request.model)
+                    async for events in response.events():
+                        chunks = [translate.decode_chunk(event) for event in events if event != DONE]
+                        if not begun and any(chunk.prompt_progress is not None for chunk in chunks):
+                            yield Progress(stage="reading")
+                        for event in translate.deltas(
+                            chunks, logprobs=request.config.logprobs, constrained=constraint is not None
+                        ):
+                            begun = True
+                            yield event
+                            if constraint is not None and not isinstance(event, ReasoningDelta):
+                                texts.append(event if isinstance(event, str) else event.text)
+                        for chunk in chunks:
+                            if chunk.error is not None:
+                                raise translate.error_from(chunk.error, model=request.model)
+                            reason, usage = chunk.finish_reason or reason, chunk.reported or usage
+                slot.tokens, slot.output_tokens = tokens, 0 if usage is None else usage.output_tokens
         except BrokenConnection as error:
             raise await local.generating.lost(engine, begun=begun) from error
         if reason is None:
@@ -132,7 +142,7 @@ class LlamaCppProvider:
         local = self._local(request.model)
         engine = await local.generating.engine()
         if request.prompt is not None:
-            return await local.tokens(local.generating, engine, request.prompt + request.suffix)
+            return len(await local.tokens(local.generating, engine, request.prompt + request.suffix))
         messages = translate.chat_messages(request.messages, local.name, local.settings)
         body = msgspec.json.encode({"messages": messages})
         answer = await local.ask(local.generating, engine, "/v1/chat/completions/input_tokens", body)
@@ -182,6 +192,10 @@ class _Counted(msgspec.Struct):
     input_tokens: int
 
 
+class _Prompt(msgspec.Struct):
+    prompt: str
+
+
 class _Tokens(msgspec.Struct):
     tokens: list[int]
 
@@ -200,6 +214,7 @@ class _Local:
         self._parallel = provider.parallel
         self._threads = thread_count(provider.threads)
         self._read: tuple[tuple[int, int], gguf.ModelFile] | None = None
+        self._slots: tuple[Engine, Slots] | None = None
         self._accepted: dict[str, bool] = {}
 
     async def model(self) -> Model:
@@ -261,19 +276,67 @@ class _Local:
             raise LoadFailed(f"context_window: {problem}")
         return self._read[1]
 
-    async def tokens(self, lazy: LazyEngine[Engine], engine: Engine, text: str) -> int:
-        """How many tokens a text has, those that the model wants around it included."""
+    async def tokens(self, lazy: LazyEngine[Engine], engine: Engine, text: str) -> list[int]:
+        """The tokens of a text, those that the model wants around it included."""
         body = msgspec.json.encode({"content": text, "add_special": True, "parse_special": True})
         answer = await self.ask(lazy, engine, "/tokenize", body)
-        return len(msgspec.json.decode(answer, type=_Tokens).tokens)
+        return msgspec.json.decode(answer, type=_Tokens).tokens
 
     async def check_lengths(self, engine: Engine, texts: Sequence[str]) -> None:
         """Refuse texts that are too long to embed."""
         limit = engine.settings.context_window
         for text in texts:
             # A token is at least a byte, and two may be added.
-            if len(text.encode()) + 2 > limit and (tokens := await self.tokens(self.embedding, engine, text)) > limit:
+            if len(text.encode()) + 2 <= limit:
+                continue
+            tokens = len(await self.tokens(self.embedding, engine, text))
+            if tokens > limit:
                 raise translate.context_too_long(tokens, limit, model=self.name)
+
+    def slots(self, engine: Engine) -> Slots:
+        """The slots of the engine that generates."""
+        if self._slots is None or self._slots[0] is not engine:
+            self._slots = engine, Slots(engine.settings.parallel)
+        return self._slots[1]
+
+    async def prompt_tokens(self, engine: Engine, request: GenerateRequest, text: str) -> list[int]:
+        """The tokens of a prompt that is long, or where they must be counted; empty for any other.
+
+        Args:
+            engine: the engine that generates.
+            request: the request with the prompt.
+            text: about the text of the prompt.
+
+        Raises:
+            ContextTooLong: they do not fit into the context window.
+        """
+        window = engine.settings.context_window
+        # A token is at least a byte. llama.cpp keeps to a window only if it is a multiple of 256.
+        if len(text.encode()) <= SLICE and window % 256 == 0:
+            return []
+        prompt = request.prompt
+        if prompt is None:
+            body = {"messages": translate.chat_messages(request.messages, self.name, self.settings)}
+            answer = await self.ask(self.generating, engine, "/apply-template", msgspec.json.encode(body))
+            prompt = msgspec.json.decode(answer, type=_Prompt).prompt
+        tokens = await self.tokens(self.generating, engine, prompt + request.suffix)
+        if len(tokens) >= window:
+            raise translate.context_too_long(len(tokens), window, model=self.name)
+        return tokens
+
+    async def read_prompt(self, engine: Engine, slot: Slot, tokens: list[int]) -> AsyncIterator[Progress]:
+        """Read all of a prompt but its end into a slot, slice by slice. Other calls get their turns in between."""
+        turn = self.slots(engine).turn
+        clock = asyncio.get_running_loop().time
+        reported = clock()
+        for end in slot.slices(tokens):
+            async with turn:
+                body = translate.slice_body(tokens[:end], slot.id)
+                await self.ask(self.generating, engine, "/completions", body, slot=True)
+            slot.tokens, slot.output_tokens = tokens[:end], 0
+            if clock() - reported > REPORT_SECONDS:
+                reported = clock()
+                yield Progress(stage="reading")
 
     async def check_constraint(self, engine: Engine, constraint: Constraint) -> None:
         """Refuse a constraint that the engine for constrained output does not accept.
@@ -282,8 +345,10 @@ class _Local:
         """
         accepted = self._accepted.get(constraint.grammar)
         if accepted is None:
-            body = translate.probe_body(constraint)
-            answer = await self.ask(self.generating, engine, "/v1/completions", body, slot=True)
+            async with self.slots(engine).slot("") as slot:
+                slot.text, slot.tokens = "", ()
+                body = translate.probe_body(constraint, slot.id)
+                answer = await self.ask(self.generating, engine, "/v1/completions", body, slot=True)
             accepted = translate.decode_chunk(answer).text.startswith(PROBE)
             if len(self._accepted) >= KEPT_CONSTRAINTS:
                 del self._accepted[next(iter(self._accepted))]
@@ -331,7 +396,7 @@ class _Local:
                 path=file.path,
                 context_window=self._window(file),
                 parallel=self._parallel,
-                batch=PROMPT_BATCH,
+                batch=SLICE,
                 threads=self._threads,
             )
         )

@@ -250,7 +250,9 @@ def generate_path(request: GenerateRequest) -> str:
     return "/infill" if request.suffix else "/v1/completions"
 
 
-def generate_body(request: GenerateRequest, name: str, model: LlamaCppModel, constraint: Constraint | None) -> bytes:
+def generate_body(
+    request: GenerateRequest, name: str, model: LlamaCppModel, constraint: Constraint | None
+) -> dict[str, Any]:
     """The request as llama.cpp reads it.
 
     Raises:
@@ -273,14 +275,31 @@ def generate_body(request: GenerateRequest, name: str, model: LlamaCppModel, con
             body["chat_template_kwargs"] = {"enable_thinking": False}
         if logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": max(1, logprobs)}
-        return msgspec.json.encode(body)
+        return body
     if logprobs is not None:
         body["logprobs"] = max(1, logprobs)
     if request.suffix:
         body |= {"input_prefix": request.prompt, "input_suffix": request.suffix, "prompt": ""}
     else:
         body["prompt"] = request.prompt
-    return msgspec.json.encode(body)
+    return body
+
+
+def text_of(body: dict[str, Any]) -> str:
+    """The prompt in a form that begins alike for prompts that begin alike."""
+    return msgspec.json.encode(body.get("messages") or [body.get("input_prefix", ""), body["prompt"]]).decode()
+
+
+def limit_output(body: dict[str, Any], tokens: int) -> None:
+    """Let the answer have at most so many tokens."""
+    for name in ("max_tokens", "n_predict"):
+        body[name] = min(tokens, body.get(name, tokens))
+
+
+def slice_body(tokens: Sequence[int], slot: int) -> bytes:
+    """A request to read the beginning of a prompt into a slot."""
+    # One token is computed all the same, and dropped.
+    return msgspec.json.encode({"prompt": tokens, "n_predict": 0, "id_slot": slot})
 
 
 def constraint_of(config: GenerationConfig, model: str) -> Constraint | None:
@@ -315,9 +334,10 @@ def check_answer(constraint: Constraint, text: str, model: str) -> None:
         )
 
 
-def probe_body(constraint: Constraint) -> bytes:
+def probe_body(constraint: Constraint, slot: int) -> bytes:
     """A request whose answer begins with :data:`PROBE` if the engine for constrained output accepts the constraint."""
-    return msgspec.json.encode({"prompt": "JSON:", "grammar": constraint.probe, "max_tokens": 1, "temperature": 0})
+    body = {"prompt": "JSON:", "grammar": constraint.probe, "max_tokens": 1, "temperature": 0, "id_slot": slot}
+    return msgspec.json.encode(body)
 
 
 def _sampling(config: GenerationConfig, model: LlamaCppModel) -> dict[str, Any]:
