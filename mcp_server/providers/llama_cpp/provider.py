@@ -16,7 +16,7 @@ from mcp_server.providers.llama_cpp.connection import BrokenConnection
 from mcp_server.providers.llama_cpp.engine import Engine, Loading
 from mcp_server.providers.llama_cpp.json_schema.constraint import PROBE, Constraint
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings, window_problem
-from mcp_server.providers.llama_cpp.slots import SLICE, Slot, Slots
+from mcp_server.providers.llama_cpp.slots import BATCH, MOST_SLICES, Slot, Slots
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
@@ -111,7 +111,9 @@ class LlamaCppProvider:
                             if chunk.error is not None:
                                 raise translate.error_from(chunk.error, model=request.model)
                             reason, usage = chunk.finish_reason or reason, chunk.reported or usage
-                slot.tokens, slot.output_tokens = tokens, 0 if usage is None else usage.output_tokens
+                slot.tokens = tokens
+                if usage is not None:
+                    usage = slot.answered(usage)
         except BrokenConnection as error:
             raise await local.generating.lost(engine, begun=begun) from error
         if reason is None:
@@ -312,7 +314,7 @@ class _Local:
         """
         window = engine.settings.context_window
         # A token is at least a byte. llama.cpp keeps to a window only if it is a multiple of 256.
-        if len(text.encode()) <= SLICE and window % 256 == 0:
+        if len(text.encode()) <= BATCH and window % 256 == 0:
             return []
         prompt = request.prompt
         if prompt is None:
@@ -326,14 +328,24 @@ class _Local:
 
     async def read_prompt(self, engine: Engine, slot: Slot, tokens: list[int]) -> AsyncIterator[Progress]:
         """Read all of a prompt but its end into a slot, slice by slice. Other calls get their turns in between."""
-        turn = self.slots(engine).turn
+        slots = self.slots(engine)
         clock = asyncio.get_running_loop().time
         reported = clock()
-        for end in slot.slices(tokens):
-            async with turn:
-                body = translate.slice_body(tokens[:end], slot.id)
-                await self.ask(self.generating, engine, "/completions", body, slot=True)
-            slot.tokens, slot.output_tokens = tokens[:end], 0
+        position = slot.held(tokens)
+        least = (len(tokens) - position) // MOST_SLICES
+        slot.cached_tokens = None
+        # The last slice comes with the call itself.
+        while len(tokens) - position > 1.5 * (size := max(slots.slice_tokens, least)):
+            position += size
+            async with slots.turn:
+                begin = clock()
+                body = translate.slice_body(tokens[:position], slot.id)
+                answer = await self.ask(self.generating, engine, "/completions", body, slot=True)
+                slots.slice_took(size, clock() - begin)
+            read = msgspec.json.decode(answer, type=translate.PromptSlice)
+            if slot.cached_tokens is None:
+                slot.cached_tokens = read.cached
+            slot.tokens, slot.output_tokens = tokens[:position], 0
             if clock() - reported > REPORT_SECONDS:
                 reported = clock()
                 yield Progress(stage="reading")
@@ -396,7 +408,7 @@ class _Local:
                 path=file.path,
                 context_window=self._window(file),
                 parallel=self._parallel,
-                batch=SLICE,
+                batch=BATCH,
                 threads=self._threads,
             )
         )

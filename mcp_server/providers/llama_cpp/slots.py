@@ -13,11 +13,19 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-SLICE: Final = 128
-"""How many tokens of a prompt are read in one go: less than half a second's work on two cores for the smallest models.
-The others wait for so long, and so does a stop."""
+from msgspec import structs
+
+from mcp_server.values import Usage
+
+BATCH: Final = 128
+"""How many tokens of a prompt llama.cpp reads in one go: less than half a second's work on two cores for the smallest
+models. The answers of the others wait for so long, and so does a stop."""
+SLICE_SECONDS: Final = 0.5
+"""How long a slice should take."""
+LEAST_SLICE: Final = 32
+"""The fewest tokens of a slice."""
 MOST_SLICES: Final = 64
-"""In how many slices a prompt is read at most: each slice is sent with all that precedes it."""
+"""In how many slices a prompt is read at most: each is sent with all that precedes it."""
 SIMILAR: Final = 0.1
 """How much of a prompt a slot must have read before to be preferred to the one that was not used for longest."""
 
@@ -34,15 +42,19 @@ class Slot:
         """The tokens of the last prompt, as far as it was read; empty if they are not known."""
         self.output_tokens = 0
         """How many tokens of the answer follow in it."""
+        self.cached_tokens: int | None = None
+        """How many tokens of the prompt it held before; ``None``: the prompt was not read in slices."""
 
-    def slices(self, tokens: Sequence[int]) -> list[int]:
-        """Where to cut a prompt: up to which tokens to read it before the rest, by what the slot holds already."""
-        held = _common(self.tokens, tokens)
-        if held == len(self.tokens):
-            held += self.output_tokens
-        step = max(SLICE, (len(tokens) - held) // MOST_SLICES)
-        # The last slice comes with the call itself.
-        return list(range(held + step, len(tokens) - SLICE // 2, step))
+    def answered(self, usage: Usage) -> Usage:
+        """Note the end of an answer; return its usage as it was before the first slice of the prompt was read."""
+        self.output_tokens = usage.output_tokens
+        cached, self.cached_tokens = self.cached_tokens, None
+        return usage if cached is None else structs.replace(usage, cached_input_tokens=cached)
+
+    def held(self, tokens: Sequence[int]) -> int:
+        """About how many of the tokens of a prompt it holds already."""
+        common = _common(self.tokens, tokens)
+        return common + (self.output_tokens if common == len(self.tokens) else 0)
 
 
 class Slots:
@@ -55,9 +67,15 @@ class Slots:
     def __init__(self, count: int) -> None:
         self.turn = asyncio.Lock()
         """Held by the call that reads a slice of its prompt; the others get it in the order in which they came."""
+        self.slice_tokens = BATCH
+        """How many tokens the next slice should have, by how long the last one took."""
         self._places = asyncio.Semaphore(count)
         self._free = [Slot(id) for id in range(count)]
         """The free ones, those first that were not used for longest."""
+
+    def slice_took(self, tokens: int, seconds: float) -> None:
+        """Note how long a slice of so many tokens took."""
+        self.slice_tokens = max(LEAST_SLICE, int(tokens * min(2.0, SLICE_SECONDS / max(seconds, 0.001))))
 
     @contextlib.asynccontextmanager
     async def slot(self, text: str) -> AsyncIterator[Slot]:

@@ -91,6 +91,22 @@ class Fault(msgspec.Struct):
     n_ctx: int = 0
 
 
+class Timings(msgspec.Struct):
+    prompt_n: int = 0
+
+
+class PromptSlice(msgspec.Struct):
+    """What llama.cpp answers when it has read the beginning of a prompt."""
+
+    tokens_evaluated: int
+    timings: Timings
+
+    @property
+    def cached(self) -> int:
+        """How many tokens of it had been read before."""
+        return self.tokens_evaluated - self.timings.prompt_n
+
+
 class PromptProgress(msgspec.Struct):
     """How much of the prompt has been read."""
 
