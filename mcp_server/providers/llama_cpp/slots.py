@@ -22,8 +22,8 @@ BATCH: Final = 128
 models. The answers of the others wait for so long, and so does a stop."""
 SLICE_SECONDS: Final = 0.5
 """How long a slice should take."""
-LEAST_SLICE: Final = 32
-"""The fewest tokens of a slice."""
+LEAST_SLICE: Final = 64
+"""The fewest tokens of a slice: fewer take a processor almost as long."""
 MOST_SLICES: Final = 64
 """In how many slices a prompt is read at most: each is sent with all that precedes it."""
 SIMILAR: Final = 0.1
@@ -75,7 +75,8 @@ class Slots:
 
     def slice_took(self, tokens: int, seconds: float) -> None:
         """Note how long a slice of so many tokens took."""
-        self.slice_tokens = max(LEAST_SLICE, int(tokens * min(2.0, SLICE_SECONDS / max(seconds, 0.001))))
+        fitting = int(tokens * min(2.0, SLICE_SECONDS / max(seconds, 0.001)))
+        self.slice_tokens = max(fitting // BATCH * BATCH, LEAST_SLICE)
 
     @contextlib.asynccontextmanager
     async def slot(self, text: str) -> AsyncIterator[Slot]:

@@ -23,6 +23,8 @@ JSON_OBJECT: Final = {"type": "object"}
 PROBE: Final = "\x01"
 """What an answer under the grammar of the probe begins with; a model writes it only when it must."""
 
+_ANNOTATED: Final = ANNOTATIONS | {"$defs", "definitions"}
+_OBJECT: Final = frozenset(("type", "properties", "required"))
 _COMBINED: Final = ("allOf", "anyOf", "oneOf", "$ref")
 
 
@@ -103,14 +105,14 @@ def _for_engine(schema: dict[str, Any]) -> dict[str, Any]:
 class _Rewrite:
     def __init__(self, root: dict[str, Any]) -> None:
         self.names: dict[str, str] = {}
-        self._close = not any(_combines(node) for _, node in nodes(root))
+        self._close = not any(_combines(_distributed(node)) for _, node in nodes(root))
 
     def of(self, schema: Any) -> Any:
         if isinstance(schema, bool):
             return schema
         result: dict[str, Any] = {}
-        for key, value in schema.items():
-            if key in ANNOTATIONS or key in ("$defs", "definitions"):
+        for key, value in _distributed(schema).items():
+            if key in _ANNOTATED:
                 continue
             if key == "$ref":
                 value = f"#/$defs/{self.names.setdefault(value, str(len(self.names)))}"
@@ -128,7 +130,30 @@ class _Rewrite:
         return result
 
 
+def _distributed(schema: dict[str, Any]) -> dict[str, Any]:
+    """An object with ``anyOf`` beside its properties as a choice between whole objects: those can be closed."""
+    branches = schema.get("anyOf", ())
+    names = schema.get("properties", {}).keys()
+    if not branches or schema.get("type") != "object" or schema.keys() - _ANNOTATED - {*_OBJECT, "anyOf"}:
+        return schema
+    for branch in branches:
+        if branch is True or branch is False or branch.keys() - ANNOTATIONS - _OBJECT:
+            return schema
+        if branch.get("type", "object") != "object" or names & branch.get("properties", {}).keys():
+            return schema
+    return {
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {**schema.get("properties", {}), **branch.get("properties", {})},
+                "required": list(dict.fromkeys([*schema.get("required", ()), *branch.get("required", ())])),
+            }
+            for branch in branches
+        ]
+    }
+
+
 def _combines(schema: dict[str, Any]) -> bool:
     """Whether several parts of a schema speak of one object."""
-    keys = schema.keys() - ANNOTATIONS - {"$defs", "definitions"}
+    keys = schema.keys() - _ANNOTATED
     return "allOf" in keys or "oneOf" in keys or (len(keys) > 1 and any(key in keys for key in _COMBINED))
