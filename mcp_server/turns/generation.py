@@ -10,13 +10,13 @@ import msgspec
 
 from mcp_server.errors import MCPError, ProviderStreamCut
 from mcp_server.interfaces import ContextType, GenerateRequest, Progress
-from mcp_server.models.call import Call
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
+from mcp_server.models.provider_call import ProviderCall
 from mcp_server.models.usage import Ledger, Meter
 from mcp_server.turns.answer import Answer
 from mcp_server.turns.claims import SEQUENCE_BLOCK
-from mcp_server.turns.journal import pack, replay
+from mcp_server.turns.journal import Replay, pack
 from mcp_server.turns.kinds import ChatInput, CompletionInput, Conversation, Prompt
 from mcp_server.turns.log import Numbered, TurnLog
 from mcp_server.values import Attempt, Clock, Message, Role, Started, Switched, SwitchMode, Turn, TurnState
@@ -103,7 +103,7 @@ class Generation:
         session = self._conversation.session
         return session.uid if session is not None else msgspec.msgpack.encode(self._input)
 
-    async def _ask(self, on_cut: str, call: Call) -> None:
+    async def _ask(self, on_cut: str, call: ProviderCall) -> None:
         """One call to a provider."""
         target, before = call.target, self._answer
         # A turn must not use up its sequence numbers, however often its answers break off.
@@ -133,7 +133,7 @@ class Generation:
                 metadata={"model": target.name},
             )
 
-    def _begin(self, call: Call, prompt: Prompt, *, continues: bool) -> None:
+    def _begin(self, call: ProviderCall, prompt: Prompt, *, continues: bool) -> None:
         """Note that the provider is asked now, and write the event of it."""
         target, session, turn = call.target, self._conversation.session, self._turn
         previous, earlier = self._ledger.present, self._ledger.rows
@@ -169,12 +169,12 @@ class Generation:
     def _restart(self, previous: Attempt, started: Started) -> None:
         """The attempt of another process was interrupted: this one begins anew."""
         from_model = f"{previous.provider}/{previous.model}"
-        if not any(isinstance(event, Started) for _, event in replay(self._earlier, 0)):
+        if not any(isinstance(event, Started) for _, event in Replay(self._earlier).after(0)):
             # That process died before the event was stored, and new readers need it. It was the first event or, after
             # `queued`, the second.
             number = 2 if self._turn.waited else 1
             self.missing = [(number, replace(started, model=from_model, provider=previous.provider))]
-            self._log.earlier = partial(replay, [*self._earlier, pack((), 0, before=self.missing)])
+            self._log.earlier = Replay([*self._earlier, pack((), 0, before=self.missing)])
         self._log.append(
             Switched(
                 from_model=from_model,

@@ -10,10 +10,8 @@ import asyncio
 import contextlib
 import dataclasses
 import enum
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, cast
 
 import msgspec
@@ -36,7 +34,7 @@ from mcp_server.sessions.changes import fresh_id
 from mcp_server.sessions.ownership import LEASE_SECONDS
 from mcp_server.turns.claims import SEQUENCE_BLOCK, Claim, ClaimState, Entry
 from mcp_server.turns.generation import Generation
-from mcp_server.turns.journal import completed, log_of, pack, replay
+from mcp_server.turns.journal import Replay, completed, log_of, pack
 from mcp_server.turns.kinds import Conversation
 from mcp_server.turns.live import LiveTurn, LiveTurns
 from mcp_server.turns.log import TurnLog, TurnReader
@@ -223,7 +221,7 @@ class TurnRunner(LiveTurn):
             # Unless it was a stop of ours, the process ends without having drained.
             error = Draining("the server stopped before the turn ended: send the same request again", retry_after=1)
         except Exception as raised:  # noqa: BLE001  # a provider may raise anything; all of it is logged
-            error = self._unexpected(raised)
+            error = InternalError.logged(log, "turn failed unexpectedly", raised, turn=self.turn.name)
         self._phase = _Phase.ENDING
         self._timer.cancel()
         if self._stop is not None:
@@ -234,7 +232,7 @@ class TurnRunner(LiveTurn):
         try:
             await self._end(error)
         except Exception as raised:  # noqa: BLE001  # whatever it is, nobody may wait for this turn without end
-            self.log.end(self._unexpected(raised))
+            self.log.end(InternalError.logged(log, "turn failed unexpectedly", raised, turn=self.turn.name))
         if self._grace is not None:
             self._grace.cancel()
         self._leave()
@@ -304,7 +302,7 @@ class TurnRunner(LiveTurn):
                 retry_after=1,
             ) from error
         if self._pieces:
-            self.log.earlier = partial(replay, self._pieces)
+            self.log.earlier = Replay(self._pieces)
 
     async def _wait(self, holder: Turn | None) -> None:
         """Return when the session may be free."""
@@ -373,7 +371,7 @@ class TurnRunner(LiveTurn):
             return raised
         except Exception as raised:  # noqa: BLE001  # so may a store
             self._doubtful = True
-            return self._unexpected(raised)
+            return InternalError.logged(log, "turn failed unexpectedly", raised, turn=self.turn.name)
         self._succeed(stored[-1] if stored else message)
         return None
 
@@ -428,14 +426,6 @@ class TurnRunner(LiveTurn):
             end_time=self._clock(),
             error=error_record(error),
             last_sequence=self.log.last_sequence,
-        )
-
-    def _unexpected(self, raised: Exception) -> MCPError:
-        error_id = secrets.token_hex(6)
-        log.error("turn failed unexpectedly", turn=self.turn.name, error_id=error_id, exc_info=raised)
-        return InternalError(
-            f"internal error {error_id}: the server's log has the details under this id",
-            metadata={"error_id": error_id},
         )
 
 
