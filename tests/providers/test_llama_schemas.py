@@ -9,6 +9,7 @@ import importlib.util
 import json
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ import pytest
 from mcp_server.errors import InvalidArgument, UnsupportedByModel
 from mcp_server.interfaces import Finish, GenerateRequest
 from mcp_server.providers.llama_cpp.json_schema.constraint import BadSchema, Constraint, constraint
+from mcp_server.providers.llama_cpp.json_schema.syntax import FORMATS, SUPPORTED
+from mcp_server.providers.llama_cpp.options import OPTIONS
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.values import FinishReason, GenerationConfig, Message, ResponseFormat, Role, Text
 from tests.providers.conftest import MODEL, events_of, text_of
@@ -175,6 +178,13 @@ def test_objects_get_no_properties_of_the_models_own() -> None:
     assert '"b":true' in grammar
     combined: dict[str, Any] = {"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]}
     assert "additionalProperties" not in Constraint(combined).grammar
+
+
+def test_the_page_lists_the_options_and_keywords() -> None:
+    """What the documentation promises is what is checked."""
+    page = (Path(__file__).parents[2] / "docs" / "providers" / "llama_cpp.md").read_text()
+    for name in (*OPTIONS, *SUPPORTED, *FORMATS):
+        assert f"`{name}`" in page or f"#/{name}/" in page, name
 
 
 def request(schema: Any, *, form: str = "prompt", tokens: int = 60, **config: Any) -> GenerateRequest:
