@@ -26,7 +26,7 @@ def main() -> None:
     end_with_server(questions, at_once=True)
     settings = json.loads(sys.argv[1])
     # Where llama.cpp aborts, it would first start a debugger, whose output hides why.
-    os.environ["GGML_NO_BACKTRACE"] = "1"
+    os.putenv("GGML_NO_BACKTRACE", "1")
 
     import xllamacpp
 
