@@ -174,7 +174,7 @@ class Generation:
             # `queued`, the second.
             number = 2 if self._turn.waited else 1
             self.missing = [(number, replace(started, model=from_model, provider=previous.provider))]
-            self._log.earlier = Replay([*self._earlier, pack((), 0, before=self.missing)])
+            self._log.earlier = Replay([*self._earlier, pack((), 0, before=self.missing)]).after
         self._log.append(
             Switched(
                 from_model=from_model,
