@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 from collections.abc import AsyncIterator, Iterator, Sequence
 
@@ -90,8 +91,9 @@ class LlamaCppProvider:
                 if tokens:
                     translate.limit_output(body, engine.settings.context_window - len(tokens))
                 slot.text = text
-                async for progress in local.read_prompt(engine, slot, tokens):
-                    yield progress
+                async with contextlib.aclosing(local.read_prompt(engine, slot, tokens)) as signs:  # type: ignore[type-var]  # a generator
+                    async for progress in signs:
+                        yield progress
                 body["id_slot"] = slot.id
                 async with engine.post(translate.generate_path(request), msgspec.json.encode(body)) as response:
                     if response.status != 200:
