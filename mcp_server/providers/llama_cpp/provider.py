@@ -105,7 +105,8 @@ class LlamaCppProvider:
                         for event in translate.deltas(
                             chunks, logprobs=request.config.logprobs, constrained=constraint is not None
                         ):
-                            begun = True
+                            if not begun:
+                                begun, slot.tokens = True, tokens
                             yield event
                             if constraint is not None and not isinstance(event, ReasoningDelta):
                                 texts.append(event if isinstance(event, str) else event.text)
@@ -113,7 +114,6 @@ class LlamaCppProvider:
                             if chunk.error is not None:
                                 raise translate.error_from(chunk.error, model=request.model)
                             reason, usage = chunk.finish_reason or reason, chunk.reported or usage
-                slot.tokens = tokens
                 if usage is not None:
                     usage = slot.answered(usage)
         except BrokenConnection as error:
