@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -18,6 +19,7 @@ from mcp_server.providers.llama_cpp.engine import Engine, Loading
 from mcp_server.providers.llama_cpp.json_schema.constraint import PROBE, Constraint
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings, window_problem
 from mcp_server.providers.llama_cpp.slots import BATCH, MOST_SLICES, Slot, Slots
+from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
@@ -30,6 +32,7 @@ from mcp_server.values import (
     UsageSource,
 )
 
+LIBRARIES = ("psutil", "xllamacpp")
 DEFAULT_CONTEXT_WINDOW = 8192
 """The context window of a model whose file allows more, or names none: memory is allocated for all of it."""
 EMBEDDING_WINDOW = 1024
@@ -67,7 +70,7 @@ class LlamaCppProvider:
 
     async def models(self) -> Sequence[Model]:
         """Its models and their states. Loads none."""
-        return [await local.model() for local in self._models.values()]
+        return await asyncio.gather(*[local.model() for local in self._models.values()])
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
         """Go on with a chat or a prompt.
@@ -78,44 +81,48 @@ class LlamaCppProvider:
         local = self._local(request.model)
         constraint = translate.constraint_of(request.config, local.name)
         body = translate.generate_body(request, local.name, local.settings, constraint)
+        content = msgspec.json.encode(body)
         engine = await local.generating.engine()
-        if constraint is not None:
-            await local.check_constraint(engine, constraint)
         reason: FinishReason | None = None
         usage: Usage | None = None
         texts: list[str] = []
         begun = False
         try:
-            async with local.slots(engine).slot(text := translate.text_of(body)) as slot:
-                tokens = await local.prompt_tokens(engine, request, text)
-                if tokens:
-                    translate.limit_output(body, engine.settings.context_window - len(tokens))
-                slot.text = text
-                async with contextlib.aclosing(local.read_prompt(engine, slot, tokens)) as signs:  # type: ignore[type-var]  # a generator
-                    async for progress in signs:
-                        yield progress
-                body["id_slot"] = slot.id
-                async with engine.post(translate.generate_path(request), msgspec.json.encode(body)) as response:
-                    if response.status != 200:
-                        raise translate.error_of(response.status, await response.read(), model=request.model)
-                    async for events in response.events():
-                        chunks = [translate.decode_chunk(event) for event in events if event != DONE]
-                        if not begun and any(chunk.prompt_progress is not None for chunk in chunks):
-                            yield Progress(stage="reading")
-                        for event in translate.deltas(
-                            chunks, logprobs=request.config.logprobs, constrained=constraint is not None
-                        ):
-                            if not begun:
-                                begun, slot.tokens = True, tokens
-                            yield event
-                            if constraint is not None and not isinstance(event, ReasoningDelta):
-                                texts.append(event if isinstance(event, str) else event.text)
-                        for chunk in chunks:
-                            if chunk.error is not None:
-                                raise translate.error_from(chunk.error, model=request.model)
-                            reason, usage = chunk.finish_reason or reason, chunk.reported or usage
-                if usage is not None:
-                    usage = slot.answered(usage)
+            async with engine.admit(content):
+                if constraint is not None:
+                    await local.check_constraint(engine, constraint, content)
+                async with local.slots(engine).slot(text := translate.text_of(body)) as slot:
+                    tokens = await local.prompt_tokens(engine, request, text)
+                    if tokens:
+                        translate.limit_output(body, engine.settings.context_window - len(tokens))
+                    slot.text = text
+                    reading = local.read_prompt(engine, slot, tokens, content)
+                    async with contextlib.aclosing(reading) as signs:  # type: ignore[type-var]  # a generator
+                        async for progress in signs:
+                            yield progress
+                    body["id_slot"] = slot.id
+                    asked = engine.post(translate.generate_path(request), msgspec.json.encode(body), content=content)
+                    async with asked as response:
+                        if response.status != 200:
+                            raise translate.error_of(response.status, await response.read(), model=request.model)
+                        async for events in response.events():
+                            chunks = [translate.decode_chunk(event) for event in events if event != DONE]
+                            if not begun and any(chunk.prompt_progress is not None for chunk in chunks):
+                                yield Progress(stage="reading")
+                            for event in translate.deltas(
+                                chunks, logprobs=request.config.logprobs, constrained=constraint is not None
+                            ):
+                                if not begun:
+                                    begun, slot.tokens = True, tokens
+                                yield event
+                                if constraint is not None and not isinstance(event, ReasoningDelta):
+                                    texts.append(event if isinstance(event, str) else event.text)
+                            for chunk in chunks:
+                                if chunk.error is not None:
+                                    raise translate.error_from(chunk.error, model=request.model)
+                                reason, usage = chunk.finish_reason or reason, chunk.reported or usage
+                    if usage is not None:
+                        usage = slot.answered(usage)
         except BrokenConnection as error:
             raise await local.generating.lost(engine, begun=begun) from error
         if reason is None:
@@ -211,13 +218,14 @@ class _Local:
         assert settings.path is not None
         self.name = name
         self.settings = settings
-        self.generating = LazyEngine(name, self._generating)
-        self.embedding = LazyEngine(name, self._embedding)
-        self._path = settings.path
+        self.generating = LazyEngine(name, self.file, self._generating)
+        self.embedding = LazyEngine(name, self.file, self._embedding)
+        self._files = ModelFiles(settings.path, self._read, self._changed)
         self._set_window = provider.models[name].context_window
         self._parallel = provider.parallel
         self._threads = thread_count(provider.threads)
-        self._read: tuple[tuple[int, int], gguf.ModelFile] | None = None
+        self._memory_limit = provider.memory_limit_bytes
+        self._loaded: gguf.ModelFile | None = None
         self._slots: tuple[Engine, Slots] | None = None
         self._accepted: dict[str, bool] = {}
 
@@ -225,7 +233,7 @@ class _Local:
         """What it can do, and its state."""
         loaded = self.generating.loaded or self.embedding.loaded
         try:
-            file = self._read[1] if loaded and self._read is not None else await self.file()
+            file = self._loaded if loaded and self._loaded is not None else await self.file(seconds=LIST_SECONDS)
         except LoadFailed as failed:
             # What it could do is not known. A call is to reach it all the same, and to hear the reason.
             can = Capabilities(chat=True, completion=True, embedding=True)
@@ -252,33 +260,28 @@ class _Local:
             state_reason=failure,
         )
 
-    async def file(self) -> gguf.ModelFile:
-        """What the file says of itself; read again only when it has changed.
+    async def file(self, *, seconds: float | None = None) -> gguf.ModelFile:
+        """What the file says of itself; read again only when it has changed. Waits so long for it at most.
 
         Raises:
             LoadFailed: it cannot be used as it is.
         """
-        if importlib.util.find_spec("xllamacpp") is None:
+        if any(importlib.util.find_spec(name) is None for name in LIBRARIES):
             raise LoadFailed("models on this machine need the extra `local`: pip install 'contextprotocol[local]'")
-        path = self._path
+        return await self._files.content(seconds=seconds)
+
+    def _read(self, path: Path) -> gguf.ModelFile:
         try:
-            status = path.stat()
-            version = (status.st_mtime_ns, status.st_size)
-            if self._read is None or self._read[0] != version:
-                self._read = None
-                self._read = version, await asyncio.to_thread(gguf.read, path)
-                # What another file failed at says nothing of this one.
-                self.generating.failure = self.embedding.failure = ""
-        except FileNotFoundError as error:
-            self._read = None
-            raise LoadFailed(f"there is no model file {path}{self._hint()}") from error
-        except OSError as error:
-            raise LoadFailed(f"the model file {path} cannot be read: {error.strerror}") from error
+            file = gguf.read(path)
         except gguf.BadModelFile as error:
             raise LoadFailed(f"the model file {error}{self._hint()}") from error
-        if problem := window_problem(self.settings.context_window, self._read[1]):
+        if problem := window_problem(self.settings.context_window, file):
             raise LoadFailed(f"context_window: {problem}")
-        return self._read[1]
+        return file
+
+    def _changed(self) -> None:
+        # What another file failed at says nothing of this one.
+        self.generating.failure = self.embedding.failure = ""
 
     async def tokens(self, lazy: LazyEngine[Engine], engine: Engine, text: str) -> list[int]:
         """The tokens of a text, those that the model wants around it included."""
@@ -328,7 +331,9 @@ class _Local:
             raise translate.context_too_long(len(tokens), window, model=self.name)
         return tokens
 
-    async def read_prompt(self, engine: Engine, slot: Slot, tokens: list[int]) -> AsyncIterator[Progress]:
+    async def read_prompt(
+        self, engine: Engine, slot: Slot, tokens: list[int], content: bytes
+    ) -> AsyncIterator[Progress]:
         """Read all of a prompt but its end into a slot, slice by slice. Other calls get their turns in between."""
         slots = self.slots(engine)
         clock = asyncio.get_running_loop().time
@@ -342,7 +347,7 @@ class _Local:
             async with slots.turn:
                 begin = clock()
                 body = translate.slice_body(tokens[:position], slot.id)
-                answer = await self.ask(self.generating, engine, "/completions", body, slot=True)
+                answer = await self.ask(self.generating, engine, "/completions", body, slot=True, content=content)
                 slots.slice_took(size, clock() - begin)
             read = msgspec.json.decode(answer, type=translate.PromptSlice)
             if slot.cached_tokens is None:
@@ -352,7 +357,7 @@ class _Local:
                 reported = clock()
                 yield Progress(stage="reading")
 
-    async def check_constraint(self, engine: Engine, constraint: Constraint) -> None:
+    async def check_constraint(self, engine: Engine, constraint: Constraint, content: bytes) -> None:
         """Refuse a constraint that the engine for constrained output does not accept.
 
         llama.cpp itself would answer without the constraint. Each is tried once.
@@ -362,7 +367,7 @@ class _Local:
             async with self.slots(engine).slot("") as slot:
                 slot.text, slot.tokens = "", ()
                 body = translate.probe_body(constraint, slot.id)
-                answer = await self.ask(self.generating, engine, "/v1/completions", body, slot=True)
+                answer = await self.ask(self.generating, engine, "/v1/completions", body, slot=True, content=content)
             accepted = translate.decode_chunk(answer).text.startswith(PROBE)
             if len(self._accepted) >= KEPT_CONSTRAINTS:
                 del self._accepted[next(iter(self._accepted))]
@@ -375,11 +380,18 @@ class _Local:
             )
 
     async def ask(
-        self, lazy: LazyEngine[Engine], engine: Engine, path: str, body: bytes, *, slot: bool = False
+        self,
+        lazy: LazyEngine[Engine],
+        engine: Engine,
+        path: str,
+        body: bytes,
+        *,
+        slot: bool = False,
+        content: bytes | None = None,
     ) -> bytes:
-        """The whole answer to a request; ``slot`` says whether it computes."""
+        """The whole answer to a request; ``slot`` and ``content`` are as for :meth:`Engine.post`."""
         try:
-            async with engine.post(path, body, slot=slot) as response:
+            async with engine.post(path, body, slot=slot, content=content) as response:
                 answer = await response.read()
         except BrokenConnection as error:
             raise await lazy.lost(engine, begun=False) from error
@@ -402,24 +414,28 @@ class _Local:
         return min(file.context_length or DEFAULT_CONTEXT_WINDOW, DEFAULT_CONTEXT_WINDOW)
 
     async def _generating(self) -> Engine:
-        file = await self.file()
+        file = self._loaded = await self.file()
         if not file.generates:
             raise LoadFailed(f"it is a {file.architecture} model, which makes embeddings only")
         return await Engine.start(
             Loading(
+                model=self.name,
                 path=file.path,
                 context_window=self._window(file),
                 parallel=self._parallel,
                 batch=BATCH,
                 threads=self._threads,
-            )
+            ),
+            self.generating.suspects,
+            memory_limit=self._memory_limit,
         )
 
     async def _embedding(self) -> Engine:
-        file = await self.file()
+        file = self._loaded = await self.file()
         window = self._embedding_window(file)
         return await Engine.start(
             Loading(
+                model=self.name,
                 path=file.path,
                 context_window=window,
                 parallel=1,
@@ -427,7 +443,9 @@ class _Local:
                 threads=self._threads,
                 embedding=True,
                 pool=not file.pools,
-            )
+            ),
+            self.embedding.suspects,
+            memory_limit=self._memory_limit,
         )
 
 

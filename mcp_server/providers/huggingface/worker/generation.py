@@ -23,8 +23,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from mcp_server.errors import ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.providers.huggingface.protocol import AnyMessage, Done, Failure, LogLine
+from mcp_server.providers.huggingface.protocol import AnyMessage, Done, Failure, LogLine, Stopped
 from mcp_server.providers.huggingface.worker.conversation import Prompt
+from mcp_server.providers.huggingface.worker.device import end_if_dead, reason
 from mcp_server.providers.huggingface.worker.loading import CannotLoad
 from mcp_server.providers.huggingface.worker.sampling import Sampler
 from mcp_server.providers.huggingface.worker.text import AnswerText, Detokenizer
@@ -259,7 +260,7 @@ class Generation:
         self._writer = writer
         self._parallel = parallel
         self._tell = tell
-        self._arriving: queue.SimpleQueue[Row | int] = queue.SimpleQueue()
+        self._arriving: queue.SimpleQueue[Row | int | Stopped] = queue.SimpleQueue()
         self._waiting: deque[Row] = deque()
         self._reading: deque[Row] = deque()
         self._batches: list[Batch] = []
@@ -271,6 +272,10 @@ class Generation:
     def cancel(self, id: int) -> None:
         """Write no further token of that answer. From any thread."""
         self._arriving.put(id)
+
+    def confirm(self, id: int) -> None:
+        """Answer that nothing is computed for that answer any more, as soon as that is so. From any thread."""
+        self._arriving.put(Stopped(id=id))
 
     @property
     def busy(self) -> bool:
@@ -298,17 +303,22 @@ class Generation:
     def _take(self, *, wait: bool) -> None:
         """What has come since: new answers, and those that are not wanted any more."""
         cancelled: set[int] = set()
+        stopped: list[AnyMessage] = []
         while wait or not self._arriving.empty():
             wait = False
             arrived = self._arriving.get()
             if isinstance(arrived, int):
                 cancelled.add(arrived)
+            elif isinstance(arrived, Stopped):
+                stopped.append(arrived)
             else:
                 self._waiting.append(arrived)
         if cancelled:
             self._waiting = deque(row for row in self._waiting if row.id not in cancelled)
             self._reading = deque(row for row in self._reading if row.id not in cancelled)
             self._keep(lambda row: row.id not in cancelled)
+        if stopped:
+            self._tell(stopped)
 
     def _keep(self, wanted: Callable[[Row], bool]) -> None:
         for batch in self._batches:
@@ -368,7 +378,9 @@ class Generation:
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         name = self._writer.name
-        message = f"the model {name} failed while it answered: {type(error).__name__}; the log says more"
+        device = self._writer.model.device
+        end_if_dead(device, self._tell)
+        message = f"the model {name} failed while it answered: {reason(error, device)}"
         reasons = [(ProviderStreamCut if row.begun else ProviderUnavailable).reason for row in rows]
         self._tell(
             [

@@ -14,6 +14,7 @@ import transformers
 
 from mcp_server.providers.huggingface import files
 from mcp_server.providers.huggingface.protocol import Facts, Loading
+from mcp_server.providers.huggingface.worker.device import full
 
 HUB_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*/config.json", "*/model.safetensors")
 """What is fetched of a repository: weights as safetensors alone, since other formats can hold programs."""
@@ -64,7 +65,7 @@ def load(settings: Loading) -> Loaded:
     except CannotLoad:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise CannotLoad(f"the memory of {device} is too small for it") from error
+        raise CannotLoad(full(device)) from error
     except Exception as error:  # the libraries below raise what they like; whatever it is, there is no model
         text = " ".join(str(error).split())[:300]
         raise CannotLoad(f"transformers does not take it: {type(error).__name__}: {text}") from error
@@ -125,25 +126,35 @@ def _dtype(name: str, device: torch.device) -> Any:
 
 def _check_memory(path: Path, dtype: Any, device: torch.device) -> None:
     """Raise where the weights alone have no room: the system would end a process then, perhaps another one."""
-    if device.type != "cpu" or not path.is_dir():
+    if not path.is_dir():
         return
     size = sum(_bytes(file, dtype) for file in files.weights(path))
-    free = _available()
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available()
     if free is not None and size > free:
+        numbers = "" if dtype == "auto" else f" as {str(dtype).removeprefix('torch.')}"
         raise CannotLoad(
-            f"its weights take {size / 1e9:.1f} GB of memory as {str(dtype).removeprefix('torch.')}, "
-            f"and {free / 1e9:.1f} GB are free"
+            f"its weights take {size / 1e9:.1f} GB of memory{numbers}, and {free / 1e9:.1f} GB"
+            f"{'' if device.type == 'cpu' else f' of {device}'} are free"
         )
 
 
 def _bytes(file: Path, dtype: Any) -> int:
     """How much memory the weights in a file take. Its header is read, and nothing of them."""
-    each = torch.empty(0, dtype=dtype).element_size()
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = msgspec.json.decode(opened.read(min(length, file.stat().st_size)), type=dict[str, dict[str, Any]])
-    numbers: int = sum(math.prod(weight["shape"]) for name, weight in header.items() if name != "__metadata__")
-    return numbers * each
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > size:
+                raise CannotLoad(f"{file} is no safetensors file, or is cut short: it has {size} bytes")
+            header = msgspec.json.decode(opened.read(length), type=dict[str, Any])
+        weights = [weight for name, weight in header.items() if name != "__metadata__"]
+        expected = 8 + length + max((weight["data_offsets"][1] for weight in weights), default=0)
+        numbers = sum(math.prod(weight["shape"]) for weight in weights)
+    except (struct.error, msgspec.MsgspecError, LookupError, TypeError) as error:
+        raise CannotLoad(f"the header of {file} is damaged: {error}") from error
+    if size < expected:
+        raise CannotLoad(f"{file} is cut short: it has {size} of {expected} bytes")
+    return size if dtype == "auto" else int(numbers) * int(torch.empty(0, dtype=dtype).element_size())
 
 
 def _available() -> int | None:
