@@ -93,7 +93,8 @@ def generation_of(model: Any, send: Callable[[list[AnyMessage]], None], parallel
     from tokenizers import Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
 
-    from mcp_server.providers.huggingface.worker.generation import Generation, Writer
+    from mcp_server.providers.huggingface.worker.generation import Generation
+    from mcp_server.providers.huggingface.worker.writer import Writer
 
     letters = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate(LETTERS)}))
     letters.decoder = decoders.Fuse()
@@ -160,6 +161,7 @@ def test_answers_share_their_steps() -> None:
     model = model_of("full attention")
     steps = steps_of(model)
     generation = generation_of(model, lambda _: None)
+    del steps[:]
     for id in range(3):
         submit(generation, id, 10)
     finish(generation)
@@ -216,6 +218,7 @@ def test_an_answer_cancelled_while_its_prompt_is_read_is_given_up() -> None:
     model = model_of("full attention")
     steps = steps_of(model)
     generation = generation_of(model, lambda _: None, parallel=1)
+    del steps[:]
     submit(generation, 0, 2)
     submit(generation, 3, 2)
     generation.cancel(3)

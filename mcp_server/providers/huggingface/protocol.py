@@ -55,6 +55,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The most tokens that it reads; 0: not stated."""
     dimensions: int = 0
     """The length of its vectors; 0: it makes none, or it is not stated."""
+    ignored: tuple[str, ...] = ()
+    """What its ``generation_config.json`` asks for and is not done; known once it is loaded."""
 
 
 # -- questions --------------------------------------------------------------------------------------------------------
@@ -111,6 +113,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     id: int
     """The id of the question."""
+
+
+class Reading(Answer, frozen=True, kw_only=True):
+    """A sign of life: the prompt is being read."""
 
 
 class TextPiece(Answer, frozen=True, kw_only=True, omit_defaults=True):
@@ -171,7 +177,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     text: str
 
 
-AnyAnswer = TextPiece | ReasoningPiece | WholeToolCall | Done | TokenCount | Vectors | Failure
+AnyAnswer = Reading | TextPiece | ReasoningPiece | WholeToolCall | Done | TokenCount | Vectors | Failure
 AnyMessage = Ready | Failed | LogLine | AnyAnswer
 
 

@@ -14,6 +14,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable
 from mcp_server.providers.huggingface.protocol import (
     AnyMessage,
@@ -31,9 +33,10 @@ from mcp_server.providers.huggingface.protocol import (
 )
 from mcp_server.providers.huggingface.worker.conversation import prompt_of
 from mcp_server.providers.huggingface.worker.embedding import Embedding
-from mcp_server.providers.huggingface.worker.generation import Generation, Writer
+from mcp_server.providers.huggingface.worker.generation import Generation
 from mcp_server.providers.huggingface.worker.loading import CannotLoad, Loaded, load
 from mcp_server.providers.huggingface.worker.text import CALL, THINK
+from mcp_server.providers.huggingface.worker.writer import Writer
 
 Tell = Callable[[list[AnyMessage]], None]
 Ask = Callable[[AnyQuestion], None]
@@ -66,6 +69,7 @@ def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
         calls=CALL[0] in template,
         name=model,
     )
+    loaded.facts = msgspec.structs.replace(loaded.facts, ignored=writer.rules.ignored)
     generation = Generation(writer, settings.parallel, tell)
     questions: queue.SimpleQueue[AnyQuestion] = queue.SimpleQueue()
 
