@@ -58,7 +58,13 @@ def find(model: Any) -> Steps:
     vocabulary = model.config.get_text_config().vocab_size
     ids = ORDINARY if vocabulary >= ORDINARY.stop else range(vocabulary)
     texts = [[ids[(37 * place + 11 * length) % len(ids)] for place in range(length + WRITTEN)] for length in LENGTHS]
-    expected = [_whole(model, text) for text in texts]
+    try:
+        expected = [_whole(model, text) for text in texts]
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the model's code raises, it does not work
+        why = " ".join(str(error).split())[:200]
+        raise CannotLoad(f"{type(model).__name__} fails at a first text: {type(error).__name__}: {why}") from error
     tolerance = TOLERANCE if model.dtype in (torch.float32, torch.float64) else TOLERANCE_16
     failure: Exception | None = None
     for (shares, interleaves), positions, pieces in product(KINDS, (True, False), (True, False)):
