@@ -144,9 +144,7 @@ class UnifiedMCPServer:
             observers=observers,
         )
         inventory = Inventory(providers, config.models, config.routing)
-        metrics.watch_circuits(
-            {name: partial(getattr, circuit, "wait") for name, circuit in inventory.circuits.items()}
-        )
+        metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in providers})
         gateway = Gateway(
             sessions=sessions,
             turns=turns,

@@ -36,7 +36,6 @@ from mcp_server.values import (
     Clock,
     MCPSession,
     Message,
-    ModelState,
     SessionDraft,
     SessionUpdate,
     Turn,
@@ -440,11 +439,7 @@ class Gateway:
 
     async def provider_ready(self, principal: Principal, name: str) -> bool:
         """Whether the provider with that configured name has a model that can answer now."""
-        try:
-            models = await self._inventory.models_of(name)
-        except MCPError:
-            return False
-        return any(model.state is ModelState.READY for model in models)
+        return await self._inventory.ready(name)
 
 
 def _key(request_id: str, *, in_session: bool = False) -> RequestKey | None:

@@ -1,6 +1,6 @@
-"""What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`ModelLookup`,
-:class:`Store`, :class:`SharedStore`, :class:`ContextType`, :class:`Middleware`, :class:`GRPCService`,
-:class:`TurnObserver` and :class:`Admission`, with the values that they take and return.
+"""What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Loader`,
+:class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`ContextType`, :class:`Middleware`,
+:class:`GRPCService`, :class:`TurnObserver` and :class:`Admission`, with the values that they take and return.
 
 Nothing is inherited: a class implements a protocol by having its methods. The file is longer than others on purpose:
 all interfaces stand on one page, so that authors of plug-ins need no other.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from mcp_server.principal import ANONYMOUS, Principal
 from mcp_server.values import (
@@ -53,6 +53,18 @@ class GenerateRequest(Struct):
     """Whether the model must call a tool."""
     provider_options: Mapping[str, Any] = {}
     """Options for the provider, which the server does not interpret."""
+
+
+class Progress(Struct):
+    """A sign of life before the first piece of an answer. It is not part of the answer.
+
+    The limit on the time until the first piece then begins anew. A provider sends a few of these a second at most, and
+    none that it does not know to be true: a model that reads a long prompt must not look like one that hangs.
+    """
+
+    stage: Literal["loading", "reading"]
+    """What the model is doing: its files are being fetched or loaded, or it reads the prompt. While another model can
+    answer, a call does not wait longer for one that is being loaded."""
 
 
 class TextDelta(Struct):
@@ -105,7 +117,7 @@ class Finish(Struct):
     """The token counts that the provider reports; ``None`` if it reports none."""
 
 
-ProviderEvent = str | TextDelta | ReasoningDelta | RefusalDelta | ToolCallStart | ToolArgumentsDelta | Finish
+ProviderEvent = Progress | str | TextDelta | ReasoningDelta | RefusalDelta | ToolCallStart | ToolArgumentsDelta | Finish
 """What a provider yields; a ``str`` is an abbreviation of a :class:`TextDelta`."""
 
 
@@ -156,6 +168,23 @@ class Embedder(Protocol):
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
         """One vector for each input, in order. Raises the errors of :class:`Provider`."""
+        ...
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """A provider that loads its models when they are first needed."""
+
+    def load(self, request: GenerateRequest | EmbedRequest, /) -> AsyncIterator[Progress]:
+        """Load what ``request`` needs, and end when it is loaded; at once if it is. The server calls this before
+        everything else, so that it can tell a model that loads from one that hangs.
+
+        It yields a :class:`Progress` about once a second. A caller that leaves does not stop the loading for others.
+
+        Raises:
+            ProviderUnavailable: the model cannot be loaded; the ``cause`` in the metadata is ``load``. No other call
+                of the turn is made to it, and its circuit breaker is left alone.
+        """
         ...
 
 

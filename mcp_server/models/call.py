@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
@@ -10,12 +11,23 @@ from typing import Any, Final, TypeVar, cast
 import structlog
 
 from mcp_server.errors import InternalError, MCPError, ProviderStreamCut, ProviderTimeout
+from mcp_server.interfaces import EmbedRequest, GenerateRequest, Progress
+from mcp_server.models.circuit import CallKind
 from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger, Meter
 from mcp_server.values import Attempt
 
 CLEANUP_SECONDS: Final = 2.0
 """How long a provider may take to stop when its call is cancelled."""
+
+LOAD: Final = "load"
+"""The ``cause`` of an error in its metadata: the model's files are missing, or cannot be loaded."""
+PROCESS: Final = "process"
+"""The process that computes has ended while it worked on the call."""
+LOADING: Final = "loading"
+"""The model was still being loaded when a limit was reached."""
+OWN_LIMIT: Final = "attempt_timeout"
+"""The call was making progress when it reached that limit of this server."""
 
 T = TypeVar("T")
 log = structlog.get_logger("contextprotocol.attempts")
@@ -26,22 +38,38 @@ class Call:
 
     Args:
         target: the model that is called.
+        kind: what it is called for.
         ledger: gets the row of the call.
-        probe: whether the call is the probe of a half-open circuit breaker.
+        has_fallback: whether another model can be asked that has not been silent itself.
         previous_error: why the call before this one failed; ``None`` for the first call.
     """
 
-    def __init__(self, target: Target, ledger: Ledger, *, probe: bool, previous_error: MCPError | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        kind: CallKind,
+        ledger: Ledger,
+        *,
+        has_fallback: bool,
+        previous_error: MCPError | None = None,
+    ) -> None:
         self.target = target
+        self.circuit = target.circuits.of(kind)
+        """The circuit breaker of these calls."""
         self.previous_error = previous_error
         self.meter = Meter()
         """Counts the answer."""
-        self.probe = probe
+        self.probe = self.circuit.begin()
+        """Whether it is the probe of the circuit breaker, which is half-open."""
         self.begun = False
         """Whether the provider was asked. A failure before that says nothing about the provider."""
         self.is_last = False
         """Set to let no other call follow, however this one ends."""
         self._ledger = ledger
+        limits = target.limits
+        self._has_fallback = has_fallback
+        self._first_token = min(limits.first_token, limits.fallback) if has_fallback else limits.first_token
+        self._stage = ""
         self._loop = asyncio.get_running_loop()
         self._start = self._last_piece = self._loop.time()
         self._timeout: MCPError | None = None
@@ -57,6 +85,22 @@ class Call:
         self.begun = True
         return self._ledger.begin(self.target, input_tokens, self.meter)
 
+    def progress(self, progress: Progress) -> None:
+        """The provider has shown a sign of life before the first piece of the answer."""
+        self._check()
+        self._stage = progress.stage
+        if not (self._answering or (self._has_fallback and progress.stage == "loading")):
+            self._last_piece = self._loop.time()
+
+    async def load(self, request: GenerateRequest | EmbedRequest) -> None:
+        """Have the provider load what the request needs, if it loads anything."""
+        if self.target.loader is not None:
+            async with contextlib.aclosing(self.target.loader.load(request)) as signs:  # type: ignore[type-var]  # a generator
+                async for sign in signs:
+                    self.progress(sign)
+            self._stage = ""
+            self._last_piece = self._loop.time()
+
     def piece(self) -> None:
         """A piece of the answer has come."""
         if self._closed:
@@ -64,7 +108,7 @@ class Call:
         self._last_piece = self._loop.time()
         if not self._answering:
             self._answering = True
-            self.target.circuit.answering(probe=self.probe)
+            self.circuit.answering(probe=self.probe)
             if self._timer is not None and self._timer.when() > self._due():
                 self._set_timer()  # the limit on silence comes sooner than the one on the first token
 
@@ -113,7 +157,7 @@ class Call:
         task.add_done_callback(self._end)
         # Early enough for every limit. Most calls end before, and need no other timer.
         limits = self.target.limits
-        soonest = min(limits.first_token, limits.silence, limits.attempt or limits.first_token)
+        soonest = min(self._first_token, limits.silence, limits.attempt or self._first_token)
         self._timer = self._loop.call_at(self._start + soonest, self._look)
         await self._ended
 
@@ -146,7 +190,7 @@ class Call:
         if self._whole:
             return self._last_piece + CLEANUP_SECONDS
         limits = self.target.limits
-        due = self._last_piece + limits.silence if self._answering else self._start + limits.first_token
+        due = self._last_piece + (limits.silence if self._answering else self._first_token)
         return due if limits.attempt is None else min(due, self._start + limits.attempt)
 
     def _set_timer(self) -> None:
@@ -163,13 +207,25 @@ class Call:
             self._task.cancel()
             self._end()
             return
-        name = self.target.name
-        if self._answering:
-            self._timeout = ProviderStreamCut(f"{name} did not continue its answer in time", metadata={"model": name})
-        else:
-            self._timeout = ProviderTimeout(f"{name} did not begin to answer in time", metadata={"model": name})
+        self._timeout = self._overdue()
         self._task.cancel()
         self._timer = self._loop.call_later(CLEANUP_SECONDS, self._end)
+
+    def _overdue(self) -> MCPError:
+        """The error of a call that has reached a limit."""
+        name, limits = self.target.name, self.target.limits
+        facts = {"model": name}
+        if limits.attempt is not None and self._loop.time() >= self._start + limits.attempt:
+            facts["cause"] = OWN_LIMIT
+            what = f"did not end its answer within {limits.attempt:g} s"
+        elif self._answering:
+            what = f"did not continue its answer within {limits.silence:g} s"
+        elif self._stage == "loading":
+            facts["cause"] = LOADING
+            what = f"is still being loaded after {self._first_token:g} s"
+        else:
+            what = f"did not begin to answer within {self._first_token:g} s"
+        return (ProviderStreamCut if self._answering else ProviderTimeout)(f"{name} {what}", metadata=facts)
 
 
 def _retrieve_exception(task: asyncio.Task[Any]) -> None:

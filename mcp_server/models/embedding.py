@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
+
+import msgspec
 
 from mcp_server import rules
 from mcp_server.errors import InvalidArgument, ProviderUnavailable, UnsupportedByModel, Violation
@@ -13,12 +15,16 @@ from mcp_server.models.call import Call
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
 from mcp_server.models.target import Target
-from mcp_server.models.usage import Ledger
+from mcp_server.models.usage import BYTES_PER_TOKEN, Ledger, checked_usage, sum_of
 from mcp_server.rules.limits import MAX_RESPONSE_BYTES
-from mcp_server.values import Attempt, Embeddings, Struct, TurnState
+from mcp_server.values import Attempt, Embeddings, Struct, TurnState, Usage
+
+replace = msgspec.structs.replace
 
 MAX_BATCH: Final = 2048
 """The most inputs of one request, whatever the model takes."""
+MAX_BATCH_TOKENS: Final = 200_000
+"""About how many tokens one call to a provider has that declares no number: OpenAI takes 300,000."""
 
 
 class EmbedInput(Struct):
@@ -86,35 +92,68 @@ async def embed(request: EmbedInput, candidates: Candidates, ledger: Ledger, *, 
         name = candidates.targets[0].name
         problem = f"{name} takes at most {limit} texts at once, not {len(request.inputs)}: send several batches"
         raise InvalidArgument([Violation(field="inputs", description=problem)])
+    failover = Failover(candidates, "embedding", ledger, until=until, content=lambda: request.inputs)
     outcome = TurnState.CANCELLED
     try:
-        target, embeddings = await Failover(candidates, ledger, until=until).run(partial(_ask, request))
+        embedded = await failover.run(partial(_ask, request, {}))
         outcome = TurnState.SUCCEEDED
     finally:
         ledger.update(outcome)
-    return Embedded(embeddings=embeddings, model=target.name, attempts=ledger.rows)
+    target, vectors = embedded
+    return Embedded(
+        embeddings=Embeddings(vectors=tuple(vectors), usage=ledger.total()), model=target.name, attempts=ledger.rows
+    )
 
 
-async def _ask(request: EmbedInput, call: Call) -> tuple[Target, Embeddings]:
-    """One call to a provider."""
+Vectors = list[Sequence[float]]
+
+
+async def _ask(request: EmbedInput, made: dict[str, Vectors], call: Call) -> tuple[Target, Vectors]:
+    """One call to a model: one or more batches, each of which is a sign of life.
+
+    Args:
+        request: the texts.
+        made: the vectors that each model has made in earlier calls, by ``provider/model``. They are not made again.
+        call: the call.
+    """
     target = call.target
-    call.begin(0)
-    if not isinstance(target.provider, Embedder):
+    provider = target.provider
+    if not isinstance(provider, Embedder):
         raise UnsupportedByModel(
             f"the provider {target.provider_name} does not support embeddings", metadata={"model": target.name}
         )
-    embeddings = await target.provider.embed(
-        EmbedRequest(
-            model=target.model.name,
-            inputs=request.inputs,
-            dimensions=request.dimensions,
-            provider_options=request.provider_options,
-        )
+    vectors = made.setdefault(target.name, [])
+    rest = EmbedRequest(
+        model=target.model.name,
+        inputs=request.inputs[len(vectors) :],
+        dimensions=request.dimensions,
+        provider_options=request.provider_options,
     )
-    if len(embeddings.vectors) != len(request.inputs):
-        raise ProviderUnavailable(
-            f"{target.name} returned {len(embeddings.vectors)} vectors for {len(request.inputs)} texts",
-            metadata={"model": target.name},
-        )
-    call.meter.usage = embeddings.usage
-    return target, embeddings
+    await call.load(rest)
+    call.begin(0)
+    usages: list[Usage] = []
+    for batch in _batches(rest.inputs, target.model.batch_tokens or MAX_BATCH_TOKENS):
+        embeddings = await provider.embed(replace(rest, inputs=batch))
+        lengths = {len(vector) for vector in (*embeddings.vectors, *vectors[:1])}
+        if len(embeddings.vectors) != len(batch) or len(lengths) != 1:
+            what = f"{len(embeddings.vectors)} vectors of {len(lengths)} lengths for {len(batch)} texts"
+            raise ProviderUnavailable(f"{target.name} returned {what}", metadata={"model": target.name})
+        call.piece()
+        vectors += embeddings.vectors
+        usages.append(checked_usage(embeddings.usage))
+        call.meter.usage = sum_of(usages)
+    return target, vectors
+
+
+def _batches(texts: Sequence[str], limit: int) -> Iterator[tuple[str, ...]]:
+    """The texts in batches of about ``limit`` tokens at most, or of one text."""
+    batch: list[str] = []
+    tokens = 0
+    for text in texts:
+        size = len(text.encode()) // BYTES_PER_TOKEN + 1
+        if batch and tokens + size > limit:
+            yield tuple(batch)
+            batch, tokens = [], 0
+        batch.append(text)
+        tokens += size
+    yield tuple(batch)

@@ -43,7 +43,7 @@ def entries(catalogue: Catalogue, targets: Sequence[Target], default_model: str)
         default = ""
     return [
         ModelEntry(
-            model=target.model,
+            model=target.present_model,
             provider=target.provider_name,
             name=target.name,
             aliases=tuple(sorted([alias for alias, name in catalogue.aliases.items() if name == target.name])),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, Final, TypeVar
 
 from mcp_server.errors import (
@@ -20,8 +20,9 @@ from mcp_server.errors import (
     ProviderUnavailable,
     UnsupportedByModel,
 )
-from mcp_server.models.call import Call
+from mcp_server.models.call import LOAD, LOADING, OWN_LIMIT, PROCESS, Call
 from mcp_server.models.catalogue import Candidates
+from mcp_server.models.circuit import CallKind, Circuit
 from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger
 from mcp_server.values import TurnState
@@ -29,18 +30,28 @@ from mcp_server.values import TurnState
 MAX_CALLS: Final = 16
 """The most calls of one turn, whatever the settings and however many keys a provider has."""
 
+DOWN: Final = (None, "502", "503", "504", "529")
+"""The statuses of a provider that has not looked at what was asked; ``None``: it could not be reached."""
+
 T = TypeVar("T")
 
 
 class _Candidate:
     """A model as one turn, or one embedding request, sees it."""
 
-    __slots__ = ("calls", "ready", "target", "usable")
+    __slots__ = ("calls", "circuit", "ready", "target", "timeouts", "usable", "waited")
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, kind: CallKind) -> None:
         self.target = target
+        self.circuit = target.circuits.of(kind)
         self.calls = 0
+        """How many calls have been made, without those that ended without a first piece in time."""
+        self.timeouts = 0
+        """How many of the latter."""
         self.ready = 0.0
+        """When it may be asked again, by the event loop's clock."""
+        self.waited = False
+        """Whether a pause that its provider asked for was waited out although another model could have answered."""
         self.usable = True
 
 
@@ -49,14 +60,26 @@ class Failover:
 
     Args:
         candidates: the models that can do what is asked, and how often and how soon to try again.
+        kind: what is asked for.
         ledger: gets a row for each call.
         until: when the turn ends at the latest, by the event loop's clock.
+        content: identifies what is asked, so that one conversation which a model cannot bear counts once against it.
     """
 
-    def __init__(self, candidates: Candidates, ledger: Ledger, *, until: float) -> None:
+    def __init__(
+        self,
+        candidates: Candidates,
+        kind: CallKind,
+        ledger: Ledger,
+        *,
+        until: float,
+        content: Callable[[], Hashable],
+    ) -> None:
         self._policy = candidates.policy
+        self._kind: CallKind = kind
         self._ledger = ledger
-        self._candidates = [_Candidate(target) for target in candidates.targets]
+        self._content = content
+        self._candidates = [_Candidate(target, kind) for target in candidates.targets]
         self._present = self._candidates[0]
         self._until = until
         self._loop = asyncio.get_running_loop()
@@ -86,26 +109,38 @@ class Failover:
                     raise
                 self._judge(error, started=call.meter.started)
                 position = self._candidates.index(self._present)
-                # An answer that was cut is taken up by the next model, if there is one.
-                await self._choose(position + 1 if call.meter.started else position)
+                # An answer that was cut is taken up by the next model, and whoever was silent is not waited for again
+                # while another may answer.
+                silent = isinstance(error, ProviderTimeout)
+                await self._choose(position + 1 if call.meter.started or silent else position)
             except BaseException:
-                call.target.circuit.abandoned(probe=call.probe)
+                call.circuit.abandoned(probe=call.probe)
                 raise
             else:
-                call.target.circuit.succeeded()
+                call.circuit.succeeded()
                 return result
 
     def _begin(self, failure: MCPError | None) -> Call:
-        candidate = self._present
-        candidate.calls += 1
+        present = self._present
+        present.calls += 1
         self._calls += 1
-        probe = candidate.target.circuit.begin()
-        return Call(candidate.target, self._ledger, probe=probe, previous_error=failure)
+        has_fallback = any(
+            other is not present and not other.timeouts and other.circuit.wait <= 0 and self._has_budget(other)
+            for other in self._candidates
+        )
+        return Call(present.target, self._kind, self._ledger, has_fallback=has_fallback, previous_error=failure)
+
+    def _has_budget(self, candidate: _Candidate) -> bool:
+        """Whether the turn may make another call to the model."""
+        policy = self._policy
+        return candidate.usable and candidate.calls < policy.max_attempts and candidate.timeouts < policy.max_timeouts
 
     def _report(self, call: Call, error: MCPError) -> None:
         """Tell the circuit breaker how the call ended."""
-        circuit, probe = call.target.circuit, call.probe
-        if not call.begun and not isinstance(error, ProviderError):
+        circuit, probe = call.circuit, call.probe
+        if error.metadata.get("cause") in (LOAD, LOADING, OWN_LIMIT) or (
+            not call.begun and not isinstance(error, ProviderError)
+        ):
             circuit.abandoned(probe=probe)
         elif isinstance(error, ProviderRateLimited):
             circuit.limit_rate(error.retry_after or 0.0, probe=probe)
@@ -113,7 +148,7 @@ class Failover:
             if error.retry_after == 0:
                 circuit.abandoned(probe=probe)  # one of its keys failed, not the provider
             else:
-                circuit.failed(probe=probe)
+                circuit.failed(probe=probe, suspect=hash(self._content()) if _may_be_the_content(error) else None)
         else:
             circuit.succeeded()
 
@@ -131,6 +166,8 @@ class Failover:
             raise error
         if error.retry_after == 0 and isinstance(error, ProviderError):
             present.calls -= 1
+        elif error.metadata.get("cause") == LOAD:
+            present.usable = False
         elif isinstance(error, ProviderRejected):
             if _is_refusal(error):
                 raise error
@@ -138,7 +175,11 @@ class Failover:
                 if candidate.target.provider_name == target.provider_name:
                     candidate.usable = False
         elif isinstance(error, ProviderError):
-            wait = min(self._policy.backoff * 2 ** (present.calls - 1), self._policy.max_backoff)
+            if isinstance(error, ProviderTimeout):
+                present.calls -= 1
+                present.timeouts += 1
+            tries = present.calls + present.timeouts
+            wait = min(self._policy.backoff * 2 ** (tries - 1), self._policy.max_backoff)
             wait *= 1 - random.random() / 2  # noqa: S311  # spreads calls, and guards nothing
             present.ready = self._loop.time() + max(wait, error.retry_after or 0.0)
         elif isinstance(error, ContextTooLong):
@@ -163,21 +204,25 @@ class Failover:
         """The next candidate and in how many seconds it may be asked."""
         count = len(self._candidates)
         usual = self._candidates[first % count]
-        if not usual.calls and usual.target.circuit.clear:
+        if not usual.ready and usual.circuit.clear and self._has_budget(usual):
             return usual, 0.0
         now = self._loop.time()
         usable = [
             candidate
             for candidate in [self._candidates[(first + step) % count] for step in range(count)]
-            if candidate.usable and candidate.calls < self._policy.max_attempts
+            if self._has_budget(candidate)
         ]
-        open_to_calls = [candidate for candidate in usable if candidate.target.circuit.wait <= 0]
+        open_to_calls = [candidate for candidate in usable if candidate.circuit.wait <= 0]
         if not open_to_calls:
             raise self._error or _all_circuits_open(usable)
         for candidate in open_to_calls:
-            wait = candidate.ready - now
-            resting = candidate.target.circuit.rate_limited > 0 or wait > self._policy.max_backoff
-            if not resting and now + wait < self._until:
+            wait, resting = candidate.ready - now, candidate.circuit.rate_limited
+            if 0 < resting <= self._policy.retry_after_wait and not candidate.waited:
+                candidate.waited = True
+                wait = max(wait, resting)
+            elif resting or wait > self._policy.max_backoff:
+                continue
+            if now + wait < self._until:
                 return candidate, wait
         # All are rate limited. A turn that was refused waits until it may ask again; any other turn asks at once.
         soonest = min(open_to_calls, key=lambda candidate: max(candidate.ready - now, 0.0))
@@ -189,8 +234,18 @@ class Failover:
 
 def _all_circuits_open(candidates: Sequence[_Candidate]) -> MCPError:
     names = ", ".join(dict.fromkeys(candidate.target.provider_name for candidate in candidates))
-    soonest = min([candidate.target.circuit for candidate in candidates], key=lambda circuit: circuit.wait)
+    soonest: Circuit = min([candidate.circuit for candidate in candidates], key=lambda circuit: circuit.wait)
     return ProviderUnavailable(f"{names}: {soonest.problem}", metadata={"provider": names}, retry_after=soonest.wait)
+
+
+def _may_be_the_content(error: MCPError) -> bool:
+    """Whether what was asked may be why the provider failed: not where it is known to be down, overloaded or silent."""
+    if isinstance(error, ProviderRejected | ProviderTimeout):
+        return False
+    facts = error.metadata
+    return (
+        not isinstance(error, ProviderUnavailable) or facts.get("status") not in DOWN or facts.get("cause") == PROCESS
+    )
 
 
 def _is_refusal(error: MCPError) -> bool:

@@ -12,9 +12,9 @@ import msgspec
 import structlog
 
 from mcp_server.errors import MCPError, ProviderUnavailable
-from mcp_server.interfaces import ModelLookup, Provider, TokenCounter
+from mcp_server.interfaces import Loader, ModelLookup, Provider, TokenCounter
 from mcp_server.models.catalogue import Catalogue, LookUpNeeded, Route
-from mcp_server.models.circuit import Circuit
+from mcp_server.models.circuit import Circuits
 from mcp_server.models.target import Limits, Target
 from mcp_server.settings.tables import ModelOverrides, ModelSettings, RoutingSettings
 from mcp_server.values import Capabilities, Model, ModelState
@@ -28,6 +28,10 @@ LIST_SECONDS: Final = 1.0
 """How long a provider may take to list its models."""
 PAUSE_SECONDS: Final = 30.0
 """How long a provider that exceeded :data:`LIST_SECONDS` is not asked again."""
+FAILED_SECONDS: Final = 5.0
+"""How long a provider that could not list its models otherwise is not asked again."""
+MAX_UNLISTED: Final = 1000
+"""For how many models that no provider lists circuit breakers are kept: callers may ask for any name."""
 
 
 class Inventory:
@@ -41,25 +45,26 @@ class Inventory:
 
     def __init__(self, providers: Mapping[str, Provider], models: ModelSettings, routing: RoutingSettings) -> None:
         self.providers = providers
-        self.circuits = {
-            name: Circuit(failures=routing.circuit_failures, open_seconds=routing.circuit_seconds) for name in providers
-        }
-        """The circuit breaker of each provider."""
         self._models = models
         self._routing = routing
         self._limits = Limits(
             first_token=routing.first_token_timeout,
+            fallback=routing.fallback_timeout,
             silence=routing.silence_timeout,
             attempt=routing.attempt_timeout,
         )
         self._lookups: dict[str, ModelLookup] = {}
         self._counters: dict[str, TokenCounter] = {}
+        self._loaders: dict[str, Loader] = {}
         for name, provider in providers.items():
             candidate: object = provider
             if isinstance(candidate, ModelLookup):
                 self._lookups[name] = candidate
             if isinstance(candidate, TokenCounter):
                 self._counters[name] = candidate
+            if isinstance(candidate, Loader):
+                self._loaders[name] = candidate
+        self._circuits: dict[str, dict[str, Circuits]] = {name: {} for name in providers}
         self._last: dict[str, Sequence[Model]] = {}
         self._ask_again: dict[str, float] = {}
         self._catalogue: Catalogue | None = None
@@ -81,7 +86,19 @@ class Inventory:
         """The last snapshot, unless it is too old."""
         return self._catalogue if time.monotonic() < self._fresh_until else None
 
-    async def models_of(self, provider: str) -> Sequence[Model]:
+    async def ready(self, provider: str) -> bool:
+        """Whether the provider has a model that can answer now."""
+        try:
+            models = await self._models_of(provider)
+        except ProviderUnavailable:
+            return False
+        circuits = self._circuits[provider]
+        return any(
+            model.state is ModelState.READY and (model.name not in circuits or circuits[model.name].closed)
+            for model in models
+        )
+
+    async def _models_of(self, provider: str) -> Sequence[Model]:
         """The models of one provider as they are now.
 
         Raises:
@@ -89,24 +106,30 @@ class Inventory:
         """
         try:
             async with asyncio.timeout(LIST_SECONDS):
-                models = await self.providers[provider].models()
-                return [self._present_state(provider, model) for model in models]
+                models = [*await self.providers[provider].models()]
+            for model in models:
+                msgspec.convert(msgspec.to_builtins(model), Model)  # plug-ins may return anything
         except Exception as error:
-            problem = error.message if isinstance(error, MCPError) else type(error).__name__
+            problem = error.message if isinstance(error, MCPError) else f"{type(error).__name__}: {error}"
             log.warning("provider cannot list its models", provider=provider, error=problem)
             raise ProviderUnavailable(
                 f"the provider {provider} cannot list its models now", metadata={"provider": provider}
             ) from error
+        return models
 
     async def _listed(self, provider: str) -> Sequence[Model]:
         """The models of one provider, or those that it listed last if it cannot list them now. One that hangs is not
         asked again for a while."""
-        if time.monotonic() >= self._ask_again.get(provider, 0.0):
+        start = time.monotonic()
+        if start >= self._ask_again.get(provider, 0.0):
             try:
-                self._last[provider] = await self.models_of(provider)
-            except ProviderUnavailable as error:
-                if isinstance(error.__cause__, TimeoutError):
-                    self._ask_again[provider] = time.monotonic() + PAUSE_SECONDS
+                self._last[provider] = await self._models_of(provider)
+            except ProviderUnavailable:
+                # Whatever it failed of, the log need not say so every second.
+                self._ask_again[provider] = time.monotonic() + FAILED_SECONDS
+            # Also when it has blocked the event loop, which no timeout can interrupt.
+            if time.monotonic() - start >= LIST_SECONDS:
+                self._ask_again[provider] = time.monotonic() + PAUSE_SECONDS
         return self._last.get(provider, ())
 
     async def _snapshot(self) -> Catalogue:
@@ -139,11 +162,22 @@ class Inventory:
         except Exception as error:  # a plug-in may raise anything; the other models of a route are asked all the same
             log.error("provider cannot look up a model", provider=provider, model=own_name, exc_info=error)
             return None
-        return None if model is None else self._target(provider, self._present_state(provider, model))
+        return None if model is None else self._target(provider, model)
 
-    def _present_state(self, provider: str, model: Model) -> Model:
-        problem = self.circuits[provider].problem
-        return replace(model, state=ModelState.UNAVAILABLE, state_reason=problem) if problem else model
+    def open_circuits(self, provider: str) -> int:
+        """How many circuit breakers of a provider's models are open."""
+        return sum(circuits.open for circuits in tuple(self._circuits[provider].values()))  # from other threads too
+
+    def _circuits_of(self, provider: str, model: str) -> Circuits:
+        of_provider = self._circuits[provider]
+        circuits = of_provider.get(model)
+        if circuits is None:
+            if len(of_provider) >= MAX_UNLISTED + len(self._last.get(provider, ())):
+                del of_provider[next(iter(of_provider))]
+            circuits = of_provider[model] = Circuits(
+                failures=self._routing.circuit_failures, open_seconds=self._routing.circuit_seconds
+            )
+        return circuits
 
     def _target(self, provider_name: str, model: Model) -> Target:
         name = f"{provider_name}/{model.name}"
@@ -155,10 +189,11 @@ class Inventory:
         return Target(
             provider_name=provider_name,
             provider=self.providers[provider_name],
-            circuit=self.circuits[provider_name],
+            circuits=self._circuits_of(provider_name, model.name),
             model=model,
             name=name,
             token_counter=self._counters.get(provider_name),
+            loader=self._loaders.get(provider_name),
             limits=limits,
             price=price,
         )
@@ -185,6 +220,7 @@ def _overridden(model: Model, limits: Limits, override: ModelOverrides) -> tuple
         changes["capabilities"] = Capabilities(**dict.fromkeys(override.capabilities, True))
     times: dict[str, Any] = {
         "first_token": override.first_token_timeout,
+        "fallback": override.fallback_timeout,
         "silence": override.silence_timeout,
         "attempt": override.attempt_timeout,
     }

@@ -26,6 +26,9 @@ replace = msgspec.structs.replace
 BYTES_PER_TOKEN: Final = 4
 """A common average for text; only an estimate."""
 
+_MAX_TOKENS: Final = 1 << 40
+"""More than any call takes, and little enough to be added up and priced."""
+
 _NOTHING_USED: Final = (
     ContextTooLong,
     InvalidArgument,
@@ -125,18 +128,7 @@ class Ledger:
 
     def total(self) -> Usage:
         """What all calls took together."""
-        if len(self.rows) == 1:
-            return self.rows[0].usage
-        usages = [row.usage for row in self.rows if row.usage != Usage()]
-        reported = bool(usages) and all(usage.source is UsageSource.REPORTED for usage in usages)
-        return Usage(
-            input_tokens=sum(usage.input_tokens for usage in usages),
-            cached_input_tokens=sum(usage.cached_input_tokens for usage in usages),
-            cache_write_tokens=sum(usage.cache_write_tokens for usage in usages),
-            output_tokens=sum(usage.output_tokens for usage in usages),
-            reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
-            source=UsageSource.REPORTED if reported else UsageSource.ESTIMATED,
-        )
+        return sum_of([row.usage for row in self.rows])
 
     def _put(self, row: Attempt) -> None:
         self.present = row
@@ -148,6 +140,40 @@ class Ledger:
         if isinstance(error, _NOTHING_USED) and row.first_token_duration is None:
             return Usage()
         return Usage(input_tokens=self._input_tokens, output_tokens=self._meter.estimated_tokens())
+
+
+def sum_of(usages: Sequence[Usage]) -> Usage:
+    """What calls took together: REPORTED if all that took anything reported it."""
+    if len(usages) == 1:
+        return usages[0]
+    usages = [usage for usage in usages if usage != Usage()]
+    reported = bool(usages) and all(usage.source is UsageSource.REPORTED for usage in usages)
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        cached_input_tokens=sum(usage.cached_input_tokens for usage in usages),
+        cache_write_tokens=sum(usage.cache_write_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
+        source=UsageSource.REPORTED if reported else UsageSource.ESTIMATED,
+    )
+
+
+def checked_usage(usage: Usage) -> Usage:
+    """The usage that a provider reports.
+
+    Raises:
+        ValueError: it cannot be true.
+    """
+    counts = (
+        usage.input_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+    )
+    if min(counts) < 0 or max(counts) > _MAX_TOKENS:
+        raise ValueError(f"a provider reported {usage}")
+    return usage
 
 
 def attempt_at(target: Target, start: int) -> Attempt:

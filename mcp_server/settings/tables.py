@@ -170,6 +170,8 @@ class ModelOverrides(Settings):
     """The price of tokens, from which the costs of turns and attempts are computed."""
     first_token_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] | None = None
     """As ``routing.first_token_timeout``."""
+    fallback_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] | None = None
+    """As ``routing.fallback_timeout``."""
     silence_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] | None = None
     """As ``routing.silence_timeout``."""
     attempt_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] | None = None
@@ -207,14 +209,25 @@ class RoutingSettings(Settings):
     """What happens when a provider fails after the first piece of an answer. ``restart``: the next model begins the
     answer anew. ``continue``: the next model continues the answer if it can, else begins anew. ``fail``: the turn
     fails."""
+    max_timeouts: Annotated[int, Meta(ge=1, le=10)] = 2
+    """The most calls of one turn to one model that end without a first piece in time. They do not count towards
+    ``max_attempts``. After each the next model of the route is tried."""
+    retry_after_wait: Annotated[float, Meta(ge=0, le=3600)] = 2.0
+    """The longest pause, in seconds, that a turn makes because a provider asked for it by Retry-After, although another
+    model could answer at once. It makes one such pause for each model."""
     first_token_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] = 120.0
-    """How long a provider may take until the first piece of an answer, in seconds. Loading a model is included."""
+    """How long a provider may take until the first piece of an answer, in seconds. The time in which it says that it
+    loads the model or reads the prompt does not count."""
+    fallback_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] = 20.0
+    """As ``first_token_timeout``, while another model of the route can be asked that has not been silent itself. The
+    loading of a model counts then. The shorter of the two applies."""
     silence_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] = 60.0
     """The longest pause between two pieces of an answer, in seconds."""
     attempt_timeout: Annotated[float, Meta(ge=0.001, le=DAY)] | None = None
     """How long one call to a provider may take in total, in seconds. Not set: as long as its turn."""
     circuit_failures: Annotated[int, Meta(ge=1, le=1000)] = 5
-    """After how many consecutive failures the circuit breaker of a provider opens: the provider is not called."""
+    """After how many consecutive failures the circuit breaker of a model opens: it is not called. There is one for each
+    of chat, completion and embedding. Failures for which one conversation may be the cause count once."""
     circuit_seconds: Annotated[float, Meta(ge=0.001, le=DAY)] = 30.0
     """How long the circuit breaker stays open, in seconds. Then one call is let through: its success closes the circuit
     breaker."""

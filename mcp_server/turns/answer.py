@@ -17,7 +17,7 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.models.usage import Meter
+from mcp_server.models.usage import Meter, checked_usage
 from mcp_server.turns.journal import part_of
 from mcp_server.turns.log import MAX_DELTA_CHARACTERS
 from mcp_server.turns.tools import call_ids, fit_id, fit_name
@@ -34,8 +34,6 @@ from mcp_server.values.surrogates import split_last
 
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
 """The longest answer. One that reaches it ends there, with LENGTH."""
-_MAX_TOKENS: Final = 1 << 40
-"""More than any call takes, and little enough to be added up and priced."""
 
 T = TypeVar("T", TextDelta, Finish)
 
@@ -201,14 +199,6 @@ def _checked(event: T) -> T:
 
 def _checked_finish(finish: Finish) -> Finish:
     finish = _checked(finish)
-    if (usage := finish.usage) is not None:
-        counts = (
-            usage.input_tokens,
-            usage.cached_input_tokens,
-            usage.cache_write_tokens,
-            usage.output_tokens,
-            usage.reasoning_tokens,
-        )
-        if min(counts) < 0 or max(counts) > _MAX_TOKENS:
-            raise ValueError(f"a provider reported {usage}")
+    if finish.usage is not None:
+        checked_usage(finish.usage)
     return finish

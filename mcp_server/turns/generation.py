@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 
 import msgspec
 
 from mcp_server.errors import MCPError, ProviderStreamCut
-from mcp_server.interfaces import ContextType
+from mcp_server.interfaces import ContextType, GenerateRequest, Progress
 from mcp_server.models.call import Call
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
@@ -70,7 +70,7 @@ class Generation:
         Raises:
             MCPError: no model has answered.
         """
-        failover = Failover(candidates, self._ledger, until=until)
+        failover = Failover(candidates, self._input.service, self._ledger, until=until, content=self._content)
         await failover.run(partial(self._ask, candidates.policy.on_cut))
 
     @property
@@ -98,6 +98,11 @@ class Generation:
         turn, finish = self.progress(), self._answer.finish
         return turn if finish is None or error is not None else replace(turn, finish_reason=finish.reason)
 
+    def _content(self) -> Hashable:
+        """Identifies what the provider is asked: the session, or the input of a turn without one."""
+        session = self._conversation.session
+        return session.uid if session is not None else msgspec.msgpack.encode(self._input)
+
     async def _ask(self, on_cut: str, call: Call) -> None:
         """One call to a provider."""
         target, before = call.target, self._answer
@@ -105,11 +110,15 @@ class Generation:
         call.is_last = self._log.last_sequence - self._log.base > SEQUENCE_BLOCK // 2
         continues = on_cut == "continue" and target.model.capabilities.prefill and before.continuable
         beginning = Message(role=Role.ASSISTANT, parts=before.parts()[-1:]) if continues else None
+        await call.load(GenerateRequest(model=target.model.name))
         prompt = await self._input.build_prompt(self._conversation, target, self._context_types, beginning)
         self._begin(call, prompt, continues=continues)
         answer, first = self._answer, True
         async with contextlib.aclosing(target.provider.generate(prompt.request)) as events:  # type: ignore[type-var]  # a generator
             async for event in events:
+                if type(event) is Progress:
+                    call.progress(event)
+                    continue
                 call.piece()
                 answer.add(event)
                 if answer.finish is not None:

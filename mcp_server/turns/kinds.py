@@ -10,6 +10,7 @@ import msgspec
 from mcp_server import rules
 from mcp_server.errors import UnsupportedByModel
 from mcp_server.interfaces import ContextType, GenerateRequest
+from mcp_server.models.circuit import CallKind
 from mcp_server.models.target import Target
 from mcp_server.turns.options import TurnOptions
 from mcp_server.turns.tools import for_provider
@@ -62,7 +63,7 @@ class Outcome(Struct):
 class ChatInput(Struct):
     """One chat."""
 
-    service: ClassVar[str] = "chat"
+    service: ClassVar[CallKind] = "chat"
     reads_history: ClassVar[bool] = True
 
     options: TurnOptions
@@ -156,7 +157,7 @@ class ChatInput(Struct):
 class CompletionInput(Struct):
     """One completion."""
 
-    service: ClassVar[str] = "completion"
+    service: ClassVar[CallKind] = "completion"
     reads_history: ClassVar[bool] = False
 
     options: TurnOptions

@@ -42,6 +42,9 @@ class Model(Struct):
     """The maximum number of tokens of prompt and answer together; 0: unknown."""
     max_batch: int = 0
     """The maximum number of inputs of one embedding request; 0: unknown."""
+    batch_tokens: int = 0
+    """About how many tokens one call for embeddings should have at most: the server splits larger requests; 0: as many
+    as the largest providers take."""
     embedding_dimensions: int = 0
     """The dimensions of its vectors; 0: unknown, or no embeddings."""
     state: ModelState = ModelState.READY

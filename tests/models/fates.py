@@ -92,4 +92,9 @@ UNREACHABLE: Final[Mapping[str, Fate]] = _of(
 """The faults of an address: nothing is sent there."""
 
 LATER: Final = ("429 with Retry-After", "429 with a senseless Retry-After")
-"""The faults with which a provider says when it can be asked again: until then others are asked, if there are any."""
+"""The faults with which a provider says when it can be asked again."""
+ELSEWHERE_FIRST: Final = (
+    "429 with a senseless Retry-After",
+    *[name for name, fate in FATES.items() if fate.reason == "PROVIDER_TIMEOUT"],
+)
+"""The faults after which other models are asked before the same one again, if there are any."""

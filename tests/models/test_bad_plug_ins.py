@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,15 @@ class Odd(EchoProvider):
             raise OSError("the disk is gone")
         if self.way == "hangs":
             await asyncio.Event().wait()
-        return None if self.way == "nothing" else [Model(name="odd", capabilities=CHAT)]  # type: ignore[return-value]  # that is what it does
+        if self.way == "blocks":
+            time.sleep(0.1)  # noqa: ASYNC251  # that is what it does
+        odd: dict[str, Any] = {
+            "nothing": None,
+            "names": ["odd"],
+            "wrong types": [Model(name="odd", context_window="8k")],  # type: ignore[arg-type]
+        }
+        models: Sequence[Model] = odd.get(self.way, [Model(name="odd", capabilities=CHAT)])
+        return models
 
 
 class LooksUp(EchoProvider):
@@ -58,20 +67,21 @@ def ask(model: str = "echo/echo", **fields: Any) -> chat_pb2.ChatRequest:
     return chat_pb2.ChatRequest(messages=[user("Hello")], model=model, **fields)
 
 
-@pytest.mark.parametrize("way", ["raises", "hangs", "nothing"])
+@pytest.mark.parametrize("way", ["raises", "hangs", "nothing", "names", "wrong types", "blocks"])
 async def test_a_provider_that_cannot_list_its_models_hides_no_other(
     serve: Serve, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls to the others go on, and one that hangs is not waited for at every call."""
+    """Calls to the others go on, and it is not asked again at every call."""
     monkeypatch.setattr("mcp_server.models.inventory.LIST_SECONDS", 0.05)
     monkeypatch.setattr("mcp_server.models.inventory.SNAPSHOT_SECONDS", 0.0)
     odd = Odd(way)
     wire = await serve(providers={"echo": EchoProvider(), "odd": odd})
     for _ in range(3):
         assert text_of((await wire.chat.Chat(ask())).completed.message) == "Hello"
-    assert odd.asked == (1 if way == "hangs" else 3)
+    assert odd.asked == 1
     listed = await wire.models.ListModels(model_pb2.ListModelsRequest())
-    assert [model.name for model in listed.models] == ["models/echo/echo"]
+    known = ["models/odd/odd"] if way == "blocks" else []
+    assert [model.name for model in listed.models] == ["models/echo/echo", *known]
 
 
 async def test_models_of_a_provider_stay_known_while_it_cannot_list_them(

@@ -7,8 +7,9 @@ import asyncio
 from contextprotocol.v1 import generation_pb2, model_pb2
 from tests.models.conftest import Begin
 from tests.models.stage import MODEL, SUCCEEDED, Stage
+from tests.upstream.books import Call
 from tests.upstream.faults import FAULTS, WORDS
-from tests.upstream.replies import Answer, Close, Steps, Until, alternating, in_turn
+from tests.upstream.replies import CHAT, Answer, Close, Reply, Steps, Until, Vectors, alternating, in_turn
 
 DOWN = FAULTS["503"]
 ELSEWHERE = Answer(tokens=WORDS)
@@ -20,8 +21,8 @@ FOR_EVER = 3600.0
 
 async def opened(stage: Stage) -> None:
     """Make the first provider fail until it is left alone."""
-    while stage.calls[0] < FAILURES:
-        await stage.ask()
+    while (calls := stage.calls[0]) < FAILURES:
+        await stage.ask(f"question {calls}")
     assert stage.calls[0] == FAILURES
 
 
@@ -133,6 +134,40 @@ async def test_a_trial_that_its_caller_gives_up_is_no_verdict(begin: Begin) -> N
     await stage.wire.server.idle()
     first.plan = in_turn(ELSEWHERE)
     assert (await stage.ask()).rows == [("first", SUCCEEDED, "")]
+
+
+async def test_one_question_that_a_provider_cannot_bear_does_not_open_it(begin: Begin) -> None:
+    """However often it is asked: it may be the reason. Other questions are counted with it."""
+    routing = {"circuit_failures": FAILURES, "circuit_seconds": FOR_EVER}
+    stage = await begin(FAULTS["500"], ELSEWHERE, max_attempts=1, routing=routing)
+    await stage.wire.create()
+    for _ in range(2 * FAILURES):
+        await stage.ask("drop table")
+        await stage.ask(session="sessions/tour")
+    assert stage.calls[0] == 4 * FAILURES
+    await stage.ask("another question")
+    assert stage.calls[0] == 4 * FAILURES + 1
+    assert (await stage.ask()).rows == [("second", SUCCEEDED, "")]
+
+
+async def test_each_model_and_kind_of_call_has_its_own(begin: Begin) -> None:
+    """Embeddings and other models of a provider that answers no chats are made all the same."""
+    routing = {"circuit_failures": FAILURES, "circuit_seconds": FOR_EVER}
+
+    def plan(call: Call) -> Reply:
+        if call.path == CHAT and call.body["model"] == MODEL:
+            return DOWN
+        return ELSEWHERE if call.path == CHAT else Vectors()
+
+    stage = await begin(plan, max_attempts=1, routing=routing, provider='api_key = "sk-test"\nmodels.other = {}')
+    await opened(stage)
+    assert (await stage.ask()).reason == "PROVIDER_UNAVAILABLE"
+    assert (await stage.ask(model="first/other")).text == ELSEWHERE.text
+    assert len((await stage.embed("a cab")).embeddings) == 1
+    assert stage.calls == [FAILURES + 2]
+    assert await state(stage, "first") == model_pb2.Model.STATE_READY
+    other = await stage.wire.models.GetModel(model_pb2.GetModelRequest(name="models/first/other"))
+    assert (other.state, other.state_reason) == (model_pb2.Model.STATE_READY, "")
 
 
 async def test_a_provider_that_answers_and_then_cuts_opens_it_too(begin: Begin) -> None:

@@ -10,7 +10,7 @@ import pytest
 from contextprotocol.v1 import embedding_pb2
 from mcp_server.errors import BY_REASON
 from tests.models.conftest import Begin
-from tests.models.fates import FATES, LATER
+from tests.models.fates import ELSEWHERE_FIRST, FATES
 from tests.models.stage import FAILED, MODEL, REPORTED, SUCCEEDED, Stage, reason_of
 from tests.upstream.faults import BEFORE_OUTPUT, FAULTS, FINAL
 from tests.upstream.replies import Vectors, in_turn
@@ -46,7 +46,7 @@ async def test_with_another_provider(begin: Begin, name: str) -> None:
             assert stage.calls == [1, 0]
             return
         response = await stage.embed(*TEXTS)
-    tries = 2 if fate.retried and name not in LATER else 1
+    tries = 2 if fate.retried and name not in ELSEWHERE_FIRST else 1
     assert [list(one.values) for one in response.embeddings] == [GOOD.vector(text) for text in TEXTS]
     assert response.model == f"second/{MODEL}"
     assert stage.calls == [tries, 1]

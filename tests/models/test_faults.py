@@ -8,7 +8,7 @@ import pytest
 
 from mcp_server.errors import BY_REASON
 from tests.models.conftest import Begin
-from tests.models.fates import FATES, LATER, UNREACHABLE
+from tests.models.fates import ELSEWHERE_FIRST, FATES, UNREACHABLE
 from tests.models.stage import (
     CONTINUED,
     ESTIMATED,
@@ -92,8 +92,7 @@ async def test_with_another_provider(begin: Begin, name: str) -> None:
     stage = await begin(FAULTS[name], ELSEWHERE, max_attempts=2, models=limits(name))
     async with asyncio.timeout(SECONDS):
         result = await stage.ask()
-    # What has begun goes on elsewhere, and who asks for peace gets it: only what may be better at once is tried again.
-    tries = 2 if fate.retried and name not in CUTS and name not in LATER else 1
+    tries = 2 if fate.retried and name not in (*CUTS, *ELSEWHERE_FIRST) else 1
     stage.audit(result)
     if not fate.falls_back:
         assert result.reason == fate.reason
@@ -238,10 +237,27 @@ async def test_retry_after_is_honoured(begin: Begin) -> None:
     assert second.time - first.time >= 1
 
 
+async def test_a_short_pause_is_made_for_the_preferred_model(begin: Begin) -> None:
+    """Although another one could answer at once."""
+    stage = await begin(in_turn(FAULTS["429 with Retry-After"], Answer(tokens=WORDS)), ELSEWHERE)
+    result = await stage.ask()
+    assert is_success(result, "".join(WORDS))
+    assert result.rows == [("first", FAILED, "PROVIDER_RATE_LIMITED"), ("first", SUCCEEDED, "")]
+    first, second = stage.upstreams[0].calls
+    assert second.time - first.time >= 1
+
+
+async def test_a_pause_is_made_once(begin: Begin) -> None:
+    """Whoever asks for another one is left for the next model."""
+    stage = await begin(FAULTS["429 with Retry-After"], ELSEWHERE)
+    assert is_success(await stage.ask(), ELSEWHERE.text)
+    assert stage.calls == [2, 1]
+
+
 async def test_who_asks_for_peace_has_it_from_later_turns_too(begin: Begin) -> None:
     """They begin with the other provider, and come back when the time is over."""
     peace = Refusal(status=429, headers={"Retry-After": "2"})
-    stage = await begin(in_turn(peace, Answer(tokens=WORDS)), ELSEWHERE)
+    stage = await begin(in_turn(peace, Answer(tokens=WORDS)), ELSEWHERE, routing={"retry_after_wait": 0})
     for _ in range(2):
         assert is_success(await stage.ask(), ELSEWHERE.text)
     assert stage.calls == [1, 2]

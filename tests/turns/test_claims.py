@@ -21,7 +21,7 @@ from mcp_server.errors import (
 )
 from mcp_server.interfaces import Change, Stored
 from mcp_server.models.catalogue import Candidates, Catalogue, LookUpNeeded
-from mcp_server.models.circuit import Circuit
+from mcp_server.models.circuit import Circuits
 from mcp_server.models.target import Target
 from mcp_server.principal import ANONYMOUS
 from mcp_server.sessions.ownership import Ownership
@@ -61,7 +61,7 @@ def target(name: str) -> Target:
     return Target(
         provider_name="p",
         provider=EchoProvider(),
-        circuit=Circuit(failures=5, open_seconds=30),
+        circuits=Circuits(failures=5, open_seconds=30),
         model=Model(name=name, capabilities=Capabilities(chat=True)),
         name=f"p/{name}",
     )

@@ -76,10 +76,10 @@ class Metrics:
         """Set the number of sessions."""
         self._turns.count_sessions(count)
 
-    def watch_circuits(self, circuits: Mapping[str, Callable[[], float]]) -> None:
+    def watch_circuits(self, circuits: Mapping[str, Callable[[], int]]) -> None:
         """Show which circuit breakers are open.
 
         Args:
-            circuits: by the name of the provider, how many seconds its circuit breaker stays open.
+            circuits: by the name of the provider, how many circuit breakers of its models are open.
         """
         self._turns.watch_circuits(circuits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from mcp_server.middleware.durations import duration, time_to_first_token
@@ -52,7 +51,7 @@ class TurnMetrics:
             "contextprotocol_cost", "The cost of calls to providers at the configured prices.", *_MODEL, "currency"
         )
         self._circuit_open = families.gauge(
-            "contextprotocol_circuit_open", "1 while the circuit breaker of a provider is open, else 0.", "provider"
+            "contextprotocol_circuit_open", "How many circuit breakers of a provider's models are open.", "provider"
         )
         self._sessions = families.gauge(
             "contextprotocol_sessions", "Sessions that have not expired, as of the last sweep."
@@ -91,14 +90,14 @@ class TurnMetrics:
         """Set the number of sessions."""
         self._sessions.value = count
 
-    def watch_circuits(self, circuits: Mapping[str, Callable[[], float]]) -> None:
+    def watch_circuits(self, circuits: Mapping[str, Callable[[], int]]) -> None:
         """Show which circuit breakers are open.
 
         Args:
-            circuits: by the name of the provider, how many seconds its circuit breaker stays open.
+            circuits: by the name of the provider, how many circuit breakers of its models are open.
         """
-        for name, wait in circuits.items():
-            self._circuit_open.with_labels(name).compute = partial(_is_positive, wait)
+        for name, count in circuits.items():
+            self._circuit_open.with_labels(name).compute = count
 
     def _model(self, provider: str, name: str) -> _Model:
         model = self._models.get((provider, name))
@@ -122,7 +121,3 @@ class _Model:
         self.first_token = metrics.first_token.with_labels(provider, name)
         self.input_tokens = metrics.tokens.with_labels(provider, name, "input")
         self.output_tokens = metrics.tokens.with_labels(provider, name, "output")
-
-
-def _is_positive(wait: Callable[[], float]) -> float:
-    return float(wait() > 0)
