@@ -48,6 +48,11 @@ def read(path: Path) -> Facts:
     )
 
 
+def window(config: dict[str, Any]) -> int:
+    """The context window in a ``config.json``; 0: not stated."""
+    return _number(config, WINDOW)
+
+
 def weights(folder: Path) -> list[Path]:
     """The safetensors files of a model.
 
@@ -87,12 +92,10 @@ def _folder(folder: Path) -> Facts:
         raise BadFiles(f"the model {folder} has an encoder and a decoder; only models with one of them are known")
     architectures = config.get("architectures") or []
     modules = (folder / "modules.json").is_file()
-    window = _number(text, WINDOW)
+    stated = window(text)
     if modules or not any(str(name).endswith(GENERATING) for name in architectures):
-        limits = folder / "sentence_bert_config.json"
-        window = _number(table(limits), ("max_seq_length",)) or window if limits.is_file() else window
-        return Facts(generates=False, context_window=window, dimensions=_number(text, WIDTH))
-    return Facts(generates=True, chat_template=_chat_template(folder), context_window=window or DEFAULT_WINDOW)
+        return Facts(generates=False, context_window=stated, dimensions=_number(text, WIDTH))
+    return Facts(generates=True, chat_template=_chat_template(folder), context_window=stated or DEFAULT_WINDOW)
 
 
 def _chat_template(folder: Path) -> str:

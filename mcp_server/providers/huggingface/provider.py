@@ -9,18 +9,29 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from mcp_server.errors import MCPError, ModelNotFound, ProviderRateLimited, UnsupportedByModel, recorded
+import structlog
+
+from mcp_server.errors import (
+    InvalidArgument,
+    MCPError,
+    ModelNotFound,
+    ProviderRateLimited,
+    UnsupportedByModel,
+    Violation,
+    recorded,
+)
 from mcp_server.interfaces import (
     EmbedRequest,
     Finish,
     GenerateRequest,
+    Progress,
     ProviderEvent,
     ReasoningDelta,
     TextDelta,
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.providers.huggingface import files, translate
+from mcp_server.providers.huggingface import files, model_facts, options, translate
 from mcp_server.providers.huggingface.engine import Engine, EngineLost
 from mcp_server.providers.huggingface.protocol import (
     AnyMessage,
@@ -32,6 +43,7 @@ from mcp_server.providers.huggingface.protocol import (
     Failure,
     Generate,
     Loading,
+    Reading,
     ReasoningPiece,
     TextPiece,
     TokenCount,
@@ -51,9 +63,16 @@ from mcp_server.values import (
     UsageSource,
 )
 
+log = structlog.get_logger("contextprotocol.providers")
+
 LIBRARIES: Final = ("torch", "transformers")
 CALL_MARK: Final = "<tool_call>"
 """A chat template that speaks of this teaches the one form of tool calls that is understood here."""
+
+LOADING_SECONDS: Final = 0.5
+"""How often callers are told that their model is being loaded."""
+BATCH_TOKENS: Final = 4096
+"""About how many tokens one call for embeddings should have: a few seconds of work on a slow machine."""
 
 
 class HuggingFaceProvider:
@@ -77,13 +96,17 @@ class HuggingFaceProvider:
         """Go on with a chat or a prompt.
 
         Raises:
-            ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderRateLimited, ProviderUnavailable,
-            ProviderStreamCut.
+            InvalidArgument, ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderRateLimited,
+            ProviderUnavailable, ProviderStreamCut.
         """
         served = self._served(request.model)
         request = translate.generate(request, served.settings)
         with served.place():
-            engine = await served.lazy.engine()
+            async for state in served.loaded():
+                if isinstance(state, Progress):
+                    yield state
+                else:
+                    engine = state
             _check(engine.facts, request)
             begun = False
             try:
@@ -92,7 +115,7 @@ class HuggingFaceProvider:
                         answers = await call.answers()
                         call.ended = isinstance(answers[-1], Done | Failure)
                         for event in _events(answers):
-                            begun = True
+                            begun = begun or not isinstance(event, Progress)
                             yield event
             except EngineLost as error:
                 raise await served.lazy.lost(engine, begun=begun) from error
@@ -114,19 +137,20 @@ class HuggingFaceProvider:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderRateLimited, ProviderUnavailable.
         """
         served = self._served(request.model)
-        if request.provider_options:
-            raise UnsupportedByModel(f"the model {request.model} takes no provider_options for embeddings")
+        chosen = options.decode(options.EmbedOptions, request.provider_options, request.model)
         with served.place():
             engine = await served.lazy.engine()
             if engine.facts.generates:
                 raise UnsupportedByModel(f"the model {request.model} makes no embeddings")
+            _check_prompt(engine.facts, chosen.prompt_name)
             if request.dimensions not in (None, engine.facts.dimensions):
                 raise UnsupportedByModel(
                     f"the vectors of the model {request.model} have {engine.facts.dimensions} dimensions and cannot be "
                     "shortened",
                     metadata={"model": request.model, "dimensions": str(engine.facts.dimensions)},
                 )
-            made = await served.answer(engine, Embed(id=engine.new_id(), texts=request.inputs))
+            question = Embed(id=engine.new_id(), texts=request.inputs, prompt_name=chosen.prompt_name)
+            made = await served.answer(engine, question)
         assert isinstance(made, Vectors)
         vectors = tuple([array.array("f", vector).tolist() for vector in made.vectors])
         return Embeddings(vectors=vectors, usage=Usage(input_tokens=made.tokens, source=UsageSource.REPORTED))
@@ -187,6 +211,7 @@ class _Served:
             name=self.name,
             capabilities=can,
             context_window=self.settings.context_window or facts.context_window,
+            batch_tokens=BATCH_TOKENS,
             embedding_dimensions=facts.dimensions,
             state=state,
             state_reason=failure,
@@ -214,7 +239,7 @@ class _Served:
             version = None
         if self._facts is None or version is None or self._version != version:
             try:
-                self._facts = await asyncio.to_thread(files.read, path)
+                self._facts = await asyncio.to_thread(model_facts.read, path)
             except files.BadFiles as error:
                 self._facts = None
                 raise LoadFailed(str(error)) from error
@@ -222,6 +247,22 @@ class _Served:
             # What other files failed at says nothing of these.
             self.lazy.failure = ""
         return self._facts
+
+    async def loaded(self) -> AsyncIterator[Progress | Engine]:
+        """The engine, and before it signs of life while it is loaded.
+
+        Raises:
+            ProviderUnavailable: it cannot be loaded.
+        """
+        starting = asyncio.ensure_future(self.lazy.engine())
+        try:
+            while not (await asyncio.wait([starting], timeout=LOADING_SECONDS))[0]:
+                yield Progress(stage="loading")
+        except BaseException:
+            # The start itself goes on for the others.
+            starting.cancel()
+            raise
+        yield starting.result()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -258,6 +299,10 @@ class _Served:
         await self.facts()
         engine = await Engine.start(self._loading)
         self._facts = engine.facts
+        if engine.facts.ignored:
+            log.warning(
+                "generation_config.json is not followed in full", model=self.name, ignored=list(engine.facts.ignored)
+            )
         return engine
 
 
@@ -272,6 +317,12 @@ def _check(facts: Facts, request: GenerateRequest) -> None:
         lacking = "has no chat template for tools of a form that is known here"
     if lacking:
         raise UnsupportedByModel(f"the model {request.model} {lacking}", metadata={"model": request.model})
+
+
+def _check_prompt(facts: Facts, name: str | None) -> None:
+    if name is not None and name not in facts.prompts:
+        names = f"one of {', '.join(facts.prompts)}" if facts.prompts else "left out: the model has no prompts"
+        raise InvalidArgument([Violation(field="provider_options.prompt_name", description=f"must be {names}")])
 
 
 def _capabilities(facts: Facts) -> Capabilities:
@@ -297,7 +348,9 @@ def _events(answers: Sequence[AnyMessage]) -> Iterator[ProviderEvent]:
         if texts:
             yield _delta(texts, likely)
             texts, likely = [], []
-        if isinstance(answer, ReasoningPiece):
+        if isinstance(answer, Reading):
+            yield Progress(stage="reading")
+        elif isinstance(answer, ReasoningPiece):
             yield ReasoningDelta(text=answer.text)
         elif isinstance(answer, WholeToolCall):
             yield ToolCallStart(id=answer.call, name=answer.name)

@@ -14,12 +14,20 @@ from mcp_server.providers.huggingface.worker.steps import Steps
 class BatchRow(Protocol):
     """One answer while it is written."""
 
-    cache: DynamicCache
-    """What its prompt left behind. The batch takes it over."""
-    token: int
-    """The last token that was written; not read yet."""
-    length: int
-    """How many tokens there are in all, the last one included."""
+    @property
+    def cache(self) -> DynamicCache:
+        """What its prompt left behind. The batch takes it over."""
+        ...
+
+    @property
+    def token(self) -> int:
+        """The last token that was written; not read yet."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """How many tokens there are in all, the last one included."""
+        ...
 
 
 AnyRow = TypeVar("AnyRow", bound=BatchRow)

@@ -130,7 +130,8 @@ class Generation:
             self._reading.remove(row)
             if self._write([row], logits):
                 self._join(row)
-        if signs := [sign for other in self._reading if (sign := other.sign_of_life(SIGN_SECONDS))]:
+        signs: list[AnyMessage] = [sign for other in self._reading if (sign := other.sign_of_life(SIGN_SECONDS))]
+        if signs:
             self._tell(signs)
 
     def _next_to_read(self) -> Row:

@@ -12,7 +12,7 @@ import msgspec
 import torch
 import transformers
 
-from mcp_server.providers.huggingface import files
+from mcp_server.providers.huggingface import files, model_facts
 from mcp_server.providers.huggingface.protocol import Facts, Loading
 
 HUB_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*/config.json", "*/model.safetensors")
@@ -29,7 +29,8 @@ class Loaded(msgspec.Struct, kw_only=True):
     model: Any
     tokenizer: Any
     facts: Facts
-    folder: Path
+    folder: Path | None
+    """Where its files are; ``None``: it is a single file."""
 
     def tokenizer_for_another_thread(self) -> Any:
         """A tokenizer is used by one thread alone."""
@@ -47,16 +48,21 @@ def load(settings: Loading) -> Loaded:
     transformers.logging.disable_progress_bar()
     path = Path(settings.path) if settings.path else _fetched(settings)
     try:
-        facts = files.read(path)
+        facts = model_facts.read(path)
     except files.BadFiles as error:
         raise CannotLoad(str(error)) from error
+    window = settings.context_window or facts.context_window
+    if facts.largest_window and window > facts.largest_window:
+        raise CannotLoad(f"context_window is {window}, and the model reads {facts.largest_window} tokens at most")
     device = _device(settings.device)
     folder, options = (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
     dtype = _dtype(settings.dtype, device)
     kind = transformers.AutoModelForCausalLM if facts.generates else transformers.AutoModel
     try:
         _check_memory(path, dtype, device)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **options
+        )
         model: Any = kind.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
         )
@@ -69,12 +75,11 @@ def load(settings: Loading) -> Loaded:
         text = " ".join(str(error).split())[:300]
         raise CannotLoad(f"transformers does not take it: {type(error).__name__}: {text}") from error
     tokenizer.padding_side = "right"
-    window = settings.context_window or facts.context_window
     template = tokenizer.chat_template if facts.generates else ""
     facts = msgspec.structs.replace(
         facts, context_window=window, chat_template=template if isinstance(template, str) else facts.chat_template
     )
-    return Loaded(model=model, tokenizer=tokenizer, facts=facts, folder=folder)
+    return Loaded(model=model, tokenizer=tokenizer, facts=facts, folder=path if path.is_dir() else None)
 
 
 def _fetched(settings: Loading) -> Path:
