@@ -86,6 +86,15 @@ def read(folder: Path) -> EmbeddingFiles:
     return EmbeddingFiles(**found)
 
 
+def places(folder: Path) -> list[str]:
+    """The folders of the modules in a model's folder.
+
+    Raises:
+        BadFiles: the list of them is damaged.
+    """
+    return [str(place) for module in _listed(folder / MODULES) if (place := module.get("path"))]
+
+
 def _modules(folder: Path) -> dict[str, Any]:
     modules = _listed(folder / MODULES)
     kinds = [_kind(folder, module) for module in modules]

@@ -53,19 +53,28 @@ def window(config: dict[str, Any]) -> int:
     return _number(config, WINDOW)
 
 
+def weight_names(folder: Path) -> list[str]:
+    """The names of the safetensors files that a model consists of, there or not.
+
+    Raises:
+        BadFiles: the list of them is damaged.
+    """
+    index = folder / INDEX
+    if index.is_file() and not (folder / WEIGHTS).is_file():
+        return sorted(set(table(index).get("weight_map", {}).values()))
+    return [WEIGHTS]
+
+
 def weights(folder: Path) -> list[Path]:
     """The safetensors files of a model.
 
     Raises:
         BadFiles: one is missing.
     """
-    index = folder / INDEX
-    names = {WEIGHTS}
-    if index.is_file() and not (folder / WEIGHTS).is_file():
-        names = set(table(index).get("weight_map", {}).values())
-    if missing := sorted(name for name in names if not (folder / name).is_file()):
+    names = weight_names(folder)
+    if missing := [name for name in names if not (folder / name).is_file()]:
         raise BadFiles(f"the model {folder} is incomplete: there is no {missing[0]} in it")
-    return [folder / name for name in sorted(names)]
+    return [folder / name for name in names]
 
 
 def table(file: Path) -> dict[str, Any]:

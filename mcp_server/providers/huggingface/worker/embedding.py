@@ -14,7 +14,8 @@ from mcp_server.providers.huggingface import embedding_files, files
 from mcp_server.providers.huggingface.embedding_files import EmbeddingFiles
 from mcp_server.providers.huggingface.protocol import Embed, Vectors
 from mcp_server.providers.huggingface.worker import trial
-from mcp_server.providers.huggingface.worker.loading import CannotLoad, Loaded
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
+from mcp_server.providers.huggingface.worker.loading import Loaded
 from mcp_server.providers.huggingface.worker.pooling import POOLS, layer_of
 
 BATCH_TOKENS: Final = 2048

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 from transformers.generation import logits_process
 from transformers.generation.stopping_criteria import StopStringCriteria
 
-from mcp_server.providers.huggingface.worker.loading import CannotLoad
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
 
 NOT_FOLLOWED: Final = (
     "assistant_early_exit",

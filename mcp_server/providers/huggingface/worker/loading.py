@@ -6,7 +6,7 @@ import copy
 import math
 import struct
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import torch
@@ -14,13 +14,8 @@ import transformers
 
 from mcp_server.providers.huggingface import files, model_facts
 from mcp_server.providers.huggingface.protocol import Facts, Loading
-
-HUB_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*/config.json", "*/model.safetensors")
-"""What is fetched of a repository: weights as safetensors alone, since other formats can hold programs."""
-
-
-class CannotLoad(Exception):
-    """A model cannot be loaded; the message says why."""
+from mcp_server.providers.huggingface.worker import hub
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
 
 
 class Loaded(msgspec.Struct, kw_only=True):
@@ -46,7 +41,7 @@ def load(settings: Loading) -> Loaded:
     torch.set_num_threads(settings.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    path = Path(settings.path) if settings.path else _fetched(settings)
+    path = Path(settings.path) if settings.path else hub.fetch(settings.source, settings.revision)
     try:
         facts = model_facts.read(path)
     except files.BadFiles as error:
@@ -80,34 +75,6 @@ def load(settings: Loading) -> Loaded:
         facts, context_window=window, chat_template=template if isinstance(template, str) else facts.chat_template
     )
     return Loaded(model=model, tokenizer=tokenizer, facts=facts, folder=path if path.is_dir() else None)
-
-
-def _fetched(settings: Loading) -> Path:
-    """The folder of a repository of the hub, fetched unless it is in the hub's cache."""
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    try:
-        folder = huggingface_hub.snapshot_download(
-            settings.source, revision=settings.revision, allow_patterns=list(HUB_FILES)
-        )
-    except errors.GatedRepoError as error:
-        raise CannotLoad(
-            f"{settings.source} requires that you accept its terms: do so on its page, then run `hf auth login`"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise CannotLoad(f"{settings.source} has no revision {settings.revision} on the model hub") from error
-    except errors.RepositoryNotFoundError as error:
-        raise CannotLoad(f"the model hub has no public repository {settings.source}") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise CannotLoad(
-            f"{settings.source} is not in the cache of the model hub, and the hub cannot be reached: "
-            "set `path` to a folder with the model, or run `hf download` where there is a network"
-        ) from error
-    except Exception as error:  # whatever else goes wrong with a network, there is no model
-        text = " ".join(str(error).split())[:300]
-        raise CannotLoad(f"{settings.source} cannot be downloaded from the model hub: {text}") from error
-    return Path(folder)
 
 
 def _device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from mcp_server.providers.huggingface.embedding_files import Layer
-from mcp_server.providers.huggingface.worker.loading import CannotLoad
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
 
 Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From the vectors of the tokens, ``(texts, tokens, width)``, and which of them count, ``(texts, tokens)``, to one

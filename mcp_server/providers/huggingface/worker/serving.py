@@ -33,8 +33,9 @@ from mcp_server.providers.huggingface.protocol import (
 )
 from mcp_server.providers.huggingface.worker.conversation import prompt_of
 from mcp_server.providers.huggingface.worker.embedding import Embedding
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
 from mcp_server.providers.huggingface.worker.generation import Generation
-from mcp_server.providers.huggingface.worker.loading import CannotLoad, Loaded, load
+from mcp_server.providers.huggingface.worker.loading import Loaded, load
 from mcp_server.providers.huggingface.worker.text import CALL, THINK
 from mcp_server.providers.huggingface.worker.writer import Writer
 

@@ -9,7 +9,7 @@ import msgspec
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from mcp_server.providers.huggingface.worker.loading import CannotLoad
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
 
 
 class Ways(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from mcp_server.providers.huggingface.worker.batch import Batch
-from mcp_server.providers.huggingface.worker.loading import CannotLoad
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
 from mcp_server.providers.huggingface.worker.steps import Steps, Ways, keeps_keys_and_values
 
 LENGTHS: Final = (21, 9)
