@@ -25,7 +25,7 @@ from mcp_server.providers.huggingface.protocol import AnyMessage, Failure, LogLi
 from mcp_server.providers.huggingface.worker.batch import Batch
 from mcp_server.providers.huggingface.worker.conversation import Prompt
 from mcp_server.providers.huggingface.worker.row import Row
-from mcp_server.providers.huggingface.worker.sampling import NotFinite
+from mcp_server.providers.huggingface.worker.sampling import NoToken
 from mcp_server.providers.huggingface.worker.writer import Writer
 
 PIECE: Final = 128
@@ -192,10 +192,7 @@ class Generation:
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         name = self._writer.name
-        if isinstance(error, NotFinite):
-            why = "its numbers are NaN or infinite for this prompt; with dtype float32 or bfloat16 fewer overflow"
-        else:
-            why = f"{type(error).__name__}; the log says more"
+        why = str(error) if isinstance(error, NoToken) else f"{type(error).__name__}; the log says more"
         self._log(error)
         failures: list[AnyMessage] = [
             Failure(

@@ -92,15 +92,18 @@ class AnswerRules:
         """Whether :meth:`stops` can be true."""
         return self._stop_strings is not None
 
-    def processors(self, *, prompt: int, limit: int, repetition_penalty: float | None) -> list[Processor]:
+    def processors(
+        self, *, prompt: int, limit: int, repetition_penalty: float | None, ends: bool = True
+    ) -> list[Processor]:
         """What forbids and favours tokens in an answer, in the order of ``generate``.
 
         Args:
             prompt: the length of the prompt in tokens.
             limit: the most tokens of the answer.
             repetition_penalty: of the call, instead of the file's.
+            ends: whether the answer may end before its limit.
         """
-        config, ends, made = self._config, self._ends, logits_process
+        config, end_tokens, made = self._config, self._ends, logits_process
         repetition = config.repetition_penalty if repetition_penalty is None else repetition_penalty
         found: list[Processor] = []
         if config.sequence_bias is not None:
@@ -110,19 +113,21 @@ class AnswerRules:
         if config.no_repeat_ngram_size:
             found.append(made.NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
         if config.bad_words_ids is not None:
-            found.append(made.NoBadWordsLogitsProcessor(config.bad_words_ids, ends))
-        if config.min_length and ends is not None:
-            found.append(made.MinLengthLogitsProcessor(config.min_length, ends))
-        if config.min_new_tokens and ends is not None:
-            found.append(made.MinNewTokensLengthLogitsProcessor(prompt, config.min_new_tokens, ends))
+            found.append(made.NoBadWordsLogitsProcessor(config.bad_words_ids, end_tokens))
+        if config.min_length and end_tokens is not None:
+            found.append(made.MinLengthLogitsProcessor(config.min_length, end_tokens))
+        if config.min_new_tokens and end_tokens is not None:
+            found.append(made.MinNewTokensLengthLogitsProcessor(prompt, config.min_new_tokens, end_tokens))
         if config.forced_bos_token_id is not None:
             found.append(made.ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id))
-        if config.forced_eos_token_id is not None:
+        if config.forced_eos_token_id is not None and ends:
             found.append(made.ForcedEOSTokenLogitsProcessor(prompt + limit, config.forced_eos_token_id))
         if config.remove_invalid_values:
             found.append(made.InfNanRemoveLogitsProcessor())
-        if config.exponential_decay_length_penalty is not None and ends is not None:
-            found.append(made.ExponentialDecayLengthPenalty(config.exponential_decay_length_penalty, ends, prompt))
+        if config.exponential_decay_length_penalty is not None and end_tokens is not None:
+            found.append(
+                made.ExponentialDecayLengthPenalty(config.exponential_decay_length_penalty, end_tokens, prompt)
+            )
         if config.suppress_tokens is not None:
             found.append(made.SuppressTokensLogitsProcessor(config.suppress_tokens))
         if config.begin_suppress_tokens is not None:

@@ -17,8 +17,8 @@ GREEDY: Final = 1e-6
 """Below this temperature the likeliest token is all that is left, and 32 bits are too few to divide by it."""
 
 
-class NotFinite(Exception):
-    """A model gave no token a probability: its numbers are NaN or infinite."""
+class NoToken(Exception):
+    """There is no token to choose; the message says why."""
 
 
 class Sampler:
@@ -49,7 +49,10 @@ class Sampler:
         temperature = rules.temperature if config.temperature is None else config.temperature
         self._temperature = temperature if temperature >= GREEDY else 0.0
         self._processors = rules.processors(
-            prompt=len(prompt), limit=limit, repetition_penalty=options.repetition_penalty
+            prompt=len(prompt),
+            limit=limit,
+            repetition_penalty=options.repetition_penalty,
+            ends=not options.ignore_eos,
         )
         self._warpers = (
             rules.warpers(
@@ -82,7 +85,7 @@ class Sampler:
         """The next token, by what the model gives each token of its vocabulary: ``(vocabulary,)``.
 
         Raises:
-            NotFinite: there is none to choose.
+            NoToken: there is none to choose.
         """
         token = _likeliest(logits)[0] if self.plain else self._choose(logits)
         self._written[token] = self._written.get(token, 0) + 1
@@ -114,6 +117,9 @@ class Sampler:
 def _likeliest(scores: torch.Tensor) -> tuple[int, float]:
     # A maximum is NaN where one of its numbers is.
     best, token = scores.max(dim=-1)
-    if not math.isfinite(value := float(best)):
-        raise NotFinite(value)
+    value = float(best)
+    if value == -math.inf:
+        raise NoToken("the rules of its generation_config.json and of the call allow no further token")
+    if not math.isfinite(value):
+        raise NoToken("its numbers are NaN or infinite for this prompt; with dtype float32 or bfloat16 fewer overflow")
     return int(token), value
