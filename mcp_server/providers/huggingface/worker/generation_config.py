@@ -53,12 +53,13 @@ class AnswerRules:
         config: what ``generation_config.json`` says.
         tokenizer: the model's, which stop strings need.
         ends: the tokens that end an answer.
+        vocabulary: how many tokens there are.
 
     Raises:
         CannotLoad: the file contradicts itself.
     """
 
-    def __init__(self, config: GenerationConfig, tokenizer: Any, ends: Sequence[int]) -> None:
+    def __init__(self, config: GenerationConfig, tokenizer: Any, *, ends: Sequence[int], vocabulary: int) -> None:
         self.ignored = tuple(name for name in NOT_FOLLOWED if getattr(config, name, None) not in OFF)
         """The names of what it asks for and does not get."""
         self.max_new_tokens: int | None = config.max_new_tokens
@@ -72,8 +73,12 @@ class AnswerRules:
         self._ends = torch.tensor(sorted(ends)) if ends else None
         try:
             self._stop_strings = StopStringCriteria(tokenizer, config.stop_strings) if config.stop_strings else None
-            self.processors(prompt=1, limit=1, repetition_penalty=None)
-            self.warpers(temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None)
+            rules = [
+                *self.processors(prompt=1, limit=1, repetition_penalty=None),
+                *self.warpers(temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None),
+            ]
+            for rule in rules:
+                rule(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, vocabulary))
         except Exception as error:  # each of transformers' classes raises its own
             text = " ".join(str(error).split())[:200]
             raise CannotLoad(f"its generation_config.json is invalid: {type(error).__name__}: {text}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import math
 import struct
 from pathlib import Path
@@ -55,9 +56,7 @@ def load(settings: Loading) -> Loaded:
     kind = transformers.AutoModelForCausalLM if facts.generates else transformers.AutoModel
     try:
         _check_memory(path, dtype, device)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, **options
-        )
+        tokenizer = _tokenizer(folder, options)
         model: Any = kind.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
         )
@@ -75,6 +74,26 @@ def load(settings: Loading) -> Loaded:
         facts, context_window=window, chat_template=template if isinstance(template, str) else facts.chat_template
     )
     return Loaded(model=model, tokenizer=tokenizer, facts=facts, folder=path if path.is_dir() else None)
+
+
+def _tokenizer(folder: Path, options: dict[str, str]) -> Any:
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **options
+        )
+    except Exception as error:
+        # transformers then tries to read the file in another format, and complains of that.
+        if not (folder / "tokenizer.json").is_file() and any(folder.glob("*.model")) and _lacks("sentencepiece"):
+            raise CannotLoad(
+                "its tokenizer needs the library sentencepiece, which the extra `huggingface` includes: "
+                "pip install 'contextprotocol[huggingface]'"
+            ) from error
+        text = " ".join(str(error).split())[:300]
+        raise CannotLoad(f"its tokenizer cannot be loaded: {type(error).__name__}: {text}") from error
+
+
+def _lacks(library: str) -> bool:
+    return importlib.util.find_spec(library) is None
 
 
 def _device(name: str) -> torch.device:

@@ -40,7 +40,12 @@ class Writer:
         self.tokenizer = tokenizer
         self.context_window = context_window
         self.ends = frozenset(ends)
-        self.rules = AnswerRules(model.generation_config, tokenizer, ends)
+        self.rules = AnswerRules(
+            model.generation_config,
+            tokenizer,
+            ends=ends,
+            vocabulary=model.config.get_text_config().vocab_size,
+        )
         self.thinks = thinks
         self.calls = calls
         self.name = name
