@@ -49,9 +49,10 @@ Nothing here imports gRPC or HTTP.
 from __future__ import annotations
 
 import enum
+import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
@@ -395,6 +396,26 @@ class InternalError(MCPError):
     code = "INTERNAL"
     http_status = 500
     action = "Report the `error_id` of the metadata to the operator."
+
+    @classmethod
+    def logged(
+        cls, log: Any, event: str, cause: BaseException, *, what: str = "the server failed", **facts: str
+    ) -> Self:
+        """The error of an unexpected exception, which is written to the log under the id that the error names.
+
+        Args:
+            log: a logger of structlog.
+            event: the event of its line.
+            cause: the exception.
+            what: what failed, for the message.
+            facts: what else the line has. ``model`` is also put into the metadata.
+        """
+        error_id = secrets.token_hex(6)
+        log.error(event, error_id=error_id, exc_info=cause, **facts)
+        metadata = {"error_id": error_id, **({"model": facts["model"]} if "model" in facts else {})}
+        return cls(
+            f"{what}: internal error {error_id}; the server's log has the details under this id", metadata=metadata
+        )
 
 
 class ConfigError(Exception):

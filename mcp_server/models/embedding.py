@@ -11,9 +11,9 @@ import msgspec
 from mcp_server import rules
 from mcp_server.errors import InvalidArgument, ProviderUnavailable, UnsupportedByModel, Violation
 from mcp_server.interfaces import Embedder, EmbedRequest
-from mcp_server.models.call import Call
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
+from mcp_server.models.provider_call import ProviderCall
 from mcp_server.models.target import Target
 from mcp_server.models.usage import BYTES_PER_TOKEN, Ledger, checked_usage, sum_of
 from mcp_server.rules.limits import MAX_RESPONSE_BYTES
@@ -108,7 +108,7 @@ async def embed(request: EmbedInput, candidates: Candidates, ledger: Ledger, *, 
 Vectors = list[Sequence[float]]
 
 
-async def _ask(request: EmbedInput, made: dict[str, Vectors], call: Call) -> tuple[Target, Vectors]:
+async def _ask(request: EmbedInput, made: dict[str, Vectors], call: ProviderCall) -> tuple[Target, Vectors]:
     """One call to a model: one or more batches, each of which is a sign of life.
 
     Args:

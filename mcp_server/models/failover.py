@@ -20,9 +20,9 @@ from mcp_server.errors import (
     ProviderUnavailable,
     UnsupportedByModel,
 )
-from mcp_server.models.call import LOAD, LOADING, OWN_LIMIT, PROCESS, Call
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.circuit import CallKind, Circuit
+from mcp_server.models.provider_call import LOAD, LOADING, OWN_LIMIT, PROCESS, ProviderCall
 from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger
 from mcp_server.values import TurnState
@@ -86,7 +86,7 @@ class Failover:
         self._calls = 0
         self._error: MCPError | None = None
 
-    async def run(self, ask: Callable[[Call], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, ask: Callable[[ProviderCall], Coroutine[Any, Any, T]]) -> T:
         """Ask one model after the other until a call succeeds, and return what ``ask`` returned then.
 
         ``ask`` makes one call to ``call.target`` and reports to ``call`` what comes of it. The row of a call that
@@ -120,7 +120,7 @@ class Failover:
                 call.circuit.succeeded()
                 return result
 
-    def _begin(self, failure: MCPError | None) -> Call:
+    def _begin(self, failure: MCPError | None) -> ProviderCall:
         present = self._present
         present.calls += 1
         self._calls += 1
@@ -128,14 +128,14 @@ class Failover:
             other is not present and not other.timeouts and other.circuit.wait <= 0 and self._has_budget(other)
             for other in self._candidates
         )
-        return Call(present.target, self._kind, self._ledger, has_fallback=has_fallback, previous_error=failure)
+        return ProviderCall(present.target, self._kind, self._ledger, has_fallback=has_fallback, previous_error=failure)
 
     def _has_budget(self, candidate: _Candidate) -> bool:
         """Whether the turn may make another call to the model."""
         policy = self._policy
         return candidate.usable and candidate.calls < policy.max_attempts and candidate.timeouts < policy.max_timeouts
 
-    def _report(self, call: Call, error: MCPError) -> None:
+    def _report(self, call: ProviderCall, error: MCPError) -> None:
         """Tell the circuit breaker how the call ended."""
         circuit, probe = call.circuit, call.probe
         if error.metadata.get("cause") in (LOAD, LOADING, OWN_LIMIT) or (

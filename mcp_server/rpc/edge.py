@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -148,11 +147,7 @@ def _settle(call: Call, error: BaseException) -> BaseException:
 
 
 def _internal(call: Call, cause: BaseException) -> InternalError:
-    error_id = secrets.token_hex(6)
-    log.error("call failed unexpectedly", method=call.method, error_id=error_id, exc_info=cause)
-    error = InternalError(
-        f"internal error {error_id}: the server's log has the details under this id", metadata={"error_id": error_id}
-    )
+    error = InternalError.logged(log, "call failed unexpectedly", cause, method=call.method)
     call.reason, call.code = error.reason, error.code
     return error
 

@@ -10,9 +10,9 @@ import msgspec
 
 from mcp_server.errors import MCPError, ProviderStreamCut
 from mcp_server.interfaces import ContextType, GenerateRequest, Progress
-from mcp_server.models.call import Call
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
+from mcp_server.models.provider_call import ProviderCall
 from mcp_server.models.usage import Ledger, Meter
 from mcp_server.turns.answer import Answer
 from mcp_server.turns.claims import SEQUENCE_BLOCK
@@ -103,7 +103,7 @@ class Generation:
         session = self._conversation.session
         return session.uid if session is not None else msgspec.msgpack.encode(self._input)
 
-    async def _ask(self, on_cut: str, call: Call) -> None:
+    async def _ask(self, on_cut: str, call: ProviderCall) -> None:
         """One call to a provider."""
         target, before = call.target, self._answer
         # A turn must not use up its sequence numbers, however often its answers break off.
@@ -133,7 +133,7 @@ class Generation:
                 metadata={"model": target.name},
             )
 
-    def _begin(self, call: Call, prompt: Prompt, *, continues: bool) -> None:
+    def _begin(self, call: ProviderCall, prompt: Prompt, *, continues: bool) -> None:
         """Note that the provider is asked now, and write the event of it."""
         target, session, turn = call.target, self._conversation.session, self._turn
         previous, earlier = self._ledger.present, self._ledger.rows

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import dataclasses
 import enum
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -223,7 +222,7 @@ class TurnRunner(LiveTurn):
             # Unless it was a stop of ours, the process ends without having drained.
             error = Draining("the server stopped before the turn ended: send the same request again", retry_after=1)
         except Exception as raised:  # noqa: BLE001  # a provider may raise anything; all of it is logged
-            error = self._unexpected(raised)
+            error = InternalError.logged(log, "turn failed unexpectedly", raised, turn=self.turn.name)
         self._phase = _Phase.ENDING
         self._timer.cancel()
         if self._stop is not None:
@@ -234,7 +233,7 @@ class TurnRunner(LiveTurn):
         try:
             await self._end(error)
         except Exception as raised:  # noqa: BLE001  # whatever it is, nobody may wait for this turn without end
-            self.log.end(self._unexpected(raised))
+            self.log.end(InternalError.logged(log, "turn failed unexpectedly", raised, turn=self.turn.name))
         if self._grace is not None:
             self._grace.cancel()
         self._leave()
@@ -373,7 +372,7 @@ class TurnRunner(LiveTurn):
             return raised
         except Exception as raised:  # noqa: BLE001  # so may a store
             self._doubtful = True
-            return self._unexpected(raised)
+            return InternalError.logged(log, "turn failed unexpectedly", raised, turn=self.turn.name)
         self._succeed(stored[-1] if stored else message)
         return None
 
@@ -428,14 +427,6 @@ class TurnRunner(LiveTurn):
             end_time=self._clock(),
             error=error_record(error),
             last_sequence=self.log.last_sequence,
-        )
-
-    def _unexpected(self, raised: Exception) -> MCPError:
-        error_id = secrets.token_hex(6)
-        log.error("turn failed unexpectedly", turn=self.turn.name, error_id=error_id, exc_info=raised)
-        return InternalError(
-            f"internal error {error_id}: the server's log has the details under this id",
-            metadata={"error_id": error_id},
         )
 
 

@@ -7,7 +7,6 @@ new input begins with results, the exchange of their calls goes on in it.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
@@ -100,13 +99,9 @@ def _rendered(type_: ContextType, name: str, entry: ContextEntry) -> str:
     try:
         return type_.render(name, entry)
     except Exception as error:
-        error_id = secrets.token_hex(6)
-        log.error("context entry not rendered", entry=name, type=entry.type, error_id=error_id, exc_info=error)
-        raise InternalError(
-            f"the context type {entry.type!r} cannot render the entry {name!r}: the server's log has the details of "
-            f"internal error {error_id}",
-            metadata={"error_id": error_id},
-        ) from error
+        what = f"the context type {entry.type!r} cannot render the entry {name!r}"
+        facts = {"entry": name, "type": entry.type}
+        raise InternalError.logged(log, "context entry not rendered", error, what=what, **facts) from error
 
 
 def system_messages(session: MCPSession, types: Mapping[str, ContextType]) -> tuple[Message, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,29 @@ ROUTING: Final = {"backoff": 0.01, "max_backoff": 0.04, "circuit_failures": 1000
 """Tries again soon, is patient with slow machines, and leaves no provider alone."""
 
 
+def tables(
+    upstreams: Sequence[Upstream],
+    *,
+    route: str = "",
+    routing: Mapping[str, float],
+    models: Mapping[str, str],
+    provider: str = 'api_key = "sk-test"',
+) -> list[str]:
+    """TOML tables of a server whose default model is a route over the upstreams."""
+    targets = [f"{name}/{MODEL}" for name in NAMES[: len(upstreams)]]
+    return [
+        SETTINGS,
+        "[routing]\n" + "\n".join(f"{key} = {value}" for key, value in routing.items()),
+        '[models]\ndefault = "answers"\ndefault_embedding = "answers"',
+        f"[models.routes.answers]\ntargets = {targets}\n{route}",
+        *[f'[models.settings."{name}/{MODEL}"]\n{text}' for name, text in models.items()],
+        *[
+            f'[providers.{name}]\ntype = "openai"\nbase_url = "{upstream.url}"\n{provider}'
+            for name, upstream in zip(NAMES, upstreams, strict=False)
+        ],
+    ]
+
+
 @pytest.fixture
 async def begin(serve: Serve, tmp_path: Path) -> AsyncIterator[Begin]:
     """Start upstreams, one for each reply or plan, and a server whose default model is a route over all of them.
@@ -51,23 +74,23 @@ async def begin(serve: Serve, tmp_path: Path) -> AsyncIterator[Begin]:
             **arguments: Any,
         ) -> Stage:
             upstreams = [await stack.enter_async_context(_upstream(plan)) for plan in plans]
-            targets = [f"{name}/{MODEL}" for name in NAMES[: len(plans)]]
-            tables = [
-                SETTINGS,
-                "[routing]\n" + "\n".join(f"{key} = {value}" for key, value in {**ROUTING, **(routing or {})}.items()),
-                f'[metrics]\naddress = "{metrics_address}"',
-                f'[store]\ntype = "sqlite"\npath = "{tmp_path}/sessions.db"',
-                '[models]\ndefault = "answers"\ndefault_embedding = "answers"',
-                f'[models.routes.answers]\ntargets = {targets}\non_cut = "{on_cut}"\nmax_attempts = {max_attempts}',
-                *[f'[models.settings."{name}/{MODEL}"]\n{text}' for name, text in (models or {}).items()],
-                *[
-                    f'[providers.{name}]\ntype = "openai"\nbase_url = "{upstream.url}"\n{provider}'
-                    for name, upstream in zip(NAMES, upstreams, strict=False)
-                ],
-                more,
-            ]
             file = tmp_path / "contextprotocol.toml"
-            file.write_text("\n\n".join(tables))
+            file.write_text(
+                "\n\n".join(
+                    [
+                        *tables(
+                            upstreams,
+                            route=f'on_cut = "{on_cut}"\nmax_attempts = {max_attempts}',
+                            routing={**ROUTING, **(routing or {})},
+                            models=models or {},
+                            provider=provider,
+                        ),
+                        f'[metrics]\naddress = "{metrics_address}"',
+                        f'[store]\ntype = "sqlite"\npath = "{tmp_path}/sessions.db"',
+                        more,
+                    ]
+                )
+            )
             return Stage(wire=await serve(load(file, environ or {}), **arguments), upstreams=upstreams)
 
         yield start

@@ -20,10 +20,9 @@ from tests.models.stage import (
     CallResult,
     kept,
 )
+from tests.upstream.addresses import with_address
 from tests.upstream.faults import AFTER_OUTPUT, CUT_AFTER, FAULTS, SILENT, STALLED, SUCCESSES, WORDS
 from tests.upstream.replies import Answer, Refusal, in_turn
-from tests.upstream.server import Upstream
-from tests.upstream.tls import Authority
 
 ELSEWHERE = Answer(tokens=("Another", " one", " says", " this", "."))
 """What the second provider says."""
@@ -102,21 +101,6 @@ async def test_with_another_provider(begin: Begin, name: str) -> None:
     assert stage.calls == [tries, 1]
     assert result.rows == [*[("first", FAILED, fate.reason)] * tries, ("second", SUCCEEDED, "")]
     assert result.switches == [(f"first/{MODEL}", f"second/{MODEL}", fate.reason, RESTARTED)]
-
-
-def with_address(name: str) -> Upstream:
-    """An upstream whose address has that fault."""
-    authority = Authority()
-    match name:
-        case "certificate of an unknown authority":
-            return Upstream(tls=authority.port())
-        case "expired certificate":
-            return Upstream(tls=authority.port(expired=True))
-        case "plain HTTP on a TLS port":
-            return Upstream(tls=authority.port(), scheme="http")
-        case "TLS on a port of plain HTTP":
-            return Upstream(scheme="https")
-    return Upstream()
 
 
 @pytest.mark.parametrize("name", UNREACHABLE)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.models.conftest import Begin
-from tests.models.stage import FAILED, SUCCEEDED
+from tests.models.stage import FAILED, MODEL, SUCCEEDED
+from tests.upstream.books import Call
 from tests.upstream.faults import FAULTS, WORDS
-from tests.upstream.replies import Answer, by_key
+from tests.upstream.replies import Answer, Reply, by_key
 
 GOOD = Answer(tokens=WORDS)
 KEYS = 'api_keys = ["sk-a", "sk-b", "sk-c"]'
@@ -34,6 +35,19 @@ async def test_a_refused_key_is_set_aside(begin: Begin, name: str) -> None:
     for _ in range(3):
         assert (await stage.ask()).rows == [("first", SUCCEEDED, "")]
     assert [call.key for call in stage.upstreams[0].calls] == ["sk-a", "sk-b", *["sk-c"] * 4]
+
+
+async def test_a_rate_limit_is_that_of_one_model(begin: Begin) -> None:
+    """The key is used for the others."""
+
+    def plan(call: Call) -> Reply:
+        return FAULTS["429 with Retry-After"] if call.key == "sk-a" and call.body["model"] == MODEL else GOOD
+
+    stage = await begin(plan, provider=f"{KEYS}\nmodels.other = {{}}", max_attempts=1)
+    assert (await stage.ask()).rows == [("first", FAILED, "PROVIDER_RATE_LIMITED"), ("first", SUCCEEDED, "")]
+    for _ in range(3):
+        assert (await stage.ask(model="first/other")).rows == [("first", SUCCEEDED, "")]
+    assert [call.key for call in stage.upstreams[0].calls][2:] == ["sk-c", "sk-a", "sk-b"]
 
 
 async def test_a_key_comes_back(begin: Begin) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
+from tests.models import fault_table
 from tests.models.fates import FATES, LATER, UNREACHABLE
 from tests.upstream.faults import AFTER_OUTPUT, STALLED, SUCCESSES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+PAGE = fault_table.PAGE.read_text()
 
 
 def table() -> Mapping[str, list[str]]:
@@ -22,6 +22,7 @@ def table() -> Mapping[str, list[str]]:
 
 
 ROWS = table()
+ATTEMPTS = fault_table.read()
 ALL = {**FATES, **UNREACHABLE}
 
 
@@ -41,6 +42,19 @@ def test_a_row_is_true(name: str) -> None:
     if cut:
         assert (again, following) == ("after the others", "by `on_cut`")
     elif name not in LATER and reason != "PROVIDER_REJECTED":
-        assert again == ("yes" if fate.retried else "no")
+        silent = reason == "PROVIDER_TIMEOUT"
+        assert again == ("after the others" if silent else "yes" if fate.retried else "no")
     assert following.startswith("no") == (not fate.falls_back) or name == "context too long"
     assert row == ("estimated" if fate.costs else "none")
+
+
+@pytest.mark.parametrize(
+    ("routing", "unary", "column"), [(fault_table.QUICK, False, 1), (fault_table.IMPATIENT, True, 3)]
+)
+async def test_the_attempts_are_true(routing: Mapping[str, float], unary: bool, column: int) -> None:
+    """Of every fault, streamed with the quick configuration, and unary with the defaults but for their patience."""
+    rows = await fault_table.measure_all(routing, unary=unary)
+    assert {name: (row.end, row.attempts) for name, row in rows.items()} == {
+        name: (cells[0], cells[column]) for name, cells in ATTEMPTS.items()
+    }
+    assert {row.text for row in rows.values() if row.end == "complete"} == {fault_table.ELSEWHERE.text}

@@ -377,7 +377,7 @@ async def test_a_provider_that_says_nothing_is_given_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, word: str, limits: ModelOverrides, reason: int, stubborn: bool
 ) -> None:
     """Its limit is up, the next one answers, and what comes too late goes nowhere."""
-    monkeypatch.setattr("mcp_server.models.call.CLEANUP_SECONDS", 0.05)
+    monkeypatch.setattr("mcp_server.models.provider_call.CLEANUP_SECONDS", 0.05)
     hanging: Sequence[Step] = [word, Gate()] if word else [Gate()]
     a: Provider = Stubborn(word) if stubborn else scripted(hanging)
     b = scripted([0.1, "fine", Finish()])
@@ -397,7 +397,7 @@ async def test_a_provider_that_says_nothing_is_given_up(
 
 async def test_a_stubborn_provider_holds_nobody_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """CancelTurn returns, and the session is free."""
-    monkeypatch.setattr("mcp_server.models.call.CLEANUP_SECONDS", 0.05)
+    monkeypatch.setattr("mcp_server.models.provider_call.CLEANUP_SECONDS", 0.05)
     a = Stubborn("Once")
     wire = await serve(config("a/m", "b/m"), providers={"a": a, "b": scripted(["fine", Finish()])})
     await wire.create()

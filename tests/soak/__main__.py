@@ -33,6 +33,7 @@ from tests.soak.clients import starts
 from tests.soak.load import soak
 from tests.soak.mixed import Figures, load
 from tests.soak.process import started
+from tests.soak.upstreams import soak as soak_upstreams
 from tests.wire import Wire
 
 MAY_GROW: Final = {"open files and sockets": (1.0, 8), "objects": (1.1, 5000), "memory, kB": (1.1, 8000)}
@@ -87,7 +88,16 @@ class Result:
         return table
 
 
-async def run(result: Result, *, seconds: float, sessions: int, kills: int, positions: int, mixed: float = 0) -> None:
+async def run(
+    result: Result,
+    *,
+    seconds: float,
+    sessions: int,
+    kills: int,
+    positions: int,
+    mixed: float = 0,
+    upstreams: float = 0,
+) -> None:
     """All of it."""
     seed = result.seed
     with tempfile.TemporaryDirectory() as folder:
@@ -99,6 +109,8 @@ async def run(result: Result, *, seconds: float, sessions: int, kills: int, posi
             await _load(result, Path(folder), seconds, sessions, seed)
         if mixed:
             await _mixed(result, Path(folder), mixed, seed)
+        if upstreams:
+            await _upstreams(result, Path(folder), upstreams, sessions, seed)
 
 
 async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
@@ -197,6 +209,23 @@ async def _mixed(result: Result, folder: Path, seconds: float, seed: int) -> Non
     result.add("exit status of their server", came.status, good=came.status == 0)
 
 
+async def _upstreams(result: Result, folder: Path, seconds: float, sessions: int, seed: int) -> None:
+    """Providers that fail and answer oddly, and one that is as strict as the strictest."""
+    books = await soak_upstreams(folder, sessions=sessions, seconds=seconds, seed=seed)
+    for outcome, count in sorted(books.outcomes.items()):
+        result.add(f"turns with providers that misbehave: {outcome}", count)
+    for name, count in books.calls.items():
+        rows = books.rows[name]
+        result.add(f"calls to the provider {name}, and rows in ledgers", f"{count:,} {rows:,}", good=0 < count == rows)
+    sent, kept = books.tokens_sent, books.tokens_kept
+    result.add("tokens that the strict provider reported, and in ledgers", f"{sent:,} {kept:,}", good=sent == kept)
+    result.add(
+        "sessions stuck, conversations refused, circuit breakers opened", len(books.problems), good=not books.problems
+    )
+    for wrong in books.problems[:5]:
+        result.add("of them", wrong, good=False)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
@@ -205,6 +234,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=300, help="of the process under turns; 0: none")
     parser.add_argument("--positions", type=int, default=10_000, help="of faults in the stream of a turn; 0: none")
     parser.add_argument("--mixed", type=float, default=120, metavar="SECONDS", help="of load by mixed clients; 0: none")
+    parser.add_argument(
+        "--upstreams", type=float, default=600, metavar="SECONDS", help="of providers that misbehave; 0: none"
+    )
     parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
     arguments = vars(parser.parse_args())
     seed = arguments.pop("seed")

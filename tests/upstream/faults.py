@@ -79,7 +79,7 @@ SILENT: Final[Mapping[str, Reply]] = {
     "headers and no token": Steps((Head(), Hang())),
     "headers that trickle": Steps((Raw(b"HTTP/1.1 200 OK\r\n"), *(_TRICKLE * 100), Hang())),
     "nothing but comments": Steps((Head(), *(_COMMENT * 1000), Hang())),
-    "nothing but empty pieces": Answer(tokens=("",) * 1000, pause=0.01),
+    "nothing but empty pieces": Answer(tokens=("",) * 10_000, pause=0.01),
 }
 """Nothing comes, and nobody says so."""
 

@@ -105,7 +105,7 @@ class FailureTable(Struct):
             found = next((found for found, pattern in self.by_words if pattern.search(words)), kind)
             if kind is Kind.NO_MODEL:
                 return found if found is Kind.CREDENTIALS else kind
-            # A server that is out of order may be without its models for now.
+            # A server that fails may lack its models only for now.
             if found is not Kind.NO_MODEL or kind is Kind.BAD_REQUEST or status == 200:
                 kind = found
         return kind
@@ -177,4 +177,4 @@ def error_of(
         return ProviderTimeout(f"{where} did not answer in time ({code}){because}", metadata=facts)
     if kind is Kind.CUT:
         return ProviderStreamCut(f"{where} broke its answer off with an error ({code}){because}", metadata=facts)
-    return ProviderUnavailable(f"{where} is out of order ({code}){because}", metadata=facts, retry_after=retry_after)
+    return ProviderUnavailable(f"{where} is unavailable ({code}){because}", metadata=facts, retry_after=retry_after)

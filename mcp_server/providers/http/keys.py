@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 MAX_MODELS: Final = 1000
-"""For how many models it is known which keys have no access to them: callers may ask for any name."""
+"""For how many models it is known which keys cannot be used for them: callers may ask for any name."""
 
 
 class Keys:
@@ -22,8 +22,8 @@ class Keys:
     def __init__(self, keys: Sequence[str], *, rest: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys = tuple(keys)
         self._ready = [0.0] * len(self._keys)
-        self._lacking: dict[str, dict[int, float]] = {}
-        """The keys that have no access to a model, each with the time until which that counts."""
+        self._ready_for: dict[str, dict[int, float]] = {}
+        """By model: the keys that cannot be used for it, each with the time until which that counts."""
         self._rest = rest
         self._clock = clock
         self._next = 0
@@ -41,21 +41,32 @@ class Keys:
         order = [(self._next + step) % count for step in range(count)]
         chosen = next((key for key in order if self._available(key, model) <= now), None)
         if chosen is None:
-            chosen = min(order, key=self._ready.__getitem__)
+            chosen = min(order, key=lambda key: self._available(key, model))
         self._next = (chosen + 1) % count
         return chosen
 
-    def refused(self, key: int, retry_after: float | None) -> float | None:
+    def refused(self, key: int, model: str, retry_after: float | None, *, for_all: bool) -> float | None:
         """Suspend a key.
 
+        Args:
+            key: its number.
+            model: the model that was asked for.
+            retry_after: how long, in seconds, if the server says so.
+            for_all: whether for all models, not only for this one.
+
         Returns:
-            0 if another key can be used now; else the seconds until one is available, if the server says so.
+            0 if another key can be used for the model now; else the seconds until one is available, if the server says
+            so.
         """
         if len(self._keys) < 2:
             return retry_after
         now = self._clock()
-        self._ready[key] = now + (self._rest if retry_after is None else retry_after)
-        wait = max(0.0, min(self._ready) - now)
+        until = now + (self._rest if retry_after is None else retry_after)
+        if for_all:
+            self._ready[key] = until
+        else:
+            self._suspend(key, model, until)
+        wait = max(0.0, min([self._available(other, model) for other in range(len(self._keys))]) - now)
         return wait if wait == 0 or retry_after is not None else None
 
     def lacks(self, key: int, model: str) -> bool:
@@ -66,13 +77,16 @@ class Keys:
         """
         if len(self._keys) < 2:
             return False
-        if model not in self._lacking and len(self._lacking) >= MAX_MODELS:
-            del self._lacking[next(iter(self._lacking))]
         now = self._clock()
-        self._lacking.setdefault(model, {})[key] = now + self._rest
+        self._suspend(key, model, now + self._rest)
         return any(self._available(other, model) <= now for other in range(len(self._keys)) if other != key)
+
+    def _suspend(self, key: int, model: str, until: float) -> None:
+        if model not in self._ready_for and len(self._ready_for) >= MAX_MODELS:
+            del self._ready_for[next(iter(self._ready_for))]
+        self._ready_for.setdefault(model, {})[key] = until
 
     def _available(self, key: int, model: str) -> float:
         """From when on a key can be used for a model."""
-        lacking = self._lacking.get(model)
-        return max(self._ready[key], lacking.get(key, 0.0)) if lacking else self._ready[key]
+        ready = self._ready_for.get(model)
+        return max(self._ready[key], ready.get(key, 0.0)) if ready else self._ready[key]

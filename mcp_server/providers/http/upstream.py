@@ -249,7 +249,8 @@ class Upstream:
             log.warning("key without the model", provider=self.name, model=model, key=key + 1, answer=message)
         elif kind in (Kind.CREDENTIALS, Kind.RATE):
             if key >= 0 and _is_about_key(kind, status, fault):
-                wait = self._keys.refused(key, wait)
+                # Servers limit the rate of each model separately.
+                wait = self._keys.refused(key, model, wait, for_all=kind is Kind.CREDENTIALS)
                 if len(self._keys) > 1:
                     log.warning("key suspended", provider=self.name, key=key + 1, keys=len(self._keys), status=status)
             # Sentences in the place of a code are the vendor's words too.

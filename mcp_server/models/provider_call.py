@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
 
@@ -33,7 +32,7 @@ T = TypeVar("T")
 log = structlog.get_logger("contextprotocol.attempts")
 
 
-class Call:
+class ProviderCall:
     """One call to a provider. The reader of the answer reports every step to it.
 
     Args:
@@ -125,7 +124,7 @@ class Call:
 
     # -- limits on time -----------------------------------------------------------------------------------------------
 
-    async def run(self, ask: Callable[[Call], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, ask: Callable[[ProviderCall], Coroutine[Any, Any, T]]) -> T:
         """Run ``ask`` within the limits. When this returns or is cancelled, the call has stopped or is abandoned.
 
         If ``ask`` has reported a whole answer and then does not return, the result is ``None``.
@@ -175,12 +174,8 @@ class Call:
         except MCPError:
             raise
         except BaseException as raised:  # a CancelledError too: only the provider itself can have raised it
-            error_id = secrets.token_hex(6)
-            log.error("provider failed unexpectedly", model=name, error_id=error_id, exc_info=raised)
-            raise InternalError(
-                f"{name} failed with an unknown error {error_id}: the server's log has the details under this id",
-                metadata={"error_id": error_id, "model": name},
-            ) from raised
+            what = f"the provider of {name} failed"
+            raise InternalError.logged(log, "provider failed unexpectedly", raised, what=what, model=name) from raised
 
     def _end(self, _: object = None) -> None:
         if not self._ended.done():
