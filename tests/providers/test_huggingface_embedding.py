@@ -180,7 +180,8 @@ async def test_what_is_not_known_is_not_guessed(
 ) -> None:
     """Files that ask for something else are refused, since other vectors would be of no use."""
     from mcp_server.providers.huggingface.worker.embedding import Embedding
-    from mcp_server.providers.huggingface.worker.loading import CannotLoad, load
+    from mcp_server.providers.huggingface.worker.failures import CannotLoad
+    from mcp_server.providers.huggingface.worker.loading import load
 
     bert(tmp_path)
     say(tmp_path, pooling, *further)

@@ -344,17 +344,17 @@ def test_numbers_that_are_not_finite_end_their_answer_alone() -> None:
 
 def test_an_answer_whose_token_cannot_be_chosen_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its sampler raises."""
-    from mcp_server.providers.huggingface.worker import row
+    from mcp_server.providers.huggingface.worker.text import AnswerText
 
     generation, written = together(model_of("full attention"))
-    push = row.AnswerText.push
+    push = AnswerText.push
 
     def fail(self: Any, *arguments: Any) -> Any:
         if self._id == 1:
             raise ZeroDivisionError
         return push(self, *arguments)
 
-    monkeypatch.setattr(row.AnswerText, "push", fail)
+    monkeypatch.setattr(AnswerText, "push", fail)
     finish(generation)
     expect_the_others(written)
 

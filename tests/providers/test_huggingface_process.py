@@ -24,6 +24,7 @@ from mcp_server.errors import ProviderRateLimited, ProviderStreamCut, ProviderUn
 from mcp_server.interfaces import GenerateRequest
 from mcp_server.providers.huggingface.provider import HuggingFaceProvider
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
+from mcp_server.providers.local import lazy
 from mcp_server.settings import RoutingSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.values import GenerationConfig, ModelState
@@ -230,6 +231,7 @@ async def test_a_model_of_the_hub_is_taken_from_its_cache_or_missed(
     """Out of reach and not there, the error says so and what to do; when it is there, it is loaded."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(lazy, "PAUSE_SECONDS", 0.0)
     provider = make(source="some/model")
     assert await state(provider) is ModelState.READY, "it may come"
     with pytest.raises(ProviderUnavailable, match="some/model is not in the cache of the model hub"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from mcp_server.errors import ProviderError, ProviderStreamCut, ProviderUnavaila
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
+from mcp_server.providers.local import supervisor
 from mcp_server.values import FinishReason, GenerationConfig, ModelState
 from tests.providers.conftest import Workers
 
@@ -37,9 +39,16 @@ async def make(model_file: Path) -> AsyncIterator[Make]:
     """Make providers of the model ``m``, by default the embedded one and close them at the end."""
     async with AsyncExitStack() as stack:
 
-        def made(path: Path = model_file, *, parallel: int = 1, context_window: int = 2304) -> LlamaCppProvider:
+        def made(
+            path: Path = model_file,
+            *,
+            parallel: int = 1,
+            context_window: int = 2304,
+            memory_limit: float | None = None,
+        ) -> LlamaCppProvider:
             model = LlamaCppModel(path=path, context_window=context_window, temperature=0.0)
-            provider = LlamaCppProvider(LlamaCppSettings(models={"m": model}, parallel=parallel))
+            settings = LlamaCppSettings(models={"m": model}, parallel=parallel, memory_limit=memory_limit)
+            provider = LlamaCppProvider(settings)
             stack.push_async_callback(provider.close)
             return provider
 
@@ -105,6 +114,52 @@ async def test_who_waits_for_a_place_can_leave_it(make: Make) -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+
+async def test_a_process_that_does_not_stop_is_replaced(
+    make: Make, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who also wait for an answer hear of it at once, and the next call is answered."""
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.5)
+    provider = make(parallel=2)
+    async with aclosing(provider.generate(ENDLESS)) as leaving:  # type: ignore[type-var]  # a generator
+        await anext(leaving)
+        staying = asyncio.create_task(text(provider, ENDLESS))
+        (worker,) = workers()
+        worker.suspend()
+    async with asyncio.timeout(5):
+        with pytest.raises((ProviderStreamCut, ProviderUnavailable), match="it did not stop within") as raised:
+            await staying
+    assert raised.value.metadata["cause"] == "process"
+    assert "Paris" in await text(provider)
+    assert worker.pid not in [other.pid for other in workers()]
+
+
+async def test_work_that_was_cancelled_is_no_reason_to_end_a_process(
+    make: Make, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it has stopped, and goes on with other work."""
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.5)
+    provider = make(parallel=2)
+    async with aclosing(provider.generate(ENDLESS)) as events:  # type: ignore[type-var]  # a generator
+        await anext(events)
+    (worker,) = workers()
+    with pytest.raises(psutil.TimeoutExpired):
+        await asyncio.to_thread(worker.wait, 1.0)
+    assert "Paris" in await text(provider)
+
+
+async def test_memory_has_a_limit_also_for_loading(make: Make, workers: Workers) -> None:
+    """The error names both sizes and when the next attempt is; until then no process is started."""
+    provider = make(memory_limit=0.01)
+    with pytest.raises(ProviderUnavailable, match=r"it took .* GiB of memory, and the limit is 0\.0 GiB") as raised:
+        await text(provider)
+    assert raised.value.retry_after == 10
+    assert await state(provider) is ModelState.UNAVAILABLE
+    call = asyncio.create_task(text(provider))
+    with pytest.raises(ProviderUnavailable, match="next attempt in 10 s"):
+        await call
+    assert not workers()
 
 
 async def test_closing_ends_answers_and_processes(make: Make, workers: Workers) -> None:
@@ -219,7 +274,21 @@ def damaged(kind: str, model_file: Path) -> bytes:
 
 @pytest.mark.parametrize(
     "kind",
-    ["missing", "folder", "empty", "text", "header cut", "cut", "one byte short", "version", "counts", "architecture"],
+    [
+        "missing",
+        "folder",
+        "pipe",
+        "device",
+        "loop",
+        "empty",
+        "text",
+        "header cut",
+        "cut",
+        "one byte short",
+        "version",
+        "counts",
+        "architecture",
+    ],
 )
 async def test_a_bad_file_is_a_clear_error_and_can_be_mended(
     make: Make, model_file: Path, tmp_path: Path, kind: str
@@ -228,6 +297,12 @@ async def test_a_bad_file_is_a_clear_error_and_can_be_mended(
     path = tmp_path / "model.gguf"
     if kind == "folder":
         path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "loop":
+        path.symlink_to(path)
     elif kind != "missing":
         path.write_bytes(damaged(kind, model_file))
     provider = make(path)
@@ -235,7 +310,10 @@ async def test_a_bad_file_is_a_clear_error_and_can_be_mended(
     assert len({id(error) for error in errors}) == 3
     for error in errors:
         assert isinstance(error, ProviderUnavailable)
-        assert str(path) in error.message or kind == "architecture"
+        assert error.metadata == {"model": "m", "cause": "load"}
+        assert str(path) in error.message
+        assert (error.retry_after is None) == (kind != "architecture"), "only llama.cpp itself is not asked at once"
+        assert kind != "architecture" or "unknown model architecture: 'lxmxx'" in error.message
     (model,) = await provider.models()
     assert model.state is ModelState.UNAVAILABLE
     assert model.state_reason

@@ -94,7 +94,7 @@ class Embed(Question, frozen=True, kw_only=True):
 
 
 class Cancel(Question, frozen=True, kw_only=True):
-    """The answer to the question with that ``id`` is no longer needed. There is no answer to this."""
+    """The answer to the question with that ``id`` is no longer needed. The answer is :class:`Stopped`."""
 
 
 AnyQuestion = Generate | Count | Embed | Cancel
@@ -109,7 +109,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The model cannot be loaded, and the process ends."""
+    """The model cannot be loaded, or cannot compute any more, and the process ends."""
 
     why: str
 
@@ -177,13 +177,17 @@ class Failure(Answer, frozen=True, kw_only=True):
     metadata: dict[str, str]
 
 
+class Stopped(Answer, frozen=True, kw_only=True):
+    """Nothing is computed any more for a question that was cancelled, or that had been answered before."""
+
+
 class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A line for the log of the server, not for callers."""
 
     text: str
 
 
-AnyAnswer = Reading | TextPiece | ReasoningPiece | WholeToolCall | Done | TokenCount | Vectors | Failure
+AnyAnswer = Reading | TextPiece | ReasoningPiece | WholeToolCall | Done | TokenCount | Vectors | Failure | Stopped
 AnyMessage = Ready | Failed | LogLine | AnyAnswer
 
 

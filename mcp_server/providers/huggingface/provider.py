@@ -7,6 +7,7 @@ import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -51,6 +52,7 @@ from mcp_server.providers.huggingface.protocol import (
     WholeToolCall,
 )
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
+from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
@@ -90,7 +92,7 @@ class HuggingFaceProvider:
 
     async def models(self) -> Sequence[Model]:
         """Its models and their states. Loads none."""
-        return [await served.model() for served in self._models.values()]
+        return await asyncio.gather(*[served.model() for served in self._models.values()])
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
         """Go on with a chat or a prompt.
@@ -173,7 +175,7 @@ class _Served:
     def __init__(self, name: str, settings: HuggingFaceModel, provider: HuggingFaceSettings) -> None:
         self.name = name
         self.settings = settings
-        self.lazy: LazyEngine[Engine] = LazyEngine(name, self._start)
+        self.lazy: LazyEngine[Engine] = LazyEngine(name, self.facts, self._start)
         self._loading = Loading(
             model=name,
             path="" if settings.path is None else str(settings.path.absolute()),
@@ -185,10 +187,11 @@ class _Served:
             device=provider.device,
             dtype=provider.dtype,
         )
+        self._memory_limit = provider.memory_limit_bytes
         self._room = provider.parallel + provider.max_queued
         self._taken = 0
         self._facts: Facts | None = None
-        self._version: tuple[int, int] | None = None
+        self._files = None if settings.path is None else ModelFiles(settings.path, _read, self._changed)
 
     async def model(self) -> Model:
         """What it can do, and its state."""
@@ -197,7 +200,7 @@ class _Served:
         can = Capabilities(chat=True, completion=True, embedding=True, tools=True, prefill=True)
         facts = Facts(generates=True)
         try:
-            known = await self.facts()
+            known = await self.facts(seconds=LIST_SECONDS)
         except LoadFailed as failed:
             known, state, failure = None, ModelState.UNAVAILABLE, str(failed)
         if known is not None:
@@ -217,8 +220,8 @@ class _Served:
             state_reason=failure,
         )
 
-    async def facts(self) -> Facts | None:
-        """What its files say; ``None`` while they are not on this machine.
+    async def facts(self, *, seconds: float | None = None) -> Facts | None:
+        """What its files say; ``None`` while they are not on this machine. Waits so long for them at most.
 
         Raises:
             LoadFailed: it cannot be used as it is.
@@ -228,25 +231,13 @@ class _Served:
                 "Hugging Face models need the extra `huggingface`: pip install 'contextprotocol[huggingface]' "
                 f"({missing[0]} is missing)"
             )
-        path = self.settings.path
-        if path is None or (self.lazy.loaded and self._facts is not None):
+        if self._files is None or (self.lazy.loaded and self._facts is not None):
             return self._facts
-        looked_at = path / "config.json" if path.is_dir() else path
-        try:
-            status = looked_at.stat()
-            version = (status.st_mtime_ns, status.st_size)
-        except OSError:
-            version = None
-        if self._facts is None or version is None or self._version != version:
-            try:
-                self._facts = await asyncio.to_thread(model_facts.read, path)
-            except files.BadFiles as error:
-                self._facts = None
-                raise LoadFailed(str(error)) from error
-            self._version = version
-            # What other files failed at says nothing of these.
-            self.lazy.failure = ""
-        return self._facts
+        return await self._files.content(seconds=seconds)
+
+    def _changed(self) -> None:
+        # What other files failed at says nothing of these.
+        self.lazy.failure = ""
 
     async def loaded(self) -> AsyncIterator[Progress | Engine]:
         """The engine, and before it signs of life while it is loaded.
@@ -297,13 +288,20 @@ class _Served:
 
     async def _start(self) -> Engine:
         await self.facts()
-        engine = await Engine.start(self._loading)
+        engine = await Engine.start(self._loading, self.lazy.suspects, memory_limit=self._memory_limit)
         self._facts = engine.facts
         if engine.facts.ignored:
             log.warning(
                 "generation_config.json is not followed in full", model=self.name, ignored=list(engine.facts.ignored)
             )
         return engine
+
+
+def _read(path: Path) -> Facts:
+    try:
+        return model_facts.read(path)
+    except files.BadFiles as error:
+        raise LoadFailed(str(error)) from error
 
 
 def _check(facts: Facts, request: GenerateRequest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -15,6 +16,7 @@ from mcp_server.providers.llama_cpp import translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
 from mcp_server.providers.llama_cpp.engine import Engine, Loading
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
+from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
@@ -56,7 +58,7 @@ class LlamaCppProvider:
 
     async def models(self) -> Sequence[Model]:
         """Its models and their states. Loads none."""
-        return [await local.model() for local in self._models.values()]
+        return await asyncio.gather(*[local.model() for local in self._models.values()])
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
         """Go on with a chat or a prompt.
@@ -156,18 +158,19 @@ class _Local:
         assert settings.path is not None
         self.name = name
         self.settings = settings
-        self.generating = LazyEngine(name, self._generating)
-        self.embedding = LazyEngine(name, self._embedding)
-        self._path = settings.path
+        self.generating = LazyEngine(name, self.file, self._generating)
+        self.embedding = LazyEngine(name, self.file, self._embedding)
+        self._files = ModelFiles(settings.path, self._read, self._changed)
         self._parallel = provider.parallel
         self._threads = thread_count(provider.threads)
-        self._read: tuple[tuple[int, int], gguf.ModelFile] | None = None
+        self._memory_limit = provider.memory_limit_bytes
+        self._loaded: gguf.ModelFile | None = None
 
     async def model(self) -> Model:
         """What it can do, and its state."""
         loaded = self.generating.loaded or self.embedding.loaded
         try:
-            file = self._read[1] if loaded and self._read is not None else await self.file()
+            file = self._loaded if loaded and self._loaded is not None else await self.file(seconds=LIST_SECONDS)
         except LoadFailed as failed:
             # What it could do is not known. A call is to reach it all the same, and to hear the reason.
             can = Capabilities(chat=True, completion=True, embedding=True)
@@ -193,31 +196,25 @@ class _Local:
             state_reason=failure,
         )
 
-    async def file(self) -> gguf.ModelFile:
-        """What the file says of itself; read again only when it has changed.
+    async def file(self, *, seconds: float | None = None) -> gguf.ModelFile:
+        """What the file says of itself; read again only when it has changed. Waits so long for it at most.
 
         Raises:
             LoadFailed: it cannot be used as it is.
         """
         if importlib.util.find_spec("xllamacpp") is None:
             raise LoadFailed("models on this machine need the extra `local`: pip install 'contextprotocol[local]'")
-        path = self._path
+        return await self._files.content(seconds=seconds)
+
+    def _read(self, path: Path) -> gguf.ModelFile:
         try:
-            status = path.stat()
-            version = (status.st_mtime_ns, status.st_size)
-            if self._read is None or self._read[0] != version:
-                self._read = None
-                self._read = version, await asyncio.to_thread(gguf.read, path)
-                # What another file failed at says nothing of this one.
-                self.generating.failure = self.embedding.failure = ""
-        except FileNotFoundError as error:
-            self._read = None
-            raise LoadFailed(f"there is no model file {path}{self._hint()}") from error
-        except OSError as error:
-            raise LoadFailed(f"the model file {path} cannot be read: {error.strerror}") from error
+            return gguf.read(path)
         except gguf.BadModelFile as error:
             raise LoadFailed(f"the model file {error}{self._hint()}") from error
-        return self._read[1]
+
+    def _changed(self) -> None:
+        # What another file failed at says nothing of this one.
+        self.generating.failure = self.embedding.failure = ""
 
     async def tokens(self, lazy: LazyEngine[Engine], engine: Engine, text: str) -> int:
         """How many tokens a text has, those that the model wants around it included."""
@@ -256,24 +253,28 @@ class _Local:
         return min(file.context_length or DEFAULT_CONTEXT_WINDOW, DEFAULT_CONTEXT_WINDOW)
 
     async def _generating(self) -> Engine:
-        file = await self.file()
+        file = self._loaded = await self.file()
         if not file.generates:
             raise LoadFailed(f"it is a {file.architecture} model, which makes embeddings only")
         return await Engine.start(
             Loading(
+                model=self.name,
                 path=file.path,
                 context_window=self._window(file),
                 parallel=self._parallel,
                 batch=PROMPT_BATCH,
                 threads=self._threads,
-            )
+            ),
+            self.generating.suspects,
+            memory_limit=self._memory_limit,
         )
 
     async def _embedding(self) -> Engine:
-        file = await self.file()
+        file = self._loaded = await self.file()
         window = _embedding_window(file)
         return await Engine.start(
             Loading(
+                model=self.name,
                 path=file.path,
                 context_window=window,
                 parallel=1,
@@ -281,7 +282,9 @@ class _Local:
                 threads=self._threads,
                 embedding=True,
                 pool=not file.pools,
-            )
+            ),
+            self.embedding.suspects,
+            memory_limit=self._memory_limit,
         )
 
 

@@ -49,7 +49,8 @@ class Embedding:
         self._layers = [layer_of(layer).to(self._model.device) for layer in self._files.layers]
         if self._files.lower_case:
             _lower_case(self._tokenizer)
-        self._window = _window(loaded, self._files)
+        self.window = _window(loaded, self._files)
+        """The most tokens of a text; 0: not known."""
         self._padding = next(
             (id for id in (self._tokenizer.pad_token_id, self._model.config.pad_token_id) if id is not None), 0
         )
@@ -73,10 +74,10 @@ class Embedding:
             texts = [prompt + text for text in question.texts[start : start + BATCH_TEXTS]]
             encoded += [tuple(tokens) for tokens in self._tokenizer(texts)["input_ids"]]
         longest = max(len(tokens) for tokens in encoded)
-        if self._window and longest > self._window:
+        if self.window and longest > self.window:
             raise ContextTooLong(
-                f"a text has {longest} tokens, and the model {self._name} reads {self._window}: send less",
-                metadata={"model": self._name, "tokens": str(longest), "limit": str(self._window)},
+                f"a text has {longest} tokens, and the model {self._name} reads {self.window}: send less",
+                metadata={"model": self._name, "tokens": str(longest), "limit": str(self.window)},
             )
         skipped = 0 if described.include_prompt or not prompt else self._length_of(prompt)
         # Equal texts are computed once.

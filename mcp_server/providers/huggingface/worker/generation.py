@@ -21,9 +21,10 @@ import torch
 
 from mcp_server.errors import ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import GenerateRequest
-from mcp_server.providers.huggingface.protocol import AnyMessage, Failure, LogLine
+from mcp_server.providers.huggingface.protocol import AnyMessage, Failure, LogLine, Stopped
 from mcp_server.providers.huggingface.worker.batch import Batch
 from mcp_server.providers.huggingface.worker.conversation import Prompt
+from mcp_server.providers.huggingface.worker.device import end_if_dead, reason
 from mcp_server.providers.huggingface.worker.row import Row
 from mcp_server.providers.huggingface.worker.sampling import NoToken
 from mcp_server.providers.huggingface.worker.writer import Writer
@@ -49,7 +50,7 @@ class Generation:
         # A model that keeps its state in itself can have one answer in work.
         self._parallel = parallel if self._steps.ways.interleaves else 1
         self._tell = tell
-        self._arriving: queue.SimpleQueue[Row | int] = queue.SimpleQueue()
+        self._arriving: queue.SimpleQueue[Row | int | Stopped] = queue.SimpleQueue()
         self._waiting: deque[Row] = deque()
         self._reading: deque[Row] = deque()
         self._oldest_next = False
@@ -62,6 +63,10 @@ class Generation:
     def cancel(self, id: int) -> None:
         """Write no further token of that answer. From any thread."""
         self._arriving.put(id)
+
+    def confirm(self, id: int) -> None:
+        """Answer that nothing is computed for that answer any more, as soon as that is so. From any thread."""
+        self._arriving.put(Stopped(id=id))
 
     @property
     def busy(self) -> bool:
@@ -89,17 +94,22 @@ class Generation:
     def _take(self, *, wait: bool) -> None:
         """What has come since: new answers, and those that are not wanted any more."""
         cancelled: set[int] = set()
+        stopped: list[AnyMessage] = []
         while wait or not self._arriving.empty():
             wait = False
             arrived = self._arriving.get()
             if isinstance(arrived, int):
                 cancelled.add(arrived)
+            elif isinstance(arrived, Stopped):
+                stopped.append(arrived)
             else:
                 self._waiting.append(arrived)
         if cancelled:
             self._waiting = deque(row for row in self._waiting if row.id not in cancelled)
             self._reading = deque(row for row in self._reading if row.id not in cancelled)
             self._keep(lambda row: row.id not in cancelled)
+        if stopped:
+            self._tell(stopped)
 
     def _keep(self, wanted: Callable[[Row], bool]) -> None:
         for batch in list(self._batches):
@@ -166,6 +176,7 @@ class Generation:
         if len(batch.rows) == 1:
             self._fail(batch.rows, error)
             return
+        end_if_dead(self._steps.device, self._tell)
         self._log(error)
         rows = list(batch.rows)
         try:
@@ -192,7 +203,9 @@ class Generation:
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         name = self._writer.name
-        why = str(error) if isinstance(error, NoToken) else f"{type(error).__name__}; the log says more"
+        device = self._steps.device
+        end_if_dead(device, self._tell)
+        why = str(error) if isinstance(error, NoToken) else reason(error, device)
         self._log(error)
         failures: list[AnyMessage] = [
             Failure(

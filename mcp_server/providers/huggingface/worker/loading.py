@@ -16,6 +16,7 @@ import transformers
 from mcp_server.providers.huggingface import files, model_facts
 from mcp_server.providers.huggingface.protocol import Facts, Loading
 from mcp_server.providers.huggingface.worker import hub
+from mcp_server.providers.huggingface.worker.device import full
 from mcp_server.providers.huggingface.worker.failures import CannotLoad
 
 
@@ -64,7 +65,7 @@ def load(settings: Loading) -> Loaded:
     except CannotLoad:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise CannotLoad(f"the memory of {device} is too small for it") from error
+        raise CannotLoad(full(device)) from error
     except Exception as error:  # the libraries below raise what they like; whatever it is, there is no model
         text = " ".join(str(error).split())[:300]
         raise CannotLoad(f"transformers does not take it: {type(error).__name__}: {text}") from error
@@ -116,24 +117,30 @@ def _dtype(name: str, device: torch.device) -> Any:
 
 def _check_memory(path: Path, dtype: Any, device: torch.device) -> None:
     """Raise where the weights alone have no room: the system would end a process then, perhaps another one."""
-    if device.type != "cpu" or not path.is_dir():
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available()
+    if not path.is_dir() or free is None:
         return
     size = sum(_bytes(file, dtype) for file in files.weights(path))
-    free = _available()
-    if free is not None and size > free:
+    if size > free:
+        numbers = "" if dtype == "auto" else f" as {str(dtype).removeprefix('torch.')}"
         raise CannotLoad(
-            f"its weights take {size / 1e9:.1f} GB of memory as {str(dtype).removeprefix('torch.')}, "
-            f"and {free / 1e9:.1f} GB are free"
+            f"its weights take {size / 1e9:.1f} GB of memory{numbers}, and {free / 1e9:.1f} GB"
+            f"{'' if device.type == 'cpu' else f' of {device}'} are free"
         )
 
 
 def _bytes(file: Path, dtype: Any) -> int:
     """How much memory the weights in a file take. Its header is read, and nothing of them."""
-    each = torch.empty(0, dtype=dtype).element_size()
+    size = file.stat().st_size
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8))
-        header = msgspec.json.decode(opened.read(min(length, file.stat().st_size)), type=dict[str, dict[str, Any]])
+        if length > size:
+            raise CannotLoad(f"{file} is damaged or cut short: its length is {size} bytes")
+        if dtype == "auto":
+            return size
+        header = msgspec.json.decode(opened.read(length), type=dict[str, dict[str, Any]])
     numbers: int = sum(math.prod(weight["shape"]) for name, weight in header.items() if name != "__metadata__")
+    each: int = torch.empty(0, dtype=dtype).element_size()
     return numbers * each
 
 
