@@ -340,7 +340,9 @@ async def test_several_results_in_one_message_are_several_to_the_template(huggin
     calls = Message(
         role=Role.ASSISTANT, parts=tuple([ToolCall(id=id, name="weather", arguments_json="{}") for id in ("1", "2")])
     )
-    results = [ToolResult(tool_call_id=id, parts=(Text(text=text),)) for id, text in (("1", "Rain." * 9), ("2", "Sun."))]
+    results = [
+        ToolResult(tool_call_id=id, parts=(Text(text=text),)) for id, text in (("1", "Rain." * 9), ("2", "Sun."))
+    ]
     together = Message(role=Role.TOOL, parts=tuple(results))
     apart = [Message(role=Role.TOOL, parts=(result,)) for result in results]
     history = ("Weather?", calls)

@@ -104,11 +104,15 @@ class HuggingFaceProvider:
         served = self._served(request.model)
         request = translate.generate(request, served.settings)
         with served.place():
-            async for state in served.loaded():
-                if isinstance(state, Progress):
-                    yield state
-                else:
-                    engine = state
+            starting = asyncio.ensure_future(served.lazy.engine())
+            try:
+                while not (await asyncio.wait([starting], timeout=LOADING_SECONDS))[0]:
+                    yield Progress(stage="loading")
+            except BaseException:
+                # The start itself goes on for the others.
+                starting.cancel()
+                raise
+            engine = starting.result()
             _check(engine.facts, request)
             begun = False
             try:
@@ -238,22 +242,6 @@ class _Served:
     def _changed(self) -> None:
         # What other files failed at says nothing of these.
         self.lazy.failure = ""
-
-    async def loaded(self) -> AsyncIterator[Progress | Engine]:
-        """The engine, and before it signs of life while it is loaded.
-
-        Raises:
-            ProviderUnavailable: it cannot be loaded.
-        """
-        starting = asyncio.ensure_future(self.lazy.engine())
-        try:
-            while not (await asyncio.wait([starting], timeout=LOADING_SECONDS))[0]:
-                yield Progress(stage="loading")
-        except BaseException:
-            # The start itself goes on for the others.
-            starting.cancel()
-            raise
-        yield starting.result()
 
     @contextmanager
     def place(self) -> Iterator[None]:
