@@ -82,7 +82,7 @@ class Embedding:
         skipped = 0 if described.include_prompt or not prompt else self._length_of(prompt)
         # Equal texts are computed once.
         found: dict[tuple[int, ...], bytes] = {}
-        for batch in self._batches(sorted(set(encoded), key=len)):
+        for batch in self._batches(sorted(dict.fromkeys(encoded), key=len)):
             if stop():
                 return None
             computed = self._computed(batch, skipped)
