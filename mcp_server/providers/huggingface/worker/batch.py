@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from transformers.cache_utils import DynamicCache
@@ -11,23 +11,19 @@ from transformers.cache_utils import DynamicCache
 from mcp_server.providers.huggingface.worker.steps import Steps
 
 
-class BatchRow(Protocol):
-    """One answer while it is written."""
+class BatchRow:
+    """One answer while it is written.
 
-    @property
-    def cache(self) -> DynamicCache:
-        """What its prompt left behind. The batch takes it over."""
-        ...
+    Args:
+        cache: what its prompt leaves behind. A batch takes it over.
+        length: how many tokens there are in all, the last one included.
+    """
 
-    @property
-    def token(self) -> int:
+    def __init__(self, cache: DynamicCache, length: int) -> None:
+        self.cache = cache
+        self.length = length
+        self.token = 0
         """The last token that was written; not read yet."""
-        ...
-
-    @property
-    def length(self) -> int:
-        """How many tokens there are in all, the last one included."""
-        ...
 
 
 AnyRow = TypeVar("AnyRow", bound=BatchRow)

@@ -9,6 +9,7 @@ import torch
 from mcp_server.interfaces import GenerateRequest
 from mcp_server.providers.huggingface import options
 from mcp_server.providers.huggingface.protocol import AnyMessage, Done, Reading
+from mcp_server.providers.huggingface.worker.batch import BatchRow
 from mcp_server.providers.huggingface.worker.conversation import Prompt
 from mcp_server.providers.huggingface.worker.sampling import Sampler
 from mcp_server.providers.huggingface.worker.text import AnswerText, Detokenizer
@@ -16,7 +17,7 @@ from mcp_server.providers.huggingface.worker.writer import Writer
 from mcp_server.values import FinishReason, Logprob
 
 
-class Row:
+class Row(BatchRow):
     """An answer, from its prompt to its last token.
 
     Args:
@@ -27,15 +28,11 @@ class Row:
     """
 
     def __init__(self, id: int, request: GenerateRequest, prompt: Prompt, writer: Writer) -> None:
+        super().__init__(writer.steps.new_cache(), len(prompt.tokens))
         self.id = id
         self.prompt = prompt.tokens
         self.read = 0
         """How many tokens of the prompt have been read."""
-        self.cache = writer.steps.new_cache()
-        self.token = 0
-        """The last one that was written; not read yet."""
-        self.length = len(prompt.tokens)
-        """How many tokens there are in all, the last one included."""
         self._told = time.monotonic()
         self._limit = writer.output_limit(len(prompt.tokens), request.config.max_output_tokens)
         self._top = request.config.logprobs

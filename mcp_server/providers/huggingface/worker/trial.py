@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from transformers.cache_utils import DynamicCache
 
-from mcp_server.providers.huggingface.worker.batch import Batch
+from mcp_server.providers.huggingface.worker.batch import Batch, BatchRow
 from mcp_server.providers.huggingface.worker.failures import CannotLoad
 from mcp_server.providers.huggingface.worker.steps import Steps, Ways, keeps_keys_and_values
 
@@ -32,17 +32,11 @@ KINDS: Final = ((True, True), (False, True), (False, False))
 """Whether answers share their steps, and whether their steps may alternate, the fastest first."""
 
 
-class _Row:
-    def __init__(self, text: Sequence[int], prompt: int, cache: DynamicCache) -> None:
+class _Row(BatchRow):
+    def __init__(self, text: Sequence[int], cache: DynamicCache) -> None:
+        super().__init__(cache, len(text) - WRITTEN)
         self.text = list(text)
-        self.prompt = prompt
-        self.cache = cache
         self.logits: list[torch.Tensor] = []
-        self.length = prompt
-
-    @property
-    def token(self) -> int:
-        return self.text[self.length - 1]
 
 
 @torch.inference_mode()
@@ -92,7 +86,7 @@ def _whole(model: Any, text: list[int]) -> torch.Tensor:
 
 def _written(steps: Steps, prompts: Sequence[list[int]]) -> list[torch.Tensor]:
     """The same, where each text is read as a prompt and then a token at a time."""
-    rows = [_Row(text, len(text) - WRITTEN, steps.new_cache()) for text in prompts]
+    rows = [_Row(text, steps.new_cache()) for text in prompts]
     if steps.ways.interleaves:
         for row in rows:
             _read(steps, row)
@@ -113,14 +107,15 @@ def _written(steps: Steps, prompts: Sequence[list[int]]) -> list[torch.Tensor]:
 
 
 def _read(steps: Steps, row: _Row) -> None:
-    cut = row.prompt // 2 if steps.ways.pieces else 0
+    cut = row.length // 2 if steps.ways.pieces else 0
     if cut:
         steps.read(row.text[:cut], row.cache, 0)
-    row.logits.append(steps.read(row.text[cut : row.prompt], row.cache, cut)[0].float().cpu())
+    row.logits.append(steps.read(row.text[cut : row.length], row.cache, cut)[0].float().cpu())
 
 
 def _step(batch: Batch[_Row]) -> None:
     for row in batch.rows:
+        row.token = row.text[row.length]
         row.length += 1
     for row, logits in zip(batch.rows, batch.step(), strict=True):
         row.logits.append(logits.float().cpu())
