@@ -29,6 +29,7 @@ from mcp_server.values import (
     FinishReason,
     GenerationConfig,
     Message,
+    ModelState,
     Reasoning,
     ResponseFormat,
     Role,
@@ -362,14 +363,21 @@ async def test_a_template_sees_the_name_of_the_tool_of_each_result() -> None:
 
 
 async def test_a_model_that_is_loaded_shows_signs_of_life(tiny_model: Path) -> None:
-    """Until it answers."""
+    """Until it is loaded; a request that it does not take is refused before."""
     provider = HuggingFaceProvider(HuggingFaceSettings(models={"tiny": HuggingFaceModel(path=tiny_model)}))
     try:
-        events = await events_of(provider, chat(FRANCE))
+        with pytest.raises(InvalidArgument):
+            await anext(provider.load(chat(FRANCE, options={"top_k": -1})))
+        with pytest.raises(InvalidArgument):
+            await anext(provider.load(EmbedRequest(model="tiny", inputs=("x",), provider_options={"prompt_name": 1})))
+        (model,) = await provider.models()
+        assert model.state is ModelState.READY
+        signs = [sign async for sign in provider.load(chat(FRANCE))]
+        assert set(signs) == {Progress(stage="loading")}
+        assert [sign async for sign in provider.load(chat(FRANCE))] == []
+        assert text_of(await events_of(provider, chat(FRANCE))) == ANSWERS[FRANCE]
     finally:
         await provider.close()
-    assert events[0] == Progress(stage="loading")
-    assert text_of([event for event in events if not isinstance(event, Progress)]) == ANSWERS[FRANCE]
 
 
 async def test_it_makes_no_embeddings(huggingface: HuggingFaceProvider) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,11 +32,11 @@ Watch = Callable[..., Awaitable[tuple[ModelProcess, Supervisor, Suspects]]]
 
 @pytest.fixture
 async def watch() -> AsyncIterator[Watch]:
-    """Start a program as the process of the model ``m``, watched as if its model were loaded."""
+    """Start a program as the process of the model ``m``, and watch it, as a rule as if its model were loaded."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def started(
-            program: str, *, memory_limit: int | None = None, stall_seconds: float = 60.0
+            program: str, *, memory_limit: int | None = None, stall_seconds: float = 60.0, loaded: bool = True
         ) -> tuple[ModelProcess, Supervisor, Suspects]:
             running = await ModelProcess.start(["-c", program], model="m")
             suspects = Suspects("m")
@@ -43,7 +44,8 @@ async def watch() -> AsyncIterator[Watch]:
             stack.push_async_callback(watching.close)
             stack.push_async_callback(running.close)
             assert await running.stdout.readline() == b"up\n"
-            watching.loaded()
+            if loaded:
+                watching.loaded()
             return running, watching, suspects
 
         yield started
@@ -69,7 +71,8 @@ async def test_a_process_beyond_its_memory_limit_is_killed(watch: Watch) -> None
         await running.ending
     assert not running.alive
     assert await running.outcome() == (f"was ended because {running.kill_reason}")
-    assert running.kill_reason == "it took 0.2 GiB of memory, and the limit is 0.1 GiB (memory_limit)"
+    reason = r"it took 0\.[12] GiB of memory, and the limit is 0\.1 GiB \(memory_limit\)"
+    assert re.fullmatch(reason, running.kill_reason)
 
 
 async def test_without_a_setting_a_loaded_model_has_room(watch: Watch) -> None:
@@ -136,6 +139,17 @@ async def test_a_process_that_computes_unasked_ends(watch: Watch, monkeypatch: p
         await working.ending
     assert "nothing was asked" in working.kill_reason
     assert waiting.alive
+
+
+async def test_loading_that_hangs_ends(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading that computes may take long."""
+    monkeypatch.setattr(supervisor, "LOAD_STALL_SECONDS", 0.6)
+    busy, _, _ = await watch(COMPUTES, loaded=False)
+    hangs, _, _ = await watch(DEAF, loaded=False)
+    async with asyncio.timeout(10):
+        await hangs.ending
+    assert hangs.kill_reason == "its model made no progress in loading for 1 s"
+    assert busy.alive
 
 
 @pytest.mark.parametrize(("ended_by", "refusals"), [("abort", 1), ("kill", 0)])

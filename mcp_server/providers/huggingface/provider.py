@@ -67,7 +67,7 @@ from mcp_server.values import (
 
 log = structlog.get_logger("contextprotocol.providers")
 
-LIBRARIES: Final = ("torch", "transformers")
+LIBRARIES: Final = ("psutil", "torch", "transformers")
 CALL_MARK: Final = "<tool_call>"
 """A chat template that speaks of this teaches the one form of tool calls that is understood here."""
 
@@ -104,15 +104,7 @@ class HuggingFaceProvider:
         served = self._served(request.model)
         request = translate.generate(request, served.settings)
         with served.place():
-            starting = asyncio.ensure_future(served.lazy.engine())
-            try:
-                while not (await asyncio.wait([starting], timeout=LOADING_SECONDS))[0]:
-                    yield Progress(stage="loading")
-            except BaseException:
-                # The start itself goes on for the others.
-                starting.cancel()
-                raise
-            engine = starting.result()
+            engine = await served.lazy.engine()
             _check(engine.facts, request)
             begun = False
             try:
@@ -125,6 +117,26 @@ class HuggingFaceProvider:
                             yield event
             except EngineLost as error:
                 raise await served.lazy.lost(engine, begun=begun) from error
+
+    async def load(self, request: GenerateRequest | EmbedRequest, /) -> AsyncIterator[Progress]:
+        """Load the model, and end when it is loaded. A request that it cannot take is refused before.
+
+        Raises:
+            InvalidArgument, ModelNotFound, UnsupportedByModel, ProviderUnavailable.
+        """
+        served = self._served(request.model)
+        if isinstance(request, GenerateRequest):
+            translate.generate(request, served.settings)
+        else:
+            options.decode(options.EmbedOptions, request.provider_options, request.model)
+        loading = asyncio.ensure_future(served.lazy.engine())
+        try:
+            while not (await asyncio.wait([loading], timeout=LOADING_SECONDS))[0]:
+                yield Progress(stage="loading")
+            await loading
+        finally:
+            # A caller that leaves does not stop the start itself.
+            loading.cancel()
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""

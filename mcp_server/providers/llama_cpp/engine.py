@@ -30,8 +30,8 @@ EMBEDDING_STALL_SECONDS: Final = 300.0
 """The same for embeddings, whose answers come whole."""
 PROBE: Final = "/lora-adapters"
 """A small question that the thread that computes answers, between two steps."""
-_ERROR_LINE: Final = re.compile(r"[0-9.]+ E (.+)")
-"""How llama.cpp writes an error: with the time, and the letter of its level."""
+_ERROR_LINE: Final = re.compile(r"[0-9.]+ E (?:[\w ]+: +)?(.+)")
+"""How llama.cpp writes an error: with the time, the letter of its level, and often the function."""
 
 
 class Loading(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,10 @@ class Engine:
             LoadFailed: llama.cpp does not take it.
         """
         # Only this user may enter the folder, and so only this user may connect.
-        folder = Path(tempfile.mkdtemp(prefix="contextprotocol-"))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="contextprotocol-"))
+        except OSError as error:
+            raise LoadFailed(f"there is no folder for its socket: {error.strerror or error}") from error
         try:
             argument = {
                 **msgspec.structs.asdict(settings),

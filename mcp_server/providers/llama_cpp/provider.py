@@ -29,6 +29,7 @@ from mcp_server.values import (
     UsageSource,
 )
 
+LIBRARIES = ("psutil", "xllamacpp")
 DEFAULT_CONTEXT_WINDOW = 8192
 """The context window of a model whose file allows more, or names none: memory is allocated for all of it."""
 PROMPT_BATCH = 128
@@ -202,7 +203,7 @@ class _Local:
         Raises:
             LoadFailed: it cannot be used as it is.
         """
-        if importlib.util.find_spec("xllamacpp") is None:
+        if any(importlib.util.find_spec(name) is None for name in LIBRARIES):
             raise LoadFailed("models on this machine need the extra `local`: pip install 'contextprotocol[local]'")
         return await self._files.content(seconds=seconds)
 

@@ -18,6 +18,8 @@ log = structlog.get_logger("contextprotocol.providers")
 
 END_SECONDS: Final = 5.0
 """How long the process may take to end by itself, and again after it was killed."""
+OUTCOME_SECONDS: Final = 1.0
+"""How long a call whose connection ended waits to hear how the process ended."""
 KEPT_BYTES: Final = 1 << 14
 """How much of the last output is kept to explain a failure, in bytes."""
 
@@ -92,7 +94,7 @@ class ModelProcess:
         """How it ended, to complete "the process of the model X …". For one that has ended or is about to."""
         if self.kill_reason:
             return f"was ended because {self.kill_reason}"
-        if not await self._ends():
+        if not await self._ends(OUTCOME_SECONDS):
             return "does not answer any more"
         code = self._process.returncode
         assert code is not None
@@ -104,9 +106,9 @@ class ModelProcess:
         """End it, whatever it does, and wait until it has ended."""
         self._closing = True
         self.stdin.close()
-        if not (self.kill_reason or await self._ends()):
+        if not (self.kill_reason or await self._ends(END_SECONDS)):
             self._kill()
-        if not await self._ends():
+        if not await self._ends(END_SECONDS):
             # Only a process that waits for hardware, or for a network drive, outlives a kill.
             log.error("model process does not end", model=self.model, pid=self.pid)
             self._listening.cancel()
@@ -117,9 +119,9 @@ class ModelProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
-    async def _ends(self) -> bool:
-        """Whether it ends within :data:`END_SECONDS`, its output read to the end."""
-        _, unfinished = await asyncio.wait([self.ending, self._listening], timeout=END_SECONDS)
+    async def _ends(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds, its output read to the end."""
+        _, unfinished = await asyncio.wait([self.ending, self._listening], timeout=seconds)
         return not unfinished
 
     def _ended(self, ending: asyncio.Task[int]) -> None:

@@ -40,7 +40,8 @@ class LocalSettings(ProviderSettings, kw_only=True):
     models: Mapping[ModelName, LocalModelSettings]
     memory_limit: MemoryLimit | None = None
     """The most memory, in GiB, that the process of each model may take besides the pages of its files. One that takes
-    more is ended and started again. Not set: a quarter of the machine's memory more than it takes once it is loaded."""
+    more is ended and started again. Not set: a quarter of the machine's memory more than it takes once it is loaded;
+    on macOS no limit."""
 
     @property
     def memory_limit_bytes(self) -> int | None:

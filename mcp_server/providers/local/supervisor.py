@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from pathlib import Path
+import sys
 from typing import Final
 
 from mcp_server.providers.local.process import ModelProcess
 from mcp_server.providers.local.suspects import Suspects
+from mcp_server.providers.local.usage import ProcessUsage
 
 POLL_SECONDS: Final = 0.25
 """How often the process is looked at."""
@@ -20,6 +20,8 @@ IDLE_SECONDS: Final = 10.0
 """How long the process may compute although nothing was asked of it."""
 IDLE_SHARE: Final = 0.5
 """How much of a processor counts as computing."""
+LOAD_STALL_SECONDS: Final = 300.0
+"""How long the process may neither compute nor read nor write while it loads: the model hub gives up sooner."""
 GIB: Final = 1 << 30
 
 
@@ -58,25 +60,21 @@ class Supervisor:
         suspects: learns on which requests the process worked when it was killed, or crashed.
         memory_limit: the most memory that it may take, in bytes; ``None``: what is free while it loads, and then a
             quarter of the machine's memory more than it has taken so far. Pages of the model's files are not counted:
-            the system can drop them.
+            the system can drop them. Where it does not tell them apart, as on macOS, ``None`` is no limit.
         stall_seconds: how long it may work on requests without any progress.
     """
 
     def __init__(
         self, process: ModelProcess, suspects: Suspects, *, memory_limit: int | None, stall_seconds: float
     ) -> None:
-        # Where no local model runs, its library need not be installed.
-        import psutil
-
         self.time = 0.0
         """A clock, in seconds. It does not count the time in which this process itself was held up."""
         self._process = process
-        self._watched = psutil.Process(process.pid)
-        self._gone = psutil.Error
-        machine = psutil.virtual_memory()
-        self._limit = memory_limit if memory_limit is not None else machine.available
-        self._is_set = memory_limit is not None
-        self._total = _machine_memory(machine.total)
+        self._usage = ProcessUsage(process.pid)
+        self._limit = sys.maxsize if memory_limit is None else memory_limit
+        self._sets_limit = memory_limit is None and self._usage.counts_own_memory
+        if self._sets_limit:
+            self._limit = self._usage.free
         self._stall_seconds = stall_seconds
         self._suspects = suspects
         self._works: set[Work] = set()
@@ -84,6 +82,7 @@ class Supervisor:
         self._loaded = False
         self._last_progress = 0.0
         self._slowest_step = 0.0
+        self._done = (0.0, 0)
         self._idle_since: tuple[float, float] | None = None
         self.watching = asyncio.create_task(self._watch(), name=f"watching the process of {process.model}")
         """Done when the process has ended, and who may be the cause is noted."""
@@ -91,8 +90,8 @@ class Supervisor:
     def loaded(self) -> None:
         """The model is loaded: from now on the process works only if something is asked of it."""
         self._loaded = True
-        if not self._is_set:
-            self._limit = self._memory() + self._total // 4
+        if self._sets_limit:
+            self._limit = self._usage.memory + self._usage.installed // 4
 
     def begin(self, content: bytes) -> Work:
         """Something is asked of the process."""
@@ -133,10 +132,9 @@ class Supervisor:
             now = loop.time()
             self.time += min(now - looked, 2 * POLL_SECONDS)
             looked = now
-            with contextlib.suppress(self._gone):
-                problem, causes = self._problem()
-                if problem:
-                    self._kill(problem, causes)
+            problem, causes = self._problem()
+            if problem and self._process.alive:
+                self._kill(problem, causes)
         if self._process.crashed:
             works = self._works | self._broken_off
             self._suspects.accuse([work.content for work in works], f"it {await self._process.outcome()}")
@@ -147,11 +145,13 @@ class Supervisor:
 
     def _problem(self) -> tuple[str, set[Work]]:
         """Why the process cannot go on, empty if it can; and the work that can be the cause."""
-        if (memory := self._memory()) > self._limit:
+        if (memory := self._usage.memory) > self._limit:
             taken, limit = f"{memory / GIB:.1f} GiB", f"{self._limit / GIB:.1f} GiB"
             return f"it took {taken} of memory, and the limit is {limit} (memory_limit)", self._works
+        if not self._loaded:
+            return self._loading_problem(), set()
         if not self._works:
-            return self._idle_problem() if self._loaded else "", set()
+            return self._idle_problem(), set()
         self._idle_since = None
         patience = min(max(STOP_SECONDS, 2 * self._slowest_step), MOST_STOP_SECONDS)
         stopping = {work: self.time - work.stop_asked for work in self._works if work.stop_asked is not None}
@@ -162,8 +162,17 @@ class Supervisor:
             return f"it worked for {self._stall_seconds:.0f} s without any progress", wanted
         return "", set()
 
+    def _loading_problem(self) -> str:
+        done = self._usage.processor_seconds, self._usage.transferred
+        if done != self._done:
+            self._done = done
+            self._last_progress = self.time
+        if self.time - self._last_progress < LOAD_STALL_SECONDS:
+            return ""
+        return f"its model made no progress in loading for {LOAD_STALL_SECONDS:.0f} s"
+
     def _idle_problem(self) -> str:
-        computed = sum(self._watched.cpu_times()[:2])
+        computed = self._usage.processor_seconds
         if self._idle_since is None:
             self._idle_since = self.time, computed
         since, before = self._idle_since
@@ -173,17 +182,3 @@ class Supervisor:
         if computed - before < IDLE_SHARE * IDLE_SECONDS:
             return ""
         return f"it computed for {IDLE_SECONDS:.0f} s although nothing was asked of it"
-
-    def _memory(self) -> int:
-        """The bytes of memory that the process takes for itself; on systems that do not tell, shared ones included."""
-        memory = self._watched.memory_info()
-        return memory.rss - getattr(memory, "shared", 0)
-
-
-def _machine_memory(installed: int) -> int:
-    """The bytes of memory that this machine, or its container, has."""
-    try:
-        most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return installed
-    return min(installed, int(most)) if most.isdigit() else installed

@@ -117,11 +117,11 @@ def _dtype(name: str, device: torch.device) -> Any:
 
 def _check_memory(path: Path, dtype: Any, device: torch.device) -> None:
     """Raise where the weights alone have no room: the system would end a process then, perhaps another one."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available()
-    if not path.is_dir() or free is None:
+    if not path.is_dir():
         return
     size = sum(_bytes(file, dtype) for file in files.weights(path))
-    if size > free:
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available()
+    if free is not None and size > free:
         numbers = "" if dtype == "auto" else f" as {str(dtype).removeprefix('torch.')}"
         raise CannotLoad(
             f"its weights take {size / 1e9:.1f} GB of memory{numbers}, and {free / 1e9:.1f} GB"
@@ -132,16 +132,20 @@ def _check_memory(path: Path, dtype: Any, device: torch.device) -> None:
 def _bytes(file: Path, dtype: Any) -> int:
     """How much memory the weights in a file take. Its header is read, and nothing of them."""
     size = file.stat().st_size
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        if length > size:
-            raise CannotLoad(f"{file} is damaged or cut short: its length is {size} bytes")
-        if dtype == "auto":
-            return size
-        header = msgspec.json.decode(opened.read(length), type=dict[str, dict[str, Any]])
-    numbers: int = sum(math.prod(weight["shape"]) for name, weight in header.items() if name != "__metadata__")
-    each: int = torch.empty(0, dtype=dtype).element_size()
-    return numbers * each
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > size:
+                raise CannotLoad(f"{file} is no safetensors file, or is cut short: it has {size} bytes")
+            header = msgspec.json.decode(opened.read(length), type=dict[str, Any])
+        weights = [weight for name, weight in header.items() if name != "__metadata__"]
+        expected = 8 + length + max((weight["data_offsets"][1] for weight in weights), default=0)
+        numbers = sum(math.prod(weight["shape"]) for weight in weights)
+    except (struct.error, msgspec.MsgspecError, LookupError, TypeError) as error:
+        raise CannotLoad(f"the header of {file} is damaged: {error}") from error
+    if size < expected:
+        raise CannotLoad(f"{file} is cut short: it has {size} of {expected} bytes")
+    return size if dtype == "auto" else int(numbers) * int(torch.empty(0, dtype=dtype).element_size())
 
 
 def _available() -> int | None:
