@@ -243,6 +243,7 @@ class DatabaseFile:
             leftover.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything is written
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             _upgrade(connection, 0)
             connection.execute("PRAGMA journal_mode = WAL")
