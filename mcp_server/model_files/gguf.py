@@ -202,7 +202,7 @@ class _Cursor:
     def take(self, length: int) -> bytes:
         """The next ``length`` bytes."""
         end = self.position + length
-        if end > MAX_HEADER:
+        if MAX_HEADER < end <= self.size:
             raise self.damaged(f"its header takes more than {MAX_HEADER} bytes")
         missing = end - len(self._buffer)
         if missing > 0:

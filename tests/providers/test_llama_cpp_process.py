@@ -211,10 +211,12 @@ async def test_a_missing_file_of_the_catalogue_comes_with_the_command_that_pulls
     assert model.state_reason.endswith("run `mcp-server models pull qwen2.5-1.5b`")
 
 
-def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path: Path) -> None:
-    """Killed without a warning, the server takes its models with it, and their folders."""
+@pytest.mark.parametrize("after", [0.0, 0.1, 60.0])
+def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path: Path, after: float) -> None:
+    """Killed without a warning, so many seconds after the model began to load or when it answers, the server takes its
+    models with it, and the folders of those that were loaded."""
     program = f"""
-        import asyncio, os, pathlib, signal, tempfile
+        import asyncio, os, pathlib, psutil, signal, tempfile
         tempfile.tempdir = {str(tmp_path)!r}
         from mcp_server.interfaces import GenerateRequest
         from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
@@ -222,10 +224,13 @@ def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path
         async def main():
             model = LlamaCppModel(path=pathlib.Path({str(model_file)!r}), context_window=512)
             provider = LlamaCppProvider(LlamaCppSettings(models={{"m": model}}))
-            async for _ in provider.generate(GenerateRequest(model="m", prompt="x")):
-                import psutil
-                print(*[child.pid for child in psutil.Process().children()], flush=True)
-                os.kill(os.getpid(), signal.SIGKILL)
+            answer = provider.generate(GenerateRequest(model="m", prompt="x"))
+            first = asyncio.ensure_future(anext(answer))
+            while not (children := psutil.Process().children()):
+                await asyncio.sleep(0.001)
+            await asyncio.wait([first], timeout={after})
+            print(*[child.pid for child in children], flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
         asyncio.run(main())
     """
     killed = subprocess.run(
@@ -235,7 +240,7 @@ def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path
     (pid,) = map(int, killed.stdout.split())
     with suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(5)
-    assert not list(tmp_path.iterdir())
+    assert after < 1 or not list(tmp_path.iterdir())
 
 
 async def test_it_writes_nothing_on_the_servers_own_output(make: Make, capfd: pytest.CaptureFixture[str]) -> None:

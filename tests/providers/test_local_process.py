@@ -243,12 +243,12 @@ def test_libraries_of_a_model_neither_read_nor_write_what_is_for_the_server() ->
 def test_a_process_that_never_listens_ends_with_its_server() -> None:
     """Also where the server was killed, and whatever the process does."""
     deaf = (
-        "from mcp_server.providers.local.isolation import end_with_server\n"
-        "end_with_server(at_once=True)\nprint('up', flush=True)\nwhile True: pass"
+        "import sys; from mcp_server.providers.local.isolation import end_with_server\n"
+        "end_with_server(sys.stdin.buffer, at_once=True)\nprint('up', flush=True)\nwhile True: pass"
     )
     server = (
         "import os, signal, subprocess, sys\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {deaf!r}], stdout=subprocess.PIPE)\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {deaf!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
         "child.stdout.readline()\nprint(child.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", server], capture_output=True, timeout=30, check=False)

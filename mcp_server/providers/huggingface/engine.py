@@ -206,9 +206,6 @@ class Engine:
                 elif isinstance(answer, Answer):
                     self._take(answer)
         self._lose_all()
-        outcome = await self._process.outcome()
-        if self._process.crashed:
-            log.error("model process ended", model=self._process.model, how=outcome, output=self._process.output)
 
     def _take(self, answer: AnyAnswer) -> None:
         if (work := self._works.get(answer.id)) is not None:

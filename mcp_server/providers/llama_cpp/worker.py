@@ -23,8 +23,10 @@ def main() -> None:
     """Serve one model until standard input ends."""
     questions, answers = isolate()
     # While llama.cpp loads, Python does not run, and would not notice.
-    end_with_server(at_once=True)
+    end_with_server(questions, at_once=True)
     settings = json.loads(sys.argv[1])
+    # Where llama.cpp aborts, it would first start a debugger, whose output hides why.
+    os.environ["GGML_NO_BACKTRACE"] = "1"
 
     import xllamacpp
 
@@ -48,11 +50,16 @@ def main() -> None:
 
     try:
         _server = xllamacpp.Server(parameters)  # it serves for as long as it is there
-    except Exception as error:  # noqa: BLE001  # llama.cpp has written what it is, and the traceback would only hide it
-        sys.exit(f"{type(error).__name__}: {error}")
-    end_with_server(at_once=False)  # it removes its socket first
-    answers.write(b"ready\n")
-    answers.flush()
+    except Exception as error:  # noqa: BLE001  # llama.cpp has written what it is, and a traceback would only hide it
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            sys.stderr.flush()
+        # The usual end can wait for ever for threads of llama.cpp.
+        os._exit(1)
+    end_with_server(questions, at_once=False)  # it removes its socket first
+    with contextlib.suppress(OSError):
+        answers.write(b"ready\n")
+        answers.flush()
     questions.read()
     with contextlib.suppress(OSError):
         # Who would otherwise do it may have been killed.

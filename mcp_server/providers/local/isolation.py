@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import sys
 from pathlib import Path
@@ -34,10 +35,19 @@ def isolate() -> tuple[BinaryIO, BinaryIO]:
     return questions, answers
 
 
-def end_with_server(*, at_once: bool) -> None:
+def end_with_server(questions: BinaryIO, *, at_once: bool) -> None:
     """Whether Linux kills this process as soon as its server has ended, however busy it is.
 
     Elsewhere, and otherwise, the process itself has to notice that its standard input ends.
+
+    Args:
+        questions: its standard input.
+        at_once: whether Linux does.
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL if at_once else 0)
+    poll = select.poll()
+    poll.register(questions, select.POLLHUP)
+    if any(event & select.POLLHUP for _, event in poll.poll(0)):
+        # It has ended already.
+        os._exit(0)

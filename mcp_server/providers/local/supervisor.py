@@ -6,9 +6,13 @@ import asyncio
 import sys
 from typing import Final
 
+import structlog
+
 from mcp_server.providers.local.process import ModelProcess
 from mcp_server.providers.local.suspects import Suspects
 from mcp_server.providers.local.usage import ProcessUsage
+
+log = structlog.get_logger("contextprotocol.providers")
 
 POLL_SECONDS: Final = 0.25
 """How often the process is looked at."""
@@ -135,9 +139,10 @@ class Supervisor:
             problem, causes = self._problem()
             if problem and self._process.alive:
                 self._kill(problem, causes)
-        if self._process.crashed:
-            works = self._works | self._broken_off
-            self._suspects.accuse([work.content for work in works], f"it {await self._process.outcome()}")
+        if self._process.crashed and self._loaded:
+            works, outcome = self._works | self._broken_off, await self._process.outcome()
+            self._suspects.accuse([work.content for work in works], f"it {outcome}")
+            log.error("model process ended", model=self._process.model, how=outcome, output=self._process.output)
 
     def _kill(self, reason: str, causes: set[Work]) -> None:
         self._suspects.accuse([work.content for work in causes], reason)

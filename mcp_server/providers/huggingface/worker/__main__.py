@@ -24,7 +24,7 @@ def main() -> None:
     """Serve one model until standard input ends."""
     source, output = isolate()
     # Libraries can keep Python from running for long, and it would not notice.
-    end_with_server(at_once=True)
+    end_with_server(source, at_once=True)
     lock = threading.Lock()
 
     def tell(messages: list[AnyMessage]) -> None:
