@@ -394,6 +394,7 @@ async def test_a_batch_that_is_too_large_for_the_memory_is_made_smaller(tmp_path
         )
 
 
+LIBRARY = "sentence_transformers.models"
 TRANSFORMER = {"path": "", "type": "sentence_transformers.models.Transformer"}
 POOLING = {"path": "1_Pooling", "type": "sentence_transformers.sentence_transformer.modules.Pooling"}
 
@@ -415,6 +416,11 @@ POOLING = {"path": "1_Pooling", "type": "sentence_transformers.sentence_transfor
         ({"modules.json": [TRANSFORMER]}, "no Pooling"),
         ({"modules.json": [{**TRANSFORMER, "path": "0_Transformer"}, POOLING]}, "first module"),
         ({"modules.json": {"0": TRANSFORMER}}, "damaged"),
+        ({"modules.json": [TRANSFORMER, {**POOLING, "path": "../other"}]}, "other"),
+        ({"modules.json": [TRANSFORMER, POOLING, {"path": "x" * 999, "type": f"{LIBRARY}.Dense"}]}, "too long"),
+        ({"sentence_bert_config.json": {"max_seq_length": "many"}}, "max_seq_length"),
+        ({"1_Pooling/config.json": {"pooling_mode": []}}, "pooling_mode"),
+        ({"config_sentence_transformers.json": {"default_prompt_name": []}}, "default_prompt_name"),
         ({"sentence_bert_config.json": {"transformer_task": "fill-mask"}}, "fill-mask"),
         ({"config_sentence_transformers.json": {"model_type": "SparseEncoder"}}, "SparseEncoder"),
         ({"config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": "query"}}, "query"),

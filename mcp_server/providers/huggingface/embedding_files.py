@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from mcp_server.providers.huggingface import files
 
@@ -72,6 +73,49 @@ class EmbeddingFiles(msgspec.Struct, frozen=True, kw_only=True):
         return min(width, self.truncate) if self.truncate else width
 
 
+class _Module(msgspec.Struct):
+    """An entry of ``modules.json``."""
+
+    type: str
+    path: str = ""
+
+
+class _Limits(msgspec.Struct):
+    """What is said of the module that runs the model."""
+
+    max_seq_length: Annotated[int, Meta(ge=1)] | None = None
+    do_lower_case: bool | None = None
+    transformer_task: str = "feature-extraction"
+
+
+class _Pooling(msgspec.Struct):
+    """The configuration of a pooling, but for the names of its kinds in older files."""
+
+    pooling_mode: str | Annotated[list[str], Meta(min_length=1)] | None = None
+    include_prompt: bool | None = None
+
+
+class _Dense(msgspec.Struct):
+    """The configuration of a dense layer."""
+
+    out_features: Annotated[int, Meta(ge=1)]
+    activation_function: str = f"{ACTIVATIONS}Tanh"
+    use_residual: bool = False
+    module_input_name: str = "sentence_embedding"
+
+
+class _Description(msgspec.Struct):
+    """What is said of the model as a whole."""
+
+    model_type: str = "SentenceTransformer"
+    prompts: dict[str, str] | None = None
+    default_prompt_name: str | None = None
+    truncate_dim: Annotated[int, Meta(ge=1)] | None = None
+
+
+File = TypeVar("File", bound=msgspec.Struct)
+
+
 def read(folder: Path) -> EmbeddingFiles:
     """What the files of a model say; without ``modules.json`` the mean, of length 1.
 
@@ -92,25 +136,25 @@ def places(folder: Path) -> list[str]:
     Raises:
         BadFiles: the list of them is damaged.
     """
-    return [str(place) for module in _listed(folder / MODULES) if (place := module.get("path"))]
+    return [module.path for module in _listed(folder / MODULES) if module.path]
 
 
 def _modules(folder: Path) -> dict[str, Any]:
     modules = _listed(folder / MODULES)
-    kinds = [_kind(folder, module) for module in modules]
-    places = [folder / str(module.get("path", "")) for module in modules]
-    if kinds[:1] != ["Transformer"] or places[0] != folder:
+    kinds = [_kind(folder, module.type) for module in modules]
+    if kinds[:1] != ["Transformer"] or modules[0].path:
         raise _unknown(folder, "a first module that is not the model itself, in the same folder")
-    found: dict[str, Any] = {**_limits(folder), "layers": ()}
-    if "Pooling" not in kinds[1:2]:
+    if kinds[1:2] != ["Pooling"]:
         raise _unknown(folder, f"{' after '.join(reversed(kinds[:2]))} and no Pooling")
-    found |= _pooling(folder, places[1])
-    layers = [_layer(kind, place) for kind, place in zip(kinds[2:], places[2:], strict=True) if kind != "Dropout"]
-    return {**found, "layers": tuple(layers)}
+    layers = [
+        _layer(kind, folder, folder / module.path)
+        for kind, module in zip(kinds[2:], modules[2:], strict=True)
+        if kind != "Dropout"
+    ]
+    return {**_limits(folder), **_pooling(folder, folder / modules[1].path), "layers": tuple(layers)}
 
 
-def _kind(folder: Path, module: Mapping[str, Any]) -> str:
-    name = str(module.get("type", ""))
+def _kind(folder: Path, name: str) -> str:
     if not name.startswith(LIBRARY):
         raise _unknown(folder, f"the module {name!r}, which is code of its own")
     return name.rpartition(".")[2]
@@ -120,76 +164,78 @@ def _limits(folder: Path) -> dict[str, Any]:
     file = next((folder / name for name in LIMITS if (folder / name).is_file()), None)
     if file is None:
         return {}
-    limits = files.table(file)
-    if (task := limits.get("transformer_task", "feature-extraction")) != "feature-extraction":
-        raise files.BadFiles(f"{file} asks for the task {task!r}, which is not known here")
-    tokens = limits.get("max_seq_length")
-    return {
-        "max_tokens": tokens if isinstance(tokens, int) and tokens > 0 else 0,
-        "lower_case": bool(limits.get("do_lower_case")),
-    }
+    limits = _typed(file, _Limits)
+    if limits.transformer_task != "feature-extraction":
+        raise _unknown(folder, f"the task {limits.transformer_task!r}")
+    return {"max_tokens": limits.max_seq_length or 0, "lower_case": bool(limits.do_lower_case)}
 
 
 def _pooling(folder: Path, place: Path) -> dict[str, Any]:
-    config = files.table(place / "config.json")
-    modes = config.get("pooling_mode")
+    file = place / "config.json"
+    config = _typed(file, _Pooling)
+    modes = config.pooling_mode
     if modes is None:
-        strange = [
-            key.removeprefix("pooling_mode_")
-            for key, value in config.items()
-            if key.startswith("pooling_mode_") and value and key not in FORMER
-        ]
-        modes = [*[mode for key, mode in FORMER.items() if config.get(key)], *strange] or ["mean"]
-    modes = [modes] if isinstance(modes, str) else modes
+        on = [key for key, value in files.table(file).items() if key.startswith("pooling_mode_") and value]
+        strange = [key.removeprefix("pooling_mode_") for key in on if key not in FORMER]
+        modes = [*[mode for key, mode in FORMER.items() if key in on], *strange] or ["mean"]
+    elif isinstance(modes, str):
+        modes = [modes]
     if unknown := [mode for mode in modes if mode not in POOLING]:
         raise _unknown(folder, f"the pooling {unknown[0]!r}; known are {', '.join(POOLING)}")
-    return {"pooling": tuple(modes), "include_prompt": bool(config.get("include_prompt", True))}
+    return {"pooling": tuple(modes), "include_prompt": config.include_prompt is not False}
 
 
-def _layer(kind: str, place: Path) -> Layer:
+def _layer(kind: str, folder: Path, place: Path) -> Layer:
     if kind == "Normalize":
         return Layer(kind=kind)
     if kind not in ("Dense", "LayerNorm"):
-        raise _unknown(place.parent, f"the module {kind}")
+        raise _unknown(folder, f"the module {kind}")
     weights = place / files.WEIGHTS
     if not weights.is_file():
         raise files.BadFiles(f"there is no {files.WEIGHTS} in {place}: weights in other formats are not loaded")
-    config = files.table(place / "config.json")
     if kind == "LayerNorm":
         return Layer(kind=kind, weights=weights)
-    if config.get("use_residual") or config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
-        raise _unknown(place.parent, "a Dense layer of another form")
-    activation = str(config.get("activation_function", f"{ACTIVATIONS}Tanh"))
-    if not activation.startswith(ACTIVATIONS):
-        raise _unknown(place.parent, f"the activation function {activation!r}, which is code of its own")
-    width = config.get("out_features")
-    if not isinstance(width, int):
-        raise files.BadFiles(f"{place / 'config.json'} is damaged: out_features is not a number")
-    return Layer(kind=kind, weights=weights, activation=activation.rpartition(".")[2], width=width)
+    config = _typed(place / "config.json", _Dense)
+    if config.use_residual or config.module_input_name != "sentence_embedding":
+        raise _unknown(folder, "a Dense layer of another form")
+    if not config.activation_function.startswith(ACTIVATIONS):
+        raise _unknown(folder, f"the activation function {config.activation_function!r}, which is code of its own")
+    activation = config.activation_function.rpartition(".")[2]
+    return Layer(kind=kind, weights=weights, activation=activation, width=config.out_features)
 
 
 def _description(file: Path) -> dict[str, Any]:
-    described = files.table(file)
-    if (kind := described.get("model_type", "SentenceTransformer")) != "SentenceTransformer":
-        raise files.BadFiles(f"{file} describes a {kind}, which makes no vectors of texts that are known here")
-    prompts = described.get("prompts") or {}
-    default = described.get("default_prompt_name")
-    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
-        raise files.BadFiles(f"{file} is damaged: its prompts are not texts by name")
+    described = _typed(file, _Description)
+    if described.model_type != "SentenceTransformer":
+        raise _unknown(file.parent, f"a {described.model_type} in the place of a SentenceTransformer")
+    prompts, default = described.prompts or {}, described.default_prompt_name
     if default is not None and default not in prompts:
         raise files.BadFiles(f"{file} is damaged: there is no prompt {default!r} among its prompts")
-    truncate = described.get("truncate_dim")
     return {
         "prompts": prompts,
         "default_prompt": "" if default is None else prompts[default],
-        "truncate": truncate if isinstance(truncate, int) and truncate > 0 else 0,
+        "truncate": described.truncate_dim or 0,
     }
 
 
-def _listed(file: Path) -> list[dict[str, Any]]:
+def _listed(file: Path) -> list[_Module]:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=list[dict[str, Any]])
-    except (OSError, msgspec.MsgspecError) as error:
+        modules = msgspec.json.decode(file.read_bytes(), type=list[_Module])
+    except (OSError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
+        raise files.BadFiles(f"{file} is damaged: {error}") from error
+    if strange := next((module.path for module in modules if not _is_inside(module.path)), None):
+        raise files.BadFiles(f"{file} is damaged: {strange!r} is not the name of a folder in its folder")
+    return modules
+
+
+def _is_inside(path: str) -> bool:
+    return not (PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path)
+
+
+def _typed(file: Path, kind: type[File]) -> File:
+    try:
+        return msgspec.convert(files.table(file), kind)
+    except msgspec.ValidationError as error:
         raise files.BadFiles(f"{file} is damaged: {error}") from error
 
 

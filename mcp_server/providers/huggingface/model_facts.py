@@ -16,9 +16,16 @@ def read(path: Path) -> Facts:
     Raises:
         BadFiles: it cannot be used.
     """
-    if not path.is_dir():
-        facts = files.read(path)
-        return msgspec.structs.replace(facts, largest_window=facts.context_window)
+    try:
+        if path.is_dir():
+            return _folder(path)
+    except OSError as error:
+        raise files.BadFiles(f"{path} cannot be read: {error.strerror or error}") from error
+    facts = files.read(path)
+    return msgspec.structs.replace(facts, largest_window=facts.context_window)
+
+
+def _folder(path: Path) -> Facts:
     own_code.refuse(path)
     facts = files.read(path)
     config = files.table(path / "config.json")

@@ -24,11 +24,14 @@ OFFSET: Final = frozenset(
 """The kinds of models whose first token has the position after that of the padding."""
 EXTENDED: Final = frozenset({"dynamic", "linear", "yarn"})
 """The ways of stretching positions by a factor that the window of the file does not contain."""
+MAX_FACTOR: Final = 10_000
+MAX_WINDOW: Final = 10**12
+"""More than any model has: files with larger numbers are odd."""
 
 
 def usable(config: Mapping[str, Any], window: int) -> int:
     """What the positions of a model leave of its ``window``; 0 where that is not known."""
-    if config.get("model_type") not in OFFSET or not window:
+    if str(config.get("model_type")) not in OFFSET or not window:
         return window
     padding = config.get("pad_token_id")
     return max(0, window - (padding if isinstance(padding, int) else 1) - 1)
@@ -39,8 +42,10 @@ def largest(config: Mapping[str, Any], window: int) -> int:
     stretched = config.get("rope_scaling") or config.get("rope_parameters") or {}
     if not isinstance(stretched, dict):
         return window
-    factor = stretched.get("factor")
-    if stretched.get("rope_type", stretched.get("type")) not in EXTENDED or not isinstance(factor, int | float):
-        return window
+    kind, factor = stretched.get("rope_type", stretched.get("type")), stretched.get("factor")
     original = stretched.get("original_max_position_embeddings")
-    return max(window, int((original if isinstance(original, int) else window) * factor))
+    if not isinstance(original, int):
+        original = window
+    if str(kind) not in EXTENDED or not isinstance(factor, int | float) or not 1 <= factor <= MAX_FACTOR:
+        return window
+    return max(window, int(min(original, MAX_WINDOW) * factor))
