@@ -202,6 +202,48 @@ def test_answers_written_together_are_those_written_alone(kind: str, monkeypatch
     assert {end.reason for end in written.ends().values()} == {FinishReason.LENGTH}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("kind", "ways"),
+    [
+        ("full attention", (True, True, True)),
+        ("sliding windows", (True, True, True)),
+        ("positions of its own", (False, True, True)),
+        ("a state in itself", (False, False, False)),
+    ],
+)
+def test_how_a_model_is_used_is_tried_in_its_own_precision(kind: str, dtype: str, ways: tuple[bool, ...]) -> None:
+    """What rounding does is told from what another answer does."""
+    import torch
+
+    from mcp_server.providers.huggingface.worker import trial
+
+    found = trial.find(model_of(kind).to(getattr(torch, dtype))).ways
+    assert (found.shares, found.interleaves, found.pieces) == ways
+
+
+def test_a_model_that_cannot_continue_is_refused() -> None:
+    """Before it answers anybody."""
+    import torch
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    from mcp_server.providers.huggingface.worker import trial
+    from mcp_server.providers.huggingface.worker.failures import CannotLoad
+
+    with torch.random.fork_rng():
+        forgetful = OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=259, n_embd=32, n_layer=2, n_head=4)).eval()
+    with pytest.raises(CannotLoad, match="cannot continue"):
+        trial.find(forgetful)
+    model = model_of("full attention")
+
+    def forget(_module: Any, _positional: Any, named: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
+        return (), {**named, "past_key_values": None}
+
+    model.model.layers[0].self_attn.register_forward_pre_hook(forget, with_kwargs=True)
+    with pytest.raises(CannotLoad, match="answer differently"):
+        trial.find(model)
+
+
 def steps_of(model: Any) -> list[tuple[int, int]]:
     """Every step that the model computes from now on, as rows and tokens."""
     steps: list[tuple[int, int]] = []

@@ -43,7 +43,7 @@ class Steps:
         # What most models call their cache, and what those with a state of their own call it.
         self._cache_name = next((name for name in ("past_key_values", "cache_params") if name in takes), "")
         if not self._cache_name:
-            raise CannotLoad(f"models of the kind {type(model).__name__} cannot go on from what they have read")
+            raise CannotLoad(f"models of the kind {type(model).__name__} cannot continue from what they have read")
         self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
     @property
