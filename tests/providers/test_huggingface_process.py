@@ -139,7 +139,7 @@ async def test_a_process_that_does_not_stop_is_replaced(
 
 
 async def test_a_process_whose_device_is_dead_is_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its calls hear why; one request that it always ends with is not sent to it for ever."""
+    """Its calls hear why; a request that it always ends with is refused the third time."""
     monkeypatch.setattr(engine, "WORKER", "tests.providers.dying_worker")
     provider = make()
     for _ in range(2):
@@ -367,7 +367,7 @@ def damage(folder: Path, kind: str) -> None:
         ("encoder and decoder", "encoder and a decoder"),
         ("pipe", "config.json"),
         ("device", "model.safetensors"),
-        ("loop", "cannot be read|no model"),
+        ("loop", "cannot be read: Too many levels of symbolic links"),
         ("template in another encoding", "chat_template.jinja is not UTF-8"),
         ("deep config", "config.json is damaged"),
         ("list of weights", "weight_map"),
@@ -456,3 +456,32 @@ async def test_a_server_says_what_its_model_is_doing(serve: Serve, tiny_model: P
     assert await health() == health_pb2.HealthCheckResponse.NOT_SERVING
     assert text_of((await chat).completed.message) == answer
     assert await health() == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_an_odd_model_leaves_the_others_alone(serve: Serve, tiny_model: Path, tmp_path: Path) -> None:
+    """The list of models, health and calls to other models of the same provider are as if it were not there."""
+    shutil.copytree(tiny_model, tmp_path / "odd")
+    (tmp_path / "odd" / "config.json").write_text('{"text_config": null, "architectures": ["LlamaForCausalLM"]}')
+    (tmp_path / "odd" / "chat_template.jinja").write_bytes(b"\xe9")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    models = {name: HuggingFaceModel(path=tmp_path / name) for name in ("odd", "pipe.gguf", "loop", "missing")}
+    provider = HuggingFaceSettings(models={**models, "good": HuggingFaceModel(path=tiny_model)})
+    wire = await serve(msgspec.structs.replace(settings(default_model="hf/good"), providers={"hf": provider}))
+    listed = (await wire.models.ListModels(model_pb2.ListModelsRequest())).models
+    states = {model.name: (model.state, model.state_reason) for model in listed}
+    assert states.pop("models/hf/good") == (model_pb2.Model.STATE_READY, "")
+    assert len(states) == len(models)
+    for name, (state, reason) in states.items():
+        assert state == model_pb2.Model.STATE_UNAVAILABLE
+        assert name.removeprefix("models/hf/") in reason
+    response: Any = await wire.health.Check(health_pb2.HealthCheckRequest(service="providers/hf"))
+    assert response.status == health_pb2.HealthCheckResponse.SERVING
+    question, answer = next(iter(ANSWERS.items()))
+    request = chat_pb2.ChatRequest(messages=[user(question)])
+    assert text_of((await wire.chat.Chat(request)).completed.message) == answer
+    for name in models:
+        with Refused() as refused:
+            await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user(question)], model=f"hf/{name}"))
+        assert refused.reason == "PROVIDER_UNAVAILABLE"
+        assert name in refused.details

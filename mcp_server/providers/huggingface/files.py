@@ -36,11 +36,12 @@ def read(path: Path) -> Facts:
         BadFiles: it cannot be used.
     """
     try:
-        if not path.exists():
-            raise BadFiles(f"there is no model {path}")
+        path.stat()
         if path.is_dir():
             return _folder(path)
         file = gguf.read(path)
+    except FileNotFoundError as error:
+        raise BadFiles(f"there is no model {path}") from error
     except gguf.BadModelFile as error:
         raise BadFiles(f"the model file {error}") from error
     except OSError as error:

@@ -129,22 +129,38 @@ class Engine:
         return await self._process.outcome()
 
     @contextlib.asynccontextmanager
-    async def post(self, path: str, body: bytes, *, slot: bool = True) -> AsyncIterator[Connection]:
+    async def admit(self, content: bytes) -> AsyncIterator[None]:
+        """Work on a caller's request within this context. Those with which earlier processes ended wait for each other.
+
+        Raises:
+            UnsupportedByModel: earlier processes ended because of it.
+        """
+        async with self._suspects.admit(content):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def post(
+        self, path: str, body: bytes, *, slot: bool = True, content: bytes | None = None
+    ) -> AsyncIterator[Connection]:
         """Send a request, and give the connection on which its answer comes. Leaving the context early stops the work.
 
         Args:
             path: what is asked.
             body: the question, as JSON.
             slot: whether it computes: then it waits for a place, and holds that until its work has really ended.
+            content: the caller's request that it is part of, once that is admitted; ``None``: it is all of it, and is
+                admitted here.
 
         Raises:
             BrokenConnection: the process is gone. Also raised while the answer is read.
-            UnsupportedByModel: earlier processes ended while they worked on this request.
+            UnsupportedByModel: earlier processes ended because of this request.
         """
-        async with self._suspects.admit(body):
+        async with contextlib.AsyncExitStack() as admitted:
+            if content is None:
+                await admitted.enter_async_context(self.admit(body))
             if slot:
                 await self._slots.acquire()
-            work = self._supervisor.begin(body)
+            work = self._supervisor.begin(content or body)
             connection: Connection | None = None
             try:
                 connection = await Connection.open(str(self._folder / "llama.sock"), work.progress)

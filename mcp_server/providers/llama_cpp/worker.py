@@ -54,7 +54,7 @@ def main() -> None:
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
             sys.stderr.flush()
-        # The usual end can wait for ever for threads of llama.cpp.
+        # The usual end waits for threads of llama.cpp, which need not end.
         os._exit(1)
     end_with_server(questions, at_once=False)  # it removes its socket first
     with contextlib.suppress(OSError):
