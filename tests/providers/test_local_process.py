@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -254,3 +255,17 @@ def test_a_process_that_never_listens_ends_with_its_server() -> None:
     killed = subprocess.run([sys.executable, "-c", server], capture_output=True, timeout=30, check=False)
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(int(killed.stdout)).wait(5)
+
+
+async def test_keys_of_the_environment_do_not_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its libraries need does."""
+    for name in ("OPENAI_API_KEY", "CONTEXTPROTOCOL_PROVIDERS__UP__BASE", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL"):
+        monkeypatch.setenv(name, "hidden")
+    for name in ("HF_TOKEN", "TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES", "HF_HOME"):
+        monkeypatch.setenv(name, "shown")
+    running = await ModelProcess.start(["-c", "import json, os; print(json.dumps(dict(os.environ)))"], model="m")
+    environment = json.loads(await running.stdout.readline())
+    await running.close()
+    assert "hidden" not in environment.values()
+    assert list(environment.values()).count("shown") == 4
+    assert environment["PATH"] == os.environ["PATH"]

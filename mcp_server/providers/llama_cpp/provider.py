@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -95,8 +96,10 @@ class LlamaCppProvider:
                     if tokens:
                         translate.limit_output(body, engine.settings.context_window - len(tokens))
                     slot.text = text
-                    async for progress in local.read_prompt(engine, slot, tokens, content):
-                        yield progress
+                    reading = local.read_prompt(engine, slot, tokens, content)
+                    async with contextlib.aclosing(reading) as signs:  # type: ignore[type-var]  # a generator
+                        async for progress in signs:
+                            yield progress
                     body["id_slot"] = slot.id
                     asked = engine.post(translate.generate_path(request), msgspec.json.encode(body), content=content)
                     async with asked as response:
@@ -109,7 +112,8 @@ class LlamaCppProvider:
                             for event in translate.deltas(
                                 chunks, logprobs=request.config.logprobs, constrained=constraint is not None
                             ):
-                                begun = True
+                                if not begun:
+                                    begun, slot.tokens = True, tokens
                                 yield event
                                 if constraint is not None and not isinstance(event, ReasoningDelta):
                                     texts.append(event if isinstance(event, str) else event.text)
@@ -117,7 +121,6 @@ class LlamaCppProvider:
                                 if chunk.error is not None:
                                     raise translate.error_from(chunk.error, model=request.model)
                                 reason, usage = chunk.finish_reason or reason, chunk.reported or usage
-                    slot.tokens = tokens
                     if usage is not None:
                         usage = slot.answered(usage)
         except BrokenConnection as error:

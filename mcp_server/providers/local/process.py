@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self
 
 import structlog
@@ -22,6 +24,19 @@ OUTCOME_SECONDS: Final = 1.0
 """How long a call whose connection ended waits to hear how the process ended."""
 KEPT_BYTES: Final = 1 << 14
 """How much of the last output is kept to explain a failure, in bytes."""
+
+
+_SECRET: Final = re.compile(
+    r"^CONTEXTPROTOCOL_|KEY|TOKEN(?!IZER)|SECRET|PASSWORD|CREDENTIAL|_DSN$|_URL$", re.IGNORECASE
+)
+"""Names of environment variables whose values are no business of a model's libraries."""
+_NEEDED: Final = frozenset({"HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN"})
+"""Those by which files are fetched from the hub."""
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a model's process: that of the server without its keys."""
+    return {name: value for name, value in environ.items() if name in _NEEDED or not _SECRET.search(name)}
 
 
 class ModelProcess:
@@ -57,7 +72,10 @@ class ModelProcess:
         # -P: the folder that the server was started in is not searched for modules.
         program = (sys.executable, "-P", *arguments)
         try:
-            return cls(await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=PIPE), model)
+            process = await asyncio.create_subprocess_exec(
+                *program, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_environment(os.environ)
+            )
+            return cls(process, model)
         except OSError as error:
             raise LoadFailed(f"no process can be started: {error.strerror or error}") from error
 
