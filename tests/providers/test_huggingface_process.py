@@ -94,7 +94,9 @@ async def test_work_stops_when_its_reader_leaves_and_dead_processes_are_replaced
     """Who waits can leave, the next in line is served at once, then nothing computes; who was killed is replaced."""
     provider = make(parallel=1)
     async with aclosing(provider.generate(ENDLESS)) as events:  # type: ignore[type-var]  # a generator
-        await anext(events)
+        async for event in events:
+            if isinstance(event, str):
+                break
         waiting = asyncio.create_task(text(provider))
         await asyncio.sleep(0.05)
         waiting.cancel()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
 import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from mcp_server.errors import InvalidArgument, UnsupportedByModel
@@ -301,16 +300,13 @@ def schema_of(random_: random.Random, depth: int = 3) -> Any:
 
 
 def check(schema: Any, value: Any) -> None:
-    """Have jsonschema check a value, if it is installed."""
-    if importlib.util.find_spec("jsonschema") is not None:
-        jsonschema = importlib.import_module("jsonschema")
-        jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate(value)
+    """Have jsonschema judge a value."""
+    jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate(value)
 
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_successes_conform_to_their_schemas(provider: LlamaCppProvider) -> None:
-    """Many schemas are refused, or what ends with STOP is valid: by the provider's check, and by jsonschema if it is
-    installed."""
+    """Many schemas are refused, or what ends with STOP is valid: by the provider's check, and by jsonschema."""
     random_ = random.Random(13)  # noqa: S311  # no secret
     accepted: list[Any] = []
     while len(accepted) < 40:

@@ -56,19 +56,33 @@ def read(path: Path) -> Facts:
     )
 
 
+def window(config: dict[str, Any]) -> int:
+    """The context window in a ``config.json``; 0: not stated."""
+    return _number(config, WINDOW)
+
+
+def weight_names(folder: Path) -> list[str]:
+    """The names of the safetensors files that a model consists of, there or not.
+
+    Raises:
+        BadFiles: the list of them is damaged.
+    """
+    index = folder / INDEX
+    if index.is_file() and not (folder / WEIGHTS).is_file():
+        return sorted(_parts(index))
+    return [WEIGHTS]
+
+
 def weights(folder: Path) -> list[Path]:
     """The safetensors files of a model.
 
     Raises:
         BadFiles: one is missing.
     """
-    index = folder / INDEX
-    names = {WEIGHTS}
-    if index.is_file() and not (folder / WEIGHTS).is_file():
-        names = _parts(index)
-    if missing := sorted(name for name in names if not (folder / name).is_file()):
+    names = weight_names(folder)
+    if missing := [name for name in names if not (folder / name).is_file()]:
         raise BadFiles(f"the model {folder} is incomplete: there is no {missing[0]} in it")
-    return [folder / name for name in sorted(names)]
+    return [folder / name for name in names]
 
 
 def table(file: Path) -> dict[str, Any]:
@@ -112,12 +126,10 @@ def _folder(folder: Path) -> Facts:
     if not isinstance(architectures, list):
         raise BadFiles(f"{folder / 'config.json'} is damaged: its architectures are not a list")
     modules = (folder / "modules.json").is_file()
-    window = _number(text, WINDOW)
+    stated = window(text)
     if modules or not any(str(name).endswith(GENERATING) for name in architectures):
-        limits = folder / "sentence_bert_config.json"
-        window = _number(table(limits), ("max_seq_length",)) or window if limits.is_file() else window
-        return Facts(generates=False, context_window=window, dimensions=_number(text, WIDTH))
-    return Facts(generates=True, chat_template=_chat_template(folder), context_window=window or DEFAULT_WINDOW)
+        return Facts(generates=False, context_window=stated, dimensions=_number(text, WIDTH))
+    return Facts(generates=True, chat_template=_chat_template(folder), context_window=stated or DEFAULT_WINDOW)
 
 
 def _chat_template(folder: Path) -> str:

@@ -53,8 +53,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How a conversation becomes a prompt; empty: it does not chat."""
     context_window: int = 0
     """The most tokens that it reads; 0: not stated."""
+    largest_window: int = 0
+    """The largest ``context_window`` that settings may have; 0: any."""
     dimensions: int = 0
     """The length of its vectors; 0: it makes none, or it is not stated."""
+    prompts: tuple[str, ...] = ()
+    """The names of what can stand before a text that is embedded."""
+    ignored: tuple[str, ...] = ()
+    """What its ``generation_config.json`` asks for and is not done; known once it is loaded."""
 
 
 # -- questions --------------------------------------------------------------------------------------------------------
@@ -83,6 +89,8 @@ class Embed(Question, frozen=True, kw_only=True):
     """Turn texts into vectors."""
 
     texts: tuple[str, ...]
+    prompt_name: str | None = None
+    """What stands before each text, by its name in the model's files; ``None``: their default."""
 
 
 class Cancel(Question, frozen=True, kw_only=True):
@@ -111,6 +119,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     id: int
     """The id of the question."""
+
+
+class Reading(Answer, frozen=True, kw_only=True):
+    """A sign of life: the prompt is being read."""
 
 
 class TextPiece(Answer, frozen=True, kw_only=True, omit_defaults=True):
@@ -175,7 +187,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     text: str
 
 
-AnyAnswer = TextPiece | ReasoningPiece | WholeToolCall | Done | TokenCount | Vectors | Failure | Stopped
+AnyAnswer = Reading | TextPiece | ReasoningPiece | WholeToolCall | Done | TokenCount | Vectors | Failure | Stopped
 AnyMessage = Ready | Failed | LogLine | AnyAnswer
 
 

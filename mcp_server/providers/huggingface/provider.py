@@ -10,18 +10,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from mcp_server.errors import MCPError, ModelNotFound, ProviderRateLimited, UnsupportedByModel, recorded
+import structlog
+
+from mcp_server.errors import (
+    InvalidArgument,
+    MCPError,
+    ModelNotFound,
+    ProviderRateLimited,
+    UnsupportedByModel,
+    Violation,
+    recorded,
+)
 from mcp_server.interfaces import (
     EmbedRequest,
     Finish,
     GenerateRequest,
+    Progress,
     ProviderEvent,
     ReasoningDelta,
     TextDelta,
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.providers.huggingface import files, translate
+from mcp_server.providers.huggingface import files, model_facts, options, translate
 from mcp_server.providers.huggingface.engine import Engine, EngineLost
 from mcp_server.providers.huggingface.protocol import (
     AnyMessage,
@@ -33,6 +44,7 @@ from mcp_server.providers.huggingface.protocol import (
     Failure,
     Generate,
     Loading,
+    Reading,
     ReasoningPiece,
     TextPiece,
     TokenCount,
@@ -53,9 +65,16 @@ from mcp_server.values import (
     UsageSource,
 )
 
+log = structlog.get_logger("contextprotocol.providers")
+
 LIBRARIES: Final = ("psutil", "torch", "transformers")
 CALL_MARK: Final = "<tool_call>"
 """A chat template that speaks of this teaches the one form of tool calls that is understood here."""
+
+LOADING_SECONDS: Final = 0.5
+"""How often callers are told that their model is being loaded."""
+BATCH_TOKENS: Final = 4096
+"""About how many tokens one call for embeddings should have: a few seconds of work on a slow machine."""
 
 
 class HuggingFaceProvider:
@@ -79,8 +98,8 @@ class HuggingFaceProvider:
         """Go on with a chat or a prompt.
 
         Raises:
-            ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderRateLimited, ProviderUnavailable,
-            ProviderStreamCut.
+            InvalidArgument, ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderRateLimited,
+            ProviderUnavailable, ProviderStreamCut.
         """
         served = self._served(request.model)
         request = translate.generate(request, served.settings)
@@ -94,10 +113,30 @@ class HuggingFaceProvider:
                         answers = await call.answers()
                         call.ended = isinstance(answers[-1], Done | Failure)
                         for event in _events(answers):
-                            begun = True
+                            begun = begun or not isinstance(event, Progress)
                             yield event
             except EngineLost as error:
                 raise await served.lazy.lost(engine, begun=begun) from error
+
+    async def load(self, request: GenerateRequest | EmbedRequest, /) -> AsyncIterator[Progress]:
+        """Load the model, and end when it is loaded. A request that it cannot take is refused before.
+
+        Raises:
+            InvalidArgument, ModelNotFound, UnsupportedByModel, ProviderUnavailable.
+        """
+        served = self._served(request.model)
+        if isinstance(request, GenerateRequest):
+            translate.generate(request, served.settings)
+        else:
+            options.decode(options.EmbedOptions, request.provider_options, request.model)
+        loading = asyncio.ensure_future(served.lazy.engine())
+        try:
+            while not (await asyncio.wait([loading], timeout=LOADING_SECONDS))[0]:
+                yield Progress(stage="loading")
+            await loading
+        finally:
+            # A caller that leaves does not stop the start itself.
+            loading.cancel()
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""
@@ -116,19 +155,20 @@ class HuggingFaceProvider:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderRateLimited, ProviderUnavailable.
         """
         served = self._served(request.model)
-        if request.provider_options:
-            raise UnsupportedByModel(f"the model {request.model} takes no provider_options for embeddings")
+        chosen = options.decode(options.EmbedOptions, request.provider_options, request.model)
         with served.place():
             engine = await served.lazy.engine()
             if engine.facts.generates:
                 raise UnsupportedByModel(f"the model {request.model} makes no embeddings")
+            _check_prompt(engine.facts, chosen.prompt_name)
             if request.dimensions not in (None, engine.facts.dimensions):
                 raise UnsupportedByModel(
                     f"the vectors of the model {request.model} have {engine.facts.dimensions} dimensions and cannot be "
                     "shortened",
                     metadata={"model": request.model, "dimensions": str(engine.facts.dimensions)},
                 )
-            made = await served.answer(engine, Embed(id=engine.new_id(), texts=request.inputs))
+            question = Embed(id=engine.new_id(), texts=request.inputs, prompt_name=chosen.prompt_name)
+            made = await served.answer(engine, question)
         assert isinstance(made, Vectors)
         vectors = tuple([array.array("f", vector).tolist() for vector in made.vectors])
         return Embeddings(vectors=vectors, usage=Usage(input_tokens=made.tokens, source=UsageSource.REPORTED))
@@ -190,6 +230,7 @@ class _Served:
             name=self.name,
             capabilities=can,
             context_window=self.settings.context_window or facts.context_window,
+            batch_tokens=BATCH_TOKENS,
             embedding_dimensions=facts.dimensions,
             state=state,
             state_reason=failure,
@@ -249,12 +290,16 @@ class _Served:
         await self.facts()
         engine = await Engine.start(self._loading, self.lazy.suspects, memory_limit=self._memory_limit)
         self._facts = engine.facts
+        if engine.facts.ignored:
+            log.warning(
+                "generation_config.json is not followed in full", model=self.name, ignored=list(engine.facts.ignored)
+            )
         return engine
 
 
 def _read(path: Path) -> Facts:
     try:
-        return files.read(path)
+        return model_facts.read(path)
     except files.BadFiles as error:
         raise LoadFailed(str(error)) from error
 
@@ -270,6 +315,12 @@ def _check(facts: Facts, request: GenerateRequest) -> None:
         lacking = "has no chat template for tools of a form that is known here"
     if lacking:
         raise UnsupportedByModel(f"the model {request.model} {lacking}", metadata={"model": request.model})
+
+
+def _check_prompt(facts: Facts, name: str | None) -> None:
+    if name is not None and name not in facts.prompts:
+        names = f"one of {', '.join(facts.prompts)}" if facts.prompts else "left out: the model has no prompts"
+        raise InvalidArgument([Violation(field="provider_options.prompt_name", description=f"must be {names}")])
 
 
 def _capabilities(facts: Facts) -> Capabilities:
@@ -295,7 +346,9 @@ def _events(answers: Sequence[AnyMessage]) -> Iterator[ProviderEvent]:
         if texts:
             yield _delta(texts, likely)
             texts, likely = [], []
-        if isinstance(answer, ReasoningPiece):
+        if isinstance(answer, Reading):
+            yield Progress(stage="reading")
+        elif isinstance(answer, ReasoningPiece):
             yield ReasoningDelta(text=answer.text)
         elif isinstance(answer, WholeToolCall):
             yield ToolCallStart(id=answer.call, name=answer.name)

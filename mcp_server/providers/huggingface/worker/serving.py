@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 
+import msgspec
 import torch
 
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable
@@ -32,11 +33,13 @@ from mcp_server.providers.huggingface.protocol import (
     TokenCount,
 )
 from mcp_server.providers.huggingface.worker.conversation import prompt_of
-from mcp_server.providers.huggingface.worker.device import end_if_dead, reason
+from mcp_server.providers.huggingface.worker.device import end_if_dead, full, reason
 from mcp_server.providers.huggingface.worker.embedding import Embedding
-from mcp_server.providers.huggingface.worker.generation import Generation, Writer
-from mcp_server.providers.huggingface.worker.loading import CannotLoad, Loaded, load
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
+from mcp_server.providers.huggingface.worker.generation import Generation
+from mcp_server.providers.huggingface.worker.loading import Loaded, load
 from mcp_server.providers.huggingface.worker.text import CALL, THINK
+from mcp_server.providers.huggingface.worker.writer import Writer
 
 Tell = Callable[[list[AnyMessage]], None]
 Ask = Callable[[AnyQuestion], None]
@@ -47,12 +50,19 @@ def serving(settings: Loading, tell: Tell) -> Ask | None:
     """Load a model and say whether that worked; return what takes the questions, or ``None``."""
     try:
         loaded = load(settings)
-        ask = _generating(loaded, settings, tell) if loaded.facts.generates else _embedding(loaded, settings, tell)
+        ask = _try_out(loaded, settings, tell)
     except CannotLoad as error:
         tell([Failed(why=str(error))])
         return None
     tell([Ready(facts=loaded.facts)])
     return ask
+
+
+def _try_out(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
+    try:
+        return (_generating if loaded.facts.generates else _embedding)(loaded, settings, tell)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise CannotLoad(full(loaded.model.device)) from error
 
 
 def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
@@ -69,6 +79,7 @@ def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
         calls=CALL[0] in template,
         name=model,
     )
+    loaded.facts = msgspec.structs.replace(loaded.facts, ignored=writer.rules.ignored)
     generation = Generation(writer, settings.parallel, tell)
     questions: queue.SimpleQueue[AnyQuestion] = queue.SimpleQueue()
 
@@ -98,6 +109,7 @@ def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
 
 def _embedding(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
     embedding = Embedding(loaded, settings.model)
+    loaded.facts = msgspec.structs.replace(loaded.facts, context_window=embedding.window)
     questions: queue.SimpleQueue[AnyQuestion] = queue.SimpleQueue()
     cancelled: set[int] = set()
 
