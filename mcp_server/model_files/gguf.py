@@ -167,7 +167,7 @@ def _read_one(path: Path, *, number: int = 0) -> ModelFile:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise BadModelFile(f"there is no file {path}") from error
+        raise BadModelFile(f"{path} does not exist") from error
     # Opening a pipe would wait for whoever writes into it.
     if not stat.S_ISREG(status.st_mode):
         raise BadModelFile(f"{path} is not a file{': it is a folder' if stat.S_ISDIR(status.st_mode) else ''}")
