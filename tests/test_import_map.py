@@ -23,6 +23,7 @@ FORMER_NAMES = {"config": {"settings"}, "messages": {"values"}}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "allocator": set(),
     "logs": set(),
     "model_files": {"errors"},
     "values": {"errors"},
@@ -42,11 +43,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "admission": VALUES,
     "gateway": VALUES | CORE | {"rules", "admission", "settings"},
     "api": VALUES | {"gateway", "rules"},
-    "rpc": VALUES | {"gateway", "api"},
+    "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
-    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"gateway", "settings", "plugins", "lifecycle"},
+    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"admission", "gateway", "settings", "plugins", "lifecycle"},
     "testing": VALUES | CORE | {"settings", "app"},
-    "cli": {"errors", "app", "settings", "plugins", "logs", "model_files"},
+    "cli": {"allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
     "__main__": {"cli"},
     **FORMER_NAMES,
 }
