@@ -161,7 +161,7 @@ async def test_texts_to_embed_have_the_window_of_the_settings(make: Make) -> Non
 
 async def test_loading_is_reported_until_it_is_done(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that is being loaded is alive; one that is loaded needs no time."""
-    monkeypatch.setattr("mcp_server.providers.llama_cpp.provider.PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr("mcp_server.providers.local.lazy.SIGN_SECONDS", 0.02)
     provider = make()
     for request in (asked("x"), EmbedRequest(model="m", inputs=("x",))):
         signs = [sign async for sign in provider.load(request)]

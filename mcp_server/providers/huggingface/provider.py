@@ -70,9 +70,6 @@ log = structlog.get_logger("contextprotocol.providers")
 LIBRARIES: Final = ("psutil", "torch", "transformers")
 CALL_MARK: Final = "<tool_call>"
 """A chat template that speaks of this teaches the one form of tool calls that is understood here."""
-
-LOADING_SECONDS: Final = 0.5
-"""How often callers are told that their model is being loaded."""
 BATCH_TOKENS: Final = 4096
 """About how many tokens one call for embeddings should have: a few seconds of work on a slow machine."""
 
@@ -129,14 +126,8 @@ class HuggingFaceProvider:
             translate.generate(request, served.settings)
         else:
             options.decode(options.EmbedOptions, request.provider_options, request.model)
-        loading = asyncio.ensure_future(served.lazy.engine())
-        try:
-            while not (await asyncio.wait([loading], timeout=LOADING_SECONDS))[0]:
-                yield Progress(stage="loading")
-            await loading
-        finally:
-            # A caller that leaves does not stop the start itself.
-            loading.cancel()
+        async for sign in served.lazy.load():
+            yield sign
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""

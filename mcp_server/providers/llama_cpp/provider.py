@@ -47,8 +47,6 @@ KEPT_CONSTRAINTS = 256
 """Of how many JSON Schemas it is remembered whether the engine for constrained output accepts them."""
 REPORT_SECONDS = 0.25
 """How often the reading of a prompt is reported at most."""
-PROGRESS_SECONDS = 1.0
-"""How often the loading of a model is reported."""
 DONE = b"[DONE]"
 
 
@@ -140,13 +138,8 @@ class LlamaCppProvider:
         """
         local = self._local(request.model)
         lazy = local.embedding if isinstance(request, EmbedRequest) else local.generating
-        loading = asyncio.ensure_future(lazy.engine())
-        try:
-            while not (await asyncio.wait([loading], timeout=PROGRESS_SECONDS))[0]:
-                yield Progress(stage="loading")
-            await loading
-        finally:
-            loading.cancel()
+        async for sign in lazy.load():
+            yield sign
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""

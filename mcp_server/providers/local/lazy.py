@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from mcp_server.errors import MCPError, ProviderStreamCut, ProviderUnavailable
+from mcp_server.interfaces import Progress
 from mcp_server.providers.local.suspects import Suspects
 
+SIGN_SECONDS: Final = 0.5
+"""How often a model that is being loaded shows a sign of life."""
 PAUSE_SECONDS: Final = 10.0
 """How long a model that failed to load is not loaded again, unless its files have changed."""
 
@@ -96,6 +99,23 @@ class LazyEngine(Generic[AnyEngine]):
             # Each caller gets an error of its own: they are raised, and so changed, side by side.
             raise ProviderUnavailable(started.message, metadata=started.metadata, retry_after=started.retry_after)
         return started
+
+    async def load(self) -> AsyncIterator[Progress]:
+        """Start it, and end when it has started, with a sign of life at intervals.
+
+        Raises:
+            ProviderUnavailable: it cannot be started.
+        """
+        if self.loaded:
+            return
+        loading = asyncio.ensure_future(self.engine())
+        try:
+            while not (await asyncio.wait([loading], timeout=SIGN_SECONDS))[0]:
+                yield Progress(stage="loading")
+            await loading
+        finally:
+            # A caller that leaves does not stop the start itself.
+            loading.cancel()
 
     async def lost(self, engine: AnyEngine, *, begun: bool) -> MCPError:
         """The error of a call whose process ended. The engine is given up, and the next call starts another."""
