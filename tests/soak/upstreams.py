@@ -22,7 +22,7 @@ from mcp_server.settings import load
 from mcp_server.testing import running
 from tests.models.conftest import tables
 from tests.models.fates import LATER
-from tests.models.stage import MODEL, NAMES, REPORTED, SUCCEEDED
+from tests.models.stage import MODEL, NAMES, REPORTED, SUCCEEDED, reason_of
 from tests.providers.answers import CASES, Failure
 from tests.providers.test_openai_odd import reply
 from tests.upstream.books import Call
@@ -70,6 +70,8 @@ class Books:
     Attributes:
         calls: that arrived, by provider.
         rows: of ledgers, by provider.
+        unanswered: of them, those without any answer: a request may be lost with its connection, or given up before it
+            arrives.
         tokens_sent: that the strict provider reported.
         tokens_kept: of them, what the ledgers have.
         outcomes: of turns.
@@ -78,6 +80,7 @@ class Books:
 
     calls: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
+    unanswered: Counter[str] = field(default_factory=Counter)
     tokens_sent: int = 0
     tokens_kept: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -235,6 +238,7 @@ class Caller:
     def _book(self, turn: turn_pb2.Turn) -> None:
         for row in turn.attempts:
             self._books.rows[row.provider] += 1
+            self._books.unanswered[row.provider] += reason_of(row) in ("PROVIDER_UNAVAILABLE", "PROVIDER_TIMEOUT")
             if row.provider == NAMES[1] and row.usage.source == REPORTED:
                 self._books.tokens_kept += row.usage.input_tokens + row.usage.output_tokens
 
