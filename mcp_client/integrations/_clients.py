@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_client import MCPClient, MCPSyncClient
-from mcp_client._core.channel import Address
+from mcp_client._core.addresses import Address
 
 
 class Clients:

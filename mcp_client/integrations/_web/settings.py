@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from mcp_client._core import defaults
-from mcp_client._core.channel import Address
+from mcp_client._core.addresses import Address
 from mcp_client.integrations._web.requests import ChatRequest
 from mcp_client.integrations._web.responses import ChatResponse
 from mcp_client.integrations._web.visitors import Cookie, Visitor
