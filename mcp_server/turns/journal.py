@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Final
 
 import msgspec
 
 from mcp_server.errors import InternalError, MCPError, TurnInterrupted, recorded
-from mcp_server.turns.log import MAX_DELTA_CHARACTERS, Numbered, TurnLog
+from mcp_server.turns.log import MAX_DELTA_BYTES, Numbered, TurnLog, delta_size
 from mcp_server.values import (
     FINAL,
     Completed,
@@ -158,10 +158,12 @@ def _rest(run: _Run, last: int) -> _Run:
 def _deltas(run: _Run, after: int) -> Iterator[Numbered]:
     lengths, first = run.lengths, max(after - run.sequence + 1, 0)
     ends = list(accumulate(lengths))
+    sizes = list(accumulate(map(delta_size, lengths, run.logprobs or repeat(()))))
     while first < len(lengths):
         start = ends[first - 1] if first else 0
+        room = MAX_DELTA_BYTES + (sizes[first - 1] if first else 0)
         last = first
-        while last + 1 < len(lengths) and ends[last + 1] - start <= MAX_DELTA_CHARACTERS:
+        while last + 1 < len(lengths) and sizes[last + 1] <= room:
             last += 1
         logprobs = tuple([logprob for each in run.logprobs[first : last + 1] for logprob in each])
         text = run.text[start : ends[last]]
