@@ -106,7 +106,7 @@ class SyncTransport:
 
     def error_of(self, error: grpc.RpcError, *, left: bool = False) -> MCPError:
         """The error to raise for a call that gRPC ended, or that the caller has left."""
-        code = error.code() if isinstance(error, grpc.Call) else None
+        code = error.code() if hasattr(error, "code") else None  # an interceptor's has none
         if code is not grpc.StatusCode.CANCELLED or not (left or self.closed):
             return error_of(error, self._settings.address)
         if self.closed:

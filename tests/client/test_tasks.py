@@ -182,13 +182,15 @@ async def test_a_cancelled_scope_of_anyio_waits_for_the_functions_of_a_chat(conn
     async def look() -> str:
         """Looks."""
         try:
-            return str(await gate.passed())
+            await gate.passed()
+            return "seen"
         finally:
             await asyncio.sleep(0.05)
             events.append("cleaned up")
 
-    script = [ToolCallStart(id="1", name="look"), Finish(reason=FinishReason.TOOL_CALLS)]
-    client = await connect(ScriptedProvider(script, model=ABLE))
+    client = await connect(
+        ScriptedProvider([ToolCallStart(id="1", name="look"), Finish(reason=FinishReason.TOOL_CALLS)], model=ABLE)
+    )
     with anyio_scope(gate):
         await client.chat_with_tools("Hi", tools=[look])
     assert events == ["cleaned up"]

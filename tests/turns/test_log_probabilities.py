@@ -53,8 +53,8 @@ async def test_a_token_that_is_too_large_has_no_log_probability() -> None:
     """No model has such a token, but an upstream may send it."""
     large = Logprob(token="x" * 5_000_000, logprob=-0.1)
     wide = Logprob(token="y", logprob=-0.1, top=TOP * 20_000)
-    script = [TextDelta(text="a", logprobs=(large, TOKEN, wide, TOKEN)), Finish()]
-    async with running(providers={"scripted": ScriptedProvider(script)}) as server:
+    provider = ScriptedProvider([TextDelta(text="a", logprobs=(large, TOKEN, wide, TOKEN)), Finish()])
+    async with running(providers={"scripted": provider}) as server:
         async with MCPClient(server.address) as client, client.stream_chat("Hi", logprobs=20) as stream:
             deltas = [event async for event in stream.events() if isinstance(event, Delta)]
         assert stream.text == "a"
