@@ -47,8 +47,8 @@ def parse(docstring: str) -> Docstring:
         if field is not None and field[1] in _PARAMETER_FIELDS | _OUTCOME_FIELDS:
             if field[1] in _PARAMETER_FIELDS and field[2]:
                 parameters[field[2]] = _joined([field[3], *block])
-        elif any(block) and _PARAMETERS.fullmatch(lines[index].rstrip()):
-            parameters.update(_parameters(block))
+        elif any(block) and _PARAMETERS.fullmatch(lines[index].rstrip()) and (entries := _parameters(block)):
+            parameters.update(entries)
         elif not (any(block) and _OUTCOMES.fullmatch(lines[index].rstrip())):
             description.append(lines[index])
             index += 1
