@@ -88,6 +88,7 @@ class UnifiedMCPServer:
         self._admission = admission
         self._clock = clock
         self._running = contextlib.AsyncExitStack()
+        self._server: GRPCServer | None = None
         self._stopped = False
         self._urged = asyncio.Event()
 
@@ -179,13 +180,13 @@ class UnifiedMCPServer:
         self._server = server
 
     async def stop(self, grace: float | None = None) -> None:
-        """Stop: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running turns may continue
-        for ``grace`` seconds, then they are interrupted.
+        """Stop, if it has started: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running
+        turns may continue for ``grace`` seconds, then they are interrupted.
 
         Args:
             grace: in seconds; ``None``: ``drain_timeout``.
         """
-        if self._stopped:
+        if self._server is None or self._stopped:
             return
         self._stopped = True
         async with self._running:

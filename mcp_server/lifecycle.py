@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final
 
@@ -20,8 +21,44 @@ log = structlog.get_logger("contextprotocol.server")
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 """The signals that stop a server."""
+TRUST_SECONDS: Final = 3600
+"""After how long a jump of the clock is believed."""
+TOLERANCE_SECONDS: Final = 60
+"""How far the clock may be ahead of what has passed since it was last read: clocks are adjusted."""
 CLOSE_SECONDS: Final = 10.0
 """How long a provider may take to close."""
+
+
+class CautiousClock:
+    """The time, for what is deleted by it: a jump forward counts only after it has lasted for :data:`TRUST_SECONDS`.
+
+    A clock that is set wrong for a while must not delete the records by which retries find their turns.
+
+    Args:
+        clock: the time, in nanoseconds since the Unix epoch.
+        monotonic: the time since any moment, in seconds.
+    """
+
+    def __init__(self, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
+        self._last, self._at = clock(), monotonic()
+        self._jumped: float | None = None
+
+    def __call__(self) -> int:
+        """The time, in nanoseconds since the Unix epoch. Never later than by the clock."""
+        now, at = self._clock(), self._monotonic()
+        expected = self._last + int((at - self._at + TOLERANCE_SECONDS) * SECOND)
+        if now <= expected:
+            self._jumped = None
+        else:
+            if self._jumped is None:
+                self._jumped = at
+                log.warning("clock has jumped forward", seconds=(now - expected) // SECOND)
+            if at - self._jumped < TRUST_SECONDS:
+                now = expected - TOLERANCE_SECONDS * SECOND
+        self._last, self._at = now, at
+        return now
 
 
 class Housekeeping:
@@ -44,17 +81,21 @@ class Housekeeping:
         self._retention = int(config.turns.retention * SECOND)
         self._interval = config.sessions.sweep_interval
         self._clock = clock
+        self._cautious = CautiousClock(clock)
 
     async def sweep(self) -> None:
-        """Delete expired sessions, and turns past their retention."""
-        if deleted := await self._sessions.sweep(self._retention):
+        """Delete expired sessions, and turns past their retention, by the clock."""
+        await self._sweep(self._clock())
+
+    async def _sweep(self, now: int) -> None:
+        if deleted := await self._sessions.sweep(self._retention, now):
             log.info("expired sessions deleted", sessions=deleted)
 
     async def run(self) -> None:
         """Sweep and count sessions once per interval, until cancelled."""
         while True:
             try:
-                await self.sweep()
+                await self._sweep(self._cautious())
                 self._metrics.count_sessions((await self._store.counts(self._clock()))["sessions"])
             except Exception as error:  # logged, and tried again
                 log.error("sweep failed", exc_info=error)

@@ -239,6 +239,13 @@ def test_two_packages_cannot_have_one_name(kind: str, tmp_path: Path, monkeypatc
         Registry().check()
 
 
+async def test_a_server_that_has_not_started_can_be_stopped() -> None:
+    """As cleanup code does, wherever the start failed."""
+    server = UnifiedMCPServer(settings())
+    await server.stop()
+    await server.stop()
+
+
 async def test_a_context_type_with_the_name_of_another_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

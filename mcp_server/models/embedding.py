@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -23,6 +24,9 @@ replace = msgspec.structs.replace
 
 MAX_BATCH: Final = 2048
 """The most inputs of one request, whatever the model takes."""
+ASSUMED_DIMENSIONS: Final = 4096
+"""The dimensions of vectors whose number is not known: few models have more. What does not fit a response must be
+refused before it is paid for."""
 MAX_BATCH_TOKENS: Final = 200_000
 """About how many tokens one call to a provider has that declares no number: OpenAI takes 300,000."""
 
@@ -65,12 +69,17 @@ class Embedded(Struct):
     """Every call to a provider."""
 
 
-def max_batch(target: Target) -> int:
-    """The most inputs of one embedding request whose answer still fits a response; 0 for a model that makes none."""
+def max_batch(target: Target, dimensions: int | None = None) -> int:
+    """The most inputs of one embedding request whose answer still fits a response; 0 for a model that makes none.
+
+    Args:
+        target: the model.
+        dimensions: those of the vectors that are wanted; by default the model's own.
+    """
     if not target.model.capabilities.embedding:
         return 0
-    dimensions = target.model.embedding_dimensions
-    fits = MAX_RESPONSE_BYTES // (4 * dimensions + 16) if dimensions else MAX_BATCH
+    length = dimensions or target.model.embedding_dimensions or ASSUMED_DIMENSIONS
+    fits = MAX_RESPONSE_BYTES // (4 * length + 16)
     return min(target.model.max_batch or MAX_BATCH, fits, MAX_BATCH)
 
 
@@ -87,7 +96,7 @@ async def embed(request: EmbedInput, candidates: Candidates, ledger: Ledger, *, 
         InvalidArgument: more texts than the models take at once.
         UnsupportedByModel, ContextTooLong, ProviderError: as the last provider failed.
     """
-    limit = min(max_batch(target) for target in candidates.targets)
+    limit = min(max_batch(target, request.dimensions) for target in candidates.targets)
     if len(request.inputs) > limit:
         name = candidates.targets[0].name
         problem = f"{name} takes at most {limit} texts at once, not {len(request.inputs)}: send several batches"
@@ -135,6 +144,10 @@ async def _ask(request: EmbedInput, made: dict[str, Vectors], call: ProviderCall
     for batch in _batches(rest.inputs, target.model.batch_tokens or MAX_BATCH_TOKENS):
         embeddings = await provider.embed(replace(rest, inputs=batch))
         lengths = {len(vector) for vector in (*embeddings.vectors, *vectors[:1])}
+        if not all(math.isfinite(sum(vector)) for vector in embeddings.vectors):
+            raise ProviderUnavailable(
+                f"{target.name} returned a vector with a number that is none", metadata={"model": target.name}
+            )
         if len(embeddings.vectors) != len(batch) or len(lengths) != 1:
             what = f"{len(embeddings.vectors)} vectors of {len(lengths)} lengths for {len(batch)} texts"
             raise ProviderUnavailable(f"{target.name} returned {what}", metadata={"model": target.name})

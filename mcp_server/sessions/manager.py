@@ -199,7 +199,14 @@ class MCPSessionManager:
         Raises:
             SessionNotFound: there is none, or it has expired.
         """
-        return existing(await self._store.session(tenant, session_id), session_id, self._clock())
+        return self._present(existing(await self._store.session(tenant, session_id), session_id, self._clock()))
+
+    def _present(self, session: MCPSession) -> MCPSession:
+        """The session without the claim of a turn that has ended, and whose end could not be stored yet."""
+        ownership = self._ownership
+        if not session.claim or ownership.shared or session.claim in ownership.live:
+            return session
+        return replace(session, claim="")
 
     async def list(
         self,
@@ -214,7 +221,7 @@ class MCPSessionManager:
         query = SessionQuery(
             tenant=tenant, now=self._clock(), limit=limit, labels=labels, newest_first=newest_first, after=after
         )
-        return await self._store.sessions(query)
+        return [self._present(session) for session in await self._store.sessions(query)]
 
     async def update(self, tenant: str, session_id: str, update: SessionUpdate) -> MCPSession:
         """Change a session in one step and renew its ttl.
@@ -239,7 +246,7 @@ class MCPSessionManager:
                 check_context(fields["context"], "set_context" if update.set_context else "session.context")
             return Change(session=touched(replace(session, **fields), now, content=True))
 
-        return _session(await self._store.change(tenant, session_id, decide))
+        return self._present(_session(await self._store.change(tenant, session_id, decide)))
 
     async def delete(self, tenant: str, session_id: str, *, etag: str = "") -> MCPSession:
         """Remove a session and all that belongs to it, and return it as it was.
@@ -340,9 +347,9 @@ class MCPSessionManager:
 
         return _session(await self._store.change(tenant, session_id, decide))
 
-    async def sweep(self, turn_retention: int) -> int:
-        """Delete the sessions that have expired and the turns that ended ``turn_retention`` ago; count the sessions."""
-        now = self._clock()
+    async def sweep(self, turn_retention: int, now: int) -> int:
+        """Delete the sessions that have expired by ``now`` and the turns that ended ``turn_retention`` before it; count
+        the sessions."""
 
         def decide(stored: Stored) -> Change:
             return Change(delete=stored.session is not None and stored.session.expired(now))

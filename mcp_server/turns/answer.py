@@ -32,6 +32,8 @@ from mcp_server.values import (
 )
 from mcp_server.values.surrogates import split_last
 
+MAX_TOOL_CALLS: Final = 1000
+"""The most tool calls of an answer, which ends before a further one, with LENGTH."""
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
 """The longest answer. One that reaches it ends there, with LENGTH."""
 
@@ -115,6 +117,9 @@ class Answer:
                 return
             if self._call_ids is None:
                 self._call_ids = call_ids(self._conversation)
+            if len(self._calls) == MAX_TOOL_CALLS:
+                self.finish = Finish(reason=FinishReason.LENGTH)
+                return
             self._calls[event.id] = self._open("tool_call", fit_id(event.id, self._call_ids), fit_name(event.name))
         elif type(event) is ToolArgumentsDelta:
             index = self._calls.get(event.id)

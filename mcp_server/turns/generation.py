@@ -16,7 +16,7 @@ from mcp_server.models.provider_call import ProviderCall
 from mcp_server.models.usage import Ledger, Meter
 from mcp_server.turns.answer import Answer
 from mcp_server.turns.claims import SEQUENCE_BLOCK
-from mcp_server.turns.journal import pack, replay
+from mcp_server.turns.journal import Replay, pack
 from mcp_server.turns.kinds import ChatInput, CompletionInput, Conversation, Prompt
 from mcp_server.turns.log import Numbered, TurnLog
 from mcp_server.values import Attempt, Clock, Message, Role, Started, Switched, SwitchMode, Turn, TurnState
@@ -169,12 +169,12 @@ class Generation:
     def _restart(self, previous: Attempt, started: Started) -> None:
         """The attempt of another process was interrupted: this one begins anew."""
         from_model = f"{previous.provider}/{previous.model}"
-        if not any(isinstance(event, Started) for _, event in replay(self._earlier, 0)):
+        if not any(isinstance(event, Started) for _, event in Replay(self._earlier).after(0)):
             # That process died before the event was stored, and new readers need it. It was the first event or, after
             # `queued`, the second.
             number = 2 if self._turn.waited else 1
             self.missing = [(number, replace(started, model=from_model, provider=previous.provider))]
-            self._log.earlier = partial(replay, [*self._earlier, pack((), 0, before=self.missing)])
+            self._log.earlier = Replay([*self._earlier, pack((), 0, before=self.missing)])
         self._log.append(
             Switched(
                 from_model=from_model,

@@ -1,14 +1,14 @@
 """The journal of a turn: its log as it is stored, each text once, with the boundaries of its events.
 
-A log is stored in pieces: :func:`pack` makes one of the events since the last piece. :func:`replay` returns the events
+A log is stored in pieces: :func:`pack` makes one of the events since the last piece. :class:`Replay` returns the events
 with the sequence numbers that they had; the last event, ``completed``, is made of the stored turn.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
-from functools import partial
-from itertools import accumulate, repeat
+from itertools import repeat
 from typing import Final
 
 import msgspec
@@ -115,13 +115,59 @@ def _run(deltas: Sequence[Event], sequence: int) -> _Run:
     )
 
 
-def replay(pieces: Sequence[bytes], after: int) -> Iterator[Numbered]:
-    """The events of a log after the sequence number ``after``, neighbouring deltas merged."""
-    for record in _records(pieces):
-        if isinstance(record, _Run):
-            yield from _deltas(record, after)
-        elif record.sequence > after:
-            yield record.sequence, record.event
+class Replay:
+    """The stored part of a log, decoded once for all of its readers.
+
+    Args:
+        pieces: the pieces of the log, in order.
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._entries: list[_Single | _Merged] = []
+        for record in _records(pieces):
+            if isinstance(record, _Run):
+                self._entries += _merged(record)
+            else:
+                self._entries.append(record)
+
+    def after(self, sequence: int) -> Iterator[Numbered]:
+        """The events after that sequence number, neighbouring deltas merged."""
+        for entry in self._entries:
+            if isinstance(entry, _Single):
+                if entry.sequence > sequence:
+                    yield entry.sequence, entry.event
+            elif entry.last > sequence:
+                yield entry.last, entry.delta if entry.sequence > sequence else entry.rest(sequence)
+
+
+class _Merged(Struct):
+    """Neighbouring deltas as one."""
+
+    sequence: int
+    """The number of the first."""
+    delta: Delta
+    """All of them."""
+    lengths: array[int]
+    """How many characters each of them has."""
+    logprobs: tuple[tuple[Logprob, ...], ...]
+    """Those of each, if any has one."""
+
+    @property
+    def last(self) -> int:
+        """The number of the last."""
+        return self.sequence + len(self.lengths) - 1
+
+    def rest(self, sequence: int) -> Delta:
+        """What follows the one with that number."""
+        known = sequence - self.sequence + 1
+        text = self.delta.text[sum(self.lengths[:known]) :]
+        return replace(self.delta, text=text, logprobs=_flat(self.logprobs[known:]))
+
+
+def _flat(logprobs: Sequence[tuple[Logprob, ...]]) -> tuple[Logprob, ...]:
+    return tuple([logprob for each in logprobs for logprob in each])
 
 
 def _records(pieces: Sequence[bytes]) -> Iterator[_Record]:
@@ -155,20 +201,25 @@ def _rest(run: _Run, last: int) -> _Run:
     )
 
 
-def _deltas(run: _Run, after: int) -> Iterator[Numbered]:
-    lengths, first = run.lengths, max(after - run.sequence + 1, 0)
-    ends = list(accumulate(lengths))
-    sizes = list(accumulate(map(delta_size, lengths, run.logprobs or repeat(()))))
-    while first < len(lengths):
-        start = ends[first - 1] if first else 0
-        room = MAX_DELTA_BYTES + (sizes[first - 1] if first else 0)
-        last = first
-        while last + 1 < len(lengths) and sizes[last + 1] <= room:
-            last += 1
-        logprobs = tuple([logprob for each in run.logprobs[first : last + 1] for logprob in each])
-        text = run.text[start : ends[last]]
-        yield run.sequence + last, Delta(part=run.part, kind=run.kind, text=text, logprobs=logprobs)
-        first = last + 1
+def _merged(run: _Run) -> Iterator[_Merged]:
+    """The run in as few deltas as may be."""
+    start = first = position = size = 0
+    for index, (length, logprobs) in enumerate(zip(run.lengths, run.logprobs or repeat(()), strict=False)):
+        added = delta_size(length, logprobs)
+        if size + added > MAX_DELTA_BYTES and index > first:
+            yield _merge(run, first, index, run.text[start:position])
+            start, first, size = position, index, 0
+        position += length
+        size += added
+    yield _merge(run, first, len(run.lengths), run.text[start:])
+
+
+def _merge(run: _Run, first: int, end: int, text: str) -> _Merged:
+    logprobs = run.logprobs[first:end]
+    delta = Delta(part=run.part, kind=run.kind, text=text, logprobs=_flat(logprobs))
+    # A delta is as long as it may be at most, so that its length fits 16 bits.
+    lengths = array("H", run.lengths[first:end])
+    return _Merged(sequence=run.sequence + first, delta=delta, lengths=lengths, logprobs=logprobs)
 
 
 def parts(pieces: Sequence[bytes]) -> tuple[Part, ...]:
@@ -246,7 +297,7 @@ def log_of(turn: Turn, pieces: Sequence[bytes]) -> TurnLog:
     else:
         base = turn.sequence_limit
     log = TurnLog(_ignore_idle, base=base)
-    log.earlier = partial(replay, pieces)
+    log.earlier = Replay(pieces)
     if succeeded:
         message = whole(turn, pieces).message
         assert message is not None

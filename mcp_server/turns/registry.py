@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -16,7 +18,7 @@ from mcp_server.settings.tables import TurnSettings
 from mcp_server.turns import claims
 from mcp_server.turns.journal import log_of, whole
 from mcp_server.turns.live import LiveTurns
-from mcp_server.turns.log import TurnReader
+from mcp_server.turns.log import TurnLog, TurnReader
 from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues
 from mcp_server.turns.request import TurnRequest, release
@@ -24,6 +26,9 @@ from mcp_server.turns.runner import Dependencies, TurnRunner, new_turn
 from mcp_server.values import FINAL, MCPSession, Turn, turn_name
 
 log = structlog.get_logger("contextprotocol.turns")
+
+MAX_INLINE: Final = 64 * 1024
+"""The largest stored log that is decoded on the event loop, in bytes; about a millisecond's work."""
 
 
 class TurnRegistry:
@@ -64,6 +69,9 @@ class TurnRegistry:
             clock=ownership.clock,
             disconnect_grace=settings.disconnect_grace,
         )
+        self._records: WeakValueDictionary[str, TurnLog] = WeakValueDictionary()
+        """The logs of ended turns that are being read, by the ids of the turns."""
+        self._loading: dict[str, asyncio.Task[TurnLog]] = {}
         self._renewed = 0.0
 
     # -- what callers do ----------------------------------------------------------------------------------------------
@@ -140,7 +148,31 @@ class TurnRegistry:
         return runner.reader(after)
 
     async def _record(self, turn: Turn, after: int) -> TurnReader:
-        return log_of(turn, await self._store.events(turn)).reader(after)
+        """A reader of a turn that does not run here. All readers of one that has ended share its log."""
+        if turn.state not in FINAL:
+            return (await self._load(turn)).reader(after)
+        record = self._records.get(turn.id)
+        if record is None:
+            loading = self._loading.get(turn.id)
+            if loading is None:
+                loading = self._loading[turn.id] = asyncio.create_task(self._share(turn))
+                # All who wait for it may leave before it fails.
+                loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+            record = await asyncio.shield(loading)
+        return record.reader(after)
+
+    async def _share(self, turn: Turn) -> TurnLog:
+        try:
+            record = self._records[turn.id] = await self._load(turn)
+            return record
+        finally:
+            del self._loading[turn.id]
+
+    async def _load(self, turn: Turn) -> TurnLog:
+        pieces = await self._store.events(turn)
+        if sum(map(len, pieces)) <= MAX_INLINE:
+            return log_of(turn, pieces)
+        return await asyncio.to_thread(log_of, turn, pieces)
 
     async def get(self, tenant: str, session_id: str, turn_id: str) -> Turn:
         """A turn as it is now, with all parts of its message so far.

@@ -12,7 +12,6 @@ import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, cast
 
 import msgspec
@@ -35,7 +34,7 @@ from mcp_server.sessions.changes import fresh_id
 from mcp_server.sessions.ownership import LEASE_SECONDS
 from mcp_server.turns.claims import SEQUENCE_BLOCK, Claim, ClaimState, Entry
 from mcp_server.turns.generation import Generation
-from mcp_server.turns.journal import completed, log_of, pack, replay
+from mcp_server.turns.journal import Replay, completed, log_of, pack
 from mcp_server.turns.kinds import Conversation
 from mcp_server.turns.live import LiveTurn, LiveTurns
 from mcp_server.turns.log import TurnLog, TurnReader
@@ -303,7 +302,7 @@ class TurnRunner(LiveTurn):
                 retry_after=1,
             ) from error
         if self._pieces:
-            self.log.earlier = partial(replay, self._pieces)
+            self.log.earlier = Replay(self._pieces)
 
     async def _wait(self, holder: Turn | None) -> None:
         """Return when the session may be free."""

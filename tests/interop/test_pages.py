@@ -77,7 +77,10 @@ def test_buf_generates_for_every_language(tmp_path: Path) -> None:
         pytest.skip(f"buf: this machine lacks {', '.join(missing)}")
     buf = Path(sys.executable).parent / "buf"
     subprocess.run([buf, "generate", "--output", tmp_path], cwd=ROOT, check=True)
-    for file in ("go/contextprotocol/gen/contextprotocol/v1/chat_grpc.pb.go", "cpp/contextprotocol/v1/chat.grpc.pb.h"):
+    for file in (
+        "go/contextprotocol.io/gen/contextprotocol/v1/chat_grpc.pb.go",
+        "cpp/contextprotocol/v1/chat.grpc.pb.h",
+    ):
         assert (tmp_path / "gen" / file).is_file()
     assert (tmp_path / "gen/java/io/contextprotocol/v1/ChatServiceGrpc.java").is_file()
     assert (tmp_path / "gen/ruby/contextprotocol/v1/chat_services_pb.rb").is_file()

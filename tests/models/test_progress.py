@@ -159,6 +159,32 @@ async def test_no_vector_is_made_twice(serve: Serve) -> None:
     assert [row.usage.input_tokens for row in response.attempts] == [2, 2]
 
 
+async def test_a_vector_with_a_number_that_is_none_is_an_error(serve: Serve) -> None:
+    """Whichever provider made it; another one is asked."""
+
+    class Odd(Slow):
+        async def embed(self, request: EmbedRequest, /) -> Embeddings:
+            await super().embed(request)
+            return Embeddings(vectors=([1.0, float("nan")],))
+
+    wire = await serve(config("odd/echo", "good/echo"), providers={"odd": Odd(), "good": Slow()})
+    response = await wire.embedding.Embed(embedding_pb2.EmbedRequest(inputs=["Hello"]))
+    assert response.model == "good/echo"
+
+
+async def test_what_would_not_fit_a_response_is_refused_before_it_is_made(serve: Serve) -> None:
+    """Although the dimensions of the vectors are not known; fewer ones may be asked for."""
+    slow = Slow()
+    wire = await serve(config("slow/echo"), providers={"slow": slow})
+    request = embedding_pb2.EmbedRequest(inputs=["a"] * 300)
+    with Refused() as refused:
+        await wire.embedding.Embed(request)
+    assert "213" in refused.violations["inputs"]
+    assert slow.asked == []
+    request.dimensions = 8
+    assert len((await wire.embedding.Embed(request)).embeddings) == 300
+
+
 async def test_vectors_of_two_models_are_never_mixed(serve: Serve) -> None:
     """The next model makes all of them."""
     texts = [f"text {number} of sixteen" for number in range(4)]

@@ -26,8 +26,8 @@ from mcp_server.interfaces import (
 )
 from mcp_server.providers.http.masking import mask
 from mcp_server.providers.openai import provider as module
-from mcp_server.providers.openai.calls import ToolCalls
-from mcp_server.providers.openai.chunks import Call
+from mcp_server.providers.openai.calls import MAX_CALLS, ToolCalls
+from mcp_server.providers.openai.chunks import Call, Function
 from mcp_server.settings import Secret
 from mcp_server.values import FinishReason, Tool, Usage, UsageSource
 from mcp_server.values.surrogates import repaired
@@ -287,3 +287,18 @@ async def test_an_error_instead_of_vectors_is_one() -> None:
 def test_the_reasons_are_known() -> None:
     """Each case of a reason ends with it."""
     assert {case.expected.reason for case in CASES.values() if isinstance(case.expected, Whole)} == set(FinishReason)
+
+
+@pytest.mark.parametrize("ids", [True, False])
+@pytest.mark.parametrize("together", [True, False])
+def test_more_tool_calls_than_are_read_cost_nothing(ids: bool, together: bool) -> None:
+    """In one piece or in many, with indices or ids; the answer is not taken for a whole one."""
+    pieces = [
+        Call(id=f"c{n}" if ids else None, index=None if ids else n, function=Function(name="f", arguments='{"a":1}'))
+        for n in range(20_000)
+    ]
+    calls, events = ToolCalls(), 0
+    for piece in [pieces] if together else [[piece] for piece in pieces]:
+        events += len(calls.take(piece))
+    assert events == 2 * MAX_CALLS
+    assert not calls.complete

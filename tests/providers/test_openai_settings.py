@@ -151,3 +151,11 @@ async def test_certificates_that_are_none_stop_the_start(content: str | None, tm
     file.write_text(f'{QUIET}{PROVIDER}ca_file = "authority.pem"')
     with pytest.raises(ConfigError, match=r"providers\.x\.ca_file: .*authority\.pem cannot be used"):
         await UnifiedMCPServer(load(file, {})).start()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "...", "a/b", "..%2f", "gpt\n", "a?b", ""])
+def test_a_deployment_of_azure_is_one_segment_of_the_path(name: str) -> None:
+    """What would lead elsewhere is no model."""
+    settings = OpenAISettings(base_url="https://x.openai.azure.com", api_version="2025-01-01", other_models=True)
+    assert settings.model(name) is None
+    assert settings.model("gpt-4.1_mini") is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -13,6 +14,8 @@ from contextprotocol.v1 import chat_pb2, completion_pb2, generation_pb2, session
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish
 from mcp_server.settings import Config
+from mcp_server.settings import testing_config as settings
+from mcp_server.stores.memory import MemoryStore
 from mcp_server.testing import Gate, ScriptedProvider
 from mcp_server.values import SECOND
 from tests.conftest import Serve
@@ -275,3 +278,28 @@ async def test_logprobs_and_large_answers_come_back_whole(serve: Serve, config: 
     middle = next(event.sequence for event in events if event.sequence > 10_000)
     rest = await collect(wire.chat.StreamChat(chat(after_sequence=middle)))
     assert deltas([event for event in events if event.sequence <= middle]) + deltas(rest) == "".join(pieces)
+
+
+async def test_readers_of_an_ended_turn_share_its_record(serve: Serve) -> None:
+    """However many read it, and from wherever: it is read from the store and decoded once."""
+
+    class Counting(MemoryStore):
+        reads = 0
+
+        async def events(self, tenant: str, turn: str, /) -> Sequence[bytes]:
+            Counting.reads += 1
+            return await super().events(tenant, turn)
+
+    pieces = ["x" * 100] * 10_000  # more than a connection takes before anybody reads
+    provider = ScriptedProvider([*pieces, Finish()])
+    config = settings(default_model="scripted/scripted")
+    wire = await serve(config, providers={"scripted": provider}, store=Counting())
+    turn = (await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("go")], request_id="r"))).turn
+    Counting.reads = 0
+    requests = [turn_pb2.StreamTurnRequest(name=turn, after_sequence=number * 400) for number in range(20)]
+    calls = [wire.turns.StreamTurn(request) for request in requests]
+    begun = [[await call.read()] for call in calls]  # all of them are reading now, and none has come far
+    assert Counting.reads == 1
+    first, second, *_ = [await collect(call, into=events) for call, events in zip(calls, begun, strict=True)]
+    assert first[-1].completed == second[-1].completed
+    assert [len(deltas(events)) for events in (first, second)] == [100 * 10_000, 100 * (10_000 - 398)]

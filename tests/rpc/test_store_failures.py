@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from contextprotocol.v1 import chat_pb2, generation_pb2, turn_pb2
+from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, Finish, LookUp
 from mcp_server.plugins import build
@@ -175,6 +175,9 @@ async def test_a_failed_turn_that_cannot_be_written_does_not_run_for_ever(
     assert turn.state == turn_pb2.TURN_STATE_INTERRUPTED
     (listed,) = (await wire.turns.ListTurns(turn_pb2.ListTurnsRequest(parent="sessions/tour"))).turns
     assert listed.state == turn_pb2.TURN_STATE_INTERRUPTED
+    session = await wire.sessions.GetSession(session_pb2.GetSessionRequest(name="sessions/tour"))
+    (in_list,) = (await wire.sessions.ListSessions(session_pb2.ListSessionsRequest())).sessions
+    assert session.active_turn == in_list.active_turn == ""
     answer = await wire.chat.Chat(ask())
     assert (answer.turn, answer.completed.message.parts[0].text) == (name, "fine")
     await still_well(wire, exchanges=1)

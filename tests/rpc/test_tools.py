@@ -84,3 +84,18 @@ async def test_bad_tools_are_refused(wire: Wire, request_: dict[str, Any], field
         await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("x")], **request_))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
     assert list(refused.violations) == [field]
+
+
+async def test_an_answer_with_too_many_tool_calls_ends_before_them(serve: Serve) -> None:
+    """It is whole as far as it goes, and its session can go on."""
+    calls = [ToolCallStart(id=f"c{number}", name="add") for number in range(1500)]
+    provider = ScriptedProvider([*calls, Finish()], ["fine", Finish()], model=Model(name="m", capabilities=CAN))
+    wire = await serve(providers={"p": provider})
+    await wire.create()
+    answer = (await wire.say("go", tools=[ADD])).completed
+    assert (len(answer.message.parts), answer.finish_reason) == (1000, message_pb2.FINISH_REASON_LENGTH)
+    results = message_pb2.Message(role=message_pb2.ROLE_TOOL)
+    for part in answer.message.parts:
+        results.parts.add().tool_result.tool_call_id = part.tool_call.id
+    request = chat_pb2.ChatRequest(session="sessions/tour", messages=[results], tools=[ADD])
+    assert (await wire.chat.Chat(request)).completed.message.parts[0].text == "fine"

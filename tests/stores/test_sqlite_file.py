@@ -308,15 +308,91 @@ async def test_no_write_to_a_deleted_file_is_acknowledged(filled: Path) -> None:
     async with opened(filled) as store:
         elsewhere = filled.with_name("elsewhere.db")
         filled.rename(elsewhere)
-        with pytest.raises(StoreUnavailable, match="deleted, moved or replaced"):
+        with pytest.raises(StoreUnavailable, match="deleted, moved, replaced or cut"):
             await put(store, session("late"))
         filled.write_bytes(b"")
-        with pytest.raises(StoreUnavailable, match="deleted, moved or replaced"):
+        with pytest.raises(StoreUnavailable, match="deleted, moved, replaced or cut"):
             await delete(store, "s1")
         elsewhere.replace(filled)
         await put(store, session("late"))
         assert await store.session("t", "s1") is not None
         assert await store.session("t", "late") is not None
+
+
+@pytest.mark.parametrize("also", ["", "-shm"])
+async def test_a_deleted_write_ahead_log_costs_nothing(filled: Path, also: str) -> None:
+    """What was in it is saved, and the store goes on with a new one; also after a crash."""
+    async with opened(filled) as store:
+        for number in range(3):
+            await put(store, session(f"late-{number}"))
+            assert await store.session("t", f"late-{number}") is not None
+            for suffix in {"-wal", also} - {""}:
+                Path(f"{filled}{suffix}").unlink()
+            await put(store, session(f"later-{number}"))
+            await append(store, "s7", f"after {number}")
+        assert (await texts(store, "uid-s7"))[-3:] == ["after 0", "after 1", "after 2"]
+        crashed = copied(filled)
+        expected = await listed(store, limit=1000)
+    for path in (crashed, filled):
+        async with opened(path) as store:
+            assert await listed(store, limit=1000) == expected
+            assert {"late-0", "later-2"} <= set(expected)
+
+
+async def test_an_idle_store_saves_a_log_that_is_deleted(filled: Path) -> None:
+    """It need not be written to first."""
+    async with opened(filled) as store:
+        await put(store, session("late"))
+        log = Path(f"{filled}-wal")
+        log.unlink()
+        async with asyncio.timeout(10):
+            while not log.exists():  # noqa: ASYNC110  # it looks once a second
+                await asyncio.sleep(0.05)
+        crashed = copied(filled)
+    async with opened(crashed) as store:
+        assert await store.session("t", "late") is not None
+
+
+async def test_no_write_behind_a_log_that_was_cut_is_acknowledged(filled: Path) -> None:
+    """Whatever follows what is missing would be lost at the next start. Another program may empty the log properly."""
+    async with opened(filled) as store:
+        await put(store, session("late"))
+        with closing(sqlite3.connect(filled)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        await put(store, session("later"))
+        os.truncate(f"{filled}-wal", 0)
+        with pytest.raises(StoreUnavailable):
+            await put(store, session("too late"))
+    async with opened(filled) as store:
+        assert await store.session("t", "late") is not None
+        assert await store.session("t", "too late") is None
+
+
+@pytest.mark.parametrize("way", ["lock removed", "hard link"])
+async def test_no_second_server_gets_in_by_another_way(filled: Path, way: str) -> None:
+    """The file itself is locked too."""
+    path = filled
+    async with opened(filled):
+        if way == "lock removed":
+            Path(f"{filled}.lock").unlink()
+        else:
+            path = filled.with_name("link.db")
+            path.hardlink_to(filled)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", HOLDER, str(path), stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+        _, error = await process.communicate()
+        assert process.returncode != 0
+        assert b"another process uses it" in error
+
+
+def copied(path: Path) -> Path:
+    """The files as a crash would leave them now."""
+    crashed = path.with_name("crashed.db")
+    for suffix in ("", "-wal"):
+        # By another process: SQLite's locks end when any descriptor of the file is closed in this one.
+        subprocess.run(["cp", f"{path}{suffix}", f"{crashed}{suffix}"], check=True)
+    return crashed
 
 
 async def test_damage_that_is_found_later_makes_only_its_readers_fail(filled: Path) -> None:

@@ -101,6 +101,25 @@ async def test_garbage_is_collected_after_a_restart(path: Path) -> None:
     await store.close()
 
 
+async def test_the_file_shrinks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a large part of it is free."""
+    monkeypatch.setattr("mcp_server.stores.sqlite.garbage._KEPT_PAGES", 16)
+    store = SQLiteStore(path)
+    await store.open()
+    await put(store, session("kept"))
+    for n in range(20):
+        await put(store, session(f"s{n}"))
+        await append(store, f"s{n}", *["x" * 5000] * 40)
+    for n in range(20):
+        await delete(store, f"s{n}")
+    with closing(sqlite3.connect(path)) as connection:
+        before = connection.execute("PRAGMA page_count").fetchone()[0]
+        async with asyncio.timeout(10):
+            while connection.execute("PRAGMA page_count").fetchone()[0] > before / 10:  # noqa: ASYNC110  # another thread
+                await asyncio.sleep(0.01)
+    await store.close()
+
+
 async def test_an_error_of_the_collector_is_logged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No caller would get it. Changes are made all the same."""
     logged: list[str] = []

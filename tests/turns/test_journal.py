@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_server.turns.journal import pack, parts, replay
+from mcp_server.turns.journal import Replay, pack, parts
 from mcp_server.turns.log import MAX_DELTA_CHARACTERS
 from mcp_server.values import (
     Delta,
@@ -72,7 +72,7 @@ def test_every_rest_of_a_log_comes_back(events: list[Event], cuts: list[int], ba
     borders = sorted({0, len(events), *[cut for cut in cuts if cut < len(events)]})
     pieces = [pack(events[i:j], base + i + 1) for i, j in itertools.pairwise(borders)]
     numbered = list(enumerate(events, base + 1))
-    rest = list(replay(pieces, after))
+    rest = list(Replay(pieces).after(after))
     assert flat(rest) == flat([(number, event) for number, event in numbered if number > after])
     assert [number for number, _ in rest] == sorted({number for number, _ in rest} & {n for n, _ in numbered})
     assert all(len(event.text) <= MAX_DELTA_CHARACTERS for _, event in rest if isinstance(event, Delta))
@@ -86,7 +86,7 @@ def test_what_was_written_twice_comes_once(events: list[Event], first: int, seco
     start, end = min(start, len(events)), min(end, len(events))
     pieces = [piece for piece in (pack(events[:end], 1), pack(events[start:], start + 1)) if piece]
     once = [piece for piece in (pack(events, 1),) if piece]
-    assert flat(list(replay(pieces, after))) == flat(list(replay(once, after)))
+    assert flat(list(Replay(pieces).after(after))) == flat(list(Replay(once).after(after)))
     assert parts(pieces) == parts(once)
 
 

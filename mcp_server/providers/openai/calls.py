@@ -14,6 +14,9 @@ from mcp_server.providers.openai.chunks import Call, Function
 
 _SIGNS: Final = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 """What decides where a JSON value ends."""
+MAX_CALLS: Final = 1100
+"""The most tool calls of one answer that are read, somewhat more than the server takes: further ones must not cost
+time."""
 _LEGACY: Final = -1
 """The index of the only call of servers that send ``function_call``."""
 
@@ -27,11 +30,14 @@ class ToolCalls:
         names: the tools that were offered, which tell a piece of a name from the name of another call.
     """
 
-    __slots__ = ("_by_index", "_calls", "_names")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_names", "_too_many")
 
     def __init__(self, names: Collection[str] = ()) -> None:
         self._calls: list[_OpenCall] = []
         self._by_index: dict[int, _OpenCall] = {}
+        self._by_id: dict[str, _OpenCall] = {}
+        """By the server's ids, the last one of each."""
+        self._too_many = False
         self._names = frozenset(names)
 
     def __bool__(self) -> bool:
@@ -39,13 +45,13 @@ class ToolCalls:
 
     @property
     def complete(self) -> bool:
-        """Whether each call has its name, and all of it."""
-        return all(call.name and not call.broken for call in self._calls)
+        """Whether each call has its name, and all of it, and none was left out."""
+        return not self._too_many and all(call.name and not call.broken for call in self._calls)
 
     def take(self, pieces: Sequence[Call]) -> list[ProviderEvent]:
         """The events of pieces that came together."""
         events: list[ProviderEvent] = []
-        named: list[_OpenCall] = []
+        named: set[_OpenCall] = set()
         for piece in pieces:
             name, arguments = _name_and_arguments(piece)
             if not (name or arguments or piece.id):
@@ -53,10 +59,12 @@ class ToolCalls:
             call = self._present(piece, name, arguments, named)
             if call is None:
                 call = self._new(piece.index)
+            if call is None:
+                break
             if name:
-                named.append(call)
+                named.add(call)
                 call.rename(name)
-            call.server_id = call.server_id or piece.id or ""
+            self._name(call, call.server_id or piece.id)
             self._add(call, arguments, events)
         return events
 
@@ -77,9 +85,12 @@ class ToolCalls:
                 if call.name == name and arguments.startswith(call.text):
                     self._add(call, arguments[len(call.text) :], events)
             elif name or arguments:
-                call = self._new(piece.index)
-                call.server_id, call.name = piece.id or "", name
-                self._add(call, arguments, events)
+                new = self._new(piece.index)
+                if new is None:
+                    break
+                new.name = name
+                self._name(new, piece.id)
+                self._add(new, arguments, events)
         return events
 
     def begin(self) -> list[ProviderEvent]:
@@ -99,13 +110,13 @@ class ToolCalls:
                 events.append(ToolArgumentsDelta(id=call.id, text=call.held))
         return events
 
-    def _present(self, piece: Call, name: str, arguments: str, named: Sequence[_OpenCall]) -> _OpenCall | None:
+    def _present(self, piece: Call, name: str, arguments: str, named: Collection[_OpenCall]) -> _OpenCall | None:
         """The call to which a piece belongs, or ``None`` if it begins another."""
         id = piece.id or ""
         if piece.index is None:  # some servers leave it out
-            same = [call for call in self._calls if call.server_id == id] if id else []
-            call = same[-1] if same else self._calls[-1] if self._calls else None
-            if call is not None and id and not same and call.server_id and (name or call.is_whole):
+            same = self._by_id.get(id)
+            call = same or (self._calls[-1] if self._calls else None)
+            if call is not None and id and same is None and call.server_id and (name or call.is_whole):
                 return None
         else:
             call = self._by_index.get(piece.index)
@@ -115,7 +126,7 @@ class ToolCalls:
             # What follows whole arguments belongs to a call that did not repeat the name, unless it is a repetition.
             return None if call.repeated and arguments.strip() and call.is_whole else call
         other_id = bool(id and call.server_id and id != call.server_id)
-        if any(call is one for one in named):
+        if call in named:
             return None  # names do not come in pieces that come together
         if not call.name:
             return None if other_id else call
@@ -137,7 +148,16 @@ class ToolCalls:
             return False
         return first in self._names and second in self._names and not second.startswith(first)
 
-    def _new(self, index: int | None) -> _OpenCall:
+    def _name(self, call: _OpenCall, server_id: str | None) -> None:
+        if server_id:
+            call.server_id = server_id
+            self._by_id[server_id] = call
+
+    def _new(self, index: int | None) -> _OpenCall | None:
+        """A further call; ``None`` if there are too many."""
+        if len(self._calls) == MAX_CALLS:
+            self._too_many = True
+            return None
         call, before = _OpenCall(), None
         if index is not None:
             before = self._by_index.get(index)

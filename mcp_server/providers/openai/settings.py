@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 from urllib.parse import quote, urlsplit
@@ -121,6 +122,8 @@ class OpenAISettings(HTTPSettings, kw_only=True):
 
     def model(self, name: str) -> OpenAIModel | None:
         """What is configured for a model; ``None`` if it may not be asked for."""
+        if self.api_version and not _DEPLOYMENT.fullmatch(name):
+            return None  # it would lead to another path
         found = self.models.get(name)
         if found is None:
             matching = [pattern for pattern in self.models if fnmatch.fnmatchcase(name, pattern)]
@@ -145,4 +148,6 @@ class OpenAISettings(HTTPSettings, kw_only=True):
         return self.output_limit or ("max_completion_tokens" if newer else "max_tokens")
 
 
+_DEPLOYMENT: Final = re.compile(r"(?!\.+$)[\w.-]{1,128}", re.ASCII)
+"""The name of a deployment of Azure, which is a segment of the path."""
 _UNKNOWN: Final = OpenAIModel()

@@ -12,6 +12,9 @@ from mcp_server.stores.sqlite.turns import TurnRows
 _STEP_BYTES: Final = 1024 * 1024
 _STEP_MESSAGES: Final = 500
 _STEP_TURNS: Final = 100
+_STEP_PAGES: Final = 256
+_KEPT_PAGES: Final = 4096
+"""How many pages may be free, for what is written next: 16 MiB."""
 
 
 class GarbageCollector:
@@ -25,11 +28,21 @@ class GarbageCollector:
         """Delete one portion, within a transaction, and return whether there may be more."""
         row = self._execute("SELECT session FROM removed LIMIT 1").fetchone()
         if row is None:
-            return False
+            return self._shrink()
         key: int = row[0]
         if not self._delete_messages(key) and not self._delete_turns(key):
             self._execute("DELETE FROM removed WHERE session = ?", (key,))
         return True
+
+    def _shrink(self) -> bool:
+        """Give some free pages back to the file system if a large part of the file is free."""
+        (free,) = self._execute("PRAGMA freelist_count").fetchone()
+        (pages,) = self._execute("PRAGMA page_count").fetchone()
+        if free < _KEPT_PAGES or free < pages // 4:
+            return False
+        self._execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
+        (left,) = self._execute("PRAGMA freelist_count").fetchone()
+        return bool(left < free)  # files of earlier releases cannot shrink by themselves
 
     def _delete_messages(self, session: int) -> bool:
         first, last = own_messages(session)

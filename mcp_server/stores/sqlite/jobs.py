@@ -88,9 +88,13 @@ class JobQueue:
             for _ in range(threads):
                 self._queue.put(None)
 
-    def get(self) -> Job | None:
-        """Wait for the next job; ``None`` ends the thread."""
-        return self._queue.get()
+    def get(self, timeout: float | None = None) -> Job | None:
+        """Wait for the next job; ``None`` ends the thread.
+
+        Raises:
+            queue.Empty: none came within ``timeout`` seconds.
+        """
+        return self._queue.get(timeout=timeout)
 
     def get_waiting(self, limit: int) -> list[Job | None]:
         """Up to ``limit`` jobs that are waiting now; a ``None`` among them is the last and ends the thread."""

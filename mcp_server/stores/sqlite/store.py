@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ class SQLiteStore:
         self._changes = JobQueue()
         self._reads = JobQueue()
         self._threads: list[threading.Thread] = []
-        self._connection: sqlite3.Connection | None = None
+        self._writer: Writer | None = None
 
     async def open(self) -> None:
         """Open the file, or create it, and upgrade it if an earlier release wrote it.
@@ -42,7 +41,7 @@ class SQLiteStore:
         Raises:
             ConfigError: the file cannot be used. It is unchanged.
         """
-        writer = await asyncio.to_thread(self._open)
+        self._writer = writer = await asyncio.to_thread(self._open)
         self._threads.append(threading.Thread(target=writer.run, name="store-writer", daemon=True))
         for number in range(_READERS):
             reader = Reader(self._file, self._reads)
@@ -53,8 +52,7 @@ class SQLiteStore:
         self._reads.open()
 
     def _open(self) -> Writer:
-        self._connection = self._file.open()
-        return Writer(self._file, Changes(self._connection), self._changes)
+        return Writer(self._file, Changes(self._file.open()), self._changes)
 
     async def close(self) -> None:
         """Finish the changes that were accepted, then close the file."""
@@ -65,9 +63,9 @@ class SQLiteStore:
     def _close(self) -> None:
         while self._threads:
             self._threads.pop().join()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
             self._file.close()
 
     async def change(self, tenant: str, session: str, decide: Decide, /, look_up: LookUp = NO_LOOK_UP) -> Changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import sqlite3
 from collections.abc import Sequence
 from typing import Final
@@ -10,13 +11,16 @@ import structlog
 
 from mcp_server.errors import StoreUnavailable
 from mcp_server.stores.sqlite.changes import Changes
-from mcp_server.stores.sqlite.file import DatabaseFile, FileLost
+from mcp_server.stores.sqlite.file import DatabaseFile, FileLost, LogDeleted
 from mcp_server.stores.sqlite.jobs import Job, JobQueue, settle
 from mcp_server.stores.sqlite.queries import Queries
 from mcp_server.stores.sqlite.rows import DAMAGED
 
 MAX_BATCH: Final = 256
 """How many changes are committed together at most."""
+
+CHECK_SECONDS: Final = 1.0
+"""How often an idle store looks whether its files are still there."""
 
 log = structlog.get_logger("contextprotocol.stores")
 
@@ -52,13 +56,21 @@ class Writer:
         self._jobs = jobs
         self._failing = False
 
+    def close(self) -> None:
+        """Close the connection, after :meth:`run` has returned."""
+        self._changes.connection.close()
+
     def run(self) -> None:
         """Commit batch after batch until the queue is closed and empty. Collect garbage in between."""
-        jobs, changes, running = self._jobs, self._changes, True
+        jobs, running = self._jobs, True
         while running:
             batch = jobs.get_waiting(MAX_BATCH)
-            if not batch and not changes.has_garbage:
-                batch = [jobs.get(), *jobs.get_waiting(MAX_BATCH - 1)]
+            if not batch and not self._changes.has_garbage:
+                try:
+                    batch = [jobs.get(CHECK_SECONDS), *jobs.get_waiting(MAX_BATCH - 1)]
+                except queue.Empty:
+                    self._check_idle()
+                    continue
             running = None not in batch
             # Cancelled jobs are skipped: nobody waits for them.
             work = [job for job in batch if job is not None and not job.future.cancelled()]
@@ -70,7 +82,8 @@ class Writer:
         """Run all jobs in one transaction; if that fails, each in one of its own."""
         changes, begun = self._changes, False
         try:
-            self._file.check_present()
+            self._check()
+            changes = self._changes
             changes.begin()
             begun = True
             for job in work:
@@ -78,6 +91,7 @@ class Writer:
             if changes.has_garbage:
                 changes.collect_garbage()
             changes.commit()
+            self._file.note_size()
         except BaseException as error:  # noqa: BLE001  # it is raised to the callers
             changes.roll_back()
             if begun and len(work) > 1:
@@ -91,6 +105,20 @@ class Writer:
             if self._failing:
                 self._failing = False
                 log.info("store writes again")
+
+    def _check(self) -> None:
+        """See that the file is there. A write-ahead log that was deleted is saved and made anew."""
+        try:
+            self._file.check_present(self._changes.connection)
+        except LogDeleted:
+            self._changes = Changes(self._file.reopen(self._changes.connection))
+            log.warning("write-ahead log deleted; its changes are saved", path=str(self._file.path))
+
+    def _check_idle(self) -> None:
+        try:
+            self._check()
+        except (FileLost, sqlite3.Error) as error:
+            self._fail([], error)
 
     def _run(self, job: Job) -> None:
         written = self._changes.connection.total_changes
@@ -131,24 +159,26 @@ class Reader:
     def run(self) -> None:
         """Run one job after the other until the queue is closed and empty."""
         queries: Queries | None = None
+        generation = 0
         while (job := self._jobs.get()) is not None:
             try:
-                if queries is None:
-                    queries = Queries(self._file.connect(read_only=True))
-                job.result = job.run(queries)
+                with self._file.reading():
+                    if queries is None or generation != self._file.generation:
+                        queries, generation = Queries(self._file.reader()), self._file.generation
+                    job.result = job.run(queries)
             except BaseException as error:  # it is raised to the caller
                 job.error = unavailable(error)
                 if isinstance(job.error, StoreUnavailable):
                     log.error("store cannot read", exc_info=error)
             settle([job])
         if queries is not None:
-            queries.connection.close()
+            queries.connection.close()  # also if it was closed before
 
 
 def unavailable(error: BaseException) -> BaseException:
     """A new :class:`StoreUnavailable` for one caller if the disk or the file failed; any other error as it is."""
     if isinstance(error, FileLost):
-        message = "the database file of the store was deleted, moved or replaced"
+        message = "the database file of the store or its write-ahead log was deleted, moved, replaced or cut"
     elif isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
         message = _FAILURES.get(code & 0xFF, "the database file of the store cannot be read or written")

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	pb "contextprotocol/gen/contextprotocol/v1"
+	pb "contextprotocol.io/gen/contextprotocol/v1"
 )
 
 // After these the same request may be sent again: the provider is asked once all the same.

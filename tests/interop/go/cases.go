@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	pb "contextprotocol/gen/contextprotocol/v1"
+	pb "contextprotocol.io/gen/contextprotocol/v1"
 )
 
 type object = map[string]interface{}

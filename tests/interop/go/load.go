@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
-	pb "contextprotocol/gen/contextprotocol/v1"
+	pb "contextprotocol.io/gen/contextprotocol/v1"
 )
 
 // counted is a client that counts what it sends.

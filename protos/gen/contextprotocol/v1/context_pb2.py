@@ -25,14 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contextprotocol/v1/context.proto\x12\x12\x63ontextprotocol.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xa7\x02\n\x0c\x43ontextEntry\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12&\n\x04json\x18\x03 \x01(\x0b\x32\x16.google.protobuf.ValueH\x00\x12/\n\x04\x64\x61ta\x18\x04 \x01(\x0b\x32\x1f.contextprotocol.v1.ContextDataH\x00\x12?\n\nvisibility\x18\x05 \x01(\x0e\x32+.contextprotocol.v1.ContextEntry.Visibility\"V\n\nVisibility\x12\x1a\n\x16VISIBILITY_UNSPECIFIED\x10\x00\x12\x15\n\x11VISIBILITY_PROMPT\x10\x01\x12\x15\n\x11VISIBILITY_STORED\x10\x02\x42\x07\n\x05value\"1\n\x0b\x43ontextData\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\x85\x01\n\x15io.contextprotocol.v1P\x01Z8contextprotocol/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contextprotocol/v1/context.proto\x12\x12\x63ontextprotocol.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xa7\x02\n\x0c\x43ontextEntry\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12&\n\x04json\x18\x03 \x01(\x0b\x32\x16.google.protobuf.ValueH\x00\x12/\n\x04\x64\x61ta\x18\x04 \x01(\x0b\x32\x1f.contextprotocol.v1.ContextDataH\x00\x12?\n\nvisibility\x18\x05 \x01(\x0e\x32+.contextprotocol.v1.ContextEntry.Visibility\"V\n\nVisibility\x12\x1a\n\x16VISIBILITY_UNSPECIFIED\x10\x00\x12\x15\n\x11VISIBILITY_PROMPT\x10\x01\x12\x15\n\x11VISIBILITY_STORED\x10\x02\x42\x07\n\x05value\"1\n\x0b\x43ontextData\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contextprotocol.v1.context_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\025io.contextprotocol.v1P\001Z8contextprotocol/gen/contextprotocol/v1;contextprotocolv1\242\002\004CTXP\252\002\022ContextProtocol.V1\352\002\023ContextProtocol::V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025io.contextprotocol.v1P\001Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\242\002\004CTXP\252\002\022ContextProtocol.V1\272\002\004CTXP\312\002\022ContextProtocol\\V1\352\002\023ContextProtocol::V1'
   _globals['_CONTEXTENTRY']._serialized_start=87
   _globals['_CONTEXTENTRY']._serialized_end=382
   _globals['_CONTEXTENTRY_VISIBILITY']._serialized_start=287
