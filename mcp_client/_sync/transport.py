@@ -16,7 +16,7 @@ from grpc.experimental import ChannelOptions
 from mcp_client._core.channel import ChannelSettings, Headers, headers
 from mcp_client._core.defaults import STOP_TIMEOUT
 from mcp_client._core.methods import Method, encode
-from mcp_client._core.process import FORKED, connecting_process
+from mcp_client._core.process import FORKED, check_gevent, connecting_process
 from mcp_client._core.status import error_of
 from mcp_client.errors import Details, MCPError, ServerUnavailable
 
@@ -165,6 +165,7 @@ class SyncTransport:
             if self._process is not None or self.closed:
                 return
             process = connecting_process()
+            check_gevent()
             self._channel = self._open([*self._settings.options, *_OPTIONS])
             if not _is_of_grpc(self._channel):
                 # An interceptor hides the calls of such streams, and then nobody can free their resources.

@@ -89,10 +89,27 @@ client.close()
 """
 
 
+UNPREPARED = """
+from gevent import monkey
+
+monkey.patch_all()
+
+import sys
+import warnings
+
+from mcp_client import MCPSyncClient
+
+with warnings.catch_warnings(record=True) as caught, MCPSyncClient(sys.argv[1]) as client:
+    client.health()
+    client.health()
+print(*[warning.message for warning in caught])
+"""
+
+
 async def run(program: str, address: str) -> asyncio.subprocess.Process:
     """Start a program."""
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(sys.executable, "-c", SETUP + program, address, stdin=pipe, stdout=pipe)
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", program, address, stdin=pipe, stdout=pipe)
 
 
 async def test_a_stream_does_not_hold_up_the_worker() -> None:
@@ -100,7 +117,7 @@ async def test_a_stream_does_not_hold_up_the_worker() -> None:
     gate = Gate()
     provider = ScriptedProvider(["Hel", gate, "lo", Finish()])
     async with running(providers={"scripted": provider, "other": ScriptedProvider.saying(*"abcde")}) as server:
-        process = await run(BESIDE, server.address)
+        process = await run(SETUP + BESIDE, server.address)
         assert process.stdin is not None
         assert process.stdout is not None
         assert json.loads(await process.stdout.readline()) == [["Hel"], list("abcde")]
@@ -114,10 +131,19 @@ async def test_a_greenlet_that_is_ended_leaves_no_busy_session() -> None:
     """By a timeout or by a kill, in a unary call or in a stream; and its exception arrives."""
     provider = ScriptedProvider(*[["Hel", Gate(), Finish()] for _ in range(4)])
     async with running(providers={"scripted": provider}) as server:
-        process = await run(LEAVE, server.address)
+        process = await run(SETUP + LEAVE, server.address)
         out, _ = await process.communicate()
         assert process.returncode == 0
         assert out.decode().splitlines() == ["timeout ['cancelled']", "GreenletExit ['cancelled']"] * 2
         async with MCPClient(server.address) as client:
             assert [session.active_turn async for session in client.list_sessions()] == [""] * 4
     assert (provider.cancelled, provider.active) == (4, 0)
+
+
+async def test_a_program_that_has_not_prepared_grpc_is_warned() -> None:
+    """Once, and not under a program that has."""
+    async with running() as server:
+        for program, warned in ((UNPREPARED, 1), (SETUP + UNPREPARED, 0)):
+            process = await run(program, server.address)
+            out, _ = await process.communicate()
+            assert out.decode().count("init_gevent()") == warned

@@ -319,3 +319,12 @@ def test_an_exception_of_a_signal_handler_stops_the_turn(connect: Connect, error
         signal.signal(signal.SIGALRM, before)
     assert (provider.cancelled, provider.active) == (1, 0)
     assert client.chat("Hi", session=session).text == "again"
+
+
+def test_a_proxy_of_the_environment_is_not_used_for_this_machine(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocking client has the same settings as the asynchronous one."""
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    assert connect().chat("Hello").text == "Hello"
