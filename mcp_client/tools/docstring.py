@@ -12,7 +12,7 @@ _PARAMETERS: Final = re.compile(
 )
 _OUTCOMES: Final = re.compile(r"(?:Returns?|Yields?|Raises?|Except|Exceptions):")
 """The headings of Google's style. Other headings are part of the description."""
-_PARAMETER: Final = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
+_PARAMETER: Final = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\))?:\s*(.*)")
 _FIELD: Final = re.compile(r":(\w+)(?:\s+(?:[^:]*\s)?(\w+))?:\s*(.*)")
 """A field of Sphinx's style, for example ``:param int number: how many``."""
 _PARAMETER_FIELDS: Final = frozenset({"param", "parameter", "arg", "argument", "key", "keyword"})
