@@ -72,6 +72,7 @@ class AsyncTransport:
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
         await uninterrupted(task)
+        task.result()
 
     @property
     def closed(self) -> bool:
@@ -85,15 +86,13 @@ class AsyncTransport:
 
     async def close(self) -> None:
         """Close the connection, which ends all running calls, even if the task is cancelled."""
-        await uninterrupted(asyncio.create_task(self._close()))
-
-    async def _close(self) -> None:
-        if self._finishing:
-            await asyncio.wait(self._finishing)
-        self._closed.set()
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        try:
+            await uninterrupted(*self._finishing)
+        finally:
+            self._closed.set()
+            channel, self._channel = self._channel, None
+            if channel is not None:
+                await channel.close()  # without a grace it does not wait, and so cannot be interrupted
 
     def error_of(self, error: grpc.RpcError) -> MCPError:
         """The error to raise for a call that gRPC ended."""
@@ -184,23 +183,22 @@ class AsyncResponses:
         self._call.cancel()
 
 
-async def uninterrupted(task: asyncio.Task[None]) -> None:
-    """Wait for the end of a task that is known to take a short time, and only then be cancelled.
+async def uninterrupted(*tasks: asyncio.Task[None]) -> None:
+    """Wait for the end of tasks that are known to take a short time, and only then be cancelled.
 
     anyio cancels a waiting task in every step of the event loop until it leaves the scope: a shield that ends with the
     first cancellation is not enough.
     """
     leaving = _is_cancelled() and sys.exc_info()[1] is not None
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
+    while pending := [task for task in tasks if not task.done()]:
         try:
-            await asyncio.wait([task])
+            await asyncio.wait(pending)
         except asyncio.CancelledError as error:
             cancelled = error
     # A task that is on its way out of a cancelled scope keeps the exception with which it leaves.
     if cancelled is not None and not leaving:
         raise cancelled
-    await task
 
 
 def _is_cancelled() -> bool:
