@@ -344,3 +344,10 @@ def test_what_the_hub_does_not_have_is_reported(hub: Hub, tmp_path: Path) -> Non
     hub.etag = hashlib.sha256(hub.content).hexdigest()
     assert "not a GGUF file" in pull_from(hub, folder)
     assert not installed(folder)
+
+
+@pytest.mark.parametrize("source", ["~nobody-of-that-name/model.gguf", "a\0b", "x" * 5000])
+def test_a_source_that_no_file_can_have_is_a_setting_to_correct(source: str) -> None:
+    """The error names it, and is none of the system's own."""
+    with pytest.raises(ConfigError):
+        location(source)

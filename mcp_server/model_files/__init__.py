@@ -76,8 +76,13 @@ def location(source: str, folder: Path | None = None) -> Path:
     if source.startswith(HUB):
         owner, repository, file = _hub_parts(source)
         return folder / "hub" / owner / repository / file
-    path = Path(source).expanduser()
-    if not (path.suffix == ".gguf" or path.name != source or path.is_file()):
+    try:
+        path = Path(source).expanduser()
+        is_path = path.suffix == ".gguf" or path.name != source or path.is_file()
+    except (RuntimeError, OSError, ValueError) as error:
+        # There is no such user, or a character or a length that no file name has.
+        raise ConfigError(f"{source!r} is not the path of a GGUF file: {error}") from error
+    if not is_path:
         raise ConfigError(
             f"{source!r} is not a model: expected one of {', '.join(CATALOGUE)}, {HUB}OWNER/REPOSITORY/FILE.gguf, "
             "or the path of a GGUF file"

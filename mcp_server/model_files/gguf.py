@@ -6,6 +6,7 @@ header is whole, and that all the tensor data that the header speaks of is there
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +17,18 @@ import msgspec
 MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)
 DEFAULT_ALIGNMENT: Final = 32
-MAX_ENTRIES: Final = 1_000_000
+MAX_ENTRIES: Final = 100_000
 """More metadata entries or tensors than that is no model but damage."""
+MAX_TEXTS: Final = 4_000_000
+"""The same for the texts of all lists: the largest vocabularies have less than a million."""
+MAX_HEADER: Final = 1 << 27
+"""No header is longer, in bytes: it is kept in memory while it is read."""
+MAX_NUMBER: Final = (1 << 31) - 1
+"""No length of anything in a model is greater."""
+SHOWN: Final = 80
+"""How much of a text of the file an error shows."""
 MAX_DIMENSIONS: Final = 4
+MAX_PARTS: Final = 1_000
 CHUNK: Final = 1 << 20
 
 _SCALARS: Final = {
@@ -93,10 +103,16 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
         """The family of the model, for example ``llama``."""
         return str(self.metadata.get("general.architecture", ""))
 
+    @property
+    def parts(self) -> int:
+        """How many files the model has."""
+        return _count(self.metadata.get("split.count"), default=1)
+
     def number(self, key: str) -> int | None:
-        """The number under ``key`` of the architecture's own metadata, for example ``context_length``."""
+        """The number under ``key`` of the architecture's own metadata, for example ``context_length``; ``None`` if
+        there is none that a model can have."""
         value = self.metadata.get(f"{self.architecture}.{key}")
-        return value if isinstance(value, int) else None
+        return value if type(value) is int and 0 <= value <= MAX_NUMBER else None
 
     @property
     def context_length(self) -> int:
@@ -111,7 +127,8 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def chat_template(self) -> str:
         """How a conversation becomes a prompt; empty: the model does not chat."""
-        return str(self.metadata.get("tokenizer.chat_template", ""))
+        template = self.metadata.get("tokenizer.chat_template")
+        return template if isinstance(template, str) else ""
 
     @property
     def generates(self) -> bool:
@@ -131,13 +148,41 @@ def read(path: Path) -> ModelFile:
         BadModelFile: it is missing, cannot be read, is cut short, or is no GGUF file.
     """
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            return _read(_Cursor(file, path, size))
-    except FileNotFoundError as error:
-        raise BadModelFile(f"there is no file {path}") from error
+        file = _read_one(path)
+        for number in range(1, file.parts):
+            part = _part(path, number, file.parts)
+            if not part.exists():
+                raise BadModelFile(f"{path} is the first of {file.parts} parts of a model: there is no {part.name}")
+            _read_one(part, number=number)
     except OSError as error:
-        raise BadModelFile(f"{path} cannot be read: {error.strerror}") from error
+        raise BadModelFile(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        # A path with a character that no file name has.
+        raise BadModelFile(f"{str(path)!r} cannot be read: {error}") from error
+    return file
+
+
+def _read_one(path: Path, *, number: int = 0) -> ModelFile:
+    """Look one file over, the part of a model with that ``number``."""
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise BadModelFile(f"{path} does not exist") from error
+    # Opening a pipe would wait for whoever writes into it.
+    if not stat.S_ISREG(status.st_mode):
+        raise BadModelFile(f"{path} is not a file{': it is a folder' if stat.S_ISDIR(status.st_mode) else ''}")
+    with path.open("rb") as opened:
+        return _read(_Cursor(opened, path, status.st_size), number)
+
+
+def _part(first: Path, number: int, parts: int) -> Path:
+    """The file of a part of a model, counted from 0, as llama.cpp names it."""
+    stem = first.name.removesuffix(f"-{1:05}-of-{parts:05}.gguf")
+    return first.with_name(f"{stem}-{number + 1:05}-of-{parts:05}.gguf")
+
+
+def _count(value: object, *, default: int) -> int:
+    return value if type(value) is int else default
 
 
 class _Cursor:
@@ -149,6 +194,7 @@ class _Cursor:
         self.position = 0
         self._file = file
         self._buffer = bytearray()
+        self._texts = 0
 
     def damaged(self, problem: str) -> BadModelFile:
         return BadModelFile(f"{self.path} is damaged: {problem}; its length is {self.size} bytes")
@@ -156,6 +202,8 @@ class _Cursor:
     def take(self, length: int) -> bytes:
         """The next ``length`` bytes."""
         end = self.position + length
+        if MAX_HEADER < end <= self.size:
+            raise self.damaged(f"its header takes more than {MAX_HEADER} bytes")
         missing = end - len(self._buffer)
         if missing > 0:
             if end <= self.size:
@@ -181,6 +229,9 @@ class _Cursor:
 
     def skip_texts(self, count: int) -> None:
         """Pass over that many strings: a vocabulary has hundreds of thousands."""
+        self._texts += count
+        if self._texts > MAX_TEXTS:
+            raise self.damaged(f"it claims a list of {count} texts")
         layout = _SCALARS[10]
         for _ in range(count):
             start = self.position + layout.size
@@ -192,7 +243,7 @@ class _Cursor:
             self.take(self.u64())
 
 
-def _read(cursor: _Cursor) -> ModelFile:
+def _read(cursor: _Cursor, number: int) -> ModelFile:
     magic = cursor.take(min(len(MAGIC), cursor.size))
     if magic != MAGIC:
         raise BadModelFile(f"{cursor.path} is not a GGUF file: it begins with {magic!r} and not with {MAGIC!r}")
@@ -204,26 +255,51 @@ def _read(cursor: _Cursor) -> ModelFile:
     tensors, entries = cursor.u64(), cursor.u64()
     if tensors > MAX_ENTRIES or entries > MAX_ENTRIES:
         raise cursor.damaged(f"it claims {tensors} tensors and {entries} entries of metadata")
-    if not tensors:
-        raise BadModelFile(f"{cursor.path} holds no tensors: it is a vocabulary or the first part of a split model")
     metadata: dict[str, str | int | float | bool] = {}
     for _ in range(entries):
         key = cursor.text()
         value = _value(cursor)
         if value is not None:
             metadata[key] = value
-    if int(metadata.get("split.count", 1)) > 1:
-        raise BadModelFile(f"{cursor.path} is one part of a split model: merge its parts into one file first")
+    parts = metadata.get("split.count", 1)
+    if type(parts) is not int or not 0 <= parts <= MAX_PARTS:
+        raise cursor.damaged(f"it claims to be one of {_shown(parts)} parts")
+    if parts > 1:
+        _check_part(cursor, metadata, number, parts)
+    elif not tensors:
+        raise BadModelFile(f"{cursor.path} holds no tensors: it is a vocabulary, and not a model")
     ends = [_tensor_end(cursor) for _ in range(tensors)]
     alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
-    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise cursor.damaged(f"it claims an alignment of {alignment!r}")
-    expected = -(-cursor.position // alignment) * alignment + max(ends)
+    if type(alignment) is not int or alignment <= 0 or alignment & (alignment - 1):
+        raise cursor.damaged(f"it claims an alignment of {_shown(alignment)}")
+    expected = -(-cursor.position // alignment) * alignment + max(ends, default=0)
     if cursor.size < expected:
         raise BadModelFile(f"{cursor.path} is cut short: it has {cursor.size} of at least {expected} bytes")
-    if "general.architecture" not in metadata:
+    architecture = metadata.get("general.architecture")
+    # Only the first part of a split model says what it is.
+    if not number and not (isinstance(architecture, str) and architecture):
         raise cursor.damaged("it does not say which architecture its model has")
     return ModelFile(path=cursor.path, size=cursor.size, metadata=metadata)
+
+
+def _check_part(cursor: _Cursor, metadata: Mapping[str, object], number: int, parts: int) -> None:
+    """Raise unless it is that part of a split model."""
+    found = metadata.get("split.no")
+    if found != number:
+        which = f"part {found + 1}" if type(found) is int else f"a part without a number ({_shown(found)})"
+        expected = "name its first part" if not number else f"part {number + 1} is expected in that file"
+        raise BadModelFile(f"{cursor.path} is {which} of a split model of {parts} parts: {expected}")
+    ending = f"-{number + 1:05}-of-{parts:05}.gguf"
+    if not cursor.path.name.endswith(ending):
+        raise BadModelFile(
+            f"{cursor.path} is the first of the {parts} parts of a split model, whose name has to end in {ending}"
+        )
+
+
+def _shown(value: object) -> str:
+    """A value of the file, as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _value(cursor: _Cursor) -> str | int | float | bool | None:
@@ -252,16 +328,18 @@ def _tensor_end(cursor: _Cursor) -> int:
     name = cursor.text()
     dimensions = cursor.u32()
     if not 1 <= dimensions <= MAX_DIMENSIONS:
-        raise cursor.damaged(f"its tensor {name!r} has {dimensions} dimensions")
+        raise cursor.damaged(f"its tensor {_shown(name)} has {dimensions} dimensions")
     lengths = [cursor.u64() for _ in range(dimensions)]
     kind, offset = cursor.u32(), cursor.u64()
     elements = 1
     for length in lengths:
         elements *= length
     if not elements:
-        raise cursor.damaged(f"its tensor {name!r} is empty")
+        raise cursor.damaged(f"its tensor {_shown(name)} is empty")
     # Of a type that is newer than this table only the beginning is known.
     per_block, size = _BLOCKS.get(kind, (elements, 1))
     if lengths[0] % per_block and kind in _BLOCKS:
-        raise cursor.damaged(f"its tensor {name!r} has rows of {lengths[0]} elements, which its type does not allow")
+        raise cursor.damaged(
+            f"its tensor {_shown(name)} has rows of {lengths[0]} elements, which its type does not allow"
+        )
     return offset + elements // per_block * size

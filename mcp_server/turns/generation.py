@@ -19,7 +19,18 @@ from mcp_server.turns.claims import SEQUENCE_BLOCK
 from mcp_server.turns.journal import Replay, pack
 from mcp_server.turns.kinds import ChatInput, CompletionInput, Conversation, Prompt
 from mcp_server.turns.log import Numbered, TurnLog
-from mcp_server.values import Attempt, Clock, Message, Role, Started, Switched, SwitchMode, Turn, TurnState
+from mcp_server.values import (
+    Attempt,
+    Clock,
+    Message,
+    ResponseFormat,
+    Role,
+    Started,
+    Switched,
+    SwitchMode,
+    Turn,
+    TurnState,
+)
 
 replace = msgspec.structs.replace
 
@@ -108,7 +119,9 @@ class Generation:
         target, before = call.target, self._answer
         # A turn must not use up its sequence numbers, however often its answers break off.
         call.is_last = self._log.last_sequence - self._log.base > SEQUENCE_BLOCK // 2
-        continues = on_cut == "continue" and target.model.capabilities.prefill and before.continuable
+        # What is held to a form of JSON begins anew: the rest alone would be held to the whole form.
+        plain = self._input.options.config.response_format is ResponseFormat.TEXT
+        continues = on_cut == "continue" and plain and target.model.capabilities.prefill and before.continuable
         beginning = Message(role=Role.ASSISTANT, parts=before.parts()[-1:]) if continues else None
         await call.load(GenerateRequest(model=target.model.name))
         prompt = await self._input.build_prompt(self._conversation, target, self._context_types, beginning)
@@ -174,7 +187,7 @@ class Generation:
             # `queued`, the second.
             number = 2 if self._turn.waited else 1
             self.missing = [(number, replace(started, model=from_model, provider=previous.provider))]
-            self._log.earlier = Replay([*self._earlier, pack((), 0, before=self.missing)])
+            self._log.earlier = Replay([*self._earlier, pack((), 0, before=self.missing)]).after
         self._log.append(
             Switched(
                 from_model=from_model,

@@ -297,7 +297,7 @@ def log_of(turn: Turn, pieces: Sequence[bytes]) -> TurnLog:
     else:
         base = turn.sequence_limit
     log = TurnLog(_ignore_idle, base=base)
-    log.earlier = Replay(pieces)
+    log.earlier = Replay(pieces).after
     if succeeded:
         message = whole(turn, pieces).message
         assert message is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from mcp_server.errors import MCPError, SequenceUnknown
 from mcp_server.values import (
@@ -45,14 +45,6 @@ def delta_size(characters: int, logprobs: Sequence[Logprob]) -> int:
     return 4 * characters + (sum(map(logprob_size, logprobs)) if logprobs else 0)
 
 
-class Earlier(Protocol):
-    """The events of a log that were stored."""
-
-    def after(self, sequence: int) -> Iterator[Numbered]:
-        """Those after that sequence number."""
-        ...
-
-
 class TurnLog:
     """The events of one turn, in order, each with its number.
 
@@ -67,8 +59,8 @@ class TurnLog:
 
     def __init__(self, on_idle: Callable[[], None], *, base: int = 0) -> None:
         self.base = base
-        self.earlier: Earlier | None = None
-        """Gives the events up to ``base``, if there are any: what another process wrote."""
+        self.earlier: Callable[[int], Iterator[Numbered]] | None = None
+        """Gives the events up to ``base`` that follow a sequence, if there are any: what another process wrote."""
         self._events: list[Event] = []
         self._ended = False
         self._error: MCPError | None = None
@@ -213,7 +205,7 @@ class TurnReader:
             )
         if sent < base:
             if log.earlier is not None:
-                for numbered in log.earlier.after(sent):
+                for numbered in log.earlier(sent):
                     sent = numbered[0]
                     yield numbered
             position = 0

@@ -302,7 +302,7 @@ class TurnRunner(LiveTurn):
                 retry_after=1,
             ) from error
         if self._pieces:
-            self.log.earlier = Replay(self._pieces)
+            self.log.earlier = Replay(self._pieces).after
 
     async def _wait(self, holder: Turn | None) -> None:
         """Return when the session may be free."""

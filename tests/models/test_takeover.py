@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from contextprotocol.v1 import chat_pb2, completion_pb2, message_pb2
+from contextprotocol.v1 import chat_pb2, completion_pb2, generation_pb2, message_pb2
 from tests.models.conftest import Begin
 from tests.models.fates import FATES, LATER
 from tests.models.stage import CONTINUED, FAILED, MODEL, RESTARTED, SUCCEEDED, kept
@@ -109,6 +109,16 @@ async def test_a_model_alone_goes_on_from_its_own_beginning(begin: Begin) -> Non
     assert result.text == kept(result.turn) == GOOD.text
     assert result.switches == [(f"first/{MODEL}", f"first/{MODEL}", "PROVIDER_STREAM_CUT", CONTINUED)]
     stage.audit(result)
+
+
+async def test_json_begins_anew(begin: Begin) -> None:
+    """The rest alone would be held to the whole form."""
+    stage = await begin(CUT, Answer(tokens=WORDS, prefill=True), on_cut="continue", more=prefill("plain"))
+    config = generation_pb2.GenerationConfig()
+    config.response_format.json.SetInParent()
+    result = await stage.ask(config=config)
+    assert result.text == GOOD.text
+    assert [switch[3] for switch in result.switches] == [RESTARTED]
 
 
 async def test_reasoning_is_not_gone_on_from(begin: Begin) -> None:

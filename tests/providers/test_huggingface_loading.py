@@ -58,7 +58,8 @@ async def test_a_real_model_answers_from_a_gguf_file(smollm2: HuggingFaceProvide
 
 def test_a_device_that_is_not_there_is_named(tiny_model: Path) -> None:
     """Before anything is loaded."""
-    from mcp_server.providers.huggingface.worker.loading import CannotLoad, load
+    from mcp_server.providers.huggingface.worker.failures import CannotLoad
+    from mcp_server.providers.huggingface.worker.loading import load
 
     with pytest.raises(CannotLoad, match="no device cuda:7"):
         load(settings(tiny_model, device="cuda:7"))
@@ -76,7 +77,8 @@ def test_the_numbers_are_those_of_the_settings(tiny_model: Path) -> None:
 
 def test_a_model_that_is_larger_than_the_memory_is_not_tried(tiny_model: Path, tmp_path: Path) -> None:
     """The error says how much it takes and how much there is."""
-    from mcp_server.providers.huggingface.worker.loading import CannotLoad, load
+    from mcp_server.providers.huggingface.worker.failures import CannotLoad
+    from mcp_server.providers.huggingface.worker.loading import load
 
     size = 2**40
     header = json.dumps({"weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
@@ -95,7 +97,8 @@ def test_a_model_that_is_larger_than_the_memory_is_not_tried(tiny_model: Path, t
 
 def test_files_in_several_parts_must_all_be_there(tiny_model: Path, tmp_path: Path) -> None:
     """A part that is missing is named, before anything is loaded; with all of them the model is whole."""
-    from mcp_server.providers.huggingface.worker.loading import CannotLoad, load
+    from mcp_server.providers.huggingface.worker.failures import CannotLoad
+    from mcp_server.providers.huggingface.worker.loading import load
 
     whole = load(settings(tiny_model)).model
     whole.save_pretrained(tmp_path, max_shard_size="100KB")
@@ -112,7 +115,8 @@ def test_files_in_several_parts_must_all_be_there(tiny_model: Path, tmp_path: Pa
 @pytest.mark.parametrize("kind", ["cut", "no safetensors", "unknown", "no tokenizer"])
 def test_what_cannot_be_loaded_is_reported(tiny_model: Path, tmp_path: Path, kind: str) -> None:
     """Damaged weights, another kind of model, and what is missing beside them."""
-    from mcp_server.providers.huggingface.worker.loading import CannotLoad, load
+    from mcp_server.providers.huggingface.worker.failures import CannotLoad
+    from mcp_server.providers.huggingface.worker.loading import load
 
     for file in tiny_model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

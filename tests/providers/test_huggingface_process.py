@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
@@ -20,10 +23,13 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import chat_pb2, model_pb2
-from mcp_server.errors import ProviderRateLimited, ProviderStreamCut, ProviderUnavailable
+from mcp_server.errors import ProviderRateLimited, ProviderStreamCut, ProviderUnavailable, UnsupportedByModel
 from mcp_server.interfaces import GenerateRequest
+from mcp_server.providers.huggingface import engine, files
+from mcp_server.providers.huggingface.protocol import Facts
 from mcp_server.providers.huggingface.provider import HuggingFaceProvider
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
+from mcp_server.providers.local import lazy, supervisor
 from mcp_server.settings import RoutingSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.values import GenerationConfig, ModelState
@@ -88,7 +94,9 @@ async def test_work_stops_when_its_reader_leaves_and_dead_processes_are_replaced
     """Who waits can leave, the next in line is served at once, then nothing computes; who was killed is replaced."""
     provider = make(parallel=1)
     async with aclosing(provider.generate(ENDLESS)) as events:  # type: ignore[type-var]  # a generator
-        await anext(events)
+        async for event in events:
+            if isinstance(event, str):
+                break
         waiting = asyncio.create_task(text(provider))
         await asyncio.sleep(0.05)
         waiting.cancel()
@@ -104,6 +112,145 @@ async def test_work_stops_when_its_reader_leaves_and_dead_processes_are_replaced
         async for _ in provider.generate(ENDLESS):
             worker.send_signal(signal.SIGKILL)
     assert await text(provider)
+
+
+async def test_a_process_that_does_not_stop_is_replaced(
+    make: Make, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who also wait for an answer hear of it at once, and the next call is answered, by one that does stop."""
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.5)
+    provider = make(parallel=2)
+    async with aclosing(provider.generate(ENDLESS)) as leaving:  # type: ignore[type-var]  # a generator
+        await anext(leaving)
+        (worker,) = workers()
+        worker.suspend()
+        staying = asyncio.create_task(text(provider, ENDLESS))
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        with pytest.raises((ProviderStreamCut, ProviderUnavailable), match="it did not stop within") as raised:
+            await staying
+    assert raised.value.metadata["cause"] == "process"
+    async with aclosing(provider.generate(ENDLESS)) as events:  # type: ignore[type-var]  # a generator
+        await anext(events)
+    (worker,) = workers()
+    with pytest.raises(psutil.TimeoutExpired):
+        await asyncio.to_thread(worker.wait, 1.0)
+    assert await text(provider)
+
+
+async def test_a_process_whose_device_is_dead_is_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls hear why; a request that it always ends with is refused the third time."""
+    monkeypatch.setattr(engine, "WORKER", "tests.providers.dying_worker")
+    provider = make()
+    for _ in range(2):
+        with pytest.raises(
+            ProviderUnavailable, match=r"was ended because cuda:0 does not compute any more: CUDA error"
+        ):
+            await text(provider)
+    with pytest.raises(UnsupportedByModel, match="its process ended 2 times while it did"):
+        await text(provider)
+
+
+async def test_a_model_that_failed_to_load_is_loaded_again_when_its_files_change(
+    make: Make, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Until then calls hear the same at once, and when the next attempt is."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-1000])
+    provider = make(folder)
+    with pytest.raises(ProviderUnavailable, match=r"model\.safetensors is cut short: it has") as raised:
+        await text(provider)
+    assert raised.value.retry_after == lazy.PAUSE_SECONDS
+    async with asyncio.timeout(0.5):  # PyTorch alone takes longer to load
+        with pytest.raises(ProviderUnavailable, match=r"safetensors.*next attempt in \d+ s"):
+            await text(provider)
+    assert await state(provider) is ModelState.UNAVAILABLE
+    (folder / "model.safetensors").write_bytes(whole)
+    assert await text(provider)
+
+
+async def test_a_drive_that_hangs_holds_up_no_other_model(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of models waits half a second for it, and says so."""
+    hangs = threading.Event()
+    read = files.read
+
+    def slow(path: Path) -> Facts:
+        if path == tmp_path:
+            hangs.wait(30)
+        return read(path)
+
+    monkeypatch.setattr(files, "read", slow)
+    models = {"good": HuggingFaceModel(path=tiny_model), "odd": HuggingFaceModel(path=tmp_path)}
+    provider = HuggingFaceProvider(HuggingFaceSettings(models=models))
+    try:
+        async with asyncio.timeout(1.0):
+            good, odd = await provider.models()
+    finally:
+        hangs.set()
+        await provider.close()
+    assert good.state is ModelState.READY
+    assert (odd.state, odd.state_reason.partition(":")[0]) == (
+        ModelState.UNAVAILABLE,
+        "its files were not read within 0.5 s",
+    )
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "model.safetensors.index.json"])
+def test_whatever_is_in_its_files_a_model_is_read_or_refused(tiny_model: Path, tmp_path: Path, name: str) -> None:
+    """Any value in the place of any other ends in the one error that is declared, and no length is out of bounds."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    file = folder / name
+    if "index" in name:
+        (folder / "model.safetensors").rename(folder / "part.safetensors")
+        file.write_text(json.dumps({"metadata": {}, "weight_map": {"a": "part.safetensors", "b": "part.safetensors"}}))
+    whole: dict[str, Any] = json.loads(file.read_text())
+    odd: list[Any] = [
+        None,
+        [],
+        {},
+        0,
+        -1,
+        True,
+        2**63,
+        -(2**70),
+        1e300,
+        "",
+        "\0",
+        "x",
+        [None],
+        {"a": 1},
+        [{"name": {}}],
+    ]
+    read = 0
+    for key in [*whole, "text_config", "architectures", "chat_template", "is_encoder_decoder"]:
+        for value in odd:
+            file.write_text(json.dumps({**whole, key: value}))
+            try:
+                facts = files.read(folder)
+            except files.BadFiles:
+                continue
+            read += 1
+            assert 0 <= facts.context_window < 2**31
+            assert 0 <= facts.dimensions < 2**31
+            assert isinstance(facts.chat_template, str)
+    assert read
+
+
+def test_a_device_that_does_not_compute_ends_the_process() -> None:
+    """A machine without the device stands for one whose device is dead."""
+    program = (
+        "import torch; from mcp_server.providers.huggingface.worker.device import end_if_dead; "
+        "end_if_dead(torch.device('cpu'), print); end_if_dead(torch.device('cuda:7'), print); print('goes on')"
+    )
+    ran = subprocess.run([sys.executable, "-uc", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1, ran.stderr
+    assert "cuda:7 does not compute any more" in ran.stdout
+    assert "goes on" not in ran.stdout
 
 
 async def test_closing_ends_answers_and_processes(
@@ -182,9 +329,32 @@ def damage(folder: Path, kind: str) -> None:
         config.write_text("{")
     elif kind == "no weights":
         weights.unlink()
+    elif kind == "pipe":
+        config.unlink()
+        os.mkfifo(config)
+    elif kind == "device":
+        weights.unlink()
+        weights.symlink_to("/dev/zero")
+    elif kind == "loop":
+        shutil.rmtree(folder)
+        folder.symlink_to(folder)
+    elif kind == "template in another encoding":
+        (folder / "chat_template.jinja").write_bytes("{# café #}{{ messages[0].content }}".encode("cp1252"))
+    elif kind == "deep config":
+        config.write_text('{"text_config":' * 100_000)
+    elif kind == "list of weights":
+        weights.unlink()
+        (folder / "model.safetensors.index.json").write_text('{"weight_map": ["model.safetensors"]}')
+    elif kind == "weights elsewhere":
+        weights.unlink()
+        (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../model.safetensors"}}')
     else:
-        assert kind == "encoder and decoder"
-        config.write_text(json.dumps({**json.loads(config.read_text()), "is_encoder_decoder": True}))
+        odd: dict[str, dict[str, Any]] = {
+            "encoder and decoder": {"is_encoder_decoder": True},
+            "architecture": {"architectures": "Llama"},
+        }
+        odd |= {"text": {"text_config": [1]}, "null": {"hidden_size": None, "num_hidden_layers": None}}
+        config.write_text(json.dumps({**json.loads(config.read_text()), **odd[kind]}))
 
 
 @pytest.mark.parametrize(
@@ -195,6 +365,16 @@ def damage(folder: Path, kind: str) -> None:
         ("bad config", "config.json"),
         ("no weights", "model.safetensors"),
         ("encoder and decoder", "encoder and a decoder"),
+        ("pipe", "config.json"),
+        ("device", "model.safetensors"),
+        ("loop", "cannot be read: Too many levels of symbolic links"),
+        ("template in another encoding", "chat_template.jinja is not UTF-8"),
+        ("deep config", "config.json is damaged"),
+        ("list of weights", "weight_map"),
+        ("weights elsewhere", "not the name of a file in its folder"),
+        ("architecture", "architectures"),
+        ("text", "text_config"),
+        ("null", "NoneType"),
     ],
 )
 async def test_bad_files_are_a_clear_error(make: Make, tiny_model: Path, tmp_path: Path, kind: str, word: str) -> None:
@@ -207,10 +387,11 @@ async def test_bad_files_are_a_clear_error(make: Make, tiny_model: Path, tmp_pat
     assert len({id(error) for error in errors}) == 2
     for error in errors:
         assert isinstance(error, ProviderUnavailable)
-        assert word in error.message
+        assert error.metadata == {"model": "m", "cause": "load"}
+        assert re.search(word, error.message)
     (model,) = await provider.models()
     assert model.state is ModelState.UNAVAILABLE
-    assert word in model.state_reason
+    assert re.search(word, model.state_reason)
     assert model.capabilities.chat
 
 
@@ -230,6 +411,7 @@ async def test_a_model_of_the_hub_is_taken_from_its_cache_or_missed(
     """Out of reach and not there, the error says so and what to do; when it is there, it is loaded."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(lazy, "PAUSE_SECONDS", 0.0)
     provider = make(source="some/model")
     assert await state(provider) is ModelState.READY, "it may come"
     with pytest.raises(ProviderUnavailable, match="some/model is not in the cache of the model hub"):
@@ -274,3 +456,32 @@ async def test_a_server_says_what_its_model_is_doing(serve: Serve, tiny_model: P
     assert await health() == health_pb2.HealthCheckResponse.NOT_SERVING
     assert text_of((await chat).completed.message) == answer
     assert await health() == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_an_odd_model_leaves_the_others_alone(serve: Serve, tiny_model: Path, tmp_path: Path) -> None:
+    """The list of models, health and calls to other models of the same provider are as if it were not there."""
+    shutil.copytree(tiny_model, tmp_path / "odd")
+    (tmp_path / "odd" / "config.json").write_text('{"text_config": null, "architectures": ["LlamaForCausalLM"]}')
+    (tmp_path / "odd" / "chat_template.jinja").write_bytes(b"\xe9")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    models = {name: HuggingFaceModel(path=tmp_path / name) for name in ("odd", "pipe.gguf", "loop", "missing")}
+    provider = HuggingFaceSettings(models={**models, "good": HuggingFaceModel(path=tiny_model)})
+    wire = await serve(msgspec.structs.replace(settings(default_model="hf/good"), providers={"hf": provider}))
+    listed = (await wire.models.ListModels(model_pb2.ListModelsRequest())).models
+    states = {model.name: (model.state, model.state_reason) for model in listed}
+    assert states.pop("models/hf/good") == (model_pb2.Model.STATE_READY, "")
+    assert len(states) == len(models)
+    for name, (state, reason) in states.items():
+        assert state == model_pb2.Model.STATE_UNAVAILABLE
+        assert name.removeprefix("models/hf/") in reason
+    response: Any = await wire.health.Check(health_pb2.HealthCheckRequest(service="providers/hf"))
+    assert response.status == health_pb2.HealthCheckResponse.SERVING
+    question, answer = next(iter(ANSWERS.items()))
+    request = chat_pb2.ChatRequest(messages=[user(question)])
+    assert text_of((await wire.chat.Chat(request)).completed.message) == answer
+    for name in models:
+        with Refused() as refused:
+            await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user(question)], model=f"hf/{name}"))
+        assert refused.reason == "PROVIDER_UNAVAILABLE"
+        assert name in refused.details

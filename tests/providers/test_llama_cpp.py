@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mcp_server.errors import ContextTooLong, ModelNotFound, UnsupportedByModel
+from mcp_server.errors import ContextTooLong, InvalidArgument, ModelNotFound, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, TextDelta
+from mcp_server.providers.llama_cpp.options import OPTIONS
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
 from mcp_server.values import (
     Blob,
     FinishReason,
@@ -133,14 +137,14 @@ async def test_an_answer_is_a_json_object(provider: LlamaCppProvider) -> None:
 @pytest.mark.parametrize(
     ("schema", "place"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("[]", "$ is"),
         ('{"type": "objekt"}', "$.type"),
         ('{"properties": {"a": {"type": "array", "maxItems": 1000000000}}}', "$.properties.a.maxItems"),
         ('{"items": {"pattern": "(a{1000}){1000}"}}', "$.items.pattern"),
         ('{"$ref": "http://example.com/schema"}', "$.$ref"),
         ('{"items":' * 70 + "{}" + "}" * 70, "deeper"),
-        ('{"items":' * 5000 + "{}" + "}" * 5000, "J"),
+        ('{"items":' * 5000 + "{}" + "}" * 5000, "deep"),
     ],
 )
 async def test_a_schema_that_cannot_be_followed_is_refused(provider: LlamaCppProvider, schema: str, place: str) -> None:
@@ -179,16 +183,35 @@ async def test_too_long_a_prompt_is_refused_by_the_numbers(provider: LlamaCppPro
         (GenerateRequest(model=MODEL, prompt="def f(", suffix="return 1"), "nfill"),
         (GenerateRequest(model=MODEL, prompt="x", tools=(Tool(name="t"),)), "tools"),
         (chat(Message(role=Role.USER, parts=(Blob(mime_type="image/png", data=b"x"),))), "images"),
-        (chat("x", options={"top_kk": 1}), "top_kk"),
-        (chat("x", options={"top_k": "many"}), "top_k"),
-        (chat("x", options={"top_k": float("inf")}), "top_k"),
+        (chat("x", options={"top_kk": 1}), "provider_options.top_kk is not known .*; known are ignore_eos, min_p"),
     ],
-    ids=["suffix", "tools", "image", "unknown option", "bad option", "endless option"],
+    ids=["suffix", "tools", "image", "unknown option"],
 )
 async def test_what_it_cannot_do_is_said(provider: LlamaCppProvider, request_: GenerateRequest, word: str) -> None:
     """What the model or llama.cpp cannot do is refused by its name."""
     with pytest.raises(UnsupportedByModel, match=word):
         await events_of(provider, request_)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e300, 1e300, 10**400, -2, "1", None, [1], {}, 1.5])
+async def test_options_are_checked_before_the_model_is_asked(name: str, value: Any) -> None:
+    """A value that an option does not take is refused by its path and by what is allowed, without any model."""
+    if name == "repeat_penalty" and value == 1.5:
+        return
+    model = LlamaCppModel(path=Path("nowhere.gguf"))
+    with pytest.raises(InvalidArgument) as raised:
+        await events_of(LlamaCppProvider(LlamaCppSettings(models={MODEL: model})), chat("x", options={name: value}))
+    (violation,) = raised.value.violations
+    assert violation.field == f"provider_options.{name}"
+    assert violation.description.startswith(("must be a number from ", "must be an integer from ", "must be true or"))
+
+
+async def test_an_impossible_option_ends_its_own_call_alone(provider: LlamaCppProvider) -> None:
+    """The calls beside it are answered."""
+    calls = [chat("Hi", options=options) for options in ({}, {"min_p": float("nan")}, {"top_k": 1, "min_p": 1})]
+    ended = await asyncio.gather(*[events_of(provider, call) for call in calls], return_exceptions=True)
+    assert [isinstance(one, InvalidArgument) for one in ended] == [False, True, False]
 
 
 async def test_options_of_llama_cpp_are_passed_on(provider: LlamaCppProvider) -> None:

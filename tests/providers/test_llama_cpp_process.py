@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from mcp_server.errors import ProviderError, ProviderStreamCut, ProviderUnavaila
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
+from mcp_server.providers.local import supervisor
 from mcp_server.values import FinishReason, GenerationConfig, ModelState
 from tests.providers.conftest import Workers
 
@@ -37,9 +39,16 @@ async def make(model_file: Path) -> AsyncIterator[Make]:
     """Make providers of the model ``m``, by default the embedded one and close them at the end."""
     async with AsyncExitStack() as stack:
 
-        def made(path: Path = model_file, *, parallel: int = 1, context_window: int = 2304) -> LlamaCppProvider:
+        def made(
+            path: Path = model_file,
+            *,
+            parallel: int = 1,
+            context_window: int = 2304,
+            memory_limit: float | None = None,
+        ) -> LlamaCppProvider:
             model = LlamaCppModel(path=path, context_window=context_window, temperature=0.0)
-            provider = LlamaCppProvider(LlamaCppSettings(models={"m": model}, parallel=parallel))
+            settings = LlamaCppSettings(models={"m": model}, parallel=parallel, memory_limit=memory_limit)
+            provider = LlamaCppProvider(settings)
             stack.push_async_callback(provider.close)
             return provider
 
@@ -107,6 +116,52 @@ async def test_who_waits_for_a_place_can_leave_it(make: Make) -> None:
             await waiting
 
 
+async def test_a_process_that_does_not_stop_is_replaced(
+    make: Make, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who also wait for an answer hear of it at once, and the next call is answered."""
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.5)
+    provider = make(parallel=2)
+    async with aclosing(provider.generate(ENDLESS)) as leaving:  # type: ignore[type-var]  # a generator
+        await anext(leaving)
+        staying = asyncio.create_task(text(provider, ENDLESS))
+        (worker,) = workers()
+        worker.suspend()
+    async with asyncio.timeout(5):
+        with pytest.raises((ProviderStreamCut, ProviderUnavailable), match="it did not stop within") as raised:
+            await staying
+    assert raised.value.metadata["cause"] == "process"
+    assert "Paris" in await text(provider)
+    assert worker.pid not in [other.pid for other in workers()]
+
+
+async def test_work_that_was_cancelled_is_no_reason_to_end_a_process(
+    make: Make, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it has stopped, and goes on with other work."""
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.5)
+    provider = make(parallel=2)
+    async with aclosing(provider.generate(ENDLESS)) as events:  # type: ignore[type-var]  # a generator
+        await anext(events)
+    (worker,) = workers()
+    with pytest.raises(psutil.TimeoutExpired):
+        await asyncio.to_thread(worker.wait, 1.0)
+    assert "Paris" in await text(provider)
+
+
+async def test_memory_has_a_limit_also_for_loading(make: Make, workers: Workers) -> None:
+    """The error names both sizes and when the next attempt is; until then no process is started."""
+    provider = make(memory_limit=0.01)
+    with pytest.raises(ProviderUnavailable, match=r"it took .* GiB of memory, and the limit is 0\.0 GiB") as raised:
+        await text(provider)
+    assert raised.value.retry_after == 10
+    assert await state(provider) is ModelState.UNAVAILABLE
+    call = asyncio.create_task(text(provider))
+    with pytest.raises(ProviderUnavailable, match="next attempt in 10 s"):
+        await call
+    assert not workers()
+
+
 async def test_closing_ends_answers_and_processes(make: Make, workers: Workers) -> None:
     """Readers of a provider that is closed hear of it; afterwards it loads nothing more."""
     provider = make(parallel=1)
@@ -134,8 +189,8 @@ async def test_a_process_that_dies_is_replaced(make: Make, workers: Workers) -> 
     """The answer that was being made ends as cut, and the next call loads the model again."""
     provider = make()
     with pytest.raises(ProviderStreamCut):
-        async for _ in provider.generate(ENDLESS):
-            for worker in workers():
+        async for event in provider.generate(ENDLESS):
+            for worker in workers() if isinstance(event, str) else []:
                 worker.send_signal(signal.SIGKILL)
     assert "Paris" in await text(provider)
     for worker in workers():
@@ -156,10 +211,12 @@ async def test_a_missing_file_of_the_catalogue_comes_with_the_command_that_pulls
     assert model.state_reason.endswith("run `mcp-server models pull qwen2.5-1.5b`")
 
 
-def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path: Path) -> None:
-    """Killed without a warning, the server takes its models with it, and their folders."""
+@pytest.mark.parametrize("after", [0.0, 0.1, 60.0])
+def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path: Path, after: float) -> None:
+    """Killed without a warning, so many seconds after the model began to load or when it answers, the server takes its
+    models with it, and the folders of those that were loaded."""
     program = f"""
-        import asyncio, os, pathlib, signal, tempfile
+        import asyncio, os, pathlib, psutil, signal, tempfile
         tempfile.tempdir = {str(tmp_path)!r}
         from mcp_server.interfaces import GenerateRequest
         from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
@@ -167,10 +224,13 @@ def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path
         async def main():
             model = LlamaCppModel(path=pathlib.Path({str(model_file)!r}), context_window=512)
             provider = LlamaCppProvider(LlamaCppSettings(models={{"m": model}}))
-            async for _ in provider.generate(GenerateRequest(model="m", prompt="x")):
-                import psutil
-                print(*[child.pid for child in psutil.Process().children()], flush=True)
-                os.kill(os.getpid(), signal.SIGKILL)
+            answer = provider.generate(GenerateRequest(model="m", prompt="x"))
+            first = asyncio.ensure_future(anext(answer))
+            while not (children := psutil.Process().children()):
+                await asyncio.sleep(0.001)
+            await asyncio.wait([first], timeout={after})
+            print(*[child.pid for child in children], flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
         asyncio.run(main())
     """
     killed = subprocess.run(
@@ -180,7 +240,7 @@ def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path
     (pid,) = map(int, killed.stdout.split())
     with suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(5)
-    assert not list(tmp_path.iterdir())
+    assert after < 1 or not list(tmp_path.iterdir())
 
 
 async def test_it_writes_nothing_on_the_servers_own_output(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
@@ -219,7 +279,21 @@ def damaged(kind: str, model_file: Path) -> bytes:
 
 @pytest.mark.parametrize(
     "kind",
-    ["missing", "folder", "empty", "text", "header cut", "cut", "one byte short", "version", "counts", "architecture"],
+    [
+        "missing",
+        "folder",
+        "pipe",
+        "device",
+        "loop",
+        "empty",
+        "text",
+        "header cut",
+        "cut",
+        "one byte short",
+        "version",
+        "counts",
+        "architecture",
+    ],
 )
 async def test_a_bad_file_is_a_clear_error_and_can_be_mended(
     make: Make, model_file: Path, tmp_path: Path, kind: str
@@ -228,6 +302,12 @@ async def test_a_bad_file_is_a_clear_error_and_can_be_mended(
     path = tmp_path / "model.gguf"
     if kind == "folder":
         path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "loop":
+        path.symlink_to(path)
     elif kind != "missing":
         path.write_bytes(damaged(kind, model_file))
     provider = make(path)
@@ -235,7 +315,10 @@ async def test_a_bad_file_is_a_clear_error_and_can_be_mended(
     assert len({id(error) for error in errors}) == 3
     for error in errors:
         assert isinstance(error, ProviderUnavailable)
-        assert str(path) in error.message or kind == "architecture"
+        assert error.metadata == {"model": "m", "cause": "load"}
+        assert str(path) in error.message
+        assert (error.retry_after is None) == (kind != "architecture"), "only llama.cpp itself is not asked at once"
+        assert kind != "architecture" or "unknown model architecture: 'lxmxx'" in error.message
     (model,) = await provider.models()
     assert model.state is ModelState.UNAVAILABLE
     assert model.state_reason

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from typing import Final
 
 import msgspec
 import structlog
@@ -15,25 +14,34 @@ import structlog
 from mcp_server.providers.huggingface.protocol import (
     LENGTH,
     Answer,
+    AnyAnswer,
     AnyMessage,
     AnyQuestion,
     Cancel,
+    Done,
     Facts,
     Failed,
+    Failure,
     Loading,
     LogLine,
     Ready,
+    Stopped,
+    TokenCount,
+    Vectors,
     frame,
 )
 from mcp_server.providers.local.lazy import LoadFailed
+from mcp_server.providers.local.process import ModelProcess
+from mcp_server.providers.local.supervisor import Supervisor, Work
+from mcp_server.providers.local.suspects import Suspects
 
 log = structlog.get_logger("contextprotocol.providers")
 
-WORKER = "mcp_server.providers.huggingface.worker"
-END_SECONDS = 5.0
-"""How long the process may take to end by itself."""
-KEPT_BYTES = 4096
-"""How much of the process's last output is kept to explain a failure, in bytes."""
+WORKER: Final = "mcp_server.providers.huggingface.worker"
+STALL_SECONDS: Final = 300.0
+"""How long the process may work on requests without any answer: some models read a prompt in one go."""
+LAST: Final = (Done, Failure, Stopped, TokenCount, Vectors)
+"""The answers that no other answer to the same question follows."""
 
 
 class EngineLost(Exception):
@@ -78,29 +86,33 @@ class Call:
 class Engine:
     """A model that is loaded. Made by :meth:`start`."""
 
-    def __init__(self, process: Process, model: str) -> None:
+    def __init__(self, process: ModelProcess, suspects: Suspects, memory_limit: int | None) -> None:
         self.facts = Facts(generates=True)
         """What it can do; known once it is loaded."""
         self._process = process
-        self._model = model
+        self._process.when_killed = self._lose_all
+        self._suspects = suspects
+        self._supervisor = Supervisor(process, suspects, memory_limit=memory_limit, stall_seconds=STALL_SECONDS)
         self._calls: dict[int, Call] = {}
+        self._works: dict[int, Work] = {}
         self._ids = itertools.count()
         self._decode = msgspec.msgpack.Decoder(list[AnyMessage]).decode
-        self._stderr = b""
-        self._listening = asyncio.create_task(self._listen())
         self._reading: asyncio.Task[None] | None = None
-        self._closing = False
 
     @classmethod
-    async def start(cls, settings: Loading) -> Engine:
+    async def start(cls, settings: Loading, suspects: Suspects, *, memory_limit: int | None = None) -> Engine:
         """Load a model.
+
+        Args:
+            settings: how.
+            suspects: the requests that earlier processes of this model ended with.
+            memory_limit: the most memory that it may take, in bytes; ``None``: see :class:`Supervisor`.
 
         Raises:
             LoadFailed: it cannot be loaded.
         """
-        program = (sys.executable, "-P", "-m", WORKER, msgspec.json.encode(settings).decode())
-        process = await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=PIPE)
-        engine = cls(process, settings.model)
+        program = ("-m", WORKER, msgspec.json.encode(settings).decode())
+        engine = cls(await ModelProcess.start(program, model=settings.model), suspects, memory_limit)
         try:
             await engine._loaded()
         except BaseException:
@@ -111,7 +123,11 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether its process runs."""
-        return self._process.returncode is None
+        return self._process.alive
+
+    async def outcome(self) -> str:
+        """How its process ended, to complete "the process of the model X …"."""
+        return await self._process.outcome()
 
     def new_id(self) -> int:
         """The id of the next question."""
@@ -123,36 +139,34 @@ class Engine:
 
         Raises:
             EngineLost: the process is gone. Also raised while its answers are waited for.
+            UnsupportedByModel: earlier processes ended while they worked on this question.
         """
-        assert self._process.stdin is not None
-        call = Call()
-        self._calls[question.id] = call
-        try:
-            await self._send(question)
-            yield call
-        finally:
-            del self._calls[question.id]
-            if not (call.ended or self._process.stdin.is_closing()):
-                self._process.stdin.write(frame([Cancel(id=question.id)]))
+        content = msgspec.msgpack.encode(msgspec.structs.replace(question, id=0))
+        async with self._suspects.admit(content):
+            call = self._calls[question.id] = Call()
+            work = self._works[question.id] = self._supervisor.begin(content)
+            try:
+                await self._send(question)
+                yield call
+            except EngineLost:
+                work.break_off()
+                raise
+            finally:
+                del self._calls[question.id]
+                if question.id in self._works and self.alive:
+                    # What it is asked for meanwhile waits in the pipe.
+                    work.stop()
+                    self._process.stdin.write(frame([Cancel(id=question.id)]))
 
     async def close(self) -> None:
         """End its process, whatever that does, and wait for it."""
-        assert self._process.stdin is not None
-        self._closing = True
-        self._process.stdin.close()
-        try:
-            async with asyncio.timeout(END_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        await self._listening
+        await self._process.close()
+        await self._supervisor.close()
+        self._lose_all()
         if self._reading is not None:
             await self._reading
 
     async def _send(self, question: AnyQuestion) -> None:
-        assert self._process.stdin is not None
         if not self.alive:
             raise EngineLost
         try:
@@ -165,60 +179,52 @@ class Engine:
         (first,) = await self._some() or (None,)
         if isinstance(first, Ready):
             self.facts = first.facts
+            self._supervisor.loaded()
             self._reading = asyncio.create_task(self._read())
             return
+        outcome, output = await self._process.outcome(), self._process.output
         if isinstance(first, Failed):
-            raise LoadFailed(first.why)
-        code = await self._process.wait()
-        await self._listening
-        # Its output is for the operator only: it can contain paths and lines of code.
-        log.error("model process ended while loading", model=self._model, output=self._output)
-        raise LoadFailed(f"its process {_ended(code)}; the server's log says more")
+            reason = first.why
+        elif output and not self._process.kill_reason and self._process.crashed:
+            # The last line of a traceback is the exception.
+            reason = f"its process {outcome}: {output[-1]}"
+        else:
+            reason = f"its process {outcome}"
+        log.error(
+            "model process ended while loading", model=self._process.model, reason=reason, how=outcome, output=output
+        )
+        raise LoadFailed(reason)
 
     async def _read(self) -> None:
         """Hand the answers to those who asked."""
         while answers := await self._some():
             for answer in answers:
                 if isinstance(answer, LogLine):
-                    log.error("model failed", model=self._model, output=answer.text)
-                elif isinstance(answer, Answer) and (call := self._calls.get(answer.id)) is not None:
-                    call.put(answer)
-        wanted = self._closing
+                    log.error("model failed", model=self._process.model, output=answer.text)
+                elif isinstance(answer, Failed):
+                    self._supervisor.kill(answer.why)
+                elif isinstance(answer, Answer):
+                    self._take(answer)
+        self._lose_all()
+
+    def _take(self, answer: AnyAnswer) -> None:
+        if (work := self._works.get(answer.id)) is not None:
+            work.progress()
+            if isinstance(answer, LAST):
+                del self._works[answer.id]
+                work.end()
+        if (call := self._calls.get(answer.id)) is not None:
+            call.put(answer)
+
+    def _lose_all(self) -> None:
+        """Have everybody notice at once that the process is gone."""
         for call in self._calls.values():
             call.lose()
-        code = await self._process.wait()
-        await self._listening
-        if not wanted:
-            log.error(
-                "model process ended",
-                model=self._model,
-                how=_ended(code),
-                output=self._output,
-            )
 
     async def _some(self) -> list[AnyMessage]:
         """What the process says next; nothing when it has ended."""
-        assert self._process.stdout is not None
         try:
             (length,) = LENGTH.unpack(await self._process.stdout.readexactly(LENGTH.size))
             return self._decode(await self._process.stdout.readexactly(length))
         except asyncio.IncompleteReadError:
             return []
-
-    @property
-    def _output(self) -> str:
-        """The end of its standard error."""
-        return self._stderr.decode(errors="replace")
-
-    async def _listen(self) -> None:
-        """Read its standard error, and keep the end of it."""
-        assert self._process.stderr is not None
-        while chunk := await self._process.stderr.read(KEPT_BYTES):
-            self._stderr = (self._stderr + chunk)[-KEPT_BYTES:]
-
-
-def _ended(code: int) -> str:
-    if code >= 0:
-        return f"ended with status {code}"
-    killed = ", as Linux does where memory runs out" if code == -9 else ""
-    return f"was ended by signal {-code}{killed}"

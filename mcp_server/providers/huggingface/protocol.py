@@ -53,8 +53,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How a conversation becomes a prompt; empty: it does not chat."""
     context_window: int = 0
     """The most tokens that it reads; 0: not stated."""
+    largest_window: int = 0
+    """The largest ``context_window`` that settings may have; 0: any."""
     dimensions: int = 0
     """The length of its vectors; 0: it makes none, or it is not stated."""
+    prompts: tuple[str, ...] = ()
+    """The names of what can stand before a text that is embedded."""
+    ignored: tuple[str, ...] = ()
+    """What its ``generation_config.json`` asks for and is not done; known once it is loaded."""
 
 
 # -- questions --------------------------------------------------------------------------------------------------------
@@ -83,10 +89,12 @@ class Embed(Question, frozen=True, kw_only=True):
     """Turn texts into vectors."""
 
     texts: tuple[str, ...]
+    prompt_name: str | None = None
+    """What stands before each text, by its name in the model's files; ``None``: their default."""
 
 
 class Cancel(Question, frozen=True, kw_only=True):
-    """The answer to the question with that ``id`` is no longer needed. There is no answer to this."""
+    """The answer to the question with that ``id`` is no longer needed. The answer is :class:`Stopped`."""
 
 
 AnyQuestion = Generate | Count | Embed | Cancel
@@ -101,7 +109,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The model cannot be loaded, and the process ends."""
+    """The model cannot be loaded, or cannot compute any more, and the process ends."""
 
     why: str
 
@@ -111,6 +119,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     id: int
     """The id of the question."""
+
+
+class Reading(Answer, frozen=True, kw_only=True):
+    """A sign of life: the prompt is being read."""
 
 
 class TextPiece(Answer, frozen=True, kw_only=True, omit_defaults=True):
@@ -165,13 +177,17 @@ class Failure(Answer, frozen=True, kw_only=True):
     metadata: dict[str, str]
 
 
+class Stopped(Answer, frozen=True, kw_only=True):
+    """Nothing is computed any more for a question that was cancelled, or that had been answered before."""
+
+
 class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A line for the log of the server, not for callers."""
 
     text: str
 
 
-AnyAnswer = TextPiece | ReasoningPiece | WholeToolCall | Done | TokenCount | Vectors | Failure
+AnyAnswer = Reading | TextPiece | ReasoningPiece | WholeToolCall | Done | TokenCount | Vectors | Failure | Stopped
 AnyMessage = Ready | Failed | LogLine | AnyAnswer
 
 

@@ -7,20 +7,32 @@ import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
-from mcp_server.errors import MCPError, ModelNotFound, ProviderRateLimited, UnsupportedByModel, recorded
+import structlog
+
+from mcp_server.errors import (
+    InvalidArgument,
+    MCPError,
+    ModelNotFound,
+    ProviderRateLimited,
+    UnsupportedByModel,
+    Violation,
+    recorded,
+)
 from mcp_server.interfaces import (
     EmbedRequest,
     Finish,
     GenerateRequest,
+    Progress,
     ProviderEvent,
     ReasoningDelta,
     TextDelta,
     ToolArgumentsDelta,
     ToolCallStart,
 )
-from mcp_server.providers.huggingface import files, translate
+from mcp_server.providers.huggingface import files, model_facts, options, translate
 from mcp_server.providers.huggingface.engine import Engine, EngineLost
 from mcp_server.providers.huggingface.protocol import (
     AnyMessage,
@@ -32,6 +44,7 @@ from mcp_server.providers.huggingface.protocol import (
     Failure,
     Generate,
     Loading,
+    Reading,
     ReasoningPiece,
     TextPiece,
     TokenCount,
@@ -39,6 +52,7 @@ from mcp_server.providers.huggingface.protocol import (
     WholeToolCall,
 )
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
+from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
@@ -51,9 +65,16 @@ from mcp_server.values import (
     UsageSource,
 )
 
-LIBRARIES: Final = ("torch", "transformers")
+log = structlog.get_logger("contextprotocol.providers")
+
+LIBRARIES: Final = ("psutil", "torch", "transformers")
 CALL_MARK: Final = "<tool_call>"
 """A chat template that speaks of this teaches the one form of tool calls that is understood here."""
+
+LOADING_SECONDS: Final = 0.5
+"""How often callers are told that their model is being loaded."""
+BATCH_TOKENS: Final = 4096
+"""About how many tokens one call for embeddings should have: a few seconds of work on a slow machine."""
 
 
 class HuggingFaceProvider:
@@ -71,14 +92,14 @@ class HuggingFaceProvider:
 
     async def models(self) -> Sequence[Model]:
         """Its models and their states. Loads none."""
-        return [await served.model() for served in self._models.values()]
+        return await asyncio.gather(*[served.model() for served in self._models.values()])
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
         """Go on with a chat or a prompt.
 
         Raises:
-            ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderRateLimited, ProviderUnavailable,
-            ProviderStreamCut.
+            InvalidArgument, ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderRateLimited,
+            ProviderUnavailable, ProviderStreamCut.
         """
         served = self._served(request.model)
         request = translate.generate(request, served.settings)
@@ -92,10 +113,30 @@ class HuggingFaceProvider:
                         answers = await call.answers()
                         call.ended = isinstance(answers[-1], Done | Failure)
                         for event in _events(answers):
-                            begun = True
+                            begun = begun or not isinstance(event, Progress)
                             yield event
             except EngineLost as error:
                 raise await served.lazy.lost(engine, begun=begun) from error
+
+    async def load(self, request: GenerateRequest | EmbedRequest, /) -> AsyncIterator[Progress]:
+        """Load the model, and end when it is loaded. A request that it cannot take is refused before.
+
+        Raises:
+            InvalidArgument, ModelNotFound, UnsupportedByModel, ProviderUnavailable.
+        """
+        served = self._served(request.model)
+        if isinstance(request, GenerateRequest):
+            translate.generate(request, served.settings)
+        else:
+            options.decode(options.EmbedOptions, request.provider_options, request.model)
+        loading = asyncio.ensure_future(served.lazy.engine())
+        try:
+            while not (await asyncio.wait([loading], timeout=LOADING_SECONDS))[0]:
+                yield Progress(stage="loading")
+            await loading
+        finally:
+            # A caller that leaves does not stop the start itself.
+            loading.cancel()
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""
@@ -114,19 +155,20 @@ class HuggingFaceProvider:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderRateLimited, ProviderUnavailable.
         """
         served = self._served(request.model)
-        if request.provider_options:
-            raise UnsupportedByModel(f"the model {request.model} takes no provider_options for embeddings")
+        chosen = options.decode(options.EmbedOptions, request.provider_options, request.model)
         with served.place():
             engine = await served.lazy.engine()
             if engine.facts.generates:
                 raise UnsupportedByModel(f"the model {request.model} makes no embeddings")
+            _check_prompt(engine.facts, chosen.prompt_name)
             if request.dimensions not in (None, engine.facts.dimensions):
                 raise UnsupportedByModel(
                     f"the vectors of the model {request.model} have {engine.facts.dimensions} dimensions and cannot be "
                     "shortened",
                     metadata={"model": request.model, "dimensions": str(engine.facts.dimensions)},
                 )
-            made = await served.answer(engine, Embed(id=engine.new_id(), texts=request.inputs))
+            question = Embed(id=engine.new_id(), texts=request.inputs, prompt_name=chosen.prompt_name)
+            made = await served.answer(engine, question)
         assert isinstance(made, Vectors)
         vectors = tuple([array.array("f", vector).tolist() for vector in made.vectors])
         return Embeddings(vectors=vectors, usage=Usage(input_tokens=made.tokens, source=UsageSource.REPORTED))
@@ -149,7 +191,7 @@ class _Served:
     def __init__(self, name: str, settings: HuggingFaceModel, provider: HuggingFaceSettings) -> None:
         self.name = name
         self.settings = settings
-        self.lazy: LazyEngine[Engine] = LazyEngine(name, self._start)
+        self.lazy: LazyEngine[Engine] = LazyEngine(name, self.facts, self._start)
         self._loading = Loading(
             model=name,
             path="" if settings.path is None else str(settings.path.absolute()),
@@ -161,10 +203,11 @@ class _Served:
             device=provider.device,
             dtype=provider.dtype,
         )
+        self._memory_limit = provider.memory_limit_bytes
         self._room = provider.parallel + provider.max_queued
         self._taken = 0
         self._facts: Facts | None = None
-        self._version: tuple[int, int] | None = None
+        self._files = None if settings.path is None else ModelFiles(settings.path, _read, self._changed)
 
     async def model(self) -> Model:
         """What it can do, and its state."""
@@ -173,7 +216,7 @@ class _Served:
         can = Capabilities(chat=True, completion=True, embedding=True, tools=True, prefill=True)
         facts = Facts(generates=True)
         try:
-            known = await self.facts()
+            known = await self.facts(seconds=LIST_SECONDS)
         except LoadFailed as failed:
             known, state, failure = None, ModelState.UNAVAILABLE, str(failed)
         if known is not None:
@@ -187,13 +230,14 @@ class _Served:
             name=self.name,
             capabilities=can,
             context_window=self.settings.context_window or facts.context_window,
+            batch_tokens=BATCH_TOKENS,
             embedding_dimensions=facts.dimensions,
             state=state,
             state_reason=failure,
         )
 
-    async def facts(self) -> Facts | None:
-        """What its files say; ``None`` while they are not on this machine.
+    async def facts(self, *, seconds: float | None = None) -> Facts | None:
+        """What its files say; ``None`` while they are not on this machine. Waits so long for them at most.
 
         Raises:
             LoadFailed: it cannot be used as it is.
@@ -203,25 +247,13 @@ class _Served:
                 "Hugging Face models need the extra `huggingface`: pip install 'contextprotocol[huggingface]' "
                 f"({missing[0]} is missing)"
             )
-        path = self.settings.path
-        if path is None or (self.lazy.loaded and self._facts is not None):
+        if self._files is None or (self.lazy.loaded and self._facts is not None):
             return self._facts
-        looked_at = path / "config.json" if path.is_dir() else path
-        try:
-            status = looked_at.stat()
-            version = (status.st_mtime_ns, status.st_size)
-        except OSError:
-            version = None
-        if self._facts is None or version is None or self._version != version:
-            try:
-                self._facts = await asyncio.to_thread(files.read, path)
-            except files.BadFiles as error:
-                self._facts = None
-                raise LoadFailed(str(error)) from error
-            self._version = version
-            # What other files failed at says nothing of these.
-            self.lazy.failure = ""
-        return self._facts
+        return await self._files.content(seconds=seconds)
+
+    def _changed(self) -> None:
+        # What other files failed at says nothing of these.
+        self.lazy.failure = ""
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -256,9 +288,20 @@ class _Served:
 
     async def _start(self) -> Engine:
         await self.facts()
-        engine = await Engine.start(self._loading)
+        engine = await Engine.start(self._loading, self.lazy.suspects, memory_limit=self._memory_limit)
         self._facts = engine.facts
+        if engine.facts.ignored:
+            log.warning(
+                "generation_config.json is not followed in full", model=self.name, ignored=list(engine.facts.ignored)
+            )
         return engine
+
+
+def _read(path: Path) -> Facts:
+    try:
+        return model_facts.read(path)
+    except files.BadFiles as error:
+        raise LoadFailed(str(error)) from error
 
 
 def _check(facts: Facts, request: GenerateRequest) -> None:
@@ -272,6 +315,12 @@ def _check(facts: Facts, request: GenerateRequest) -> None:
         lacking = "has no chat template for tools of a form that is known here"
     if lacking:
         raise UnsupportedByModel(f"the model {request.model} {lacking}", metadata={"model": request.model})
+
+
+def _check_prompt(facts: Facts, name: str | None) -> None:
+    if name is not None and name not in facts.prompts:
+        names = f"one of {', '.join(facts.prompts)}" if facts.prompts else "left out: the model has no prompts"
+        raise InvalidArgument([Violation(field="provider_options.prompt_name", description=f"must be {names}")])
 
 
 def _capabilities(facts: Facts) -> Capabilities:
@@ -297,7 +346,9 @@ def _events(answers: Sequence[AnyMessage]) -> Iterator[ProviderEvent]:
         if texts:
             yield _delta(texts, likely)
             texts, likely = [], []
-        if isinstance(answer, ReasoningPiece):
+        if isinstance(answer, Reading):
+            yield Progress(stage="reading")
+        elif isinstance(answer, ReasoningPiece):
             yield ReasoningDelta(text=answer.text)
         elif isinstance(answer, WholeToolCall):
             yield ToolCallStart(id=answer.call, name=answer.name)

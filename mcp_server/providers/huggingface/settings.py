@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from mcp_server.entry_points import load_object
+from mcp_server.providers.huggingface import files, model_facts
 from mcp_server.providers.local.settings import (
     ContextWindow,
     LocalModelSettings,
@@ -50,7 +51,7 @@ class HuggingFaceModel(LocalModelSettings):
     revision: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][\w./-]{0,127}$")] = "main"
     """The branch, tag or commit of the repository."""
     context_window: ContextWindow | None = None
-    """The most tokens of prompt and answer together. Not set: as the model's files say."""
+    """The most tokens of prompt and answer together, at most what the model's files say. Not set: as they say."""
     system_instruction: str = ""
     """The system instruction of conversations that have none."""
     temperature: Temperature | None = None
@@ -83,8 +84,23 @@ class HuggingFaceSettings(LocalSettings, kw_only=True):
         return provider
 
     def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Each model has a place."""
+        """Each model has a place, and a context window that it can read."""
         yield from super().problems()
         for name, model in self.models.items():
             if (model.path or model.source) is None and "/" not in name:
                 yield ("models", name, "path"), "missing key: set path or source, or let the name be owner/name"
+            if (problem := _window_problem(model)) is not None:
+                yield ("models", name, "context_window"), problem
+
+
+def _window_problem(model: HuggingFaceModel) -> str | None:
+    if model.context_window is None or model.path is None:
+        return None
+    try:
+        largest = model_facts.read(model.path).largest_window
+    except files.BadFiles:
+        # The state of the model tells of it; the others are served.
+        return None
+    if not largest or model.context_window <= largest:
+        return None
+    return f"found {model.context_window}, expected at most {largest}: its files say that the model reads no more"

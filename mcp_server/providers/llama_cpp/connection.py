@@ -1,14 +1,13 @@
 """One HTTP request to llama.cpp over a Unix socket, its answer read as it comes.
 
-Each request has a connection of its own. Closing the sending half of it makes llama.cpp stop; it closes the
-other half when it has.
+Each request has a connection of its own. Closing the sending half of it makes llama.cpp stop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Self
 
 READ_BYTES = 1 << 16
@@ -21,7 +20,9 @@ class BrokenConnection(Exception):
 class Connection:
     """One request and its answer. Made by :meth:`open`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, progress: Callable[[], None]
+    ) -> None:
         self.status = 0
         """The HTTP status of the answer; 0 while there is none."""
         self.ended = False
@@ -29,27 +30,33 @@ class Connection:
         self._headers: dict[bytes, bytes] = {}
         self._reader = reader
         self._writer = writer
+        self._progress = progress
 
     @classmethod
-    async def open(cls, socket: str) -> Self:
+    async def open(cls, socket: str, progress: Callable[[], None]) -> Self:
         """Connect.
+
+        Args:
+            socket: the path of the socket.
+            progress: called whenever something has come.
 
         Raises:
             BrokenConnection: nobody listens.
         """
         try:
-            return cls(*await asyncio.open_unix_connection(socket))
+            return cls(*await asyncio.open_unix_connection(socket), progress)
         except OSError as error:
             raise BrokenConnection(str(error)) from error
 
-    async def ask(self, path: str, body: bytes) -> None:
+    async def ask(self, path: str, body: bytes = b"", *, method: str = "POST") -> None:
         """Send a request with a JSON body, and wait for the status.
 
         Raises:
             BrokenConnection: no answer came.
         """
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}"
         )
         try:
             self._writer.write(head.encode() + b"\r\nConnection: close\r\n\r\n" + body)
@@ -58,6 +65,7 @@ class Connection:
         except (OSError, asyncio.IncompleteReadError) as error:
             self.ended = True
             raise BrokenConnection(str(error)) from error
+        self._progress()
         pairs = [line.partition(b":") for line in lines[1:] if line]
         self._headers = {name.strip().lower(): value.strip().lower() for name, _, value in pairs}
         self.status = int(lines[0].split()[1])
@@ -90,7 +98,7 @@ class Connection:
                 yield events
 
     async def leave(self) -> None:
-        """Have the other side stop, and return when it has."""
+        """Have the other side stop, and return when it has taken note of that."""
         with contextlib.suppress(OSError):
             self._writer.write_eof()
             while await self._reader.read(READ_BYTES):
@@ -132,4 +140,5 @@ class Connection:
         if not piece:
             self.ended = True
             raise BrokenConnection("the connection ended before the answer did")
+        self._progress()
         return piece

@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
-import sys
 import tempfile
-from asyncio.subprocess import PIPE, Process
-from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import structlog
 
-from mcp_server.providers.llama_cpp.connection import Connection
+from mcp_server.providers.llama_cpp.connection import BrokenConnection, Connection
 from mcp_server.providers.local.lazy import LoadFailed
+from mcp_server.providers.local.process import ModelProcess
+from mcp_server.providers.local.supervisor import Supervisor, Work
+from mcp_server.providers.local.suspects import Suspects
 
 log = structlog.get_logger("contextprotocol.providers")
 
 WORKER = Path(__file__).with_name("worker.py")
 READY = b"ready\n"
-END_SECONDS = 5.0
-"""How long the process may take to end by itself."""
-KEPT_LINES = 8
-"""How many of llama.cpp's last lines of output are kept to explain a failure."""
+STALL_SECONDS: Final = 60.0
+"""How long no answer may make progress: it does with each token, and with each batch of a prompt."""
+EMBEDDING_STALL_SECONDS: Final = 300.0
+"""The same for embeddings, whose answers come whole."""
+PROBE: Final = "/lora-adapters"
+"""A small question that the thread that computes answers, between two steps."""
+_ERROR_LINE: Final = re.compile(r"[0-9.]+ E (?:[\w ]+: +)?(.+)")
+"""How llama.cpp writes an error: with the time, the letter of its level, and often the function."""
 
 
 class Loading(msgspec.Struct, frozen=True, kw_only=True):
     """How a model is loaded."""
 
+    model: str
+    """What calls name it by."""
     path: Path
     """Its file."""
     context_window: int
@@ -50,24 +58,46 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
 class Engine:
     """A model that is loaded. Made by :meth:`start`."""
 
-    def __init__(self, process: Process, folder: Path, settings: Loading) -> None:
+    def __init__(
+        self,
+        process: ModelProcess,
+        folder: Path,
+        settings: Loading,
+        suspects: Suspects,
+        memory_limit: int | None,
+    ) -> None:
         self.settings = settings
         self._slots = asyncio.Semaphore(settings.parallel)
+        self._connections: set[Connection] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         self._process = process
+        self._process.when_killed = self._disconnect
         self._folder = folder
-        self._stderr_tail: deque[str] = deque(maxlen=KEPT_LINES)
-        self._listening = asyncio.create_task(self._listen())
+        self._suspects = suspects
+        self._supervisor = Supervisor(
+            process,
+            suspects,
+            memory_limit=memory_limit,
+            stall_seconds=EMBEDDING_STALL_SECONDS if settings.embedding else STALL_SECONDS,
+        )
 
     @classmethod
-    async def start(cls, settings: Loading) -> Engine:
+    async def start(cls, settings: Loading, suspects: Suspects, *, memory_limit: int | None = None) -> Engine:
         """Load a model.
+
+        Args:
+            settings: how.
+            suspects: the requests that earlier processes of this model ended with.
+            memory_limit: the most memory that it may take, in bytes; ``None``: see :class:`Supervisor`.
 
         Raises:
             LoadFailed: llama.cpp does not take it.
         """
         # Only this user may enter the folder, and so only this user may connect.
-        folder = Path(tempfile.mkdtemp(prefix="contextprotocol-"))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="contextprotocol-"))
+        except OSError as error:
+            raise LoadFailed(f"there is no folder for its socket: {error.strerror or error}") from error
         try:
             argument = {
                 **msgspec.structs.asdict(settings),
@@ -76,12 +106,12 @@ class Engine:
                 # Each connection holds one; besides the answers there are tokens to count.
                 "connections": settings.parallel + 4,
             }
-            program = (sys.executable, "-P", str(WORKER), msgspec.json.encode(argument).decode())
-            process = await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+            program = (str(WORKER), msgspec.json.encode(argument).decode())
+            process = await ModelProcess.start(program, model=settings.model)
         except BaseException:
             shutil.rmtree(folder)
             raise
-        engine = cls(process, folder, settings)
+        engine = cls(process, folder, settings, suspects, memory_limit)
         try:
             await engine._loaded()
         except BaseException:
@@ -92,76 +122,111 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether its process runs."""
-        return self._process.returncode is None
+        return self._process.alive
+
+    async def outcome(self) -> str:
+        """How its process ended, to complete "the process of the model X …"."""
+        return await self._process.outcome()
 
     @contextlib.asynccontextmanager
-    async def post(self, path: str, body: bytes, *, slot: bool = True) -> AsyncIterator[Connection]:
+    async def admit(self, content: bytes) -> AsyncIterator[None]:
+        """Work on a caller's request within this context. Those with which earlier processes ended wait for each other.
+
+        Raises:
+            UnsupportedByModel: earlier processes ended because of it.
+        """
+        async with self._suspects.admit(content):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def post(
+        self, path: str, body: bytes, *, slot: bool = True, content: bytes | None = None
+    ) -> AsyncIterator[Connection]:
         """Send a request, and give the connection on which its answer comes. Leaving the context early stops the work.
 
         Args:
             path: what is asked.
             body: the question, as JSON.
             slot: whether it computes: then it waits for a place, and holds that until its work has really ended.
+            content: the caller's request that it is part of, once that is admitted; ``None``: it is all of it, and is
+                admitted here.
 
         Raises:
             BrokenConnection: the process is gone. Also raised while the answer is read.
+            UnsupportedByModel: earlier processes ended because of this request.
         """
-        if slot:
-            await self._slots.acquire()
-        connection: Connection | None = None
-        try:
-            connection = await Connection.open(str(self._folder / "llama.sock"))
-            await connection.ask(path, body)
-            yield connection
-        finally:
-            if connection is None or connection.ended:
-                self._left(connection, slot=slot)
-            else:
-                leaving = asyncio.create_task(self._leave(connection, slot=slot))
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
+        async with contextlib.AsyncExitStack() as admitted:
+            if content is None:
+                await admitted.enter_async_context(self.admit(body))
+            if slot:
+                await self._slots.acquire()
+            work = self._supervisor.begin(content or body)
+            connection: Connection | None = None
+            try:
+                connection = await Connection.open(str(self._folder / "llama.sock"), work.progress)
+                self._connections.add(connection)
+                await connection.ask(path, body)
+                yield connection
+            except BrokenConnection:
+                work.break_off()
+                raise
+            finally:
+                if connection is None or connection.ended:
+                    self._left(connection, work, slot=slot)
+                else:
+                    leaving = asyncio.create_task(self._leave(connection, work, slot=slot))
+                    self._leaving.add(leaving)
+                    leaving.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """End its process, whatever that does, and wait for it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            async with asyncio.timeout(END_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        await self._listening
+        await self._process.close()
+        await self._supervisor.close()
         # The connections end with the process.
+        self._disconnect()
         await asyncio.gather(*self._leaving)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    async def _leave(self, connection: Connection, *, slot: bool) -> None:
+    async def _leave(self, connection: Connection, work: Work, *, slot: bool) -> None:
+        work.stop()
         await connection.leave()
-        self._left(connection, slot=slot)
+        with contextlib.suppress(BrokenConnection):
+            await self._probe()
+        self._left(connection, work, slot=slot)
 
-    def _left(self, connection: Connection | None, *, slot: bool) -> None:
+    async def _probe(self) -> None:
+        """Wait until the thread that computes has done what it was asked before, a stop for example."""
+        connection = await Connection.open(str(self._folder / "llama.sock"), lambda: None)
+        self._connections.add(connection)
+        try:
+            await connection.ask(PROBE, method="GET")
+        finally:
+            connection.close()
+            self._connections.discard(connection)
+
+    def _left(self, connection: Connection | None, work: Work, *, slot: bool) -> None:
+        work.end()
         if connection is not None:
             connection.close()
+            self._connections.discard(connection)
         if slot:
             self._slots.release()
 
-    async def _loaded(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            if line == READY:
-                return
-        code = await self._process.wait()
-        await self._listening
-        ended = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-        # Its output is for the operator only: it can contain paths and lines of code.
-        log.error("model process ended while loading", file=str(self.settings.path), output=list(self._stderr_tail))
-        raise LoadFailed(f"llama.cpp {ended}; the server's log says more")
+    def _disconnect(self) -> None:
+        """Have everybody notice at once that the process is gone."""
+        for connection in list(self._connections):
+            connection.close()
 
-    async def _listen(self) -> None:
-        """Read its standard error, and keep the end of it."""
-        assert self._process.stderr is not None
-        async for line in self._process.stderr:
-            if text := line.decode(errors="replace").strip():
-                self._stderr_tail.append(text)
+    async def _loaded(self) -> None:
+        if await self._process.stdout.read(len(READY)) == READY:
+            self._supervisor.loaded()
+            return
+        outcome = await self._process.outcome()
+        output = self._process.output
+        # llama.cpp says first what is wrong, and then what could not be done for that reason.
+        errors = [found[1] for line in output if (found := _ERROR_LINE.fullmatch(line))] or output[-1:]
+        reason = errors[0] if errors and not self._process.kill_reason else f"its process {outcome}"
+        log.error(
+            "model process ended while loading", model=self.settings.model, reason=reason, how=outcome, output=output
+        )
+        raise LoadFailed(f"{reason} ({self.settings.path})")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 
 from mcp_server.errors import ModelNotFound, ProviderStreamCut, UnsupportedByModel
-from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, ProviderEvent
+from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Progress, ProviderEvent, ReasoningDelta
 from mcp_server.model_files import gguf, how_to_get
 from mcp_server.providers.llama_cpp import translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
 from mcp_server.providers.llama_cpp.engine import Engine, Loading
-from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
+from mcp_server.providers.llama_cpp.json_schema.constraint import PROBE, Constraint
+from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings, window_problem
+from mcp_server.providers.llama_cpp.slots import BATCH, MOST_SLICES, Slot, Slots
+from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
@@ -27,14 +32,23 @@ from mcp_server.values import (
     UsageSource,
 )
 
+LIBRARIES = ("psutil", "xllamacpp")
 DEFAULT_CONTEXT_WINDOW = 8192
 """The context window of a model whose file allows more, or names none: memory is allocated for all of it."""
-PROMPT_BATCH = 128
-"""Less than half a second's work on two cores for the smallest models."""
 EMBEDDING_WINDOW = 1024
-"""The most tokens of a text to embed: it is read in one go, which takes memory by the square of its length."""
-EMBEDDING_BATCH = 16
-"""How many texts are embedded before a cancellation is looked for."""
+"""The most tokens of a text to embed, where the settings name no context window: a text is read in one go, which takes
+up to a megabyte of memory for each token."""
+EMBEDDING_BATCH = 1024
+"""About how many tokens of texts are sent to llama.cpp at once. It computes one text after another: more at once would
+not be faster, but would hold up others."""
+BYTES_PER_TOKEN = 4
+"""About how long a token is."""
+KEPT_CONSTRAINTS = 256
+"""Of how many JSON Schemas it is remembered whether the engine for constrained output accepts them."""
+REPORT_SECONDS = 0.25
+"""How often the reading of a prompt is reported at most."""
+PROGRESS_SECONDS = 1.0
+"""How often the loading of a model is reported."""
 DONE = b"[DONE]"
 
 
@@ -56,7 +70,7 @@ class LlamaCppProvider:
 
     async def models(self) -> Sequence[Model]:
         """Its models and their states. Loads none."""
-        return [await local.model() for local in self._models.values()]
+        return await asyncio.gather(*[local.model() for local in self._models.values()])
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
         """Go on with a chat or a prompt.
@@ -65,36 +79,81 @@ class LlamaCppProvider:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderUnavailable, ProviderStreamCut.
         """
         local = self._local(request.model)
-        body = translate.generate_body(request, local.name, local.settings)
+        constraint = translate.constraint_of(request.config, local.name)
+        body = translate.generate_body(request, local.name, local.settings, constraint)
+        content = msgspec.json.encode(body)
         engine = await local.generating.engine()
         reason: FinishReason | None = None
         usage: Usage | None = None
+        texts: list[str] = []
         begun = False
         try:
-            async with engine.post(translate.generate_path(request), body) as response:
-                if response.status != 200:
-                    raise translate.error_of(response.status, await response.read(), model=request.model)
-                async for events in response.events():
-                    chunks = [translate.decode_chunk(event) for event in events if event != DONE]
-                    for event in translate.deltas(chunks, logprobs=request.config.logprobs):
-                        begun = True
-                        yield event
-                    for chunk in chunks:
-                        if chunk.error is not None:
-                            raise translate.error_from(chunk.error, model=request.model)
-                        reason, usage = chunk.finish_reason or reason, chunk.reported or usage
+            async with engine.admit(content):
+                if constraint is not None:
+                    await local.check_constraint(engine, constraint, content)
+                async with local.slots(engine).slot(text := translate.text_of(body)) as slot:
+                    tokens = await local.prompt_tokens(engine, request, text)
+                    if tokens:
+                        translate.limit_output(body, engine.settings.context_window - len(tokens))
+                    slot.text = text
+                    reading = local.read_prompt(engine, slot, tokens, content)
+                    async with contextlib.aclosing(reading) as signs:  # type: ignore[type-var]  # a generator
+                        async for progress in signs:
+                            yield progress
+                    body["id_slot"] = slot.id
+                    asked = engine.post(translate.generate_path(request), msgspec.json.encode(body), content=content)
+                    async with asked as response:
+                        if response.status != 200:
+                            raise translate.error_of(response.status, await response.read(), model=request.model)
+                        async for events in response.events():
+                            chunks = [translate.decode_chunk(event) for event in events if event != DONE]
+                            if not begun and any(chunk.prompt_progress is not None for chunk in chunks):
+                                yield Progress(stage="reading")
+                            for event in translate.deltas(
+                                chunks, logprobs=request.config.logprobs, constrained=constraint is not None
+                            ):
+                                if not begun:
+                                    begun, slot.tokens = True, tokens
+                                yield event
+                                if constraint is not None and not isinstance(event, ReasoningDelta):
+                                    texts.append(event if isinstance(event, str) else event.text)
+                            for chunk in chunks:
+                                if chunk.error is not None:
+                                    raise translate.error_from(chunk.error, model=request.model)
+                                reason, usage = chunk.finish_reason or reason, chunk.reported or usage
+                    if usage is not None:
+                        usage = slot.answered(usage)
         except BrokenConnection as error:
             raise await local.generating.lost(engine, begun=begun) from error
         if reason is None:
             raise ProviderStreamCut(f"the model {request.model} ended without saying that its answer was complete")
+        if constraint is not None and reason is FinishReason.STOP:
+            # Not here but in a thread: a long answer to a large schema takes long to check.
+            await asyncio.to_thread(translate.check_answer, constraint, "".join(texts), request.model)
         yield Finish(reason=reason, usage=usage)
+
+    async def load(self, request: GenerateRequest | EmbedRequest, /) -> AsyncIterator[Progress]:
+        """Load the model, and end when it is loaded.
+
+        Raises:
+            ModelNotFound, ProviderUnavailable.
+        """
+        local = self._local(request.model)
+        lazy = local.embedding if isinstance(request, EmbedRequest) else local.generating
+        loading = asyncio.ensure_future(lazy.engine())
+        try:
+            while not (await asyncio.wait([loading], timeout=PROGRESS_SECONDS))[0]:
+                yield Progress(stage="loading")
+            await loading
+        finally:
+            loading.cancel()
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""
         local = self._local(request.model)
         engine = await local.generating.engine()
         if request.prompt is not None:
-            return await local.tokens(local.generating, engine, request.prompt + request.suffix)
+            return len(await local.tokens(local.generating, engine, request.prompt + request.suffix))
         messages = translate.chat_messages(request.messages, local.name, local.settings)
         body = msgspec.json.encode({"messages": messages})
         answer = await local.ask(local.generating, engine, "/v1/chat/completions/input_tokens", body)
@@ -118,8 +177,7 @@ class LlamaCppProvider:
         engine = await local.embedding.engine()
         vectors: list[list[float]] = []
         tokens = 0
-        for start in range(0, len(request.inputs), EMBEDDING_BATCH):
-            batch = request.inputs[start : start + EMBEDDING_BATCH]
+        for batch in _batches(request.inputs):
             await local.check_lengths(engine, batch)
             body = msgspec.json.encode({"input": batch})
             answer = await local.ask(local.embedding, engine, "/v1/embeddings", body, slot=True)
@@ -145,6 +203,10 @@ class _Counted(msgspec.Struct):
     input_tokens: int
 
 
+class _Prompt(msgspec.Struct):
+    prompt: str
+
+
 class _Tokens(msgspec.Struct):
     tokens: list[int]
 
@@ -156,18 +218,22 @@ class _Local:
         assert settings.path is not None
         self.name = name
         self.settings = settings
-        self.generating = LazyEngine(name, self._generating)
-        self.embedding = LazyEngine(name, self._embedding)
-        self._path = settings.path
+        self.generating = LazyEngine(name, self.file, self._generating)
+        self.embedding = LazyEngine(name, self.file, self._embedding)
+        self._files = ModelFiles(settings.path, self._read, self._changed)
+        self._set_window = provider.models[name].context_window
         self._parallel = provider.parallel
         self._threads = thread_count(provider.threads)
-        self._read: tuple[tuple[int, int], gguf.ModelFile] | None = None
+        self._memory_limit = provider.memory_limit_bytes
+        self._loaded: gguf.ModelFile | None = None
+        self._slots: tuple[Engine, Slots] | None = None
+        self._accepted: dict[str, bool] = {}
 
     async def model(self) -> Model:
         """What it can do, and its state."""
         loaded = self.generating.loaded or self.embedding.loaded
         try:
-            file = self._read[1] if loaded and self._read is not None else await self.file()
+            file = self._loaded if loaded and self._loaded is not None else await self.file(seconds=LIST_SECONDS)
         except LoadFailed as failed:
             # What it could do is not known. A call is to reach it all the same, and to hear the reason.
             can = Capabilities(chat=True, completion=True, embedding=True)
@@ -187,58 +253,145 @@ class _Local:
         return Model(
             name=self.name,
             capabilities=can,
-            context_window=self._window(file) if file.generates else _embedding_window(file),
+            context_window=self._window(file) if file.generates else self._embedding_window(file),
+            batch_tokens=EMBEDDING_BATCH,
             embedding_dimensions=file.embedding_length,
             state=state,
             state_reason=failure,
         )
 
-    async def file(self) -> gguf.ModelFile:
-        """What the file says of itself; read again only when it has changed.
+    async def file(self, *, seconds: float | None = None) -> gguf.ModelFile:
+        """What the file says of itself; read again only when it has changed. Waits so long for it at most.
 
         Raises:
             LoadFailed: it cannot be used as it is.
         """
-        if importlib.util.find_spec("xllamacpp") is None:
+        if any(importlib.util.find_spec(name) is None for name in LIBRARIES):
             raise LoadFailed("models on this machine need the extra `local`: pip install 'contextprotocol[local]'")
-        path = self._path
+        return await self._files.content(seconds=seconds)
+
+    def _read(self, path: Path) -> gguf.ModelFile:
         try:
-            status = path.stat()
-            version = (status.st_mtime_ns, status.st_size)
-            if self._read is None or self._read[0] != version:
-                self._read = None
-                self._read = version, await asyncio.to_thread(gguf.read, path)
-                # What another file failed at says nothing of this one.
-                self.generating.failure = self.embedding.failure = ""
-        except FileNotFoundError as error:
-            self._read = None
-            raise LoadFailed(f"there is no model file {path}{self._hint()}") from error
-        except OSError as error:
-            raise LoadFailed(f"the model file {path} cannot be read: {error.strerror}") from error
+            file = gguf.read(path)
         except gguf.BadModelFile as error:
             raise LoadFailed(f"the model file {error}{self._hint()}") from error
-        return self._read[1]
+        if problem := window_problem(self.settings.context_window, file):
+            raise LoadFailed(f"context_window: {problem}")
+        return file
 
-    async def tokens(self, lazy: LazyEngine[Engine], engine: Engine, text: str) -> int:
-        """How many tokens a text has, those that the model wants around it included."""
+    def _changed(self) -> None:
+        # What another file failed at says nothing of this one.
+        self.generating.failure = self.embedding.failure = ""
+
+    async def tokens(self, lazy: LazyEngine[Engine], engine: Engine, text: str) -> list[int]:
+        """The tokens of a text, those that the model wants around it included."""
         body = msgspec.json.encode({"content": text, "add_special": True, "parse_special": True})
         answer = await self.ask(lazy, engine, "/tokenize", body)
-        return len(msgspec.json.decode(answer, type=_Tokens).tokens)
+        return msgspec.json.decode(answer, type=_Tokens).tokens
 
     async def check_lengths(self, engine: Engine, texts: Sequence[str]) -> None:
         """Refuse texts that are too long to embed."""
         limit = engine.settings.context_window
         for text in texts:
             # A token is at least a byte, and two may be added.
-            if len(text.encode()) + 2 > limit and (tokens := await self.tokens(self.embedding, engine, text)) > limit:
+            if len(text.encode()) + 2 <= limit:
+                continue
+            tokens = len(await self.tokens(self.embedding, engine, text))
+            if tokens > limit:
                 raise translate.context_too_long(tokens, limit, model=self.name)
 
+    def slots(self, engine: Engine) -> Slots:
+        """The slots of the engine that generates."""
+        if self._slots is None or self._slots[0] is not engine:
+            self._slots = engine, Slots(engine.settings.parallel)
+        return self._slots[1]
+
+    async def prompt_tokens(self, engine: Engine, request: GenerateRequest, text: str) -> list[int]:
+        """The tokens of a prompt that is long, or where they must be counted; empty for any other.
+
+        Args:
+            engine: the engine that generates.
+            request: the request with the prompt.
+            text: about the text of the prompt.
+
+        Raises:
+            ContextTooLong: they do not fit into the context window.
+        """
+        window = engine.settings.context_window
+        # A token is at least a byte. llama.cpp keeps to a window only if it is a multiple of 256.
+        if len(text.encode()) <= BATCH and window % 256 == 0:
+            return []
+        prompt = request.prompt
+        if prompt is None:
+            body = {"messages": translate.chat_messages(request.messages, self.name, self.settings)}
+            answer = await self.ask(self.generating, engine, "/apply-template", msgspec.json.encode(body))
+            prompt = msgspec.json.decode(answer, type=_Prompt).prompt
+        tokens = await self.tokens(self.generating, engine, prompt + request.suffix)
+        if len(tokens) >= window:
+            raise translate.context_too_long(len(tokens), window, model=self.name)
+        return tokens
+
+    async def read_prompt(
+        self, engine: Engine, slot: Slot, tokens: list[int], content: bytes
+    ) -> AsyncIterator[Progress]:
+        """Read all of a prompt but its end into a slot, slice by slice. Other calls get their turns in between."""
+        slots = self.slots(engine)
+        clock = asyncio.get_running_loop().time
+        reported = clock()
+        position = slot.held(tokens)
+        least = (len(tokens) - position) // MOST_SLICES
+        slot.cached_tokens = None
+        # The last slice comes with the call itself.
+        while len(tokens) - position > 1.5 * (size := max(slots.slice_tokens, least)):
+            position += size
+            async with slots.turn:
+                begin = clock()
+                body = translate.slice_body(tokens[:position], slot.id)
+                answer = await self.ask(self.generating, engine, "/completions", body, slot=True, content=content)
+                slots.slice_took(size, clock() - begin)
+            read = msgspec.json.decode(answer, type=translate.PromptSlice)
+            if slot.cached_tokens is None:
+                slot.cached_tokens = read.cached
+            slot.tokens, slot.output_tokens = tokens[:position], 0
+            if clock() - reported > REPORT_SECONDS:
+                reported = clock()
+                yield Progress(stage="reading")
+
+    async def check_constraint(self, engine: Engine, constraint: Constraint, content: bytes) -> None:
+        """Refuse a constraint that the engine for constrained output does not accept.
+
+        llama.cpp itself would answer without the constraint. Each is tried once.
+        """
+        accepted = self._accepted.get(constraint.grammar)
+        if accepted is None:
+            async with self.slots(engine).slot("") as slot:
+                slot.text, slot.tokens = "", ()
+                body = translate.probe_body(constraint, slot.id)
+                answer = await self.ask(self.generating, engine, "/v1/completions", body, slot=True, content=content)
+            accepted = translate.decode_chunk(answer).text.startswith(PROBE)
+            if len(self._accepted) >= KEPT_CONSTRAINTS:
+                del self._accepted[next(iter(self._accepted))]
+            self._accepted[constraint.grammar] = accepted
+        if not accepted:
+            raise UnsupportedByModel(
+                f"the model {self.name} cannot follow the JSON schema: no value conforms to all of its parts, or its "
+                "parts cannot be combined, or it is too large",
+                metadata={"model": self.name},
+            )
+
     async def ask(
-        self, lazy: LazyEngine[Engine], engine: Engine, path: str, body: bytes, *, slot: bool = False
+        self,
+        lazy: LazyEngine[Engine],
+        engine: Engine,
+        path: str,
+        body: bytes,
+        *,
+        slot: bool = False,
+        content: bytes | None = None,
     ) -> bytes:
-        """The whole answer to a request; ``slot`` says whether it computes."""
+        """The whole answer to a request; ``slot`` and ``content`` are as for :meth:`Engine.post`."""
         try:
-            async with engine.post(path, body, slot=slot) as response:
+            async with engine.post(path, body, slot=slot, content=content) as response:
                 answer = await response.read()
         except BrokenConnection as error:
             raise await lazy.lost(engine, begun=False) from error
@@ -250,30 +403,39 @@ class _Local:
         hint = how_to_get(self.settings.source) if self.settings.source is not None else ""
         return f": {hint}" if hint else ""
 
+    def _embedding_window(self, file: gguf.ModelFile) -> int:
+        if self._set_window is not None:
+            return self._set_window
+        return min(file.context_length or EMBEDDING_WINDOW, EMBEDDING_WINDOW)
+
     def _window(self, file: gguf.ModelFile) -> int:
         if self.settings.context_window is not None:
             return self.settings.context_window
         return min(file.context_length or DEFAULT_CONTEXT_WINDOW, DEFAULT_CONTEXT_WINDOW)
 
     async def _generating(self) -> Engine:
-        file = await self.file()
+        file = self._loaded = await self.file()
         if not file.generates:
             raise LoadFailed(f"it is a {file.architecture} model, which makes embeddings only")
         return await Engine.start(
             Loading(
+                model=self.name,
                 path=file.path,
                 context_window=self._window(file),
                 parallel=self._parallel,
-                batch=PROMPT_BATCH,
+                batch=BATCH,
                 threads=self._threads,
-            )
+            ),
+            self.generating.suspects,
+            memory_limit=self._memory_limit,
         )
 
     async def _embedding(self) -> Engine:
-        file = await self.file()
-        window = _embedding_window(file)
+        file = self._loaded = await self.file()
+        window = self._embedding_window(file)
         return await Engine.start(
             Loading(
+                model=self.name,
                 path=file.path,
                 context_window=window,
                 parallel=1,
@@ -281,9 +443,22 @@ class _Local:
                 threads=self._threads,
                 embedding=True,
                 pool=not file.pools,
-            )
+            ),
+            self.embedding.suspects,
+            memory_limit=self._memory_limit,
         )
 
 
-def _embedding_window(file: gguf.ModelFile) -> int:
-    return min(file.context_length or EMBEDDING_WINDOW, EMBEDDING_WINDOW)
+def _batches(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The texts in batches of about :data:`EMBEDDING_BATCH` tokens, or of one text."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        length = len(text.encode()) // BYTES_PER_TOKEN + 1
+        if batch and size + length > EMBEDDING_BATCH:
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(text)
+        size += length
+    if batch:
+        yield tuple(batch)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -24,6 +25,7 @@ from mcp_server.providers.local.settings import (
 
 if TYPE_CHECKING:
     from mcp_server.interfaces import Provider
+    from mcp_server.model_files.gguf import ModelFile as ModelFileFacts
 
 DEFAULTS: Final = ("context_window", "system_instruction", "temperature", "max_output_tokens")
 """What the catalogue knows of its models."""
@@ -38,7 +40,8 @@ class LlamaCppModel(LocalModelSettings):
     """What ``mcp-server models pull`` fetches: a name of the catalogue, which ``mcp-server models`` lists, or
     ``hf:owner/repository/file.gguf`` for a file of the model hub."""
     context_window: ContextWindow | None = None
-    """The most tokens of prompt and answer together. Not set: as the catalogue or the file says."""
+    """The most tokens of prompt and answer together, and of a text to embed: at most what the model was trained with.
+    Not set: as the catalogue or the file says, at most 8192, and for a text to embed at most 1024."""
     system_instruction: str | None = None
     """The system instruction of conversations that have none. Not set: as the catalogue says."""
     temperature: Temperature | None = None
@@ -68,6 +71,16 @@ class LlamaCppModel(LocalModelSettings):
         return msgspec.structs.replace(self, path=location(source), source=source, **defaults)
 
 
+def window_problem(context_window: int | None, file: ModelFileFacts) -> str:
+    """What is wrong with the context window of the settings for a model file; empty if nothing is."""
+    if context_window is None or not 0 < file.context_length < context_window:
+        return ""
+    return (
+        f"found {context_window}, but the model was trained with {file.context_length} tokens; "
+        f"set {file.context_length} or less"
+    )
+
+
 class LlamaCppSettings(LocalSettings, kw_only=True):
     """Models that run in the server itself, from GGUF files."""
 
@@ -77,6 +90,21 @@ class LlamaCppSettings(LocalSettings, kw_only=True):
     """How many answers each model generates at the same time. Further calls wait."""
     threads: Threads | None = None
     """The number of threads of each model. Not set: one for each core but one."""
+
+    def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Those of all local models, and no context window is larger than the model's own. Files that are not there
+        yet, or are damaged, make their model unavailable later."""
+        from mcp_server.model_files import gguf
+
+        yield from super().problems()
+        for name, model in self.models.items():
+            path = None if model.context_window is None else model.resolved(name).path
+            if path is None or not path.is_file():
+                continue
+            with contextlib.suppress(gguf.BadModelFile):
+                problem = window_problem(model.context_window, gguf.read(path))
+                if problem:
+                    yield ("models", name, "context_window"), problem
 
     def build(self, name: str) -> Provider:
         """Make the provider."""

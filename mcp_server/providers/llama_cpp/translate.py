@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable, UnsupportedByModel
 from mcp_server.interfaces import GenerateRequest, ReasoningDelta, TextDelta
-from mcp_server.providers.llama_cpp import json_schema
+from mcp_server.providers.llama_cpp import options
+from mcp_server.providers.llama_cpp.json_schema.constraint import JSON_OBJECT, BadSchema, Constraint, constraint
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel
 from mcp_server.values import (
     Blob,
@@ -27,12 +27,8 @@ from mcp_server.values import (
     UsageSource,
 )
 
-OPTIONS: Final = ("ignore_eos", "min_p", "repeat_last_n", "repeat_penalty", "top_k", "typical_p")
-"""The ``provider_options`` that are passed on, by llama.cpp's names for them."""
 MAX_SEED: Final = 2**32 - 1
 """llama.cpp takes this for no seed at all, so that seeds lie below it."""
-COMPACT_JSON: Final = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""Keeps a small model from writing blank lines without end, which the syntax of JSON allows."""
 
 
 # -- what llama.cpp answers -------------------------------------------------------------------------------------------
@@ -95,6 +91,28 @@ class Fault(msgspec.Struct):
     n_ctx: int = 0
 
 
+class Timings(msgspec.Struct):
+    prompt_n: int = 0
+
+
+class PromptSlice(msgspec.Struct):
+    """What llama.cpp answers when it has read the beginning of a prompt."""
+
+    tokens_evaluated: int
+    timings: Timings
+
+    @property
+    def cached(self) -> int:
+        """How many tokens of it had been read before."""
+        return self.tokens_evaluated - self.timings.prompt_n
+
+
+class PromptProgress(msgspec.Struct):
+    """How much of the prompt has been read."""
+
+    processed: int = 0
+
+
 class Chunk(msgspec.Struct):
     """A piece of an answer. Where text goes on between a prompt and a suffix, it has a form of its own."""
 
@@ -105,6 +123,7 @@ class Chunk(msgspec.Struct):
     stop_type: str = ""
     tokens_evaluated: int = 0
     tokens_predicted: int = 0
+    prompt_progress: PromptProgress | None = None
 
     @property
     def text(self) -> str:
@@ -158,12 +177,22 @@ class _Failed(msgspec.Struct):
 decode_chunk = msgspec.json.Decoder(Chunk).decode
 
 
-def deltas(chunks: Sequence[Chunk], *, logprobs: int | None) -> list[TextDelta | ReasoningDelta | str]:
-    """The text of pieces that have come together, as few events as say it."""
+def deltas(
+    chunks: Sequence[Chunk], *, logprobs: int | None, constrained: bool
+) -> list[TextDelta | ReasoningDelta | str]:
+    """The text of pieces that have come together, as few events as say it.
+
+    Args:
+        chunks: the pieces.
+        logprobs: how many likely tokens the call asks for beside each.
+        constrained: whether a grammar holds the answer: then it has no thoughts, and what llama.cpp takes for such,
+            because of a prompt that ends in their midst, is the answer.
+    """
     events: list[TextDelta | ReasoningDelta | str] = []
-    if reasoning := "".join([chunk.reasoning for chunk in chunks]):
+    reasoning = "".join([chunk.reasoning for chunk in chunks])
+    if reasoning and not constrained:
         events.append(ReasoningDelta(text=reasoning))
-    text = "".join([chunk.text for chunk in chunks])
+    text = "".join([(chunk.reasoning if constrained else "") + chunk.text for chunk in chunks])
     if text and logprobs is None:
         events.append(text)
     elif text and logprobs is not None:
@@ -237,35 +266,93 @@ def generate_path(request: GenerateRequest) -> str:
     return "/infill" if request.suffix else "/v1/completions"
 
 
-def generate_body(request: GenerateRequest, name: str, model: LlamaCppModel) -> bytes:
+def generate_body(
+    request: GenerateRequest, name: str, model: LlamaCppModel, constraint: Constraint | None
+) -> dict[str, Any]:
     """The request as llama.cpp reads it.
 
     Raises:
         UnsupportedByModel: it asks for what llama.cpp cannot do.
+        InvalidArgument: an option has a value that it does not take.
     """
     if request.tools:
         raise UnsupportedByModel(f"the model {name} cannot call tools", metadata={"model": name})
-    # Telling of its progress is also when llama.cpp looks whether to stop.
+    # Reporting progress is also when llama.cpp looks whether to stop.
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
-    body |= _options(request.provider_options, name)
+    body |= options.checked(request.provider_options, name, constrained=constraint is not None)
     body |= _sampling(request.config, model)
-    shape = _shape(request.config, name)
     logprobs = request.config.logprobs
+    if constraint is not None:
+        body["grammar"] = constraint.grammar
     if request.prompt is None:
         body["messages"] = chat_messages(request.messages, name, model)
-        if shape is not None:
-            body["response_format"] = {"type": "json_schema", "json_schema": {"schema": shape}}
+        if constraint is not None:
+            # The grammar leaves no room for thoughts before the answer.
+            body["chat_template_kwargs"] = {"enable_thinking": False}
         if logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": max(1, logprobs)}
-        return msgspec.json.encode(body)
-    if shape is not None:
-        body["json_schema"] = shape
+        return body
     if logprobs is not None:
         body["logprobs"] = max(1, logprobs)
     if request.suffix:
         body |= {"input_prefix": request.prompt, "input_suffix": request.suffix, "prompt": ""}
     else:
         body["prompt"] = request.prompt
+    return body
+
+
+def text_of(body: dict[str, Any]) -> str:
+    """The prompt in a form that begins alike for prompts that begin alike."""
+    return msgspec.json.encode(body.get("messages") or [body.get("input_prefix", ""), body["prompt"]]).decode()
+
+
+def limit_output(body: dict[str, Any], tokens: int) -> None:
+    """Let the answer have at most so many tokens."""
+    for name in ("max_tokens", "n_predict"):
+        body[name] = min(tokens, body.get(name, tokens))
+
+
+def slice_body(tokens: Sequence[int], slot: int) -> bytes:
+    """A request to read the beginning of a prompt into a slot."""
+    # One token is computed all the same, and dropped.
+    return msgspec.json.encode({"prompt": tokens, "n_predict": 0, "id_slot": slot})
+
+
+def constraint_of(config: GenerationConfig, model: str) -> Constraint | None:
+    """What the answer is held to; ``None``: any text.
+
+    Raises:
+        UnsupportedByModel: the JSON Schema is not supported, or contradicts itself.
+    """
+    if config.response_format is ResponseFormat.TEXT:
+        return None
+    if config.response_format is ResponseFormat.JSON:
+        return Constraint(JSON_OBJECT)
+    try:
+        return constraint(config.json_schema)
+    except BadSchema as bad:
+        raise UnsupportedByModel(
+            f"the model {model} cannot follow the JSON schema: {bad}", metadata={"model": model}
+        ) from bad
+
+
+def check_answer(constraint: Constraint, text: str, model: str) -> None:
+    """Refuse the whole text of an answer that does not conform.
+
+    Raises:
+        UnsupportedByModel: it does not. A stop sequence ended it, or the engine gave the constraint up on its way.
+    """
+    violation = constraint.violation(text)
+    if violation is not None:
+        raise UnsupportedByModel(
+            f"the answer of the model {model} does not conform to the JSON schema: {violation}",
+            metadata={"model": model},
+        )
+
+
+def probe_body(constraint: Constraint, slot: int) -> bytes:
+    """A request whose answer begins with :data:`PROBE` if the engine for constrained output accepts the constraint."""
+    body = {"prompt": "JSON:", "grammar": constraint.probe, "max_tokens": 1, "temperature": 0, "id_slot": slot}
     return msgspec.json.encode(body)
 
 
@@ -283,43 +370,3 @@ def _sampling(config: GenerationConfig, model: LlamaCppModel) -> dict[str, Any]:
         "presence_penalty": config.presence_penalty,
     }
     return {name: value for name, value in parameters.items() if value is not None}
-
-
-def _options(options: Mapping[str, Any], model: str) -> dict[str, Any]:
-    taken: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in OPTIONS:
-            raise UnsupportedByModel(
-                f"provider_options.{name} is not known to the model {model}; known are {', '.join(OPTIONS)}",
-                metadata={"model": model, "option": name},
-            )
-        expected = bool if name == "ignore_eos" else int | float
-        if (
-            not isinstance(value, expected)
-            or (name != "ignore_eos" and isinstance(value, bool))
-            or not math.isfinite(value)
-        ):
-            kind = "true or false" if name == "ignore_eos" else "a number"
-            raise UnsupportedByModel(
-                f"provider_options.{name} is {value!r} where the model {model} takes {kind}",
-                metadata={"model": model, "option": name},
-            )
-        # Where numbers have only one kind, whole ones arrive as 40.0.
-        taken[name] = int(value) if value == value // 1 and name != "ignore_eos" else value
-    return taken
-
-
-def _shape(config: GenerationConfig, model: str) -> Any:
-    """The JSON Schema of the answer, or ``None``."""
-    if config.response_format is ResponseFormat.TEXT:
-        return None
-    if config.response_format is ResponseFormat.JSON:
-        return {"type": "object", "x-guidance": COMPACT_JSON}
-    try:
-        schema = msgspec.json.decode(config.json_schema)
-        bad = json_schema.problem(schema)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        schema, bad = None, f"it is no JSON: {error}"
-    if bad is not None:
-        raise UnsupportedByModel(f"the model {model} cannot follow the JSON schema: {bad}", metadata={"model": model})
-    return {**schema, "x-guidance": COMPACT_JSON}

@@ -5,7 +5,7 @@ program takes one argument, a JSON object (:class:`mcp_server.providers.llama_cp
 llama.cpp's own HTTP protocol on a Unix socket, says ``ready`` on its standard output when the model is loaded, and ends
 when its standard input does: also when the process that started it was killed.
 
-It imports nothing of this project, so that it starts fast.
+It imports next to nothing of this project, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 from pathlib import Path
+
+from mcp_server.providers.local.isolation import end_with_server, isolate
 
 
 def main() -> None:
     """Serve one model until standard input ends."""
-    # Ctrl-C in a terminal reaches all its processes; when this one ends is for the one that started it to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        # Where memory runs out, Linux is to end this process and not the server.
-        Path("/proc/self/oom_score_adj").write_text("500")
+    questions, answers = isolate()
+    # While llama.cpp loads, Python does not run, and would not notice.
+    end_with_server(questions, at_once=True)
     settings = json.loads(sys.argv[1])
+    # Where llama.cpp aborts, it would first start a debugger, whose output hides why.
+    os.putenv("GGML_NO_BACKTRACE", "1")
 
     import xllamacpp
 
@@ -47,9 +48,19 @@ def main() -> None:
     parameters.endpoint_slots = False
     parameters.verbosity = 1  # errors alone
 
-    _server = xllamacpp.Server(parameters)  # it serves for as long as it is there
-    print("ready", flush=True)  # noqa: T201  # the one word of its protocol
-    sys.stdin.buffer.read()
+    try:
+        _server = xllamacpp.Server(parameters)  # it serves for as long as it is there
+    except Exception as error:  # noqa: BLE001  # llama.cpp has written what it is, and a traceback would only hide it
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            sys.stderr.flush()
+        # The usual end waits for threads of llama.cpp, which need not end.
+        os._exit(1)
+    end_with_server(questions, at_once=False)  # it removes its socket first
+    with contextlib.suppress(OSError):
+        answers.write(b"ready\n")
+        answers.flush()
+    questions.read()
     with contextlib.suppress(OSError):
         # Who would otherwise do it may have been killed.
         Path(settings["socket"]).unlink()

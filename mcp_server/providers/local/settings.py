@@ -19,6 +19,7 @@ Threads = Annotated[int, Meta(ge=1, le=1024)]
 ContextWindow = Annotated[int, Meta(ge=128, le=10_000_000)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 OutputLimit = Annotated[int, Meta(ge=1, le=10_000_000)]
+MemoryLimit = Annotated[float, Meta(gt=0, le=1_000_000)]
 
 
 def thread_count(configured: int | None) -> int:
@@ -37,6 +38,15 @@ class LocalSettings(ProviderSettings, kw_only=True):
     """Models that run on this machine."""
 
     models: Mapping[ModelName, LocalModelSettings]
+    memory_limit: MemoryLimit | None = None
+    """The most memory, in GiB, that the process of each model may take besides the pages of its files. One that takes
+    more is ended and started again. Not set: a quarter of the machine's memory more than it takes once it is loaded;
+    on macOS no limit."""
+
+    @property
+    def memory_limit_bytes(self) -> int | None:
+        """``memory_limit`` in bytes."""
+        return None if self.memory_limit is None else int(self.memory_limit * 2**30)
 
     def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """There is a model, and each has one place."""

@@ -6,47 +6,41 @@ carries the answers; what libraries print goes to standard error.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from mcp_server.providers.huggingface.protocol import LENGTH, AnyMessage, AnyQuestion, Failed, Loading, frame
+from mcp_server.providers.local.isolation import end_with_server, isolate
 
 
 def main() -> None:
     """Serve one model until standard input ends."""
-    # Ctrl-C in a terminal reaches all its processes; when this one ends is for the one that started it to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        # Where memory runs out, Linux is to end this process and not the server.
-        Path("/proc/self/oom_score_adj").write_text("500")
-    # What libraries print is not to come between the answers.
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
+    source, output = isolate()
+    # Libraries can keep Python from running for long, and it would not notice.
+    end_with_server(source, at_once=True)
     lock = threading.Lock()
 
     def tell(messages: list[AnyMessage]) -> None:
         content = frame(messages)
         with lock:
-            out.write(content)
-            out.flush()
+            output.write(content)
+            output.flush()
 
     questions: queue.SimpleQueue[list[AnyQuestion]] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(questions,), daemon=True).start()
+    threading.Thread(target=_read, args=(source, questions), daemon=True).start()
     settings = msgspec.json.decode(sys.argv[1], type=Loading)
     try:
         _serve(settings, questions, tell)
-    except Exception:  # noqa: BLE001  # the process ends with it, and the server reads its output
+    except BaseException as error:  # noqa: BLE001  # the process ends with it; libraries in Rust raise others, too
         traceback.print_exc()
+        tell([Failed(why=f"{type(error).__name__}: {error}")])
     finally:
         # Ending in the usual way would wait for the thread that reads.
         sys.stderr.flush()
@@ -67,11 +61,11 @@ def _serve(
             ask(question)
 
 
-def _read(questions: queue.SimpleQueue[list[AnyQuestion]]) -> None:
+def _read(source: BinaryIO, questions: queue.SimpleQueue[list[AnyQuestion]]) -> None:
     """Pass on what is asked, and end the process when no more can come: also while it loads."""
     decode = msgspec.msgpack.Decoder(list[AnyQuestion]).decode
-    while head := sys.stdin.buffer.read(LENGTH.size):
-        questions.put(decode(sys.stdin.buffer.read(LENGTH.unpack(head)[0])))
+    while head := source.read(LENGTH.size):
+        questions.put(decode(source.read(LENGTH.unpack(head)[0])))
     # Nothing is to be saved.
     os._exit(0)
 

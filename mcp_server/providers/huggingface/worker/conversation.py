@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import msgspec
 
 from mcp_server.errors import UnsupportedByModel
@@ -55,18 +54,17 @@ def prompt_of(request: GenerateRequest, tokenizer: Any, model: str) -> Prompt:
     prefill = last is not None and last.role is Role.ASSISTANT and bool(last.text)
     try:
         text: str = tokenizer.apply_chat_template(
-            [_message(message) for message in request.messages],
+            _messages(request.messages),
             tools=offered or None,
             tokenize=False,
             add_generation_prompt=not prefill,
             continue_final_message=prefill,
             **variables,
         )
-    except (jinja2.TemplateError, ValueError, TypeError) as error:
-        # A template is a program, and says no by raising whatever it likes.
-        text = " ".join(str(error).split())[:200]
+    except Exception as error:  # a template is a program, and refuses a conversation by raising whatever it likes
+        why = " ".join(str(error).split())[:200]
         raise UnsupportedByModel(
-            f"the chat template of the model {model} does not take this conversation: {text}", metadata={"model": model}
+            f"the chat template of the model {model} does not take this conversation: {why}", metadata={"model": model}
         ) from error
     written = THINK[0] if text.rstrip().endswith(THINK[0]) else ""
     if offered and request.tool_choice.mode == "required":
@@ -92,6 +90,22 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
+def _messages(conversation: Sequence[Message]) -> list[dict[str, Any]]:
+    """As templates want them: each tool result is a message of its own, with the name of the tool."""
+    names: dict[str, str] = {}
+    entries: list[dict[str, Any]] = []
+    for message in conversation:
+        names.update({part.id: part.name for part in message.parts if isinstance(part, ToolCall)})
+        results = [part for part in message.parts if isinstance(part, ToolResult)]
+        entries += [_result(result, names) for result in results] or [_message(message)]
+    return entries
+
+
+def _result(result: ToolResult, names: Mapping[str, str]) -> dict[str, Any]:
+    entry = {"role": Role.TOOL.value, "content": _text(result.parts), "tool_call_id": result.tool_call_id}
+    return {**entry, "name": names[result.tool_call_id]} if result.tool_call_id in names else entry
+
+
 def _message(message: Message) -> dict[str, Any]:
     entry: dict[str, Any] = {"role": message.role.value, "content": _text(message.parts)}
     thoughts = "".join([part.text for part in message.parts if isinstance(part, Reasoning)])
@@ -105,9 +119,6 @@ def _message(message: Message) -> dict[str, Any]:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
             for call in calls
         ]
-    for part in message.parts:
-        if isinstance(part, ToolResult):
-            entry |= {"content": _text(part.parts), "tool_call_id": part.tool_call_id}
     return entry
 
 

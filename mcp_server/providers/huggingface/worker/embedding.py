@@ -2,130 +2,172 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import torch
+from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Sequence as NormalizerSequence
 
-from mcp_server.errors import ContextTooLong
-from mcp_server.providers.huggingface import files
+from mcp_server.errors import ContextTooLong, ProviderUnavailable
+from mcp_server.providers.huggingface import embedding_files, files
+from mcp_server.providers.huggingface.embedding_files import EmbeddingFiles
 from mcp_server.providers.huggingface.protocol import Embed, Vectors
-from mcp_server.providers.huggingface.worker.loading import CannotLoad, Loaded
+from mcp_server.providers.huggingface.worker import trial
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
+from mcp_server.providers.huggingface.worker.loading import Loaded
+from mcp_server.providers.huggingface.worker.pooling import POOLS, layer_of
 
-BATCH: Final = 16
-"""How many texts are embedded before a cancellation is looked for."""
+BATCH_TOKENS: Final = 2048
+"""How many tokens are computed at once, padding included: a stop waits for so long. A longer text is computed alone."""
+BATCH_TEXTS: Final = 64
+"""How many texts are computed, or made tokens of, at once."""
+UNLIMITED: Final = 10**9
+"""The limit of tokenizers without one is larger."""
 
-Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From the vectors of the tokens, ``(texts, tokens, width)``, and which of them count, ``(texts, tokens)``, to one
-vector a text, ``(texts, width)``."""
-
-
-def _mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-
-
-def _first(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return hidden[:, 0]
-
-
-def _last(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
-
-
-POOLS: Final[dict[str, Pool]] = {"mean": _mean, "cls": _first, "lasttoken": _last}
-MODES: Final = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "lasttoken"}
-"""What older files call them, after ``pooling_mode_``."""
+Stop = Callable[[], bool]
 
 
 class Embedding:
-    """Makes vectors: pooled and normalised as ``modules.json`` says; without one, the mean, of length 1.
+    """Makes vectors: pooled and so on as the files of sentence-transformers say; without them the mean, of length 1.
 
     Args:
         loaded: the model.
         name: what calls name it by.
 
     Raises:
-        CannotLoad: the files ask for what is not known here.
+        CannotLoad: the files ask for what is not known here, or the model cannot be used.
     """
 
     def __init__(self, loaded: Loaded, name: str) -> None:
         self._model, self._tokenizer, self._name = loaded.model, loaded.tokenizer, name
-        self._window = loaded.facts.context_window
-        self._prefix = ""
-        self._pool: Pool = _mean
-        self._normalise = True
-        if (loaded.folder / "modules.json").is_file():
-            self._pool, self._normalise = _modules(loaded.folder)
-        described = loaded.folder / "config_sentence_transformers.json"
-        if described.is_file():
-            prompts = files.table(described)
-            self._prefix = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"), "")
+        self._model.config.use_cache = False  # nothing is continued
+        try:
+            self._files = EmbeddingFiles() if loaded.folder is None else embedding_files.read(loaded.folder)
+        except files.BadFiles as error:
+            raise CannotLoad(str(error)) from error
+        self._layers = [layer_of(layer).to(self._model.device) for layer in self._files.layers]
+        if self._files.lower_case:
+            _lower_case(self._tokenizer)
+        self.window = _window(loaded, self._files)
+        """The most tokens of a text; 0: not known."""
+        self._padding = next(
+            (id for id in (self._tokenizer.pad_token_id, self._model.config.pad_token_id) if id is not None), 0
+        )
+        self._pads = self._padding_is_harmless()
 
     @torch.inference_mode()
-    def vectors(self, question: Embed, stop: Callable[[], bool]) -> Vectors | None:
+    def vectors(self, question: Embed, stop: Stop) -> Vectors | None:
         """One vector a text, or ``None`` if ``stop`` was true in between.
 
         Raises:
             ContextTooLong: a text is longer than the model reads.
+            ProviderUnavailable: the model's numbers are not finite.
         """
-        encoded = self._tokenizer([self._prefix + text for text in question.texts])["input_ids"]
-        longest = max(len(tokens) for tokens in encoded)
-        if self._window and longest > self._window:
-            raise ContextTooLong(
-                f"a text has {longest} tokens, and the model {self._name} reads {self._window}: send less",
-                metadata={"model": self._name, "tokens": str(longest), "limit": str(self._window)},
-            )
-        # Texts of one length together, so that little is computed for padding.
-        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
-        vectors = [b""] * len(encoded)
-        for start in range(0, len(order), BATCH):
+        described = self._files
+        named = question.prompt_name
+        prompt = described.default_prompt if named is None else described.prompts[named]
+        encoded: list[tuple[int, ...]] = []
+        for start in range(0, len(question.texts), BATCH_TEXTS):
             if stop():
                 return None
-            batch = order[start : start + BATCH]
-            for index, vector in zip(batch, self._embedded([encoded[index] for index in batch]), strict=True):
-                vectors[index] = vector
-        return Vectors(id=question.id, vectors=vectors, tokens=sum(len(tokens) for tokens in encoded))
+            texts = [prompt + text for text in question.texts[start : start + BATCH_TEXTS]]
+            encoded += [tuple(tokens) for tokens in self._tokenizer(texts)["input_ids"]]
+        longest = max(len(tokens) for tokens in encoded)
+        if self.window and longest > self.window:
+            raise ContextTooLong(
+                f"a text has {longest} tokens, and the model {self._name} reads {self.window}: send less",
+                metadata={"model": self._name, "tokens": str(longest), "limit": str(self.window)},
+            )
+        skipped = 0 if described.include_prompt or not prompt else self._length_of(prompt)
+        # Equal texts are computed once.
+        found: dict[tuple[int, ...], bytes] = {}
+        for batch in self._batches(sorted(dict.fromkeys(encoded), key=len)):
+            if stop():
+                return None
+            computed = self._computed(batch, skipped)
+            if not computed.isfinite().all():
+                raise ProviderUnavailable(
+                    f"the model {self._name} made numbers that are NaN or infinite of these texts; with dtype float32 "
+                    "or bfloat16 fewer overflow",
+                    metadata={"model": self._name},
+                )
+            found |= {tokens: vector.numpy().tobytes() for tokens, vector in zip(batch, computed, strict=True)}
+        return Vectors(
+            id=question.id,
+            vectors=[found[tokens] for tokens in encoded],
+            tokens=sum(len(tokens) for tokens in encoded),
+        )
 
-    def _embedded(self, batch: Sequence[Sequence[int]]) -> list[bytes]:
-        inputs = self._tokenizer.pad({"input_ids": batch}, return_tensors="pt").to(self._model.device)
-        hidden = self._model(**inputs).last_hidden_state
-        pooled = self._pool(hidden, inputs["attention_mask"]).float()
-        if self._normalise:
-            pooled = torch.nn.functional.normalize(pooled, dim=1)
-        return [vector.numpy().tobytes() for vector in pooled.cpu()]
+    def _batches(self, texts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+        """Texts of about one length, the shortest first, so that little is computed for padding."""
+        batch: list[tuple[int, ...]] = []
+        for tokens in texts:
+            full = len(batch) == BATCH_TEXTS or (len(batch) + 1) * len(tokens) > BATCH_TOKENS
+            if batch and (full or (len(tokens) > len(batch[-1]) and not self._pads)):
+                yield batch
+                batch = []
+            batch.append(tokens)
+        yield batch
+
+    def _computed(self, batch: Sequence[Sequence[int]], skipped: int) -> torch.Tensor:
+        """The vectors, ``(texts, dimensions)``, in 32 bits and in main memory."""
+        try:
+            return self._compute(batch, skipped)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        middle = len(batch) // 2
+        return torch.cat([self._computed(batch[:middle], skipped), self._computed(batch[middle:], skipped)])
+
+    def _compute(self, batch: Sequence[Sequence[int]], skipped: int) -> torch.Tensor:
+        device, longest = self._model.device, max(len(tokens) for tokens in batch)
+        ids = torch.tensor([[*tokens, *[self._padding] * (longest - len(tokens))] for tokens in batch], device=device)
+        lengths = torch.tensor([[len(tokens)] for tokens in batch], device=device)
+        places = torch.arange(longest, device=device)
+        mask = (places < lengths).long()
+        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        counted = mask * (places >= skipped)
+        vectors = torch.cat([POOLS[kind](hidden, counted) for kind in self._files.pooling], dim=-1)
+        for layer in self._layers:
+            vectors = layer(vectors)
+        return vectors[:, : self._files.truncate or None].cpu()
+
+    def _length_of(self, prompt: str) -> int:
+        """The tokens of a prompt, without a mark that ends it."""
+        tokens = self._tokenizer(prompt)["input_ids"]
+        return len(tokens) - (tokens[-1] in self._tokenizer.all_special_ids)
+
+    @torch.inference_mode()
+    def _padding_is_harmless(self) -> bool:
+        """Whether a text has one vector, whatever is beside it."""
+        texts = trial.texts(self._model)
+        try:
+            alone = torch.cat([self._compute([text], 0) for text in texts])
+            together = self._compute(texts, 0)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever the model's code raises, it does not work
+            raise trial.failed(self._model, error) from error
+        return all(
+            trial.near(one, other, trial.tolerance(self._model)) for one, other in zip(together, alone, strict=True)
+        )
 
 
-def _modules(folder: Path) -> tuple[Pool, bool]:
-    pool: Pool = _mean
-    normalise = False
-    for module in _listed(folder / "modules.json"):
-        kind = str(module.get("type", "")).rpartition(".")[2]
-        if kind == "Pooling":
-            pool = _pool(files.table(folder / str(module.get("path", "")) / "config.json"))
-        elif kind == "Normalize":
-            normalise = True
-        elif kind != "Transformer":
-            raise CannotLoad(f"its modules.json names a module {kind}, which is not known here")
-    return pool, normalise
+def _window(loaded: Loaded, described: EmbeddingFiles) -> int:
+    """The most tokens of a text; 0: not known."""
+    limits = [loaded.facts.context_window]
+    if not described.max_tokens and loaded.tokenizer.model_max_length < UNLIMITED:
+        limits.append(loaded.tokenizer.model_max_length)
+    for name, module in loaded.model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            # Where padding has a position, texts begin after it.
+            taken = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(module.num_embeddings - taken)
+    return min([limit for limit in limits if limit > 0], default=0)
 
 
-def _pool(config: dict[str, Any]) -> Pool:
-    mode = config.get("pooling_mode")
-    if mode is None:
-        on = [key.removeprefix("pooling_mode_") for key, value in config.items() if value is True]
-        chosen = [name for name in on if f"pooling_mode_{name}" in config]
-        mode = MODES.get(chosen[0], chosen[0]) if len(chosen) == 1 else ", ".join(chosen)
-    if mode not in POOLS:
-        raise CannotLoad(f"its files ask for the pooling {mode!r}; known are {', '.join(POOLS)}")
-    return POOLS[mode]
-
-
-def _listed(file: Path) -> list[dict[str, Any]]:
-    import msgspec
-
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=list[dict[str, Any]])
-    except (OSError, msgspec.MsgspecError) as error:
-        raise CannotLoad(f"{file} is damaged: {error}") from error
+def _lower_case(tokenizer: Any) -> None:
+    backend = tokenizer.backend_tokenizer
+    steps = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = NormalizerSequence([Lowercase(), *steps])

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import math
 import struct
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import torch
 import transformers
 
-from mcp_server.providers.huggingface import files
+from mcp_server.providers.huggingface import files, model_facts
 from mcp_server.providers.huggingface.protocol import Facts, Loading
-
-HUB_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*/config.json", "*/model.safetensors")
-"""What is fetched of a repository: weights as safetensors alone, since other formats can hold programs."""
-
-
-class CannotLoad(Exception):
-    """A model cannot be loaded; the message says why."""
+from mcp_server.providers.huggingface.worker import hub
+from mcp_server.providers.huggingface.worker.device import full
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
 
 
 class Loaded(msgspec.Struct, kw_only=True):
@@ -29,7 +26,8 @@ class Loaded(msgspec.Struct, kw_only=True):
     model: Any
     tokenizer: Any
     facts: Facts
-    folder: Path
+    folder: Path | None
+    """Where its files are; ``None``: it is a single file."""
 
     def tokenizer_for_another_thread(self) -> Any:
         """A tokenizer is used by one thread alone."""
@@ -45,18 +43,21 @@ def load(settings: Loading) -> Loaded:
     torch.set_num_threads(settings.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    path = Path(settings.path) if settings.path else _fetched(settings)
+    path = Path(settings.path) if settings.path else hub.fetch(settings.source, settings.revision)
     try:
-        facts = files.read(path)
+        facts = model_facts.read(path)
     except files.BadFiles as error:
         raise CannotLoad(str(error)) from error
+    window = settings.context_window or facts.context_window
+    if facts.largest_window and window > facts.largest_window:
+        raise CannotLoad(f"context_window is {window}, and the model reads {facts.largest_window} tokens at most")
     device = _device(settings.device)
     folder, options = (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
     dtype = _dtype(settings.dtype, device)
     kind = transformers.AutoModelForCausalLM if facts.generates else transformers.AutoModel
     try:
         _check_memory(path, dtype, device)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, **options)
+        tokenizer = _tokenizer(folder, options)
         model: Any = kind.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
         )
@@ -64,45 +65,36 @@ def load(settings: Loading) -> Loaded:
     except CannotLoad:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise CannotLoad(f"the memory of {device} is too small for it") from error
+        raise CannotLoad(full(device)) from error
     except Exception as error:  # the libraries below raise what they like; whatever it is, there is no model
         text = " ".join(str(error).split())[:300]
         raise CannotLoad(f"transformers does not take it: {type(error).__name__}: {text}") from error
     tokenizer.padding_side = "right"
-    window = settings.context_window or facts.context_window
     template = tokenizer.chat_template if facts.generates else ""
     facts = msgspec.structs.replace(
         facts, context_window=window, chat_template=template if isinstance(template, str) else facts.chat_template
     )
-    return Loaded(model=model, tokenizer=tokenizer, facts=facts, folder=folder)
+    return Loaded(model=model, tokenizer=tokenizer, facts=facts, folder=path if path.is_dir() else None)
 
 
-def _fetched(settings: Loading) -> Path:
-    """The folder of a repository of the hub, fetched unless it is in the hub's cache."""
-    import huggingface_hub
-    from huggingface_hub import errors
-
+def _tokenizer(folder: Path, options: dict[str, str]) -> Any:
     try:
-        folder = huggingface_hub.snapshot_download(
-            settings.source, revision=settings.revision, allow_patterns=list(HUB_FILES)
+        return transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **options
         )
-    except errors.GatedRepoError as error:
-        raise CannotLoad(
-            f"{settings.source} requires that you accept its terms: do so on its page, then run `hf auth login`"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise CannotLoad(f"{settings.source} has no revision {settings.revision} on the model hub") from error
-    except errors.RepositoryNotFoundError as error:
-        raise CannotLoad(f"the model hub has no public repository {settings.source}") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise CannotLoad(
-            f"{settings.source} is not in the cache of the model hub, and the hub cannot be reached: "
-            "set `path` to a folder with the model, or run `hf download` where there is a network"
-        ) from error
-    except Exception as error:  # whatever else goes wrong with a network, there is no model
+    except Exception as error:
+        # transformers then tries to read the file in another format, and complains of that.
+        if not (folder / "tokenizer.json").is_file() and any(folder.glob("*.model")) and _lacks("sentencepiece"):
+            raise CannotLoad(
+                "its tokenizer needs the library sentencepiece, which the extra `huggingface` includes: "
+                "pip install 'contextprotocol[huggingface]'"
+            ) from error
         text = " ".join(str(error).split())[:300]
-        raise CannotLoad(f"{settings.source} cannot be downloaded from the model hub: {text}") from error
-    return Path(folder)
+        raise CannotLoad(f"its tokenizer cannot be loaded: {type(error).__name__}: {text}") from error
+
+
+def _lacks(library: str) -> bool:
+    return importlib.util.find_spec(library) is None
 
 
 def _device(name: str) -> torch.device:
@@ -125,25 +117,35 @@ def _dtype(name: str, device: torch.device) -> Any:
 
 def _check_memory(path: Path, dtype: Any, device: torch.device) -> None:
     """Raise where the weights alone have no room: the system would end a process then, perhaps another one."""
-    if device.type != "cpu" or not path.is_dir():
+    if not path.is_dir():
         return
     size = sum(_bytes(file, dtype) for file in files.weights(path))
-    free = _available()
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available()
     if free is not None and size > free:
+        numbers = "" if dtype == "auto" else f" as {str(dtype).removeprefix('torch.')}"
         raise CannotLoad(
-            f"its weights take {size / 1e9:.1f} GB of memory as {str(dtype).removeprefix('torch.')}, "
-            f"and {free / 1e9:.1f} GB are free"
+            f"its weights take {size / 1e9:.1f} GB of memory{numbers}, and {free / 1e9:.1f} GB"
+            f"{'' if device.type == 'cpu' else f' of {device}'} are free"
         )
 
 
 def _bytes(file: Path, dtype: Any) -> int:
     """How much memory the weights in a file take. Its header is read, and nothing of them."""
-    each = torch.empty(0, dtype=dtype).element_size()
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = msgspec.json.decode(opened.read(min(length, file.stat().st_size)), type=dict[str, dict[str, Any]])
-    numbers: int = sum(math.prod(weight["shape"]) for name, weight in header.items() if name != "__metadata__")
-    return numbers * each
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > size:
+                raise CannotLoad(f"{file} is no safetensors file, or is cut short: it has {size} bytes")
+            header = msgspec.json.decode(opened.read(length), type=dict[str, Any])
+        weights = [weight for name, weight in header.items() if name != "__metadata__"]
+        expected = 8 + length + max((weight["data_offsets"][1] for weight in weights), default=0)
+        numbers = sum(math.prod(weight["shape"]) for weight in weights)
+    except (struct.error, msgspec.MsgspecError, LookupError, TypeError) as error:
+        raise CannotLoad(f"the header of {file} is damaged: {error}") from error
+    if size < expected:
+        raise CannotLoad(f"{file} is cut short: it has {size} of {expected} bytes")
+    return size if dtype == "auto" else int(numbers) * int(torch.empty(0, dtype=dtype).element_size())
 
 
 def _available() -> int | None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Final
 
 import torch
-from transformers.generation import logits_process
 
+from mcp_server.providers.huggingface.options import GenerateOptions
+from mcp_server.providers.huggingface.worker.generation_config import AnswerRules
 from mcp_server.values import GenerationConfig
 
-SEEDS = 2**63
+SEEDS: Final = 2**63
+GREEDY: Final = 1e-6
+"""Below this temperature the likeliest token is all that is left, and 32 bits are too few to divide by it."""
+
+
+class NoToken(Exception):
+    """There is no token to choose; the message says why."""
 
 
 class Sampler:
@@ -18,30 +26,50 @@ class Sampler:
 
     Args:
         config: what the call says.
-        options: what it says besides: ``ignore_eos``, ``min_p``, ``repetition_penalty``, ``top_k``, ``typical_p``.
-        defaults: what the model's files say, as a ``transformers.GenerationConfig``.
+        options: what it says besides.
+        rules: what the model's files say.
         prompt: the tokens of the prompt.
+        limit: the most tokens of the answer.
         ends: the tokens that end an answer.
     """
 
     def __init__(
         self,
         config: GenerationConfig,
-        options: Mapping[str, Any],
+        options: GenerateOptions,
         *,
-        defaults: Any,
+        rules: AnswerRules,
         prompt: Sequence[int],
+        limit: int,
         ends: Sequence[int],
     ) -> None:
-        usual = (defaults.temperature or 1.0) if defaults.do_sample else 0.0
-        self._temperature = usual if config.temperature is None else config.temperature
-        self._warpers = [] if not self._temperature else _warpers(config, options, defaults, self._temperature)
-        self._repetition = _first(options.get("repetition_penalty"), defaults.repetition_penalty, 1.0)
+        self.stopped = False
+        """Whether a stop string of the model's files was met."""
+        self._rules = rules
+        temperature = rules.temperature if config.temperature is None else config.temperature
+        self._temperature = temperature if temperature >= GREEDY else 0.0
+        self._processors = rules.processors(
+            prompt=len(prompt),
+            limit=limit,
+            repetition_penalty=options.repetition_penalty,
+            ends=not options.ignore_eos,
+        )
+        self._warpers = (
+            rules.warpers(
+                temperature=self._temperature,
+                top_k=options.top_k,
+                top_p=config.top_p,
+                min_p=options.min_p,
+                typical_p=options.typical_p,
+            )
+            if self._temperature
+            else []
+        )
         self._frequency = config.frequency_penalty or 0.0
         self._presence = config.presence_penalty or 0.0
         self._written: dict[int, int] = {}
-        self._seen = set(prompt) if self._repetition != 1.0 else set()
-        self._never = list(ends) if options.get("ignore_eos") else []
+        self._never = list(ends) if options.ignore_eos else []
+        self._tokens = torch.tensor(prompt)
         self._random = torch.Generator()
         if config.seed is None:
             self._random.seed()
@@ -51,51 +79,47 @@ class Sampler:
     @property
     def plain(self) -> bool:
         """Whether it always takes the likeliest token."""
-        return not (self._temperature or self._frequency or self._presence or self._never or self._repetition != 1.0)
+        return not (self._temperature or self._processors or self._frequency or self._presence or self._never)
 
     def choose(self, logits: torch.Tensor) -> int:
-        """The next token, by what the model gives each token of its vocabulary: ``(vocabulary,)``."""
-        token = self._choose(logits)
+        """The next token, by what the model gives each token of its vocabulary: ``(vocabulary,)``.
+
+        Raises:
+            NoToken: there is none to choose.
+        """
+        token = _likeliest(logits)[0] if self.plain else self._choose(logits)
         self._written[token] = self._written.get(token, 0) + 1
-        if self._repetition != 1.0:
-            self._seen.add(token)
+        if self._processors or self._rules.reads_answers:
+            self._tokens = torch.cat([self._tokens, torch.tensor([token])])
+            self.stopped = self._rules.stops(self._tokens)
         return token
 
     def _choose(self, logits: torch.Tensor) -> int:
-        if self.plain:
-            return int(logits.argmax())
-        logits = logits.to("cpu", torch.float32, copy=True)
-        if self._seen:
-            seen = torch.tensor(sorted(self._seen))
-            values = logits[seen]
-            logits[seen] = torch.where(values < 0, values * self._repetition, values / self._repetition)
+        scores = logits.to("cpu", torch.float32, copy=True).unsqueeze(0)
+        tokens = self._tokens.unsqueeze(0)
+        for processor in self._processors:
+            scores = processor(tokens, scores)
         if self._written and (self._frequency or self._presence):
             counts = torch.tensor(list(self._written.values()), dtype=torch.float32)
-            logits[torch.tensor(list(self._written))] -= self._frequency * counts + self._presence
+            scores[0, list(self._written)] -= self._frequency * counts + self._presence
         if self._never:
-            logits[self._never] = -torch.inf
+            scores[0, self._never] = -torch.inf
+        likeliest, best = _likeliest(scores[0])
         if not self._temperature:
-            return int(logits.argmax())
-        row = logits.unsqueeze(0)
+            return likeliest
+        # Only differences count; with the largest at 0, no temperature makes one of them overflow.
+        scores = scores - best
         for warper in self._warpers:
-            row = warper(None, row)
-        return int(torch.multinomial(torch.softmax(row[0], dim=-1), 1, generator=self._random))
+            scores = warper(tokens, scores)
+        return int(torch.multinomial(torch.softmax(scores[0], dim=-1), 1, generator=self._random))
 
 
-def _warpers(
-    config: GenerationConfig, options: Mapping[str, Any], defaults: Any, temperature: float
-) -> list[logits_process.LogitsProcessor]:
-    warpers: list[logits_process.LogitsProcessor] = [logits_process.TemperatureLogitsWarper(float(temperature))]
-    if top_k := int(_first(options.get("top_k"), defaults.top_k, 0)):
-        warpers.append(logits_process.TopKLogitsWarper(top_k))
-    if (top_p := _first(config.top_p, defaults.top_p, 1.0)) < 1.0:
-        warpers.append(logits_process.TopPLogitsWarper(float(top_p)))
-    if min_p := _first(options.get("min_p"), defaults.min_p, 0.0):
-        warpers.append(logits_process.MinPLogitsWarper(float(min_p)))
-    if (typical_p := _first(options.get("typical_p"), defaults.typical_p, 1.0)) < 1.0:
-        warpers.append(logits_process.TypicalLogitsWarper(float(typical_p)))
-    return warpers
-
-
-def _first(*values: float | None) -> float:
-    return next(value for value in values if value is not None)
+def _likeliest(scores: torch.Tensor) -> tuple[int, float]:
+    # A maximum is NaN where one of its numbers is.
+    best, token = scores.max(dim=-1)
+    value = float(best)
+    if value == -math.inf:
+        raise NoToken("the rules of its generation_config.json and of the call allow no further token")
+    if not math.isfinite(value):
+        raise NoToken("its numbers are NaN or infinite for this prompt; with dtype float32 or bfloat16 fewer overflow")
+    return int(token), value

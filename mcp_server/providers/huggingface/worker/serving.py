@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+
+import msgspec
+import torch
 
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable
 from mcp_server.providers.huggingface.protocol import (
@@ -27,13 +29,17 @@ from mcp_server.providers.huggingface.protocol import (
     Loading,
     LogLine,
     Ready,
+    Stopped,
     TokenCount,
 )
 from mcp_server.providers.huggingface.worker.conversation import prompt_of
+from mcp_server.providers.huggingface.worker.device import end_if_dead, full, reason
 from mcp_server.providers.huggingface.worker.embedding import Embedding
-from mcp_server.providers.huggingface.worker.generation import Generation, Writer
-from mcp_server.providers.huggingface.worker.loading import CannotLoad, Loaded, load
+from mcp_server.providers.huggingface.worker.failures import CannotLoad
+from mcp_server.providers.huggingface.worker.generation import Generation
+from mcp_server.providers.huggingface.worker.loading import Loaded, load
 from mcp_server.providers.huggingface.worker.text import CALL, THINK
+from mcp_server.providers.huggingface.worker.writer import Writer
 
 Tell = Callable[[list[AnyMessage]], None]
 Ask = Callable[[AnyQuestion], None]
@@ -44,12 +50,19 @@ def serving(settings: Loading, tell: Tell) -> Ask | None:
     """Load a model and say whether that worked; return what takes the questions, or ``None``."""
     try:
         loaded = load(settings)
-        ask = _generating(loaded, settings, tell) if loaded.facts.generates else _embedding(loaded, settings, tell)
+        ask = _try_out(loaded, settings, tell)
     except CannotLoad as error:
         tell([Failed(why=str(error))])
         return None
     tell([Ready(facts=loaded.facts)])
     return ask
+
+
+def _try_out(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
+    try:
+        return (_generating if loaded.facts.generates else _embedding)(loaded, settings, tell)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise CannotLoad(full(loaded.model.device)) from error
 
 
 def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
@@ -66,12 +79,14 @@ def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
         calls=CALL[0] in template,
         name=model,
     )
+    loaded.facts = msgspec.structs.replace(loaded.facts, ignored=writer.rules.ignored)
     generation = Generation(writer, settings.parallel, tell)
     questions: queue.SimpleQueue[AnyQuestion] = queue.SimpleQueue()
 
     def prepare(question: AnyQuestion) -> None:
         if isinstance(question, Cancel):
             generation.cancel(question.id)
+            generation.confirm(question.id)
         elif isinstance(question, Generate | Count):
             prompt = prompt_of(question.request, loaded.tokenizer, model)
             if isinstance(question, Count):
@@ -87,19 +102,21 @@ def _generating(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
             generation.cancel(question.id)
         questions.put(question)
 
-    _start(_each(questions, prepare, model, tell))
-    _start(generation.run)
+    _start(_each(questions, prepare, loaded, model, tell), tell)
+    _start(generation.run, tell)
     return ask
 
 
 def _embedding(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
     embedding = Embedding(loaded, settings.model)
+    loaded.facts = msgspec.structs.replace(loaded.facts, context_window=embedding.window)
     questions: queue.SimpleQueue[AnyQuestion] = queue.SimpleQueue()
     cancelled: set[int] = set()
 
     def embed(question: AnyQuestion) -> None:
         if isinstance(question, Cancel):
             cancelled.discard(question.id)
+            tell([Stopped(id=question.id)])
         elif isinstance(question, Embed):
             vectors = embedding.vectors(question, lambda: question.id in cancelled)
             if vectors is not None:
@@ -110,7 +127,7 @@ def _embedding(loaded: Loaded, settings: Loading, tell: Tell) -> Ask:
             cancelled.add(question.id)
         questions.put(question)
 
-    _start(_each(questions, embed, settings.model, tell))
+    _start(_each(questions, embed, loaded, settings.model, tell), tell)
     return ask
 
 
@@ -124,37 +141,41 @@ def context_too_long(tokens: int, limit: int, *, model: str) -> ContextTooLong:
 
 
 def _each(
-    questions: queue.SimpleQueue[AnyQuestion], work: Callable[[AnyQuestion], None], model: str, tell: Tell
+    questions: queue.SimpleQueue[AnyQuestion],
+    work: Callable[[AnyQuestion], None],
+    loaded: Loaded,
+    model: str,
+    tell: Tell,
 ) -> Callable[[], None]:
     def run() -> None:
         while True:
             question = questions.get()
-            with _refused(question, model, tell):
+            with _refused(question, loaded.model.device, model, tell):
                 work(question)
 
     return run
 
 
 @contextlib.contextmanager
-def _refused(question: AnyQuestion, model: str, tell: Tell) -> Iterator[None]:
+def _refused(question: AnyQuestion, device: torch.device, model: str, tell: Tell) -> Iterator[None]:
     """Tell of what goes wrong with a question; others go on."""
     try:
         yield
     except MCPError as error:
         tell([Failure(id=question.id, reason=error.reason, message=error.message, metadata=error.metadata)])
     except Exception as error:  # noqa: BLE001  # whatever the model's code raises, others go on
-        message = f"the model {model} failed: {type(error).__name__}; the log says more"
+        end_if_dead(device, tell)
+        message = f"the model {model} failed: {reason(error, device)}"
         refused = Failure(id=question.id, reason=ProviderUnavailable.reason, message=message, metadata={"model": model})
         tell([LogLine(text=traceback.format_exc()), refused])
 
 
-def _start(work: Callable[[], None]) -> None:
+def _start(work: Callable[[], None], tell: Tell) -> None:
     def run() -> None:
         try:
             work()
-        except Exception:  # noqa: BLE001  # without this thread nothing is answered: the process ends, and is missed
-            traceback.print_exc()
-            sys.stderr.flush()
+        except BaseException as error:  # noqa: BLE001  # without this thread nothing is answered: the process ends
+            tell([LogLine(text=traceback.format_exc()), Failed(why=f"{type(error).__name__}: {error}")])
             os._exit(1)
 
     threading.Thread(target=run, daemon=True).start()

@@ -1,0 +1,81 @@
+"""The ``provider_options`` of calls: names, types and bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.errors import InvalidArgument, UnsupportedByModel, Violation
+
+
+class _Number(msgspec.Struct, frozen=True, kw_only=True):
+    """What a number may be."""
+
+    least: float
+    most: float
+    whole: bool = False
+
+    def __str__(self) -> str:
+        return f"{'an integer' if self.whole else 'a number'} from {self.least} to {self.most}"
+
+    def takes(self, value: Any) -> bool:
+        """Whether a value is one of them."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.least <= value <= self.most and (not self.whole or math.floor(value) == value)
+
+
+OPTIONS: Final[Mapping[str, _Number | None]] = {
+    "ignore_eos": None,
+    "min_p": _Number(least=0, most=1),
+    "repeat_last_n": _Number(least=-1, most=65_536, whole=True),
+    "repeat_penalty": _Number(least=0.01, most=100),
+    "top_k": _Number(least=0, most=1_000_000, whole=True),
+    "typical_p": _Number(least=0.001, most=1),
+}
+"""The options by llama.cpp's names, each with the numbers that it takes; ``None``: true or false."""
+
+
+def checked(options: Mapping[str, Any], model: str, *, constrained: bool) -> dict[str, Any]:
+    """The options as llama.cpp takes them.
+
+    Args:
+        options: the ``provider_options`` of a call.
+        model: the name of the model.
+        constrained: whether the answer is held to a JSON Schema.
+
+    Raises:
+        UnsupportedByModel: one is not known.
+        InvalidArgument: an option does not take its value; all such options are listed.
+    """
+    unknown = sorted(options.keys() - OPTIONS.keys())
+    if unknown:
+        raise UnsupportedByModel(
+            f"provider_options.{unknown[0]} is not known to the model {model}; known are {', '.join(OPTIONS)}",
+            metadata={"model": model, "option": unknown[0]},
+        )
+    taken: dict[str, Any] = {}
+    violations: list[Violation] = []
+    for name, value in options.items():
+        numbers = OPTIONS[name]
+        if not (isinstance(value, bool) if numbers is None else numbers.takes(value)):
+            allowed = "true or false" if numbers is None else str(numbers)
+            description = f"must be {allowed}, not {_short(value)}"
+        elif name == "ignore_eos" and value and constrained:
+            description = "cannot be true where the answer is held to JSON: the answer would never end"
+        else:
+            # Where numbers have only one kind, whole ones arrive as 40.0.
+            taken[name] = int(value) if numbers is not None and numbers.whole else value
+            continue
+        violations.append(Violation(field=f"provider_options.{name}", description=description))
+    if violations:
+        raise InvalidArgument(violations)
+    return taken
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"

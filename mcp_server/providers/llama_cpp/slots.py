@@ -1,0 +1,96 @@
+"""The slots of a loaded model: each call computes in one, and long prompts are read into it in slices.
+
+llama.cpp reads the prompts of its slots one after another, each to its end: a short one would wait for a long one. Here
+the calls that read long prompts take turns, one slice at a time, and short ones get in between. A slot keeps what it
+has read, so that a conversation that goes on has to read only what is new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from msgspec import structs
+
+from mcp_server.values import Usage
+
+BATCH: Final = 128
+"""How many tokens of a prompt llama.cpp reads in one go: less than half a second's work on two cores for the smallest
+models. The answers of the others wait for so long, and so does a stop."""
+SLICE_SECONDS: Final = 0.5
+"""How long a slice should take."""
+LEAST_SLICE: Final = 64
+"""The fewest tokens of a slice: fewer take a processor almost as long."""
+MOST_SLICES: Final = 64
+"""In how many slices a prompt is read at most: each is sent with all that precedes it."""
+SIMILAR: Final = 0.1
+"""How much of a prompt a slot must have read before to be preferred to the one that was not used for longest."""
+
+
+class Slot:
+    """A place for one prompt and its answer."""
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        """llama.cpp's number of it."""
+        self.text = ""
+        """The text of the last prompt, in any form that begins alike for prompts that begin alike."""
+        self.tokens: Sequence[int] = ()
+        """The tokens of the last prompt, as far as it was read; empty if they are not known."""
+        self.output_tokens = 0
+        """How many tokens of the answer follow in it."""
+        self.cached_tokens: int | None = None
+        """How many tokens of the prompt it held before; ``None``: the prompt was not read in slices."""
+
+    def answered(self, usage: Usage) -> Usage:
+        """Note the end of an answer; return its usage as it was before the first slice of the prompt was read."""
+        self.output_tokens = usage.output_tokens
+        cached, self.cached_tokens = self.cached_tokens, None
+        return usage if cached is None else structs.replace(usage, cached_input_tokens=cached)
+
+    def held(self, tokens: Sequence[int]) -> int:
+        """About how many of the tokens of a prompt it holds already."""
+        common = _common(self.tokens, tokens)
+        return common + (self.output_tokens if common == len(self.tokens) else 0)
+
+
+class Slots:
+    """The slots of one loaded model.
+
+    Args:
+        count: how many there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.turn = asyncio.Lock()
+        """Held by the call that reads a slice of its prompt; the others get it in the order in which they came."""
+        self.slice_tokens = BATCH
+        """How many tokens the next slice should have, by how long the last one took."""
+        self._places = asyncio.Semaphore(count)
+        self._free = [Slot(id) for id in range(count)]
+        """The free ones, those first that were not used for longest."""
+
+    def slice_took(self, tokens: int, seconds: float) -> None:
+        """Note how long a slice of so many tokens took."""
+        fitting = int(tokens * min(2.0, SLICE_SECONDS / max(seconds, 0.001)))
+        self.slice_tokens = max(fitting // BATCH * BATCH, LEAST_SLICE)
+
+    @contextlib.asynccontextmanager
+    async def slot(self, text: str) -> AsyncIterator[Slot]:
+        """Wait for a free slot and use it: the one that holds most of the prompt ``text``."""
+        async with self._places:
+            common = [_common(slot.text, text) for slot in self._free]
+            best = max(common)
+            slot = self._free.pop(common.index(best) if best > SIMILAR * len(text) else 0)
+            try:
+                yield slot
+            finally:
+                self._free.append(slot)
+
+
+def _common(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many elements two sequences have in common at their beginnings."""
+    return bisect.bisect_left(range(1, min(len(one), len(other)) + 1), True, key=lambda n: one[:n] != other[:n])
