@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from mcp_client import AttemptSwitched, Delta, Session, TurnStream
+from mcp_client._core.responses.sessions import received
 from mcp_client.cli.terminal import printable, visible
-from mcp_client.values.session import loaded
 
 _LATE_CONTROLS: Final = re.compile(r"[\x7f-\x9f]")
 """The control characters that JSON may contain as they are."""
@@ -54,7 +54,7 @@ def print_json(value: Any) -> None:
 
     def plain(item: Any) -> Any:
         if isinstance(item, Session):
-            return loaded(item)
+            return received(item)
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
             return dataclasses.asdict(item)
         if isinstance(item, datetime):

@@ -24,7 +24,6 @@ from typing import Any
 
 import flask
 from flask import Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from mcp_client import MCPError, MCPSyncClient
 from mcp_client.integrations._web import settings as _settings
@@ -93,12 +92,9 @@ class WebChat(_settings.WebChatSettings[flask.Request]):
         )
 
     def _body(self) -> bytes | None:
-        if request.max_content_length is None or request.max_content_length > self.max_body:
-            request.max_content_length = self.max_body
-        try:
-            body = request.get_data()  # from the cache, if something else has read it before
-        except RequestEntityTooLarge:
-            return None
+        body = request.stream.read(self.max_body + 1)
+        if not body:  # something else has read it, and the request has kept it
+            body = request.get_data()
         return body if len(body) <= self.max_body else None
 
 

@@ -100,10 +100,5 @@ class Session:
             object.__setattr__(self, name, value)
 
 
-def loaded(session: Session) -> dict[str, Any]:
-    """The fields of a session by name, without those that were left out."""
-    return {name: value for name, value in zip(_names(), session.__getstate__(), strict=True) if value is not LEFT_OUT}
-
-
 def _names() -> list[str]:
     return [each.name for each in fields(Session)]

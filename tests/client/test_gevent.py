@@ -8,7 +8,7 @@ import sys
 
 from mcp_client import MCPClient
 from mcp_server.interfaces import Finish
-from mcp_server.testing import Gate, ScriptedProvider, running
+from mcp_server.testing import Gate, ScriptedProvider, Step, running
 
 SETUP = """
 from gevent import monkey
@@ -129,7 +129,8 @@ async def test_a_stream_does_not_hold_up_the_worker() -> None:
 
 async def test_a_greenlet_that_is_ended_leaves_no_busy_session() -> None:
     """By a timeout or by a kill, in a unary call or in a stream; and its exception arrives."""
-    provider = ScriptedProvider(*[["Hel", Gate(), Finish()] for _ in range(4)])
+    scripts: list[list[Step]] = [["Hel", Gate(), Finish()] for _ in range(4)]
+    provider = ScriptedProvider(*scripts)
     async with running(providers={"scripted": provider}) as server:
         process = await run(SETUP + LEAVE, server.address)
         out, _ = await process.communicate()
