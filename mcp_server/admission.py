@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcp_server.interfaces import Permit, Work
+from mcp_server.errors import Overloaded
+from mcp_server.interfaces import Admission, Permit, Work
 from mcp_server.principal import Principal
+
+RETRY_SECONDS: Final = 1.0
+"""After how long a refused caller may try again."""
 
 
 class _Unlimited:
@@ -16,7 +20,7 @@ class _Unlimited:
 
 
 class AdmitAll:
-    """An :class:`~mcp_server.interfaces.Admission` that admits everything: the default while there are no limits."""
+    """An :class:`~mcp_server.interfaces.Admission` that admits everything."""
 
     PERMIT: Final = _Unlimited()
     """What everybody gets."""
@@ -24,3 +28,55 @@ class AdmitAll:
     async def admit(self, principal: Principal, work: Work, /) -> Permit:
         """Grant the permit."""
         return self.PERMIT
+
+
+class TurnLimit:
+    """An :class:`~mcp_server.interfaces.Admission` that admits a number of turns and embedding requests at a time.
+
+    Args:
+        most: that number.
+        following: asked for a permit for what this admits.
+    """
+
+    def __init__(self, most: int, following: Admission) -> None:
+        self._most = most
+        self._following = following
+        self._held = 0
+
+    async def admit(self, principal: Principal, work: Work, /) -> Permit:
+        """Grant a permit.
+
+        Raises:
+            Overloaded: so many are held already.
+            MCPError: what comes next grants none.
+        """
+        if self._held >= self._most:
+            raise Overloaded(
+                f"the server runs {self._most} turns, as many as it may at a time: try again later",
+                retry_after=RETRY_SECONDS,
+            )
+        self._held += 1
+        try:
+            permit = await self._following.admit(principal, work)
+        except BaseException:
+            self._held -= 1
+            raise
+        return _Held(self, permit)
+
+    def _give_back(self) -> None:
+        self._held -= 1
+
+
+class _Held:
+    """One of the permits of a limit, and that of what comes next."""
+
+    __slots__ = ("_limit", "_permit")
+
+    def __init__(self, limit: TurnLimit, permit: Permit) -> None:
+        self._limit = limit
+        self._permit = permit
+
+    def release(self) -> None:
+        """Give both back, the own one even if the other fails."""
+        self._limit._give_back()
+        self._permit.release()

@@ -13,6 +13,7 @@ from typing import Self
 
 import structlog
 
+from mcp_server.admission import AdmitAll, TurnLimit
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
     Admission,
@@ -30,6 +31,7 @@ from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
 from mcp_server.plugins import Registry, build, build_all
+from mcp_server.rpc.descriptors import DescriptorWatch
 from mcp_server.rpc.server import GRPCServer
 from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
 from mcp_server.sessions.manager import MCPSessionManager
@@ -57,7 +59,7 @@ class UnifiedMCPServer:
         observers: further observers of turns.
         context_types: further context types by name.
         services: further gRPC services.
-        admission: decides who may begin work; by default everybody may.
+        admission: decides who may begin work, within the configured limit; by default everybody may.
         clock: the time, in nanoseconds since the Unix epoch.
     """
 
@@ -155,7 +157,7 @@ class UnifiedMCPServer:
             models=config.models,
             turn_settings=config.turns,
             observers=observers,
-            admission=self._admission,
+            admission=TurnLimit(config.admission.max_turns, self._admission or AdmitAll()),
         )
 
         self._turns = turns
@@ -170,10 +172,11 @@ class UnifiedMCPServer:
             "heartbeats": turns.beat(),
             "journal": turns.journal(),
             "leases": turns.renew_leases(),
+            "descriptors": DescriptorWatch().run(),
         }.items():
             await stack.enter_async_context(background(name, repeated))
 
-        server = GRPCServer(gateway, middleware, services)
+        server = GRPCServer(gateway, middleware, services, settings=config.server)
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)

@@ -89,10 +89,12 @@ def serve(
         "--log-level": ("log.level", log_level),
     }
     with _reported():
+        from mcp_server.allocator import return_large_blocks
         from mcp_server.settings import prepare_grpc, read
 
         loaded = read(config, options={name: (key, text) for name, (key, text) in options.items() if text is not None})
         prepare_grpc()
+        return_large_blocks()
         _import_structlog()
         from mcp_server import logs
 

@@ -113,16 +113,20 @@ class RequestError(MCPError):
 
 
 class InvalidArgument(RequestError):
-    """Fields of the request are invalid; the error lists all of them."""
+    """Fields of the request are invalid; the error lists up to 50 of them and says how many more were found."""
 
     reason = "INVALID_ARGUMENT"
     code = "INVALID_ARGUMENT"
     http_status = 400
     action = "Correct every field that `google.rpc.BadRequest` lists."
 
-    def __init__(self, violations: Sequence[Violation], message: str = "") -> None:
+    def __init__(self, violations: Sequence[Violation], message: str = "", *, more: int = 0) -> None:
         self.violations = tuple(violations)
+        self.more = more
+        """How many violations were found and are not listed."""
         listed = [f"{one.field}: {one.description}" if one.field else one.description for one in self.violations]
+        if more:
+            listed.append(f"and {more} more")
         super().__init__(message or "; ".join(listed))
 
 

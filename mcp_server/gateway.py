@@ -344,6 +344,7 @@ class Gateway:
         """
         found = rules.Violations()
         rules.messages(found, messages, in_session=True)
+        rules.expected_etag(found, "etag", etag)
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
         return await self._sessions.append(
@@ -427,7 +428,9 @@ class Gateway:
             ModelNotFound: no provider has it.
             NotAllowed: the caller may not use it.
         """
-        rules.refuse(violations)
+        found = rules.Violations()
+        rules.model_name(found, "name", name)
+        rules.refuse(violations, found)
         catalogue = (await self._inventory.catalogue()).restricted(principal.models)
         route, catalogue = find_route(catalogue, name)
         (entry,) = entries(catalogue, route.targets[:1], self._default_model)

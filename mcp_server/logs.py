@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
+
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters that act on a terminal or end a line, apart from tabs and ends of lines."""
+_UNESCAPED: Final = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
+"""Those that JSON does not escape, in UTF-8."""
 
 
 def configure(*, level: str, format: str, stream: TextIO | None = None) -> None:
@@ -63,9 +70,13 @@ class _JSON:
             event = structlog.processors.format_exc_info(logger, level, event)
         line = {"time": self._now(), "level": level, "event": event.pop("event"), **event}
         try:
-            return self._encode(line) + b"\n"
+            encoded = self._encode(line)
         except UnicodeEncodeError:
-            return self._encode({key: _printable(str(value)) for key, value in line.items()}) + b"\n"
+            encoded = self._encode({key: _printable(str(value)) for key, value in line.items()})
+        # JSON itself escapes the other control characters. What is left would act on a terminal, or break the line.
+        if not encoded.isascii() or b"\x7f" in encoded:
+            encoded = _UNESCAPED.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), encoded)
+        return encoded + b"\n"
 
     def _now(self) -> str:
         """The time in UTC by ISO 8601, to the microsecond."""
@@ -79,13 +90,29 @@ class _JSON:
 
 def _console(*, colors: bool) -> list[structlog.typing.Processor]:
     return [
+        _visible_facts,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        structlog.dev.ConsoleRenderer(
-            colors=colors, pad_event_to=24, exception_formatter=structlog.dev.plain_traceback
-        ),
+        structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24, exception_formatter=_traceback),
         lambda logger, level, line: f"{line}\n".encode(errors="replace"),
     ]
+
+
+def _traceback(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Write a traceback, whose messages may quote anything."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(_visible(text.getvalue()))
+
+
+def _visible_facts(logger: object, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what the renderer writes as it is."""
+    return {name: _visible(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _visible(text: str) -> str:
+    """The text with control characters escaped, apart from tabs and ends of lines."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def _printable(text: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from contextprotocol.v1 import chat_pb2, embedding_pb2, turn_pb2
 from mcp_server.errors import QuotaExceeded
 from mcp_server.interfaces import Finish, Work
 from mcp_server.principal import ANONYMOUS, Principal
+from mcp_server.settings import AdmissionSettings, Config
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, deltas, text_of, user
@@ -160,3 +163,51 @@ async def test_a_permit_that_cannot_be_given_back_changes_no_answer(serve: Serve
     gate.open()
     assert deltas(await collect(second)) == deltas(await collect(first)) == "one"
     await wire.embedding.Embed(embedding_pb2.EmbedRequest(inputs=["a"], model="echo/echo"))
+
+
+def limited(turns: int) -> Config:
+    """A server that runs so many turns at a time."""
+    admission = AdmissionSettings(max_turns=turns)
+    return msgspec.structs.replace(settings(default_model="scripted/scripted"), admission=admission)
+
+
+async def test_more_turns_than_configured_are_refused_until_one_has_ended(serve: Serve) -> None:
+    """OVERLOADED, with the time to try again for every client; what runs is found all the same."""
+    gate = Gate()
+    provider = ScriptedProvider(["one ", gate, "two", Finish()], ["more", Finish()], ["more", Finish()])
+    wire = await serve(limited(1), providers={"scripted": provider, "echo": EchoProvider()})
+    stream = wire.chat.StreamChat(ask(request_id="r"))
+    await gate.reached.wait()
+    embed = embedding_pb2.EmbedRequest(inputs=["a"], model="echo/echo")
+    for method, request in ((wire.chat.Chat, ask(request_id="s")), (wire.embedding.Embed, embed)):
+        with Refused() as refused:
+            await method(request)
+        assert (refused.reason, refused.code.name, refused.retry_after) == ("OVERLOADED", "RESOURCE_EXHAUSTED", 1)
+        assert refused.trailers["grpc-retry-pushback-ms"] == "1000"
+    again = wire.chat.StreamChat(ask(request_id="r"))
+    gate.open()
+    assert deltas(await collect(stream)) == deltas(await collect(again)) == "one two"
+    await wire.server.idle()
+    for request_id in ("s", "t"):
+        assert text_of((await wire.chat.Chat(ask(request_id=request_id))).completed.message) == "more"
+        await wire.server.idle()
+    await wire.embedding.Embed(embed)
+
+
+async def test_a_limit_counts_what_a_further_admission_grants_alone(serve: Serve, admission: Counting) -> None:
+    """What that refuses, or cannot give back, takes no place."""
+
+    class Broken(Counting):
+        def release(self) -> None:
+            raise OSError("the counter cannot be reached")
+
+    for further in (admission, Broken()):
+        wire = await serve(limited(1), providers={"scripted": ScriptedProvider.saying("ok")}, admission=further)
+        further.open = False
+        with Refused() as refused:
+            await wire.chat.Chat(ask())
+        assert refused.reason == "QUOTA_EXCEEDED"
+        further.open = True
+        for _ in range(2):
+            assert text_of((await wire.chat.Chat(ask())).completed.message) == "ok"
+            await wire.server.idle()

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import http
 import re
 from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc import status_pb2
 
 import mcp_client
 from contextprotocol.v1 import errors_pb2
 from mcp_server import errors
-from mcp_server.errors import BY_REASON, InternalError, InvalidArgument, MCPError, RetryAdvice, SessionBusy, recorded
+from mcp_server.errors import (
+    BY_REASON,
+    InternalError,
+    InvalidArgument,
+    MCPError,
+    RetryAdvice,
+    SessionBusy,
+    Violation,
+    recorded,
+)
+from mcp_server.rpc.status import status_and_trailers
 
 ROOT = Path(__file__).parent.parent
 PROTO = (ROOT / "protos" / "contextprotocol" / "v1" / "errors.proto").read_text()
@@ -111,3 +123,22 @@ def test_a_subclass_of_a_plug_in_does_not_replace_a_class() -> None:
         pass
 
     assert type(recorded("SESSION_BUSY", "busy", {})) is SessionBusy
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "%" * 5000, "é" * 5000, "\U0001f600" * 1000, "\n" * 5000, "x", ""])
+@pytest.mark.parametrize("kind", BY_REASON.values(), ids=list(BY_REASON))
+def test_a_status_fits_the_trailers_whatever_it_says(kind: type[MCPError], text: str) -> None:
+    """gRPC peers drop the status of a call with more than 8 KiB of trailers, as they are encoded; the limit is 6 kB."""
+    metadata = dict.fromkeys(("session", "turn", "model", "etag", "subject"), text)
+    if kind is InvalidArgument:
+        error: MCPError = InvalidArgument([Violation(field=text, description=text)] * 50, more=7)
+    else:
+        error = kind(text, metadata=metadata, retry_after=1)
+    status = status_and_trailers(error)
+    size = sum([1 if 32 <= byte < 127 and byte != 37 else 3 for byte in status.message.encode()])
+    for key, value in status.trailers:
+        size += len(key) + (len(base64.b64encode(value)) if isinstance(value, bytes) else len(value))
+    assert size < 6000
+    details = dict(status.trailers)["grpc-status-details-bin"]
+    assert isinstance(details, bytes)
+    assert status_pb2.Status.FromString(details).message == status.message

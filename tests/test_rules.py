@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -390,15 +391,49 @@ def test_what_the_edge_could_not_convert_is_not_judged_again() -> None:
 
 
 def test_a_request_of_errors_alone_is_cheap_to_refuse() -> None:
-    """After a hundred violations, the rest is not judged."""
+    """Fifty violations are kept, the next ones are counted, and after a thousand the rest is not judged."""
     conversation = [message(Role.USER, *[Text(text="")] * MAX_PARTS)] * MAX_MESSAGES
     with pytest.raises(InvalidArgument) as refused:
         rules.messages(Violations(), conversation, in_session=False)
-    assert len(refused.value.violations) == 100
-    assert refused.value.violations[-1].field == "messages[0].parts[99].text"
+    assert len(refused.value.violations) == 50
+    assert refused.value.violations[-1].field == "messages[0].parts[49].text"
+    assert refused.value.more == 950
+    assert refused.value.message.endswith("; and 950 more")
 
 
 def test_nothing_wrong_is_no_error() -> None:
     """Nothing is raised."""
     rules.refuse([])
     rules.refuse([], Violations())
+
+
+@pytest.mark.parametrize(
+    ("judge", "most"),
+    [
+        (lambda found, name: rules.session_id(found, name), 63),
+        (lambda found, name: rules.labels(found, "labels", {name: ""}), 63),
+        (lambda found, name: rules.tools(found, [Tool(name=name)]), 64),
+        (lambda found, name: rules.session_draft(found, SessionDraft(context={name: entry()}), TYPES), 128),
+        (lambda found, name: rules.model_name(found, "model", name), 256),
+    ],
+)
+def test_a_name_that_is_too_long_gets_its_limit(judge: Callable[[Violations, str], None], most: int) -> None:
+    """Not a pattern to compare it with."""
+    found = Violations()
+    judge(found, "a" * most)
+    assert not found
+    judge(found, "a" * (most + 1))
+    (violation,) = found
+    assert violation.description == f"must have at most {most} characters, not {most + 1}"
+
+
+def test_many_tool_results_are_matched_at_once() -> None:
+    """Each result is looked up, whatever the order: not compared with all calls, whose ids may be long and alike."""
+    ids = ["x" * 10_000 + str(number) for number in range(MAX_PARTS)]
+    calls = message(Role.ASSISTANT, *[ToolCall(id=one, name="t", arguments_json="{}") for one in ids])
+    results = message(Role.TOOL, *[ToolResult(tool_call_id=one, parts=(Text(text="r"),)) for one in reversed(ids)])
+    begin = time.thread_time()
+    rules.check_tool_results([], [calls, results] * 10, complete=True)
+    assert rules.open_calls([calls, results]) == []
+    assert rules.open_calls([calls]) == ids
+    assert time.thread_time() - begin < 0.5

@@ -64,7 +64,7 @@ class MCPClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMethods,
         credentials: TLS | grpc.ChannelCredentials | None = None,
         keepalive: Seconds = 30.0,
         load_balancing: bool | None = None,
-        max_connections: int = 1,
+        max_connections: int = 10,
         retry: Retry | None = DEFAULT_RETRY,
         on_retry: OnRetry | None = None,
     ) -> None:

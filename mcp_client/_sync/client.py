@@ -67,7 +67,7 @@ class MCPSyncClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMeth
         credentials: TLS | grpc.ChannelCredentials | None = None,
         keepalive: Seconds = 30.0,
         load_balancing: bool | None = None,
-        max_connections: int = 1,
+        max_connections: int = 10,
         retry: Retry | None = DEFAULT_RETRY,
         on_retry: OnRetry | None = None,
     ) -> None:

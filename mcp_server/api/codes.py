@@ -14,6 +14,14 @@ DOMAIN: Final = "contextprotocol"
 MAX_DETAILS_BYTES: Final = 3_000
 """gRPC peers refuse trailers above 8 kB, and the details are sent beside the message and others, base64-encoded."""
 MAX_MESSAGE_CHARACTERS: Final = 1_000
+MAX_MESSAGE_BYTES: Final = 1_200
+"""Of a message as gRPC sends it: percent-encoded, so that a character that is not ASCII takes three bytes for each of
+its bytes in UTF-8."""
+_MAX_METADATA_BYTES: Final = 1_000
+"""Of all metadata of an error together."""
+_MAX_VALUE_BYTES: Final = 512
+_MAX_RETRY_BYTES: Final = 100
+"""Room for when to retry, which comes last."""
 
 
 def number_of(reason: str) -> int:
@@ -23,25 +31,39 @@ def number_of(reason: str) -> int:
 
 def message_of(error: MCPError) -> str:
     """The error's message, cut to a length that always fits."""
-    text = error.message
-    return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+    return sendable(error.message)
+
+
+def sendable(text: str) -> str:
+    """A text as the message of a status, cut to a length that always fits."""
+    if len(text) <= MAX_MESSAGE_CHARACTERS and text.isascii() and text.isprintable() and "%" not in text:
+        return text  # every character is sent as one byte
+    text = text[: MAX_MESSAGE_CHARACTERS + 1]
+    sizes = [1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode(errors="replace")) for char in text]
+    if len(text) <= MAX_MESSAGE_CHARACTERS and sum(sizes) <= MAX_MESSAGE_BYTES:
+        return text
+    room, end = MAX_MESSAGE_BYTES - 9, 0  # an ellipsis takes nine bytes
+    while end < MAX_MESSAGE_CHARACTERS - 1 and room >= sizes[end]:
+        room -= sizes[end]
+        end += 1
+    return text[:end] + "…"
 
 
 def status_of(error: MCPError) -> status_pb2.Status:
-    """The error for programs: code, message and details."""
+    """The error for programs: code, message and details, all within :data:`MAX_DETAILS_BYTES`."""
     status = status_pb2.Status(code=number_of(error.reason), message=message_of(error))
-    metadata = {key: value[:512] for key, value in error.metadata.items()}
+    metadata = _metadata(error)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
-    if isinstance(error, InvalidArgument):
-        _add_violations(status, error)
     if isinstance(error, QuotaExceeded):
         failure = error_details_pb2.QuotaFailure()
-        failure.violations.add(subject=metadata.get("subject", ""), description=message_of(error))
+        failure.violations.add(subject=metadata.get("subject", ""), description=_first_bytes(status.message, 300))
         status.details.add().Pack(failure)
     if isinstance(error, RequestError) and error.reason.endswith("_NOT_FOUND"):
         kind = error.reason.removesuffix("_NOT_FOUND").lower()
         resource = error_details_pb2.ResourceInfo(resource_type=kind, resource_name=metadata.get(kind, ""))
         status.details.add().Pack(resource)
+    if isinstance(error, InvalidArgument):
+        _add_violations(status, error)
     if error.retry_after is not None:
         nanoseconds = int(error.retry_after * SECOND)
         delay = duration_pb2.Duration(seconds=nanoseconds // SECOND, nanos=nanoseconds % SECOND)
@@ -49,14 +71,37 @@ def status_of(error: MCPError) -> status_pb2.Status:
     return status
 
 
+def _metadata(error: MCPError) -> dict[str, str]:
+    """The metadata of an error, its values cut, as many as fit."""
+    metadata, room = {}, _MAX_METADATA_BYTES
+    for key, value in error.metadata.items():
+        cut = _first_bytes(value, min(_MAX_VALUE_BYTES, room - len(key)))
+        room -= len(key) + len(cut.encode())
+        if room < 0:
+            break
+        metadata[key] = cut
+    return metadata
+
+
+def _first_bytes(text: str, most: int) -> str:
+    """The beginning of a text, at most ``most`` bytes in UTF-8."""
+    if len(text) * 4 <= most:
+        return text
+    return text[: max(most, 0)].encode(errors="replace")[: max(most, 0)].decode(errors="ignore")
+
+
 def _add_violations(status: status_pb2.Status, error: InvalidArgument) -> None:
     request = error_details_pb2.BadRequest()
-    room = MAX_DETAILS_BYTES - status.ByteSize()
-    for number, violation in enumerate(error.violations):
-        field = violation.field[:200]
-        request.field_violations.add(field=field, description=violation.description[:500])
+    room = MAX_DETAILS_BYTES - status.ByteSize() - _MAX_RETRY_BYTES
+    left = len(error.violations) + error.more
+    for violation in error.violations:
+        request.field_violations.add(
+            field=_first_bytes(violation.field, 300), description=_first_bytes(violation.description, 500)
+        )
         if request.ByteSize() > room - 100:
             del request.field_violations[-1]
-            request.field_violations.add(field="", description=f"… and {len(error.violations) - number} more")
             break
+        left -= 1
+    if left:
+        request.field_violations.add(field="", description=f"… and {left} more")
     status.details.add().Pack(request)

@@ -36,7 +36,8 @@ class SessionService:
     async def ListSessions(
         self, call: Call, request: session_pb2.ListSessionsRequest
     ) -> session_pb2.ListSessionsResponse:
-        found, labels = Violations(), dict(request.labels)
+        found = Violations()
+        labels = decode.labels(found, "labels", request.labels)
         query = ("sessions", call.principal.tenant, sorted(labels.items()), request.newest_first)
         size = page_size(found, request.page_size, 50)
         after = position_of(found, request.page_token, tuple[int, str], *query)

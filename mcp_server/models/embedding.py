@@ -17,13 +17,11 @@ from mcp_server.models.failover import Failover
 from mcp_server.models.provider_call import ProviderCall
 from mcp_server.models.target import Target
 from mcp_server.models.usage import BYTES_PER_TOKEN, Ledger, checked_usage, sum_of
-from mcp_server.rules.limits import MAX_RESPONSE_BYTES
+from mcp_server.rules.limits import MAX_EMBEDDING_INPUTS, MAX_RESPONSE_BYTES
 from mcp_server.values import Attempt, Embeddings, Struct, TurnState, Usage
 
 replace = msgspec.structs.replace
 
-MAX_BATCH: Final = 2048
-"""The most inputs of one request, whatever the model takes."""
 ASSUMED_DIMENSIONS: Final = 4096
 """The dimensions of vectors whose number is not known: few models have more. What does not fit a response must be
 refused before it is paid for."""
@@ -80,7 +78,7 @@ def max_batch(target: Target, dimensions: int | None = None) -> int:
         return 0
     length = dimensions or target.model.embedding_dimensions or ASSUMED_DIMENSIONS
     fits = MAX_RESPONSE_BYTES // (4 * length + 16)
-    return min(target.model.max_batch or MAX_BATCH, fits, MAX_BATCH)
+    return min(target.model.max_batch or MAX_EMBEDDING_INPUTS, fits, MAX_EMBEDDING_INPUTS)
 
 
 async def embed(request: EmbedInput, candidates: Candidates, ledger: Ledger, *, until: float) -> Embedded:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import grpc
 import structlog
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.message import Message
 
-from mcp_server.errors import InternalError, InvalidArgument, MCPError, NotSupported, Violation
+from mcp_server.api.wire_limits import Parse, parser
+from mcp_server.errors import InternalError, MCPError, NotSupported
 from mcp_server.interfaces import Call, GRPCService, Middleware
 from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
 
 log = structlog.get_logger("contextprotocol.rpc")
 
 Context = grpc.aio.ServicerContext[Any, Any]
-_Parse = Callable[[bytes], Message]
 _Answer = Callable[..., Awaitable[Any]]
 _Inner = Callable[[Call], Awaitable[Any]]
 
@@ -30,6 +30,10 @@ _KINDS: Final = {
     (True, True): ("bidi_stream", grpc.stream_stream_rpc_method_handler),
 }
 """By whether the caller streams, and whether the server does."""
+
+
+class _CallerLeft(asyncio.CancelledError):
+    """The caller has left, and gRPC has not cancelled the task yet."""
 
 
 class Edge:
@@ -52,8 +56,8 @@ class Edge:
 
     def _handler(self, method: MethodDescriptor, answer: _Answer) -> grpc.RpcMethodHandler[Any, Any]:
         kind, make = _KINDS[method.client_streaming, method.server_streaming]
-        parse: _Parse = GetMessageClass(method.input_type).FromString
-        parsed: Callable[[_Parse, Any], Any] = _all_parsed if method.client_streaming else _parsed
+        parse = parser(method.input_type)
+        parsed: Callable[[Any], Any] = partial(_all_parsed, parse) if method.client_streaming else parse
 
         # The request is decoded inside the middleware. Responses are written by a coroutine, since gRPC does not close
         # generators that fail. gRPC keeps the exception of `abort`, whose traceback holds the frame of `handle`: there
@@ -64,10 +68,14 @@ class Edge:
                 write = context.write
 
                 async def send(message: Message) -> None:
-                    await write(message.SerializeToString())
+                    try:
+                        await write(message.SerializeToString())
+                    except grpc.aio.InternalError as error:
+                        # The connection broke during the write. gRPC reports that here before it cancels the task.
+                        raise _CallerLeft from error
 
                 async def inner(call: Call) -> None:
-                    await answer(call, parsed(parse, request), send)
+                    await answer(call, parsed(request), send)
 
                 refused = await self._run(method, kind, context, inner)
                 if type(refused) is Status:
@@ -78,7 +86,7 @@ class Edge:
 
             async def handle(request: Any, context: Context) -> Any:
                 async def inner(call: Call) -> bytes:
-                    response: Message = await answer(call, parsed(parse, request))
+                    response: Message = await answer(call, parsed(request))
                     return response.SerializeToString()
 
                 response = await self._run(method, kind, context, inner)
@@ -137,7 +145,7 @@ def _settle(call: Call, error: BaseException) -> BaseException:
         return error
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if isinstance(error, _CallerLeft) or (task is not None and task.cancelling()):
             # The caller left, or the server stops: gRPC knows, and wants to see the cancellation.
             call.reason = call.code = "CANCELLED"
             return error
@@ -160,14 +168,6 @@ async def _missing(call: Call, *_: Any) -> Any:
     )
 
 
-def _parsed(parse: _Parse, data: bytes) -> Message:
-    try:
-        return parse(data)
-    except DecodeError as error:
-        problem = f"the request cannot be decoded: {error}; strings must be UTF-8"
-        raise InvalidArgument([Violation(field="", description=problem)]) from error
-
-
-async def _all_parsed(parse: _Parse, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+async def _all_parsed(parse: Parse, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
     async for data in requests:
-        yield _parsed(parse, data)
+        yield parse(data)

@@ -13,9 +13,11 @@ from mcp_server.api.services import services as contract
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import GRPCService, Middleware
+from mcp_server.rpc.descriptors import descriptors_for_connections
 from mcp_server.rpc.edge import Edge
 from mcp_server.rpc.health import Health
 from mcp_server.rpc.reflection import reflection_services
+from mcp_server.settings import ServerSettings
 
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
@@ -30,6 +32,7 @@ def options(keepalive: tuple[float, float] = KEEPALIVE) -> tuple[tuple[str, int]
     return (
         # A second server on the same port is an error, not a silent share of the calls.
         ("grpc.so_reuseport", 0),
+        # Of a compressed request, the size that it has unpacked.
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         # Clients may ping every ten seconds, also while nothing runs; the default hangs up on them.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -50,14 +53,21 @@ class GRPCServer:
         gateway: carries out the calls.
         middleware: entered around each call, the first outermost.
         services: served beside the contract.
+        settings: the limits of connections.
 
     Raises:
         ConfigError: two services have the same name.
     """
 
     def __init__(
-        self, gateway: Gateway, middleware: Sequence[Middleware], services: Sequence[GRPCService] = ()
+        self,
+        gateway: Gateway,
+        middleware: Sequence[Middleware],
+        services: Sequence[GRPCService] = (),
+        *,
+        settings: ServerSettings | None = None,
     ) -> None:
+        self._settings = settings or ServerSettings()
         served = [*contract(gateway), *services]
         self.health = Health([service.descriptor.full_name for service in served], gateway)
         served.append(
@@ -81,7 +91,14 @@ class GRPCServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        server = grpc.aio.server(options=options())
+        settings = self._settings
+        limits = (
+            ("grpc.max_allowed_incoming_connections", min(settings.max_connections, descriptors_for_connections())),
+            # Without a limit, one connection that opens streams and resets them takes the place of all other callers.
+            ("grpc.max_concurrent_streams", settings.max_streams),
+            ("grpc.max_connection_idle_ms", int(settings.idle_timeout * 1000)),
+        )
+        server = grpc.aio.server(options=(*options(), *limits))
         server.add_generic_rpc_handlers(self._handlers)
         try:
             port = server.add_insecure_port(address)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import grpc
 
-from mcp_server.api.codes import message_of, status_of
+from mcp_server.api.codes import message_of, sendable, status_of
 from mcp_server.errors import MCPError
 
 Trailers = tuple[tuple[str, str | bytes], ...]
@@ -25,7 +25,7 @@ class PlainStatus(Exception):
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
-        self.status = Status(code, message)
+        self.status = Status(code, sendable(message))
 
 
 def status_and_trailers(error: MCPError) -> Status:

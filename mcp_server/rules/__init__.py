@@ -7,7 +7,7 @@ rules, whoever calls, and raises what they found together with what the edge cou
 from mcp_server.rules.context import check_context, context_field
 from mcp_server.rules.embedding import embedding
 from mcp_server.rules.message import chat_messages, messages
-from mcp_server.rules.primitives import request_id, whole
+from mcp_server.rules.primitives import expected_etag, model_name, request_id, whole
 from mcp_server.rules.session import SESSION_FIELDS, labels, session_draft, session_id, session_update
 from mcp_server.rules.tool import tool_choice, tools
 from mcp_server.rules.tool_results import check_tool_results, open_calls
@@ -23,8 +23,10 @@ __all__ = [
     "completion",
     "context_field",
     "embedding",
+    "expected_etag",
     "labels",
     "messages",
+    "model_name",
     "open_calls",
     "refuse",
     "request_id",

@@ -7,15 +7,18 @@ from typing import Any
 
 from mcp_server.errors import InvalidArgument, Violation
 from mcp_server.interfaces import ContextType
-from mcp_server.rules.limits import CONTEXT_NAME, MAX_CONTEXT_BYTES, MAX_CONTEXT_ENTRIES
+from mcp_server.rules.limits import CONTEXT_NAME, MAX_CONTEXT_BYTES, MAX_CONTEXT_ENTRIES, MAX_CONTEXT_NAME
 from mcp_server.rules.message import mime_type
+from mcp_server.rules.primitives import characters
 from mcp_server.rules.violations import Violations, shown
 from mcp_server.values import ContextEntry
 
 
 def context_name(found: Violations, field: str, name: str) -> None:
     """The name of a context entry."""
-    if not CONTEXT_NAME.fullmatch(name):
+    if len(name) > MAX_CONTEXT_NAME:
+        characters(found, field, name, MAX_CONTEXT_NAME)
+    elif not CONTEXT_NAME.fullmatch(name):
         found.add(field, f"the name of a context entry must match {CONTEXT_NAME.pattern}")
 
 
@@ -23,11 +26,14 @@ def context_entries(
     found: Violations, field: str, entries: Mapping[str, ContextEntry], types: Mapping[str, ContextType]
 ) -> None:
     """Entries to keep, each valid by its type."""
+    if len(entries) > MAX_CONTEXT_ENTRIES:
+        found.add(field, f"must have at most {MAX_CONTEXT_ENTRIES} entries, not {len(entries)}")
+        return
     for name, entry in entries.items():
         where = context_field(field, name)
         context_name(found, where, name)
-        if entry.kind == "data":
-            mime_type(found, f"{where}.data.mime_type", entry.mime_type)
+        if entry.kind == "data" and not mime_type(found, f"{where}.data.mime_type", entry.mime_type):
+            continue
         context_type = types.get(entry.type)
         if context_type is None:
             found.add(f"{where}.type", f"{shown(entry.type)} is not a known type; known: {', '.join(sorted(types))}")
@@ -39,7 +45,7 @@ def context_entries(
 
 def context_field(field: str, name: str) -> str:
     """The path of an entry."""
-    return f"{field}[{name[:80]!r}]"
+    return f"{field}[{shown(name)}]"
 
 
 def check_context(context: Mapping[str, ContextEntry], field: str) -> None:

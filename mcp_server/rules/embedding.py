@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcp_server.rules.limits import MAX_EMBEDDING_INPUT_BYTES
+from mcp_server.rules.limits import MAX_EMBEDDING_INPUT_BYTES, MAX_EMBEDDING_INPUTS
 from mcp_server.rules.primitives import json_object, model_name, not_empty, utf8_bytes, whole
 from mcp_server.rules.violations import Violations
 
@@ -14,8 +14,9 @@ def embedding(
     found: Violations, *, inputs: tuple[str, ...], model: str, dimensions: int | None, options: Mapping[str, Any]
 ) -> None:
     """Texts to turn into vectors. How many are allowed depends on the model."""
-    if not inputs:
-        found.add("inputs", "must have at least one text")
+    if not 1 <= len(inputs) <= MAX_EMBEDDING_INPUTS:
+        found.add("inputs", f"must have 1 to {MAX_EMBEDDING_INPUTS} texts, not {len(inputs)}")
+        inputs = ()
     for index, text in enumerate(inputs):
         if not text:
             not_empty(found, f"inputs[{index}]", text)

@@ -17,8 +17,8 @@ def generation_config(found: Violations, config: GenerationConfig) -> None:
     if config.max_output_tokens is not None:
         whole(found, "config.max_output_tokens", config.max_output_tokens, 1)
     if len(config.stop) > MAX_STOPS:
-        found.add("config.stop", f"must have at most {MAX_STOPS} stop strings")
-    for index, stop in enumerate(config.stop):
+        found.add("config.stop", f"must have at most {MAX_STOPS} stop strings, not {len(config.stop)}")
+    for index, stop in enumerate(config.stop[:MAX_STOPS]):
         not_empty(found, f"config.stop[{index}]", stop)
         characters(found, f"config.stop[{index}]", stop, MAX_STOP)
     if config.frequency_penalty is not None:

@@ -16,11 +16,19 @@ LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_./-]{0,62}")
 CONTEXT_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
+# Characters, as the patterns say: a name that is only too long gets that advice instead of the pattern.
+MAX_SESSION_ID: Final = 63
+MAX_LABEL_KEY: Final = 63
+MAX_CONTEXT_NAME: Final = 128
+MAX_TOOL_NAME: Final = 64
+
 MAX_RESPONSE_BYTES: Final = 3_500_000
 """No response is larger: generated clients refuse more than 4 MiB."""
 
 MAX_REQUEST_ID: Final = 128
 """Characters."""
+MAX_ETAG: Final = 4 * KIB
+"""Characters; those of the server are far shorter."""
 MAX_MODEL_NAME: Final = 256
 """Characters."""
 
@@ -40,8 +48,12 @@ MAX_MIME_TYPE: Final = 255
 MAX_TOOLS: Final = 128
 """Tools of one request."""
 MAX_TOOL_DESCRIPTION_BYTES: Final = 8 * KIB
+MAX_TOOLS_BYTES: Final = MIB
+"""Of all descriptions and schemas of one request's tools together."""
 MAX_SCHEMA_BYTES: Final = 64 * KIB
 """Of a JSON Schema, as text."""
+MAX_SCHEMA_DEPTH: Final = 100
+"""Objects and arrays within each other, of a JSON Schema."""
 
 MAX_STOPS: Final = 16
 """Stop strings of one request."""
@@ -59,11 +71,15 @@ MAX_TTL: Final = 3650 * 86_400 * SECOND
 MAX_LABELS: Final = 64
 MAX_LABEL: Final = 128
 """Characters of a label's value."""
+MAX_MASK_PATHS: Final = 100
+"""Paths of one update mask; more than there are fields to change, since a path may be repeated."""
 MAX_SYSTEM_INSTRUCTION_BYTES: Final = 256 * KIB
 MAX_CONTEXT_ENTRIES: Final = 256
 """Entries of one session."""
 MAX_CONTEXT_BYTES: Final = MIB
 """Of all entries of one session together."""
 
+MAX_EMBEDDING_INPUTS: Final = 2048
+"""Texts of one request, whatever the model takes."""
 MAX_EMBEDDING_INPUT_BYTES: Final = MIB
 """Of one text."""

@@ -42,7 +42,8 @@ def messages(found: Violations, conversation: Sequence[Message], *, in_session: 
     Field paths are built only for what is wrong: most messages are right.
     """
     if not 1 <= len(conversation) <= MAX_MESSAGES:
-        found.add("messages", f"must have 1 to {MAX_MESSAGES} messages")
+        found.add("messages", f"must have 1 to {MAX_MESSAGES} messages, not {len(conversation)}")
+        return
     for index, message in enumerate(conversation):
         role, parts = message.role, message.parts
         if role is Role.SYSTEM and in_session:
@@ -51,7 +52,8 @@ def messages(found: Violations, conversation: Sequence[Message], *, in_session: 
                 "must not be SYSTEM in a session: set the session's system_instruction instead",
             )
         if not 1 <= len(parts) <= MAX_PARTS:
-            found.add(f"messages[{index}].parts", f"must have 1 to {MAX_PARTS} parts")
+            found.add(f"messages[{index}].parts", f"must have 1 to {MAX_PARTS} parts, not {len(parts)}")
+            continue
         size = len(message.name)
         if size > MAX_MESSAGE_NAME:
             characters(found, f"messages[{index}].name", message.name, MAX_MESSAGE_NAME)
@@ -105,11 +107,15 @@ def _blob(found: Violations, field: str, blob: Blob) -> None:
             found.add(f"{field}.uri", "must begin with https:// or data:")
 
 
-def mime_type(found: Violations, field: str, name: str) -> None:
-    """The MIME type of something that is not text."""
-    characters(found, field, name, MAX_MIME_TYPE)
+def mime_type(found: Violations, field: str, name: str) -> bool:
+    """The MIME type of something that is not text; return whether it is one."""
+    if len(name) > MAX_MIME_TYPE:
+        characters(found, field, name, MAX_MIME_TYPE)
+        return False
     if name.count("/") != 1 or name.startswith("/") or name.endswith("/"):
         found.add(field, "must be a MIME type such as image/png")
+        return False
+    return True
 
 
 def _part_bytes(part: Part) -> int:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from itertools import accumulate
+from typing import Any, Final
 
 import msgspec
 
-from mcp_server.rules.limits import MAX_MODEL_NAME, MAX_REQUEST_ID, MAX_SCHEMA_BYTES, MAX_STRUCT_BYTES
+from mcp_server.rules.limits import (
+    MAX_ETAG,
+    MAX_MODEL_NAME,
+    MAX_REQUEST_ID,
+    MAX_SCHEMA_BYTES,
+    MAX_SCHEMA_DEPTH,
+    MAX_STRUCT_BYTES,
+)
 from mcp_server.rules.violations import Violations, shown
 from mcp_server.values import SECOND
 
@@ -64,19 +73,48 @@ def request_id(found: Violations, key: str) -> None:
         )
 
 
+def expected_etag(found: Violations, field: str, sent: str) -> None:
+    """The etag that a session is expected to have."""
+    characters(found, field, sent, MAX_ETAG)
+
+
 def model_name(found: Violations, field: str, name: str) -> None:
     """The name of a model; an empty one means the default."""
-    characters(found, field, name, MAX_MODEL_NAME)
+    if len(name) > MAX_MODEL_NAME:
+        characters(found, field, name, MAX_MODEL_NAME)
+    elif not name.isprintable():
+        found.add(field, f"{shown(name)} is not a valid model name: must not contain control characters")
 
 
 def json_schema(found: Violations, field: str, text: str) -> None:
     """The text of a JSON Schema: of a JSON object."""
-    not_empty(found, field, text)
-    utf8_bytes(found, field, text, MAX_SCHEMA_BYTES)
+    size = len(text) if text.isascii() else len(text.encode())
+    if not 0 < size <= MAX_SCHEMA_BYTES:
+        not_empty(found, field, text)
+        utf8_bytes(found, field, text, MAX_SCHEMA_BYTES)
+        return
+    if _depth(text) > MAX_SCHEMA_DEPTH:
+        found.add(field, f"must be nested at most {MAX_SCHEMA_DEPTH} levels deep")
+        return
     try:
-        msgspec.json.decode(text or "{}", type=dict[str, Any])
+        msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
         found.add(field, f"must be the text of a JSON object: {error}")
+
+
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+"""A string in JSON; one without an end reaches to the end of the text, so that no text takes long."""
+_BRACKETS: Final = b"[]{}"
+_OTHERS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_STEPS: Final = tuple((byte in b"[{") - (byte in b"]}") for byte in range(256))
+
+
+def _depth(text: str) -> int:
+    """How many objects and arrays of a JSON text are within each other; 0 for one that cannot be too deep."""
+    if text.count("{") + text.count("[") <= MAX_SCHEMA_DEPTH:
+        return 0
+    brackets = _STRING.sub("", text).encode().translate(None, _OTHERS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def json_object(found: Violations, field: str, value: Mapping[str, Any]) -> None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mcp_server.rules.limits import MAX_TOOL_DESCRIPTION_BYTES, MAX_TOOLS, TOOL_NAME
-from mcp_server.rules.primitives import json_schema, utf8_bytes
+from mcp_server.rules.limits import (
+    MAX_TOOL_DESCRIPTION_BYTES,
+    MAX_TOOL_NAME,
+    MAX_TOOLS,
+    MAX_TOOLS_BYTES,
+    TOOL_NAME,
+)
+from mcp_server.rules.primitives import characters, json_schema, utf8_bytes
 from mcp_server.rules.violations import Violations, shown
 from mcp_server.values import Tool, ToolChoice
 
@@ -16,11 +22,20 @@ _MODES: Final = ("auto", "none", "required")
 def tools(found: Violations, offered: Sequence[Tool]) -> None:
     """The tools that the model may call."""
     if len(offered) > MAX_TOOLS:
-        found.add("tools", f"must have at most {MAX_TOOLS} tools")
+        found.add("tools", f"must have at most {MAX_TOOLS} tools, not {len(offered)}")
+        return
+    size = sum([len(tool.description) + len(tool.parameters_json) for tool in offered])
+    if size > MAX_TOOLS_BYTES:
+        found.add(
+            "tools", f"descriptions and parameters must have at most {MAX_TOOLS_BYTES} bytes together, not {size}"
+        )
+        return
     names: set[str] = set()
     for index, tool in enumerate(offered):
         field = f"tools[{index}]"
-        if not TOOL_NAME.fullmatch(tool.name):
+        if len(tool.name) > MAX_TOOL_NAME:
+            characters(found, f"{field}.name", tool.name, MAX_TOOL_NAME)
+        elif not TOOL_NAME.fullmatch(tool.name):
             found.add(f"{field}.name", f"must match {TOOL_NAME.pattern}")
         elif tool.name in names:
             found.add(f"{field}.name", f"must be unique: another tool is named {tool.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from mcp_server.errors import InvalidArgument, ToolResultsMissing
@@ -18,13 +19,13 @@ def open_calls(history: Sequence[Message]) -> list[str]:
     end = len(history)
     while end and history[end - 1].role is Role.TOOL:
         end -= 1
-    waiting = _calls_of(history[end - 1]) if end else []
+    waiting = Counter(_calls_of(history[end - 1]) if end else ())
     if waiting:
         for message in history[end:]:
             for part in message.parts:
-                if isinstance(part, ToolResult) and part.tool_call_id in waiting:
-                    waiting.remove(part.tool_call_id)
-    return waiting
+                if isinstance(part, ToolResult):
+                    _answered(waiting, part.tool_call_id)
+    return list(waiting.elements())
 
 
 def check_tool_results(waiting: Sequence[str], messages: Sequence[Message], *, complete: bool) -> None:
@@ -40,19 +41,17 @@ def check_tool_results(waiting: Sequence[str], messages: Sequence[Message], *, c
         InvalidArgument: a result has no call, or its call has another result.
     """
     found = Violations()
-    rest = list(waiting)
+    rest = Counter(waiting)
     for index, message in enumerate(messages):
         if message.role is not Role.TOOL:
             if rest:
                 raise _missing(rest)
-            rest = _calls_of(message)
+            rest = Counter(_calls_of(message))
             continue
         for number, part in enumerate(message.parts):
             if not isinstance(part, ToolResult):
                 continue
-            if part.tool_call_id in rest:
-                rest.remove(part.tool_call_id)
-            else:
+            if not _answered(rest, part.tool_call_id):
                 found.add(
                     f"messages[{index}].parts[{number}].tool_result.tool_call_id",
                     f"{shown(part.tool_call_id)} is not the id of an open tool call: each call has exactly one result, "
@@ -61,14 +60,25 @@ def check_tool_results(waiting: Sequence[str], messages: Sequence[Message], *, c
     if rest and complete:
         raise _missing(rest)
     if found:
-        raise InvalidArgument(found)
+        raise InvalidArgument(found, more=found.more)
+
+
+def _answered(waiting: Counter[str], call: str) -> bool:
+    """Take a call off those that wait, if it is one of them."""
+    if call not in waiting:
+        return False
+    waiting[call] -= 1
+    if not waiting[call]:
+        del waiting[call]
+    return True
 
 
 def _calls_of(message: Message) -> list[str]:
     return [part.id for part in message.parts if isinstance(part, ToolCall)]
 
 
-def _missing(calls: Sequence[str]) -> ToolResultsMissing:
+def _missing(waiting: Counter[str]) -> ToolResultsMissing:
+    calls = list(waiting.elements())
     names = ", ".join([call if call.isprintable() and 0 < len(call) <= 80 else shown(call) for call in calls[:10]])
     more = f" and {len(calls) - 10} more" if len(calls) > 10 else ""
     return ToolResultsMissing(

@@ -8,7 +8,15 @@ from typing import Any
 from mcp_server.rules.context import context_name
 from mcp_server.rules.generation import generation_config
 from mcp_server.rules.limits import MAX_MESSAGE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT
-from mcp_server.rules.primitives import duration, json_object, model_name, not_empty, request_id, utf8_bytes
+from mcp_server.rules.primitives import (
+    duration,
+    expected_etag,
+    json_object,
+    model_name,
+    not_empty,
+    request_id,
+    utf8_bytes,
+)
 from mcp_server.rules.violations import Violations
 from mcp_server.values import GenerationConfig, IfBusy
 
@@ -34,6 +42,7 @@ def turn(
     if after_sequence is not None and not key:
         found.add("after_sequence", "requires the request_id of the turn to resume")
     if etag:
+        expected_etag(found, "etag", etag)
         if not session:
             found.add("etag", "requires a session")
         if if_busy is IfBusy.QUEUE:

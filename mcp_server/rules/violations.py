@@ -7,14 +7,29 @@ from typing import Final
 
 from mcp_server.errors import InvalidArgument, Violation
 
-MAX_VIOLATIONS: Final = 100
-"""After so many, the rest of the request is not judged: a large request of errors alone would cost seconds."""
+MAX_VIOLATIONS: Final = 50
+"""How many violations are kept; further ones are counted."""
+MAX_COUNTED: Final = 1000
+"""How many are counted. Then the rest of the request is not judged, since a large request of errors alone would take
+long."""
+_MAX_TEXT: Final = 500
+"""Characters of a field's path, and of a description."""
 
 
 class Violations(list[Violation]):
     """What is wrong with a request, in the order in which it was found."""
 
-    __slots__ = ()
+    __slots__ = ("more",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = 0
+        """How many were found and are not kept."""
+
+    @property
+    def full(self) -> bool:
+        """Whether further violations are only counted, so that nobody has to describe them."""
+        return len(self) == MAX_VIOLATIONS
 
     def add(self, field: str, description: str) -> None:
         """Report a field.
@@ -24,11 +39,18 @@ class Violations(list[Violation]):
             description: what is wrong, what is allowed, what to do.
 
         Raises:
-            InvalidArgument: there are :data:`MAX_VIOLATIONS` now.
+            InvalidArgument: :data:`MAX_COUNTED` violations were found.
         """
-        self.append(Violation(field=field, description=description))
-        if len(self) == MAX_VIOLATIONS:
-            raise InvalidArgument(self)
+        if self.full:
+            self.count_more(1)
+        else:
+            self.append(Violation(field=_cut(field), description=_cut(description)))
+
+    def count_more(self, number: int) -> None:
+        """Count violations that are not described."""
+        self.more += number
+        if len(self) + self.more >= MAX_COUNTED:
+            raise InvalidArgument(self, more=self.more)
 
 
 def refuse(reported: Sequence[Violation], found: Sequence[Violation] = ()) -> None:
@@ -42,17 +64,22 @@ def refuse(reported: Sequence[Violation], found: Sequence[Violation] = ()) -> No
     Raises:
         InvalidArgument: there is at least one violation.
     """
-    if not reported:
-        if found:
-            raise InvalidArgument(found)
+    if not reported and not found:
         return
     fields = {violation.field for violation in reported}
-    raise InvalidArgument([*reported, *[violation for violation in found if not _within(violation.field, fields)]])
+    rest = [violation for violation in found if not fields or not _within(violation.field, fields)]
+    listed = [*reported, *rest]
+    more = sum([some.more for some in (reported, found) if isinstance(some, Violations)])
+    raise InvalidArgument(listed[:MAX_VIOLATIONS], more=more + max(len(listed) - MAX_VIOLATIONS, 0))
 
 
 def _within(field: str, fields: set[str]) -> bool:
     """Whether the path, or one that it begins with, is among ``fields``."""
     return field in fields or any(field[:end] in fields for end, mark in enumerate(field) if mark in ".[")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 
 
 def shown(text: str) -> str:

@@ -8,6 +8,7 @@ from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettin
 from mcp_server.plugins import built_in
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
+    AdmissionSettings,
     Config,
     LogSettings,
     MetricsSettings,
@@ -24,6 +25,7 @@ from mcp_server.settings.tables import (
 )
 
 __all__ = [
+    "AdmissionSettings",
     "Config",
     "Loaded",
     "LogSettings",

@@ -68,6 +68,15 @@ class ServerSettings(Settings):
 
     address: Address = "127.0.0.1:50051"
     """``host:port`` of the gRPC service. Port 0 chooses a free port."""
+    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
+    """The most connections at a time; further ones are closed at once. Fewer if the process may not open so many file
+    descriptors."""
+    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 500
+    """The most calls at a time on one connection. A client waits with further calls, or opens further connections, as
+    ``MCPClient`` does. A higher number lets one connection hold more of the memory of the server: 16 MiB for each call
+    whose request is being received."""
+    idle_timeout: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3600.0
+    """How long a connection without calls is kept open, in seconds. Clients connect again with their next call."""
     drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0
     """How long a server that is asked to stop still accepts new turns while its health is NOT_SERVING, in seconds. Set
     it to the time that a proxy in front needs to notice. Clients that watch the health, such as ``MCPClient``, need no
@@ -104,6 +113,14 @@ class TurnSettings(Settings):
     """How long a turn continues after its last reader has disconnected, in seconds, unless its call says otherwise."""
     max_queued: Annotated[int, Meta(ge=0, le=10_000)] = 16
     """The most turns that may wait in the queue of one session."""
+
+
+class AdmissionSettings(Settings):
+    """How much work the server takes on."""
+
+    max_turns: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    """The most turns and embedding requests at a time, those that wait for their session included. Further ones are
+    refused with OVERLOADED."""
 
 
 class WindowSettings(Settings):
@@ -271,6 +288,7 @@ class Config(Settings):
     """Where sessions, messages and turns are stored."""
     sessions: SessionSettings = SessionSettings()
     turns: TurnSettings = TurnSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     window: WindowSettings = WindowSettings()
     models: ModelSettings = ModelSettings()
     routing: RoutingSettings = RoutingSettings()

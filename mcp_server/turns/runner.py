@@ -188,7 +188,11 @@ class TurnRunner(LiveTurn):
 
     def _on_idle(self) -> None:
         """The last reader has left."""
+        unknown = not (self.turn.request_id or self.log.last_sequence)
         if self.turn.on_disconnect is OnDisconnect.CANCEL:
+            self._cancel_unread()
+        elif self.turn.on_disconnect is OnDisconnect.CANCEL_AFTER_GRACE and unknown:
+            # It has not begun, and nobody can come back to it: its caller has no request_id, and learnt no name.
             self._cancel_unread()
         elif self.turn.on_disconnect is OnDisconnect.CANCEL_AFTER_GRACE:
             self._grace = self._loop.call_later(self._dependencies.disconnect_grace, self._cancel_unread)

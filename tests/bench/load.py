@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,6 +28,8 @@ from tests.bench.processes import Watchers
 
 STALL: Final = 0.2
 """A gap between two deltas of a paced stream that counts as a stall, in seconds."""
+_OPTIONS: Final = [("grpc.service_config", json.dumps({"connectionScaling": {"maxConnectionsPerSubchannel": 10}}))]
+"""A server limits the calls on one connection."""
 MERGED: Final = "merged"
 """Stands for the floor that merges, where the name of a turn is expected."""
 TEXT: Final = "The quick brown fox jumps over the lazy dog. " * 2
@@ -49,7 +53,7 @@ class Load:
     """
 
     def __init__(self, port: int) -> None:
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_OPTIONS)
         self._chat: Any = chat_pb2_grpc.ChatServiceStub(self._channel)
         self._sessions: Any = session_pb2_grpc.SessionServiceStub(self._channel)
         self._turns: Any = turn_pb2_grpc.TurnServiceStub(self._channel)
@@ -73,6 +77,12 @@ class Load:
         """Begin a session, and return its name."""
         session = await self._sessions.CreateSession(session_pb2.CreateSessionRequest())
         return str(session.name)
+
+    async def refused(self, path: str, body: bytes) -> None:
+        """Send the bytes as a request, and wait for the end of the call, which is no success."""
+        call: Any = self._channel.unary_unary(path)
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await call(body)
 
     async def read(self, session: str) -> None:
         """Read a session."""

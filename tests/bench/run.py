@@ -44,6 +44,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Calls of each kind on each number of stored sessions."""
     growth: tuple[int, int]
     """Turns after which memory is looked at, and then again; for every ten of them a stream is cancelled."""
+    costly: int
+    """Bytes of a request that costs as much as it can."""
     together: bool = False
     """Whether all is measured at the same time: quick, and wrong."""
 
@@ -61,6 +63,7 @@ DEFAULT = Size(
     stored=(1_000, 10_000, 100_000),
     stored_calls=1_600,
     growth=(5_000, 15_000),
+    costly=16 * 2**20 - 100,
 )
 FULL = msgspec.structs.replace(DEFAULT, stored=(1_000, 10_000, 100_000, 1_000_000), growth=(10_000, 100_000))
 SMALL = Size(
@@ -76,6 +79,7 @@ SMALL = Size(
     stored=(20, 40, 80),
     stored_calls=32,
     growth=(32, 64),
+    costly=70_000,
     together=True,
 )
 

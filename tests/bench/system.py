@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from mcp_server.allocator import return_large_blocks
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.logs import configure
 from mcp_server.providers.openai.settings import OpenAIModel, OpenAISettings
@@ -40,6 +41,7 @@ async def main(upstream: int, path: str) -> None:
         metrics=MetricsSettings(address="127.0.0.1:0"),
         log=LogSettings(format="json"),
     )
+    return_large_blocks()  # as the command line does
     configure(level=config.log.level, format=config.log.format)
     async with UnifiedMCPServer(config) as server:
         gc.freeze()  # as the command line does

@@ -164,3 +164,17 @@ async def test_a_log_that_nobody_can_write_to_does_not_fail_calls(stream: Stream
     stream.buffer.close()
     answer = await wire.say("hello", session="")
     assert answer.turn
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_control_characters_are_shown_and_never_written(stream: Stream, format: str) -> None:
+    """Names and messages from elsewhere move no cursor and forge no line, wherever they stand in a line of the log."""
+    logs.configure(level="debug", format=format, stream=stream)
+    odd = "a\x1b[2J\x7f\x9b31m\u2028b"
+    structlog.get_logger().info(f"event {odd}", model=odd)
+    try:
+        raise ValueError(odd)
+    except ValueError as error:
+        structlog.get_logger().error("failed", exc_info=error)
+    assert not any(mark in stream.text for mark in ("\x1b", "\x7f", "\x9b", "\u2028"))
+    assert stream.text.count("31m") == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import urllib.request
 
 import msgspec
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mcp_server.errors import ConfigError, ProviderUnavailable
 from mcp_server.interfaces import Finish
 from mcp_server.middleware.metrics import Metrics
+from mcp_server.middleware.metrics.endpoint import MAX_READERS
 from mcp_server.settings import (
     Config,
     MetricsSettings,
@@ -159,11 +161,13 @@ def test_models_that_callers_make_up_share_a_label() -> None:
     """Names without end do not become labels without end."""
     metrics = Metrics(max_models=3)
     for number in range(10):
-        metrics.attempts_ended("chat", [Attempt(provider="p", model=f"m{number}", start_time=0)])
+        attempt = Attempt(provider="p", model=f"m{number}", start_time=0, cost_nanos=10**9, currency="EUR")
+        metrics.attempts_ended("chat", [attempt])
     text = generate_latest(metrics.registry).decode()
     assert (
         'contextprotocol_attempts_ended_total{model="other",outcome="running",provider="other",reason=""} 7.0' in text
     )
+    assert 'contextprotocol_cost_total{currency="EUR",model="other",provider="other"} 7.0' in text
     assert '"m2"' in text
     assert '"m3"' not in text
 
@@ -204,3 +208,23 @@ async def test_without_an_address_no_metrics_are_served() -> None:
     """Empty means off."""
     async with running() as server:
         assert server.metrics_port is None
+
+
+async def test_readers_that_say_nothing_take_few_threads() -> None:
+    """Further connections are closed at once, and the metrics are served again when the silent ones have gone."""
+    async with running(served(), providers={"echo": EchoProvider()}) as server:
+        before = threading.active_count()
+        silent = [await asyncio.open_connection("127.0.0.1", server.metrics_port) for _ in range(MAX_READERS)]
+        late, late_writer = await asyncio.open_connection("127.0.0.1", server.metrics_port)
+        assert await late.read() == b""
+        assert threading.active_count() - before <= MAX_READERS
+        for writer in (late_writer, *[writer for _, writer in silent]):
+            writer.close()
+            await writer.wait_closed()
+        text = b""
+        while b"grpc_server_started_total" not in text:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.metrics_port)
+            writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+            text = await reader.read()
+            writer.close()
+            await writer.wait_closed()

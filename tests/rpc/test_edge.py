@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,6 +22,7 @@ from mcp_server.errors import BadCredentials, ConfigError, Overloaded
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call, GRPCService, Middleware
 from mcp_server.principal import Principal
+from mcp_server.rpc.edge import Edge
 from mcp_server.rpc.server import GRPCServer
 from tests.gateways import echo_gateway
 from tests.wire import Refused, user
@@ -273,3 +275,51 @@ async def test_a_refused_request_leaves_no_memory_behind(start: Start, method: s
         tracemalloc.stop()
         gc.enable()
     assert kept < 4_000_000
+
+
+async def test_a_caller_that_leaves_while_something_is_written_is_no_fault() -> None:
+    """gRPC may fail the write before it cancels the call: that is CANCELLED for the log and the metrics."""
+    ended: list[tuple[str, str]] = []
+
+    class Watch:
+        @asynccontextmanager
+        async def __call__(self, call: Call) -> AsyncIterator[None]:
+            try:
+                yield
+            finally:
+                ended.append((call.code, call.reason or ""))
+
+    class Broken:
+        """A connection that breaks during the first write."""
+
+        def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+            return ()
+
+        def peer(self) -> str:
+            return "ipv4:127.0.0.1:1"
+
+        async def write(self, message: bytes) -> None:
+            raise grpc.aio.InternalError('Failed "execute_batch"')
+
+    edge = Edge([Watch()])
+    handlers = edge.handlers(GRPCService(descriptor=EXTRA, implementation=Arithmetic()))
+    details: Any = type("Details", (), {"method": "/extra.Arithmetic/CountTo", "invocation_metadata": ()})()
+    handler: Any = handlers.service(details)
+    with pytest.raises(asyncio.CancelledError):
+        await handler.unary_stream(Number(value=3).SerializeToString(), Broken())
+    assert ended == [("CANCELLED", "CANCELLED")]
+
+
+@pytest.mark.parametrize("text", ["\U0001f600" * 1000, "x" * 20_000])
+async def test_a_long_name_keeps_its_status(start: Start, text: str) -> None:
+    """Also where the answer quotes it: etags of the contract, and services of the health service."""
+    channel = await start()
+    sessions: Any = session_pb2_grpc.SessionServiceStub(channel)
+    await sessions.CreateSession(session_pb2.CreateSessionRequest(session_id="tour"))
+    with Refused() as refused:
+        await sessions.DeleteSession(session_pb2.DeleteSessionRequest(name="sessions/tour", etag=text))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    with Refused() as refused:
+        await health.Check(health_pb2.HealthCheckRequest(service=text))
+    assert refused.code == grpc.StatusCode.NOT_FOUND

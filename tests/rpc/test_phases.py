@@ -212,6 +212,26 @@ async def test_a_delete_and_a_new_session_of_that_name(hold: Hold, phase: str, i
     await nothing_left(wire)
 
 
+@pytest.mark.parametrize("phase", ["before the claim", "behind the claim"])
+@pytest.mark.parametrize("method", ["Chat", "StreamChat"])
+async def test_a_caller_that_left_before_the_turn_began_costs_nothing(hold: Hold, phase: str, method: str) -> None:
+    """No provider is asked for an answer that nobody can find; the same call with a request_id may come back."""
+    wire, stage = await hold(phase)
+    request = ask()
+    request.ClearField("request_id")
+    call = getattr(wire.chat, method)(request)
+    async with asyncio.timeout(BOUND):
+        await stage.gate.reached.wait()
+    call.cancel()
+    while any(live.log._readers for live in turns_of(wire)._live):  # noqa: ASYNC110  # nobody is told
+        await asyncio.sleep(0.005)
+    stage.gate.open()
+    await nothing_left(wire)
+    (turn,) = (await wire.turns.ListTurns(turn_pb2.ListTurnsRequest(parent="sessions/tour"))).turns
+    assert (turn.state, len(turn.attempts)) == (CANCELLED, 0)
+    await still_well(wire, "")
+
+
 @pytest.mark.parametrize("phase", PHASES)
 async def test_the_last_reader_leaves(hold: Hold, phase: str) -> None:
     """With CANCEL: it is stopped unless it ends first, and the record shows one of the two."""

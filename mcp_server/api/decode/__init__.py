@@ -8,13 +8,14 @@ would stand. Everything else is judged by :mod:`mcp_server.rules`, which the gat
 from mcp_server.api.decode.embedding import embed_input
 from mcp_server.api.decode.message import messages
 from mcp_server.api.decode.name import model_name, session_name, turn_name
-from mcp_server.api.decode.session import session_draft, session_update
+from mcp_server.api.decode.session import labels, session_draft, session_update
 from mcp_server.api.decode.turn import chat_input, completion_input
 
 __all__ = [
     "chat_input",
     "completion_input",
     "embed_input",
+    "labels",
     "messages",
     "model_name",
     "session_draft",

@@ -22,7 +22,8 @@ _PLACEHOLDER: Final = Text(text="")
 def messages(found: Violations, given: Sequence[message_pb2.Message]) -> tuple[Message, ...]:
     """The ``messages`` of a request."""
     if len(given) > MAX_MESSAGES:
-        given = given[: MAX_MESSAGES + 1]  # enough to be refused
+        found.add("messages", f"must have 1 to {MAX_MESSAGES} messages, not {len(given)}")
+        return ()
     return tuple([_message(found, index, message) for index, message in enumerate(given)])
 
 
@@ -35,11 +36,11 @@ def _message(found: Violations, index: int, message: message_pb2.Message) -> Mes
     if (size := message.ByteSize()) > MAX_MESSAGE_BYTES:
         found.add(f"messages[{index}]", f"must have at most {MAX_MESSAGE_BYTES} bytes, not {size}")
         return Message(role=role)
-    given: Sequence[message_pb2.Part] = message.parts
-    if len(given) > MAX_PARTS:
-        given = given[: MAX_PARTS + 1]  # enough to be refused
+    if len(message.parts) > MAX_PARTS:
+        found.add(f"messages[{index}].parts", f"must have 1 to {MAX_PARTS} parts, not {len(message.parts)}")
+        return Message(role=role)
     parts: list[Part] = []
-    for number, part in enumerate(given):
+    for number, part in enumerate(message.parts):
         # Most parts are text, and a path is built only for what may need one.
         if part.WhichOneof("part") == "text":
             parts.append(Text(text=part.text))

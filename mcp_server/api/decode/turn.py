@@ -52,7 +52,7 @@ def chat_input(found: Violations, request: chat_pb2.ChatRequest, *, streams: boo
     return ChatInput(
         options=_options(found, request, streams=streams),
         messages=messages(found, request.messages),
-        tools=_tools(request.tools) if request.tools else (),
+        tools=_tools(found, request.tools) if request.tools else (),
         tool_choice=_tool_choice(found, request.tool_choice) if request.HasField("tool_choice") else _DEFAULT_CHOICE,
         truncate=request.truncation != generation_pb2.TRUNCATION_DISABLED,
     )
@@ -111,11 +111,13 @@ def _config(found: Violations, config: generation_pb2.GenerationConfig) -> Gener
             response_format = ResponseFormat(kind)
         if kind == "json_schema":
             schema = config.response_format.json_schema.schema_json
+    if len(config.stop) > MAX_STOPS:
+        found.add("config.stop", f"must have at most {MAX_STOPS} stop strings, not {len(config.stop)}")
     return GenerationConfig(
         temperature=config.temperature if config.HasField("temperature") else None,
         top_p=config.top_p if config.HasField("top_p") else None,
         max_output_tokens=config.max_output_tokens if config.HasField("max_output_tokens") else None,
-        stop=tuple(config.stop[: MAX_STOPS + 1]),
+        stop=tuple(config.stop[:MAX_STOPS]),
         seed=config.seed if config.HasField("seed") else None,
         frequency_penalty=config.frequency_penalty if config.HasField("frequency_penalty") else None,
         presence_penalty=config.presence_penalty if config.HasField("presence_penalty") else None,
@@ -125,12 +127,12 @@ def _config(found: Violations, config: generation_pb2.GenerationConfig) -> Gener
     )
 
 
-def _tools(tools: Sequence[generation_pb2.Tool]) -> tuple[Tool, ...]:
+def _tools(found: Violations, tools: Sequence[generation_pb2.Tool]) -> tuple[Tool, ...]:
+    if len(tools) > MAX_TOOLS:
+        found.add("tools", f"must have at most {MAX_TOOLS} tools, not {len(tools)}")
+        return ()
     return tuple(
-        [
-            Tool(name=tool.name, description=tool.description, parameters_json=tool.parameters_json)
-            for tool in tools[: MAX_TOOLS + 1]
-        ]
+        [Tool(name=tool.name, description=tool.description, parameters_json=tool.parameters_json) for tool in tools]
     )
 
 

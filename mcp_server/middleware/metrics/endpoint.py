@@ -5,15 +5,22 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from wsgiref.simple_server import WSGIServer
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from mcp_server.errors import ConfigError
 
+MAX_READERS: Final = 8
+"""Requests that are answered at a time; further connections are closed at once."""
+READ_SECONDS: Final = 5
+"""How long a reader may send or take nothing."""
+
 
 class MetricsEndpoint:
-    """Serves metrics over HTTP, on a thread of its own.
+    """Serves metrics over HTTP, on a bounded number of threads of its own.
 
     Raises:
         ConfigError: the address cannot be listened on.
@@ -21,15 +28,16 @@ class MetricsEndpoint:
 
     def __init__(self, registry: CollectorRegistry, address: str) -> None:
         host, _, port = address.rpartition(":")
-        self._server: WSGIServer
-        self._thread: threading.Thread
         try:
-            self._server, self._thread = start_http_server(int(port), addr=host.strip("[]"), registry=registry)
+            self._server = _Server(host.strip("[]"), int(port))
         except OSError as error:
             raise ConfigError(
                 f"metrics.address: cannot listen on {address}: {error.strerror}; "
                 'choose another, port 0 for any, or "" for no metrics'
             ) from error
+        self._server.set_app(make_wsgi_app(registry))
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
         self.port = self._server.server_port
         """The port that it listens on."""
 
@@ -44,3 +52,43 @@ class MetricsEndpoint:
         stopping.join()
         self._thread.join()
         self._server.server_close()
+
+
+class _Handler(WSGIRequestHandler):
+    """Answers one request, and logs nothing."""
+
+    timeout = READ_SECONDS
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: readers come every few seconds."""
+
+
+class _Server(WSGIServer):
+    """Answers each request on one of a few threads."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        self._free = threading.BoundedSemaphore(MAX_READERS)
+        self._threads = ThreadPoolExecutor(MAX_READERS, thread_name_prefix="metrics")
+        super().__init__((host, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Hand the connection to a free thread, or close it."""
+        if self._free.acquire(blocking=False):
+            self._threads.submit(self._answer, request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def _answer(self, request: Any, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except OSError:  # the reader has gone, or was silent for too long
+            pass
+        finally:
+            self.shutdown_request(request)
+            self._free.release()
+
+    def server_close(self) -> None:
+        """Close the port; what is being read ends by itself."""
+        super().server_close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
