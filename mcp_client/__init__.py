@@ -21,6 +21,7 @@ It is not a client of the JSON-RPC protocol of the same initials: it talks gRPC 
 from mcp_client._aio.client import MCPClient
 from mcp_client._aio.stream import TurnStream
 from mcp_client._aio.tool_stream import ToolStream
+from mcp_client._core.requests.names import session_id_for
 from mcp_client._core.retry import Retry, RetryNotice
 from mcp_client._sync.client import MCPSyncClient
 from mcp_client._sync.stream import SyncTurnStream
@@ -187,4 +188,5 @@ __all__ = [
     "UnsupportedByModel",
     "Usage",
     "Window",
+    "session_id_for",
 ]

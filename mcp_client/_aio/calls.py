@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import time
@@ -90,9 +89,11 @@ class AsyncCalls:
         limit = None if timeout is None else seconds("timeout", timeout)
         try:
             return await self._unary(name, request, limit)
-        except (asyncio.CancelledError, DeadlineExceeded):
-            service, _, method = name.partition(".")
-            await self.leave(f"{service}.Stream{method}", request)
+        except BaseException as error:
+            # Whatever else than an answer of the server ends the wait: a cancelled task, a signal handler, gevent …
+            if isinstance(error, DeadlineExceeded) or not isinstance(error, MCPError):
+                service, _, method = name.partition(".")
+                await self.leave(f"{service}.Stream{method}", request)
             raise
 
     def attempts(self, name: str, timeout: float | None, sequence: int) -> Attempts:

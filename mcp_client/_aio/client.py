@@ -16,7 +16,8 @@ from mcp_client._aio.tool_chat import ToolChatMethods
 from mcp_client._aio.transport import AsyncTransport
 from mcp_client._aio.turns import TurnMethods
 from mcp_client._core import defaults
-from mcp_client._core.channel import Address, AsyncMetadata, ChannelSettings
+from mcp_client._core.addresses import Address
+from mcp_client._core.channel import AsyncMetadata, ChannelSettings
 from mcp_client._core.retry import DEFAULT_RETRY, OnRetry, Retry, RetryPolicy
 from mcp_client.tls import TLS
 from mcp_client.values import Seconds

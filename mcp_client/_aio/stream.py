@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
@@ -64,8 +63,9 @@ class TurnStream:
         self._attempts = self._calls.attempts(self._name, self._timeout, self.sequence)
         try:
             self._responses = await self._calls.stream(self._name, self._request, self._attempts)
-        except asyncio.CancelledError:  # the turn may have started, and __aexit__ is not called
-            if not self._detached:
+        except BaseException as error:
+            # The turn may have started, and __aexit__ is not called. An Exception is raised before anything is sent.
+            if not self._detached and not isinstance(error, Exception):
                 await self._calls.leave(self._name, self._request)
             raise
         return self
@@ -74,10 +74,12 @@ class TurnStream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._left = True
-        if self._responses is not None:
-            self._responses.cancel()
-        if not self._ended and self._answer.reply is None and not self._detached:
-            await self._calls.leave(self._name, self._request, self.turn)
+        try:
+            if self._responses is not None:
+                self._responses.cancel()
+        finally:
+            if not self._ended and self._answer.reply is None and not self._detached:
+                await self._calls.leave(self._name, self._request, self.turn)
 
     def __aiter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
+from mcp_client._aio.transport import uninterrupted
 from mcp_client._core.defaults import STOP_TIMEOUT
 from mcp_client.tools.thread import in_thread
 from mcp_client.tools.toolset import ToolSet
@@ -38,9 +39,15 @@ class ToolRunner:
         return [task.result() for task in self._tasks]
 
     async def stop(self) -> None:
-        """Cancel asynchronous functions and wait for their end. Threads cannot be stopped: the others keep running."""
+        """Cancel asynchronous functions and wait for their end, even if the waiting task is cancelled (again).
+
+        Threads cannot be stopped: the others keep running.
+        """
         for task in self._tasks:
             task.cancel()
+        await uninterrupted(asyncio.create_task(self._end()))
+
+    async def _end(self) -> None:
         await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Self
@@ -37,11 +38,14 @@ class AsyncTransport:
         """Call a unary method; ``timeout`` in seconds."""
         call = await self._start(method, request, timeout=timeout)
         try:
-            data = await call
+            # gRPC raises a CancelledError of its own, by which anyio does not know its scope. The shield raises that of
+            # the task.
+            data = await asyncio.shield(asyncio.ensure_future(call))
         except grpc.RpcError as error:
             raise self.error_of(error) from error
         except asyncio.CancelledError as error:
             if _is_cancelled():
+                call.cancel()
                 raise
             raise self.cancelled() from error
         return method.decode(data)
@@ -67,7 +71,8 @@ class AsyncTransport:
         task = asyncio.create_task(work(*arguments))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
-        await asyncio.shield(task)
+        await uninterrupted(task)
+        task.result()
 
     @property
     def closed(self) -> bool:
@@ -80,13 +85,14 @@ class AsyncTransport:
         return not self.closed
 
     async def close(self) -> None:
-        """Close the connection, which ends all running calls."""
-        if self._finishing:
-            await asyncio.wait(self._finishing)
-        self._closed.set()
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        """Close the connection, which ends all running calls, even if the task is cancelled."""
+        try:
+            await uninterrupted(*self._finishing)
+        finally:
+            self._closed.set()
+            channel, self._channel = self._channel, None
+            if channel is not None:
+                await channel.close()  # without a grace it does not wait, and so cannot be interrupted
 
     def error_of(self, error: grpc.RpcError) -> MCPError:
         """The error to raise for a call that gRPC ended."""
@@ -175,6 +181,24 @@ class AsyncResponses:
     def cancel(self) -> None:
         """Cancel the call."""
         self._call.cancel()
+
+
+async def uninterrupted(*tasks: asyncio.Task[None]) -> None:
+    """Wait for the end of tasks that are known to take a short time, and only then be cancelled.
+
+    anyio cancels a waiting task in every step of the event loop until it leaves the scope: a shield that ends with the
+    first cancellation is not enough.
+    """
+    leaving = _is_cancelled() and sys.exc_info()[1] is not None
+    cancelled: asyncio.CancelledError | None = None
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    # A task that is on its way out of a cancelled scope keeps the exception with which it leaves.
+    if cancelled is not None and not leaving:
+        raise cancelled
 
 
 def _is_cancelled() -> bool:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import grpc
 
+from mcp_client._core.addresses import Address, may_use_proxy, target
 from mcp_client._core.arguments import argument, seconds
 from mcp_client._core.defaults import MAX_REQUEST_BYTES
 from mcp_client.tls import TLS
 from mcp_client.values.options import Seconds
 
-Address = str | Sequence[str]
-"""``host:port``, or any target that gRPC resolves; or several ``IP:port``."""
 Metadata = Mapping[str, str] | Mapping[str, str | bytes]
 """Headers by name; the values of names that end in ``-bin`` are bytes."""
 AsyncMetadata = Metadata | Callable[[], Metadata | Awaitable[Metadata]]
@@ -70,7 +68,7 @@ class ChannelSettings:
     ) -> None:
         with argument("address"):
             self.address = address if isinstance(address, str) else ", ".join(address)
-            self.target = _target(address)
+            self.target = target(address)
         if not (isinstance(metadata, Mapping) or callable(metadata)):
             raise TypeError(f"metadata: expected a mapping or a function, not {type(metadata).__name__}")
         self.metadata = None if isinstance(metadata, Mapping) else metadata
@@ -97,6 +95,8 @@ class ChannelSettings:
             # minimum is not set: it is the timeout of one connection attempt.)
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2_000),
+            # No proxy reaches this machine from elsewhere, whatever the environment says.
+            ("grpc.enable_http_proxy", int(may_use_proxy(self.target))),
             ("grpc.service_config", json.dumps(_service_config(balanced=balanced, max_connections=max_connections))),
         )
         if isinstance(credentials, TLS) and credentials.server_name:
@@ -125,31 +125,6 @@ def _header(key: str, value: str | bytes) -> str | bytes:
     if isinstance(value, str) and not (value.isascii() and value.isprintable()):
         raise ValueError(f"the value of {key!r} is not printable ASCII")
     return value
-
-
-def _target(address: Address) -> str:
-    if isinstance(address, str):
-        if not address:
-            raise ValueError("expected host:port")
-        address.encode()
-        return address
-    targets = [_ip(one) for one in address]
-    versions = {version for version, _ in targets}
-    if len(versions) != 1:
-        raise ValueError(f"expected addresses of one kind, IPv4 or IPv6, not {address!r}")
-    return f"ipv{versions.pop()}:{','.join([target for _, target in targets])}"
-
-
-def _ip(address: str) -> tuple[int, str]:
-    """The IP version of one of several addresses, and the address in gRPC's form."""
-    host, _, port = address.rpartition(":")
-    try:
-        ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
-    except ValueError as error:
-        raise ValueError(f"{error}; to balance over a DNS name, pass it alone: 'dns:///{address}'") from error
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"expected IP:port, not {address!r}")
-    return ip.version, f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 
 
 def _service_config(*, balanced: bool, max_connections: int) -> dict[str, object]:

@@ -24,6 +24,8 @@ def error_of(error: Any, address: str) -> MCPError:
         error: a :class:`grpc.RpcError` that is also a :class:`grpc.Call`, which has no common type.
         address: the server, for the message.
     """
+    if not hasattr(error, "code"):  # raised by an interceptor of another library, and not by gRPC
+        return InternalError(str(error) or type(error).__name__, Details(code="UNKNOWN"))
     code = error.code().name
     message = error.details() or code
     trailers = dict(error.trailing_metadata() or ())

@@ -91,9 +91,11 @@ class SyncCalls:
         limit = None if timeout is None else seconds("timeout", timeout)
         try:
             return self._unary(name, request, limit)
-        except (KeyboardInterrupt, DeadlineExceeded):
-            service, _, method = name.partition(".")
-            self.leave(f"{service}.Stream{method}", request)
+        except BaseException as error:
+            # Whatever else than an answer of the server ends the wait: a cancelled task, a signal handler, gevent …
+            if isinstance(error, DeadlineExceeded) or not isinstance(error, MCPError):
+                service, _, method = name.partition(".")
+                self.leave(f"{service}.Stream{method}", request)
             raise
 
     def attempts(self, name: str, timeout: float | None, sequence: int) -> Attempts:

@@ -10,7 +10,8 @@ from typing import Self
 import grpc
 
 from mcp_client._core import defaults
-from mcp_client._core.channel import Address, ChannelSettings, SyncMetadata
+from mcp_client._core.addresses import Address
+from mcp_client._core.channel import ChannelSettings, SyncMetadata
 from mcp_client._core.retry import DEFAULT_RETRY, OnRetry, Retry, RetryPolicy
 from mcp_client._sync.calls import SyncCalls
 from mcp_client._sync.completion import CompletionMethods

@@ -84,12 +84,14 @@ class SessionMethods:
     ) -> Iterator[Session]:
         """List the sessions that have all ``labels``, by creation time, without their context and metadata.
 
+        Reading these two fields raises a ``RuntimeError``; :meth:`get_session` returns them.
+
         Pages are fetched while the iterator is read; ``timeout`` applies to each page.
         """
         request = requests.list_sessions(labels or {}, newest_first=newest_first, page_size=page_size)
         for page in self._calls.pages("SessionService.ListSessions", request, timeout):
             for session in page.sessions:
-                yield responses.session(session)
+                yield responses.session(session, complete=False)
 
     def update_session(
         self,
@@ -195,7 +197,7 @@ class SessionMethods:
         """
         request = requests.append_messages(session, messages, etag=etag, request_id=request_id)
         response = self._calls.unary("SessionService.AppendMessages", request, timeout)
-        return responses.session(response.session)
+        return responses.session(response.session, complete=False)
 
     def list_messages(
         self,

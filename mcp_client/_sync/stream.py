@@ -65,8 +65,9 @@ class SyncTurnStream:
         self._attempts = self._calls.attempts(self._name, self._timeout, self.sequence)
         try:
             self._responses = self._calls.stream(self._name, self._request, self._attempts)
-        except KeyboardInterrupt:  # the turn may have started, and __exit__ is not called
-            if not self._detached:
+        except BaseException as error:
+            # The turn may have started, and __exit__ is not called. An Exception is raised before anything is sent.
+            if not self._detached and not isinstance(error, Exception):
                 self._calls.leave(self._name, self._request)
             raise
         return self
@@ -75,10 +76,12 @@ class SyncTurnStream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._left = True
-        if self._responses is not None:
-            self._responses.cancel()
-        if not self._ended and self._answer.reply is None and not self._detached:
-            self._calls.leave(self._name, self._request, self.turn)
+        try:
+            if self._responses is not None:
+                self._responses.cancel()
+        finally:
+            if not self._ended and self._answer.reply is None and not self._detached:
+                self._calls.leave(self._name, self._request, self.turn)
 
     def __iter__(self) -> Self:
         return self

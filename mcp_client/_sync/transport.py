@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
 import grpc
@@ -15,7 +16,7 @@ from grpc.experimental import ChannelOptions
 from mcp_client._core.channel import ChannelSettings, Headers, headers
 from mcp_client._core.defaults import STOP_TIMEOUT
 from mcp_client._core.methods import Method, encode
-from mcp_client._core.process import FORKED, connecting_process
+from mcp_client._core.process import FORKED, check_gevent, connecting_process
 from mcp_client._core.status import error_of
 from mcp_client.errors import Details, MCPError, ServerUnavailable
 
@@ -24,6 +25,8 @@ _OPTIONS: Final = (
     (ChannelOptions.SingleThreadedUnaryStream, 1),
 )
 _CANCELLED: Final[int] = grpc.StatusCode.CANCELLED.value[0]
+
+_log: Final = logging.getLogger("mcp_client")
 
 
 class SyncTransport:
@@ -103,7 +106,8 @@ class SyncTransport:
 
     def error_of(self, error: grpc.RpcError, *, left: bool = False) -> MCPError:
         """The error to raise for a call that gRPC ended, or that the caller has left."""
-        if error.code() is not grpc.StatusCode.CANCELLED or not (left or self.closed):
+        code = error.code() if hasattr(error, "code") else None  # an interceptor's has none
+        if code is not grpc.StatusCode.CANCELLED or not (left or self.closed):
             return error_of(error, self._settings.address)
         if self.closed:
             return self.cancelled()
@@ -161,12 +165,18 @@ class SyncTransport:
             if self._process is not None or self.closed:
                 return
             process = connecting_process()
-            target, options = self._settings.target, [*self._settings.options, *_OPTIONS]
-            if self._settings.credentials is None:
-                self._channel = grpc.insecure_channel(target, options=options)
-            else:
-                self._channel = grpc.secure_channel(target, self._settings.credentials, options=options)
+            check_gevent()
+            self._channel = self._open([*self._settings.options, *_OPTIONS])
+            if not _is_of_grpc(self._channel):
+                # An interceptor hides the calls of such streams, and then nobody can free their resources.
+                self._channel.close()
+                self._channel = self._open(self._settings.options)
             self._process = process  # last, because other threads now use the channel
+
+    def _open(self, options: Sequence[tuple[str, str | int]]) -> grpc.Channel:
+        if self._settings.credentials is None:
+            return grpc.insecure_channel(self._settings.target, options=options)
+        return grpc.secure_channel(self._settings.target, self._settings.credentials, options=options)
 
 
 class SyncResponses:
@@ -175,6 +185,7 @@ class SyncResponses:
     def __init__(self, transport: SyncTransport, call: Any, method: Method) -> None:
         self._transport = transport
         self._call = call
+        self._messages: Iterator[bytes] = iter(call)
         self._method = method
         self._error: MCPError | None = None
         self._over = False
@@ -186,7 +197,7 @@ class SyncResponses:
         if self._error is not None:
             raise self._error
         try:
-            data = next(self._call)
+            data = next(self._messages)
         except StopIteration:
             self._over = True
             raise
@@ -202,16 +213,30 @@ class SyncResponses:
         return self._method.decode(data)
 
     def cancel(self) -> None:
-        """Cancel the call."""
+        """Cancel the call. Never raises: an exception would replace that of the program."""
         if self._over or self._transport.forked:  # a forked process cannot cancel it
             return
         self._over = True
-        # gRPC keeps the resources of the call until its end is read, which its own `cancel` makes impossible.
-        call = getattr(self._call, "_call", None)
-        if call is None:
-            self._call.cancel()
-            return
-        call.cancel(_CANCELLED, "left by the client")
-        with contextlib.suppress(grpc.RpcError):
-            for _ in self._call:
-                pass
+        try:
+            _cancel(self._call)
+        except Exception:  # noqa: BLE001  # interceptors of other libraries return calls that raise anything
+            # The server ends the stream with its turn.
+            _log.warning("a stream of %s could not be cancelled", self._method.path, exc_info=True)
+
+
+def _cancel(call: Any) -> None:
+    """Cancel a streaming call, whether it is gRPC's own or an interceptor has wrapped it."""
+    if not _is_of_grpc(call):
+        # Some interceptors return a generator, which ends the call when it is closed and the call is dropped.
+        (call.cancel if hasattr(call, "cancel") else call.close)()
+        return
+    # gRPC keeps the resources of the call until its end is read, which its own `cancel` makes impossible.
+    call._call.cancel(_CANCELLED, "left by the client")
+    with contextlib.suppress(grpc.RpcError):
+        for _ in call:
+            pass
+
+
+def _is_of_grpc(value: Any) -> bool:
+    """Whether a channel or call is gRPC's own, and not that of an interceptor such as OpenTelemetry's."""
+    return type(value).__module__ == "grpc._channel"

@@ -15,5 +15,7 @@ def main() -> None:
         print(f"mcp-client needs {' and '.join(missing)}: pip install 'contextprotocol[cli]'", file=sys.stderr)
         raise SystemExit(1)
     from mcp_client.cli.commands import app
+    from mcp_client.cli.terminal import replace_unknown_characters
 
+    replace_unknown_characters()
     app()

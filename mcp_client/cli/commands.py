@@ -12,11 +12,11 @@ from typing import Annotated, Final
 import typer
 
 from mcp_client import HealthStatus, MCPClient, TurnOptions
-from mcp_client.cli import sessions, turns
+from mcp_client.cli import prompts, sessions, turns
 from mcp_client.cli.lifecycle import delete_if_empty, open_session
 from mcp_client.cli.options import DEFAULT_SERVER, AsJson, MaxTokens, ModelOption, Server, Temperature
 from mcp_client.cli.output import print_json, print_stream, print_table
-from mcp_client.cli.run import MISUSED, exit_on_error, fail, run_client, standard_input
+from mcp_client.cli.run import MISUSED, exit_on_error, fail, run_client
 
 NOT_SERVING: Final = 3
 """The exit status of ``health`` if the server answers that it does not accept calls."""
@@ -38,7 +38,8 @@ def chat(
     prompt: Annotated[
         str | None,
         typer.Argument(
-            help="The message. Without it: a conversation on a terminal, or standard input as the message.",
+            help="The message; the text of a pipe or file on standard input is added to it. Without it: a conversation "
+            "on a terminal, or standard input as the message.",
             show_default=False,
         ),
     ] = None,
@@ -67,13 +68,13 @@ def chat(
 ) -> None:
     """Chat: one answer, or a conversation in the terminal."""
     options = TurnOptions(model=model, temperature=temperature, max_output_tokens=max_tokens, if_busy=if_busy)
-    if prompt is None and sys.stdin.isatty() and sys.stdout.isatty():
+    if prompt is None and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
         from mcp_client.cli.conversation import converse
 
         with exit_on_error():
             converse(server, session=session, system=system, options=options)
         return
-    text = prompt if prompt is not None else standard_input()
+    text = prompts.message(prompt)
     if not text.strip():
         fail("the message is empty", MISUSED)  # before a session is created
 
@@ -95,7 +96,11 @@ def chat(
 def complete(
     prompt: Annotated[
         str | None,
-        typer.Argument(help="The text to continue. Without it: standard input.", show_default=False),
+        typer.Argument(
+            help="The text to continue; that of a pipe or file on standard input is added to it. Without it: standard "
+            "input.",
+            show_default=False,
+        ),
     ] = None,
     model: ModelOption = "",
     temperature: Temperature = None,
@@ -107,7 +112,7 @@ def complete(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Complete a raw prompt: without roles, template or memory."""
-    text = prompt if prompt is not None else standard_input()
+    text = prompts.message(prompt)
     run_client(
         server,
         lambda client: print_stream(
@@ -122,13 +127,17 @@ def complete(
 def embed(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="The texts. Without any: the lines of standard input.", show_default=False),
+        typer.Argument(
+            help="The texts, and the lines of a pipe or file on standard input. Without any: the lines of standard "
+            "input.",
+            show_default=False,
+        ),
     ] = None,
     model: ModelOption = "",
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Create embeddings: one JSON array per line."""
-    inputs = texts or [line for line in standard_input().splitlines() if line]
+    inputs = prompts.texts(texts or [])
 
     async def run(client: MCPClient) -> None:
         for vector in (await client.embed(inputs, model=model)).vectors:

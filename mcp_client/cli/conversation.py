@@ -8,16 +8,16 @@ import importlib
 import sys
 from collections.abc import Iterator
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console
 from rich.live import Live
-from rich.markdown import Markdown
-from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
 from mcp_client import FinishReason, MCPClient, MCPError, RetryNotice, Session, TurnOptions
+from mcp_client.cli.answer import FormattedAnswer, Tail
 from mcp_client.cli.lifecycle import delete_if_empty, open_session
 from mcp_client.cli.run import retry_line
+from mcp_client.cli.terminal import visible
 
 HELP = """\
 /help            show this help
@@ -38,7 +38,7 @@ def converse(server: str, *, session: str | None, system: str, options: TurnOpti
 
         def print_retry(notice: RetryNotice) -> None:
             if line := retry_line(notice):
-                console.print(Text(line, style="dim"))
+                console.print(Text(visible(line), style="dim"))
 
         conversation = Conversation(MCPClient(server, on_retry=print_retry), console, options)
         try:
@@ -115,7 +115,7 @@ class Conversation:
             else:
                 await self._answer(line)
         except (MCPError, ValueError) as error:
-            self._console.print(Text(str(error), style="red"), end="\n\n")
+            self._console.print(Text(visible(str(error)), style="red"), end="\n\n")
 
     async def close(self) -> None:
         """Close the connection, after deleting a session that was created here and has no messages."""
@@ -155,7 +155,7 @@ class Conversation:
         stream = self._client.stream_chat(text, session=self._session_id, **self._options)
         waiting = Spinner("dots", Text("…", style="dim"))
         live = Live(
-            get_renderable=lambda: _Tail(stream.text) if stream.text else waiting,
+            get_renderable=lambda: Tail(stream.text) if stream.text else waiting,
             console=self._console,
             refresh_per_second=REFRESH_PER_SECOND,
             transient=True,
@@ -168,41 +168,18 @@ class Conversation:
                     reply = await stream.reply()
             summary = f"{reply.usage.output_tokens} tokens · {reply.duration:.1f} s"
             cut = " · reached its maximum length" if reply.finish_reason is FinishReason.LENGTH else ""
-            note = Text(f"{stream.model} · {summary}{cut}", style="dim")
+            note = Text(f"{visible(stream.model)} · {summary}{cut}", style="dim")
         except asyncio.CancelledError:
             note = Text("stopped", style="yellow")
             raise
         finally:
             if stream.text:
-                self._console.print(_formatted(stream.text))
+                self._console.print(FormattedAnswer(stream.text))
             if note is not None:
                 self._console.print(note, end="\n\n")
 
     def _print(self, text: str, *, style: str = "dim") -> None:
-        self._console.print(Text(text, style=style))
-
-
-def _formatted(answer: str) -> Markdown:
-    """The answer as Markdown that keeps its line breaks, for example of poems, addresses and unfenced code."""
-    formatted = Markdown(answer)
-    for token in formatted.parsed:
-        for child in token.children or ():
-            if child.type == "softbreak":
-                child.type = "hardbreak"
-    return formatted
-
-
-class _Tail:
-    """The last lines of a growing answer, as many as fit on the screen."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(_formatted(self._text), options, pad=False)
-        for line in lines[1 - console.height :]:
-            yield from line
-            yield Segment.line()
+        self._console.print(Text(visible(text), style=style))
 
 
 @contextlib.contextmanager

@@ -5,12 +5,18 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import re
 import sys
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from mcp_client import AttemptSwitched, Delta, TurnStream
+from mcp_client import AttemptSwitched, Delta, Session, TurnStream
+from mcp_client._core.responses.sessions import received
+from mcp_client.cli.terminal import printable, visible
+
+_LATE_CONTROLS: Final = re.compile(r"[\x7f-\x9f]")
+"""The control characters that JSON may contain as they are."""
 
 
 async def print_stream(stream: TurnStream) -> None:
@@ -21,12 +27,12 @@ async def print_stream(stream: TurnStream) -> None:
             async for event in stream.events():
                 if isinstance(event, Delta) and event.text:
                     started = True
-                    sys.stdout.write(event.text)
+                    sys.stdout.write(printable(event.text))
                     sys.stdout.flush()
                 elif started and isinstance(event, AttemptSwitched) and event.restarted:
                     started = False
                     print(flush=True)
-                    print(f"mcp-client: {_restart_line(event)}", file=sys.stderr)
+                    print(printable(f"mcp-client: {_restart_line(event)}", sys.stderr), file=sys.stderr)
     finally:
         if started:  # an error message gets a line of its own
             print()
@@ -47,6 +53,8 @@ def print_json(value: Any) -> None:
     """Print one or several values of the client as JSON."""
 
     def plain(item: Any) -> Any:
+        if isinstance(item, Session):
+            return received(item)
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
             return dataclasses.asdict(item)
         if isinstance(item, datetime):
@@ -57,7 +65,8 @@ def print_json(value: Any) -> None:
             return base64.b64encode(item).decode()
         return sorted(item)
 
-    print(json.dumps(value, default=plain, indent=2, ensure_ascii=False))
+    text = json.dumps(value, default=plain, indent=2, ensure_ascii=False)
+    print(_LATE_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -73,5 +82,5 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
     table = Table(*header, box=SIMPLE_HEAD)
     for row in rows:
-        table.add_row(*[Text(cell) for cell in row])
+        table.add_row(*[Text(visible(cell)) for cell in row])
     Console().print(table)

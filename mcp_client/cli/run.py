@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TypeVar
 
 from mcp_client import InvalidArgument, MCPClient, MCPError, RetryNotice, ServerUnavailable
+from mcp_client.cli.terminal import printable, visible
 
 FAILED: Final = 1
 """The exit status of a command that failed."""
@@ -47,7 +48,7 @@ def _print_retry(notice: RetryNotice) -> None:
         from rich.text import Text
 
         start = "\n" if notice.sequence else ""  # ends the line with the answer so far
-        Console(stderr=True).print(Text(f"{start}{line}", style="dim"))
+        Console(stderr=True).print(Text(f"{start}{visible(line)}", style="dim"))
 
 
 @contextmanager
@@ -75,15 +76,6 @@ def _close_standard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def standard_input() -> str:
-    """The text of standard input without its last line end, which pipes add."""
-    with exit_on_error():
-        try:
-            return sys.stdin.buffer.read().decode().removesuffix("\n")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"standard input is not UTF-8 text: invalid byte at position {error.start}") from error
-
-
 async def first(limit: int, items: AsyncIterator[_Item]) -> list[_Item]:
     """The first ``limit`` items of a list, or all if there are fewer."""
     found: list[_Item] = []
@@ -100,7 +92,7 @@ def fail(message: str, status: int) -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         _close_standard_output()
-    print(f"mcp-client: {message}", file=sys.stderr)
+    print(printable(f"mcp-client: {message}", sys.stderr), file=sys.stderr)
     raise SystemExit(status)
 
 

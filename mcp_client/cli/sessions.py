@@ -10,6 +10,7 @@ from mcp_client import MCPClient
 from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Limit, ModelOption, Server, SessionName
 from mcp_client.cli.output import local_time, print_json, print_table
 from mcp_client.cli.run import first, pair, run_client
+from mcp_client.cli.terminal import printable
 
 app = typer.Typer(help="List, show and change sessions.", no_args_is_help=True)
 
@@ -100,7 +101,7 @@ def messages(
             print_json(found)
             return
         for message in found:
-            print(f"{message.role}: {message.text}")
+            print(printable(f"{message.role}: {message.text}"))
 
     run_client(server, run)
 

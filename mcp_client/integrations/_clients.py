@@ -6,11 +6,13 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from mcp_client import MCPClient, MCPSyncClient
-from mcp_client._core.channel import Address
+from mcp_client._core.addresses import Address
 
 
 class Clients:
@@ -27,6 +29,7 @@ class Clients:
         self._lock = threading.Lock()
         self._blocking: MCPSyncClient | None = None
         self._asynchronous: dict[asyncio.AbstractEventLoop, MCPClient] = {}
+        self._users: Counter[asyncio.AbstractEventLoop] = Counter()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Clients, (self._address, self._options)
@@ -53,6 +56,19 @@ class Clients:
                 alive = {other: client for other, client in self._asynchronous.items() if not other.is_closed()}
                 self._asynchronous = {**alive, loop: MCPClient(self._address, **self._options)}
             return self._asynchronous[loop]
+
+    @asynccontextmanager
+    async def in_use(self) -> AsyncIterator[None]:
+        """Close the client of the running event loop at the end of the block, or of the last of several."""
+        loop = asyncio.get_running_loop()
+        self._users[loop] += 1
+        try:
+            yield
+        finally:
+            self._users[loop] -= 1
+            if not self._users[loop]:
+                del self._users[loop]
+                await self.aclose()
 
     def close(self) -> None:
         """Close the blocking client; the next use creates another."""

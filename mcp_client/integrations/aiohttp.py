@@ -45,41 +45,49 @@ class WebChat(_settings.WebChatSettings[web.Request]):
             GET prefix/{turn}      stream the answer of a turn, or resume it after Last-Event-ID
             DELETE prefix/{turn}   cancel a turn
 
-        The client is open while the application runs. A :class:`~mcp_client.MCPError` that any handler raises becomes
-        the same problem response in JSON as in these routes.
+        One object may serve several applications, and an application several chats, each at a path of its own. A
+        :class:`~mcp_client.MCPError` that any handler raises becomes the same problem response in JSON as in these
+        routes.
         """
-        self._streams: set[asyncio.Task[Any]] = set()
+        streams: set[asyncio.Task[Any]] = set()
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._handle(request, streams)
+
+        async def leave(app: web.Application) -> None:
+            # Browsers resume at the next server: waiting for the end of all answers would delay the shutdown.
+            for task in streams:
+                task.cancel()
+
         app.cleanup_ctx.append(self._run)
-        app.on_shutdown.append(self._leave)
+        app.on_shutdown.append(leave)
         app.middlewares.append(_problems)
-        app.router.add_get(prefix, self._handle, allow_head=False)
-        app.router.add_post(prefix, self._handle)
-        app.router.add_get(f"{prefix}/{{turn}}", self._handle, allow_head=False)
-        app.router.add_delete(f"{prefix}/{{turn}}", self._handle)
+        app.router.add_get(prefix, handle, allow_head=False)
+        app.router.add_post(prefix, handle)
+        app.router.add_get(f"{prefix}/{{turn}}", handle, allow_head=False)
+        app.router.add_delete(f"{prefix}/{{turn}}", handle)
 
     @property
     def client(self) -> MCPClient:
-        """The client of the running application, for its own handlers."""
-        return self._client
+        """The client of the running event loop, for the application's own handlers.
+
+        It is created on first use, and closed when the last application of this object shuts down.
+        """
+        return self.clients.asynchronous
 
     async def _run(self, app: web.Application) -> AsyncIterator[None]:
-        async with MCPClient(self.address, **self.client_options) as self._client:
+        async with self.clients.in_use():
             yield
 
-    async def _leave(self, app: web.Application) -> None:
-        # Browsers resume at the next server: waiting for the end of all answers would delay the shutdown.
-        for task in self._streams:
-            task.cancel()
-
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.Request, streams: set[asyncio.Task[Any]]) -> web.StreamResponse:
         parsed = await self._parsed(request)
-        outcome = await aio_routes.respond(self._client, parsed)
+        outcome = await aio_routes.respond(self.clients.asynchronous, parsed)
         headers = self.headers(parsed, outcome, secure=request.secure)
         if outcome.frames is None:
             return web.Response(status=outcome.status, headers=headers, body=outcome.body)
         task = asyncio.current_task()
         assert task is not None
-        self._streams.add(task)
+        streams.add(task)
         response = web.StreamResponse(status=outcome.status, headers=headers)
         try:
             async with aclosing(outcome.frames):
@@ -91,25 +99,31 @@ class WebChat(_settings.WebChatSettings[web.Request]):
         except ConnectionError:  # the browser has disconnected
             pass
         finally:
-            self._streams.discard(task)
+            streams.discard(task)
         return response
 
     async def _parsed(self, request: web.Request) -> ChatRequest:
         starts = request.method == "POST"
+        turn = request.match_info.get("turn", "")
         return ChatRequest(
             method=request.method,
             path=request.path,
-            turn=request.match_info.get("turn", ""),
-            visitor=self.visitor(await resolved(self.session_of, request), request.cookies),
+            turn=turn,
+            visitor=self.visitor(
+                await resolved(self.session_of, request), request.cookies, path=request.path, turn=turn
+            ),
             last_event_id=request.headers.get("Last-Event-ID", ""),
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),
-            body=await self._body(request) if starts else b"",
             session_options=await resolved(self.session_options, request) if starts else {},
             turn_options=await resolved(self.turn_options, request) if starts else {},
+            body=await self._body(request) if starts else b"",  # last: those functions may read it too
         )
 
     async def _body(self, request: web.Request) -> bytes | None:
+        if request.content.at_eof():  # read by a middleware, by a function of the settings, or empty
+            read = await request.read()
+            return read if len(read) <= self.max_body else None
         body = bytearray()
         async for chunk in request.content.iter_any():
             body += chunk

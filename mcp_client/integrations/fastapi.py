@@ -47,8 +47,9 @@ class WebChat(_settings.WebChatSettings[Request]):
             GET prefix/{turn}      stream the answer of a turn, or resume it after Last-Event-ID
             DELETE prefix/{turn}   cancel a turn
 
-        The client is open while the application runs. A :class:`~mcp_client.MCPError` that any route raises becomes the
-        same problem response in JSON as in these routes.
+        One object may serve several applications, and an application several chats, each at a path of its own. A
+        :class:`~mcp_client.MCPError` that any route raises becomes the same problem response in JSON as in these
+        routes.
         """
         router = APIRouter(lifespan=self._run)
         router.add_api_route("", self._conversation, methods=["GET", "POST"], include_in_schema=False)
@@ -57,12 +58,16 @@ class WebChat(_settings.WebChatSettings[Request]):
         app.add_exception_handler(MCPError, _problem)
 
     async def client(self) -> MCPClient:
-        """The client of the running application, for its own routes: they take ``Depends(chat.client)``."""
-        return self._client
+        """The client of the running event loop, for the application's own routes: they take ``Depends(chat.client)``.
+
+        It is created on first use, and closed when the last application of this object shuts down. An application that
+        is mounted in another one is not informed about that: its client is closed with the process.
+        """
+        return self.clients.asynchronous
 
     @asynccontextmanager
     async def _run(self, app: FastAPI) -> AsyncIterator[None]:
-        async with MCPClient(self.address, **self.client_options) as self._client:
+        async with self.clients.in_use():
             yield
 
     async def _conversation(self, request: Request) -> Response:
@@ -73,7 +78,7 @@ class WebChat(_settings.WebChatSettings[Request]):
 
     async def _respond(self, request: Request, turn: str) -> Response:
         parsed = await self._parsed(request, turn)
-        outcome = await aio_routes.respond(self._client, parsed)
+        outcome = await aio_routes.respond(self.clients.asynchronous, parsed)
         headers = self.headers(parsed, outcome, secure=request.url.scheme == "https")
         if outcome.frames is None:
             return Response(outcome.body, outcome.status, headers)
@@ -85,13 +90,15 @@ class WebChat(_settings.WebChatSettings[Request]):
             method=request.method,
             path=request.url.path,
             turn=turn,
-            visitor=self.visitor(await resolved(self.session_of, request), request.cookies),
+            visitor=self.visitor(
+                await resolved(self.session_of, request), request.cookies, path=request.url.path, turn=turn
+            ),
             last_event_id=request.headers.get("Last-Event-ID", ""),
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),
-            body=await self._body(request) if starts else b"",
             session_options=await resolved(self.session_options, request) if starts else {},
             turn_options=await resolved(self.turn_options, request) if starts else {},
+            body=await self._body(request) if starts else b"",  # last: those functions may read it too
         )
 
     async def _body(self, request: Request) -> bytes | None:

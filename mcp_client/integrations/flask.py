@@ -26,7 +26,6 @@ import flask
 from flask import Response, request
 
 from mcp_client import MCPError, MCPSyncClient
-from mcp_client.integrations._clients import Clients
 from mcp_client.integrations._web import settings as _settings
 from mcp_client.integrations._web import sync_routes
 from mcp_client.integrations._web.frames import SyncFrames
@@ -40,12 +39,8 @@ __all__ = ["Cookie", "WebChat"]
 class WebChat(_settings.WebChatSettings[flask.Request]):
     __doc__ = _settings.WebChatSettings.__doc__
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._clients = Clients(self.address, self.client_options)
-
     def init_app(self, app: flask.Flask, *, prefix: str = "/chat") -> None:
-        """Add the routes and the error handler. One object may serve several applications.
+        """Add the routes and the error handler.
 
         ::
 
@@ -54,11 +49,11 @@ class WebChat(_settings.WebChatSettings[flask.Request]):
             GET prefix/<turn>      stream the answer of a turn, or resume it after Last-Event-ID
             DELETE prefix/<turn>   cancel a turn
 
-        A :class:`~mcp_client.MCPError` that any view raises becomes the same problem response in JSON as in these
-        routes.
+        One object may serve several applications, and an application several chats, each at a path of its own. A
+        :class:`~mcp_client.MCPError` that any view raises becomes the same problem response in JSON as in these routes.
         """
-        app.add_url_rule(prefix, "mcp_chat", self._respond, methods=["GET", "POST"])
-        app.add_url_rule(f"{prefix}/<turn>", "mcp_chat_turn", self._respond, methods=["GET", "DELETE"])
+        app.add_url_rule(prefix, f"mcp_chat {prefix}", self._respond, methods=["GET", "POST"])
+        app.add_url_rule(f"{prefix}/<turn>", f"mcp_chat_turn {prefix}", self._respond, methods=["GET", "DELETE"])
         app.register_error_handler(MCPError, _problem)
 
     @property
@@ -67,7 +62,7 @@ class WebChat(_settings.WebChatSettings[flask.Request]):
 
         It is created on first use, so that servers can fork before, and closed when the process ends.
         """
-        return self._clients.blocking
+        return self.clients.blocking
 
     def _respond(self, turn: str = "") -> Response:
         parsed = self._parsed(turn)
@@ -85,17 +80,21 @@ class WebChat(_settings.WebChatSettings[flask.Request]):
             method=request.method,
             path=request.path,
             turn=turn,
-            visitor=self.visitor(_resolved(self.session_of), request.cookies),
+            visitor=self.visitor(
+                _resolved(self.session_of), request.cookies, path=f"{request.root_path}{request.path}", turn=turn
+            ),
             last_event_id=request.headers.get("Last-Event-ID", ""),
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),
-            body=self._body() if starts else b"",
             session_options=_resolved(self.session_options) if starts else {},
             turn_options=_resolved(self.turn_options) if starts else {},
+            body=self._body() if starts else b"",  # last: those functions may read it too
         )
 
     def _body(self) -> bytes | None:
         body = request.stream.read(self.max_body + 1)
+        if not body:  # something else has read it, and the request has kept it
+            body = request.get_data()
         return body if len(body) <= self.max_body else None
 
 

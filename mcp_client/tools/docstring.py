@@ -12,7 +12,7 @@ _PARAMETERS: Final = re.compile(
 )
 _OUTCOMES: Final = re.compile(r"(?:Returns?|Yields?|Raises?|Except|Exceptions):")
 """The headings of Google's style. Other headings are part of the description."""
-_PARAMETER: Final = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
+_PARAMETER: Final = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\))?:\s*(.*)")
 _FIELD: Final = re.compile(r":(\w+)(?:\s+(?:[^:]*\s)?(\w+))?:\s*(.*)")
 """A field of Sphinx's style, for example ``:param int number: how many``."""
 _PARAMETER_FIELDS: Final = frozenset({"param", "parameter", "arg", "argument", "key", "keyword"})
@@ -47,8 +47,8 @@ def parse(docstring: str) -> Docstring:
         if field is not None and field[1] in _PARAMETER_FIELDS | _OUTCOME_FIELDS:
             if field[1] in _PARAMETER_FIELDS and field[2]:
                 parameters[field[2]] = _joined([field[3], *block])
-        elif any(block) and _PARAMETERS.fullmatch(lines[index].rstrip()):
-            parameters.update(_parameters(block))
+        elif any(block) and _PARAMETERS.fullmatch(lines[index].rstrip()) and (entries := _parameters(block)):
+            parameters.update(entries)
         elif not (any(block) and _OUTCOMES.fullmatch(lines[index].rstrip())):
             description.append(lines[index])
             index += 1

@@ -16,6 +16,7 @@ Schema = dict[str, Any]
 _REFERENCE: Final = "#/$defs/{name}"
 _SUBSCHEMAS: Final = ("items", "additionalProperties", "anyOf", "oneOf", "allOf", "prefixItems")
 _NAMED_SUBSCHEMAS: Final = ("properties", "$defs")
+_ENUM_TYPES: Final = {str: "string", int: "integer", bool: "boolean"}
 _MAX_EXACT_FLOAT: Final = 2.0**53
 
 
@@ -174,10 +175,9 @@ def _add_enum_types(schema: MutableMapping[str, Any]) -> None:
     """Add the type to the enums of a schema, which msgspec omits and some providers require."""
     values = schema.get("enum")
     if isinstance(values, list) and "type" not in schema:
-        if all(isinstance(value, str) for value in values):
-            schema["type"] = "string"
-        elif all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-            schema["type"] = "integer"
+        kinds = {type(value) for value in values}
+        if len(kinds) == 1 and (kind := kinds.pop()) in _ENUM_TYPES:
+            schema["type"] = _ENUM_TYPES[kind]
     for subschema in _subschemas(schema):
         _add_enum_types(subschema)
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from enum import Enum
+from typing import Any, Final
+
+
+class _LeftOut(Enum):
+    """The value of a field that a response left out. An enum, because that is one object in every process."""
+
+    LEFT_OUT = "<left out>"
+
+
+LEFT_OUT: Final[Any] = _LeftOut.LEFT_OUT
+"""Stands for a field that a response left out. Reading the field raises an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +37,11 @@ class ContextEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A conversation that the server stores."""
+    """A conversation that the server stores.
+
+    ``metadata`` and ``context`` are left out of lists, and of the result of ``append_messages``. Reading them there
+    raises a ``RuntimeError``, because an empty mapping that is written back would delete the stored one.
+    """
 
     name: str
     """``sessions/{id}``."""
@@ -40,11 +55,11 @@ class Session:
     expire_time: datetime | None
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Empty in lists of sessions."""
+    """A JSON object for the application's own use. Left out of lists."""
     system_instruction: str = ""
     default_model: str = ""
     context: Mapping[str, ContextEntry] = field(default_factory=dict)
-    """Empty in lists of sessions."""
+    """The entries that the model is given, by name. Left out of lists."""
     message_count: int = 0
     active_turn: str = ""
     """The full name of the running turn, or empty."""
@@ -55,3 +70,35 @@ class Session:
     def id(self) -> str:
         """The last segment of ``name``."""
         return self.name.removeprefix("sessions/")
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if value is LEFT_OUT:
+            raise RuntimeError(f"the {name} of {self.name} was left out of this response: get_session returns it")
+        return value
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            [
+                f"{name}={value.value if value is LEFT_OUT else repr(value)}"
+                for name, value in zip(_names(), self.__getstate__(), strict=True)
+            ]
+        )
+        return f"{type(self).__qualname__}({shown})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Session):
+            return NotImplemented
+        return self.__getstate__() == other.__getstate__()
+
+    def __getstate__(self) -> list[Any]:
+        """The values of all fields, also those that were left out."""
+        return [object.__getattribute__(self, name) for name in _names()]
+
+    def __setstate__(self, state: list[Any]) -> None:
+        for name, value in zip(_names(), state, strict=True):
+            object.__setattr__(self, name, value)
+
+
+def _names() -> list[str]:
+    return [each.name for each in fields(Session)]

@@ -21,15 +21,29 @@ from mcp_server.settings import ServerSettings
 
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
-_OPTIONS: Final = (
-    # A second server on the same port is an error, not a silent share of the calls.
-    ("grpc.so_reuseport", 0),
-    # Of a compressed request, the size that it has unpacked.
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-    # Clients may ping every ten seconds, also while nothing runs; the default hangs up on them.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
+KEEPALIVE: Final = (30.0, 10.0)
+"""After how many seconds of silence a client is pinged, and how long it may take to answer. One that is gone without a
+word, as after a power cut, would otherwise keep its connection, and the readers of its turns, for two hours."""
+
+
+def options(keepalive: tuple[float, float] = KEEPALIVE) -> tuple[tuple[str, int], ...]:
+    """The options of gRPC's server."""
+    interval, timeout = [int(seconds * 1000) for seconds in keepalive]
+    return (
+        # A second server on the same port is an error, not a silent share of the calls.
+        ("grpc.so_reuseport", 0),
+        # Of a compressed request, the size that it has unpacked.
+        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        # Clients may ping every ten seconds, also while nothing runs; the default hangs up on them.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", interval),
+        ("grpc.keepalive_timeout_ms", timeout),
+        # What a client still sends satisfies the keepalive, although nothing may reach it any more.
+        ("grpc.http2.ping_timeout_ms", 2 * timeout),
+        # While a server waits for a model it sends only pings.
+        ("grpc.http2.max_pings_without_data", 0),
+    )
 
 
 class GRPCServer:
@@ -84,7 +98,7 @@ class GRPCServer:
             ("grpc.max_concurrent_streams", settings.max_streams),
             ("grpc.max_connection_idle_ms", int(settings.idle_timeout * 1000)),
         )
-        server = grpc.aio.server(options=(*_OPTIONS, *limits))
+        server = grpc.aio.server(options=(*options(), *limits))
         server.add_generic_rpc_handlers(self._handlers)
         try:
             port = server.add_insecure_port(address)

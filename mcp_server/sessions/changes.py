@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -14,9 +16,34 @@ from mcp_server.values import MCPSession, Message
 replace = msgspec.structs.replace
 
 
-def fresh_id(prefix: str) -> str:
-    """A new id that sorts by time, so that what is created together is stored together."""
-    return f"{prefix}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(6)}"
+_RANDOM_BITS: Final = 48
+_STEP_BITS: Final = 40
+"""How far apart the ids of one millisecond are, so that none can be guessed from another."""
+
+
+class IdSequence:
+    """New ids that sort in the order in which they are made: by milliseconds, then by a growing random number.
+
+    An id is always greater than the one before it, also if the clock was set back. Of the ids that two processes make
+    in one millisecond, or whose clocks differ, either may be the greater one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def next(self, prefix: str) -> str:
+        """The next id, with this prefix."""
+        with self._lock:
+            number = (time.time_ns() // 1_000_000 << _RANDOM_BITS) + secrets.randbits(_RANDOM_BITS)
+            if number <= self._last:
+                number = self._last + 1 + secrets.randbits(_STEP_BITS)
+            self._last = number
+        return f"{prefix}{number:024x}"
+
+
+fresh_id: Final = IdSequence().next
+"""Makes a new id with a prefix. The servers of one process share the sequence, since they may share a store."""
 
 
 def new_etag() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -19,7 +19,7 @@ from mcp_server.interfaces import (
 )
 from mcp_server.models.usage import Meter, checked_usage
 from mcp_server.turns.journal import part_of
-from mcp_server.turns.log import MAX_DELTA_CHARACTERS
+from mcp_server.turns.log import MAX_DELTA_BYTES, MAX_DELTA_CHARACTERS, delta_size, logprob_size
 from mcp_server.turns.tools import call_ids, fit_id, fit_name
 from mcp_server.values import (
     Delta,
@@ -188,12 +188,31 @@ class Answer:
         self._meter.bytes += size
         self._meter.pieces += 1
         part.pieces.append(text)
-        if len(text) <= MAX_DELTA_CHARACTERS:
+        if delta_size(len(text), logprobs) <= MAX_DELTA_BYTES:
             self._emit(Delta(part=index, kind=part.kind, text=text, logprobs=logprobs))
             return
         for start in range(0, len(text), MAX_DELTA_CHARACTERS):
-            piece = text[start : start + MAX_DELTA_CHARACTERS]
-            self._emit(Delta(part=index, kind=part.kind, text=piece, logprobs=logprobs if start == 0 else ()))
+            self._emit(Delta(part=index, kind=part.kind, text=text[start : start + MAX_DELTA_CHARACTERS]))
+        for batch in _batches(logprobs):
+            self._emit(Delta(part=index, kind=part.kind, text="", logprobs=batch))
+
+
+def _batches(logprobs: Sequence[Logprob]) -> Iterator[tuple[Logprob, ...]]:
+    """Log probabilities that are too large for one delta, in pieces that are not. One that is too large alone is left
+    out: no model has such a token."""
+    batch: list[Logprob] = []
+    room = MAX_DELTA_BYTES
+    for logprob in logprobs:
+        size = logprob_size(logprob)
+        if size > MAX_DELTA_BYTES:
+            continue
+        if size > room:
+            yield tuple(batch)
+            batch, room = [], MAX_DELTA_BYTES
+        batch.append(logprob)
+        room -= size
+    if batch:
+        yield tuple(batch)
 
 
 def _checked(event: T) -> T:

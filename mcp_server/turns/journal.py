@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Final
 
 import msgspec
 
 from mcp_server.errors import InternalError, MCPError, TurnInterrupted, recorded
-from mcp_server.turns.log import MAX_DELTA_CHARACTERS, Numbered, TurnLog
+from mcp_server.turns.log import MAX_DELTA_BYTES, Numbered, TurnLog, delta_size
 from mcp_server.values import (
     FINAL,
     Completed,
@@ -202,12 +203,14 @@ def _rest(run: _Run, last: int) -> _Run:
 
 def _merged(run: _Run) -> Iterator[_Merged]:
     """The run in as few deltas as may be."""
-    start = first = position = 0
-    for index, length in enumerate(run.lengths):
-        if position + length - start > MAX_DELTA_CHARACTERS and index > first:
+    start = first = position = size = 0
+    for index, (length, logprobs) in enumerate(zip(run.lengths, run.logprobs or repeat(()), strict=False)):
+        added = delta_size(length, logprobs)
+        if size + added > MAX_DELTA_BYTES and index > first:
             yield _merge(run, first, index, run.text[start:position])
-            start, first = position, index
+            start, first, size = position, index, 0
         position += length
+        size += added
     yield _merge(run, first, len(run.lengths), run.text[start:])
 
 

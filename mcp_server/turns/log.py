@@ -10,7 +10,7 @@ only its position in the log.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
 
 from mcp_server.errors import MCPError, SequenceUnknown
@@ -18,16 +18,31 @@ from mcp_server.values import (
     Delta,
     Event,
     Heartbeat,
+    Logprob,
 )
 
-MAX_DELTA_CHARACTERS: Final = 16 * 1024
-"""The longest delta, merged or not: at most 64 KiB, since a character takes at most four bytes."""
+MAX_DELTA_BYTES: Final = 64 * 1024
+"""The largest delta, merged or not, with its log probabilities."""
+MAX_DELTA_CHARACTERS: Final = MAX_DELTA_BYTES // 4
+"""The longest text of a delta: a character takes at most four bytes."""
+_LOGPROB_BYTES: Final = 32
+"""More than the encoding of a log probability adds to its token."""
 
 
 Numbered = tuple[int, Event]
 """An event and its sequence."""
 
 _HEARTBEAT: Final = Heartbeat()
+
+
+def logprob_size(logprob: Logprob) -> int:
+    """How many bytes a log probability takes in a delta, at most."""
+    return _LOGPROB_BYTES + 4 * len(logprob.token) + sum([_LOGPROB_BYTES + 4 * len(top.token) for top in logprob.top])
+
+
+def delta_size(characters: int, logprobs: Sequence[Logprob]) -> int:
+    """How many bytes a delta takes, at most."""
+    return 4 * characters + (sum(map(logprob_size, logprobs)) if logprobs else 0)
 
 
 class TurnLog:
@@ -223,13 +238,13 @@ def _merged(events: list[Event], position: int) -> tuple[Event, int]:
     following = events[position]
     if type(following) is not Delta or following.part != first.part:
         return first, position
-    pieces, logprobs, length = [first.text], list(first.logprobs), len(first.text)
+    pieces, logprobs, size = [first.text], list(first.logprobs), delta_size(len(first.text), first.logprobs)
     while position < len(events):
         event = events[position]
         if type(event) is not Delta or event.part != first.part:
             break
-        length += len(event.text)
-        if length > MAX_DELTA_CHARACTERS:
+        size += delta_size(len(event.text), event.logprobs)
+        if size > MAX_DELTA_BYTES:
             break
         pieces.append(event.text)
         logprobs += event.logprobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -11,6 +12,20 @@ import pytest
 from mcp_client import MCPClient
 from mcp_server.interfaces import Provider
 from tests.client.beside import running
+
+
+def is_installed(library: str) -> bool:
+    """Whether a library can be imported."""
+    try:
+        return importlib.util.find_spec(library) is not None
+    except ModuleNotFoundError:  # not even the package that contains it
+        return False
+
+
+LIBRARIES = {"test_gevent.py": "gevent", "test_opentelemetry.py": "opentelemetry.instrumentation"}
+"""Tests that need a library of others, which is no requirement of the tests."""
+
+collect_ignore = [file for file, library in LIBRARIES.items() if not is_installed(library)]
 
 Connect = Callable[..., Awaitable[MCPClient]]
 

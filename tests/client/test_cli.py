@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -120,8 +121,88 @@ async def test_a_prompt_comes_from_a_pipe(server: UnifiedMCPServer) -> None:
     text = "one\n\ntwo €\n"
     assert (await mcp_client(server, "chat", stdin=text.encode())).out == text
     assert (await mcp_client(server, "complete", stdin=text.encode())).out == text
-    ran = await mcp_client(server, "embed", stdin=b"ab\n\nb\n")
+
+
+async def test_a_prompt_and_a_pipe_go_together(server: UnifiedMCPServer, tmp_path: Path) -> None:
+    """The prompt first. A pipe without a text, and what is no pipe or file, add nothing."""
+    for command in ("chat", "complete"):
+        assert (await mcp_client(server, command, "Review:", stdin=b"a\n\nb\n")).out == "Review:\n\na\n\nb\n"
+        assert (await mcp_client(server, command, "Review:", stdin=b" \n")).out == "Review:\n"
+        ran = await mcp_client(server, command, "Review:", stdin=b"caf\xe9")
+        assert (ran.status, ran.out) == (2, "")
+    file = tmp_path / "diff"
+    file.write_text("from a file\n")
+    for where, added in ((file, "\n\nfrom a file"), (Path(os.devnull), "")):
+        with where.open() as stdin:
+            process = await asyncio.create_subprocess_exec(
+                *(*PROGRAM, "complete", "Review:"),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                env=environment(server.address),
+            )
+            assert (await process.communicate())[0].decode() == f"Review:{added}\n"
+
+
+async def test_each_line_of_a_pipe_has_an_embedding(server: UnifiedMCPServer) -> None:
+    """Only line feeds end a line; texts of the command line go first."""
+    ran = await mcp_client(server, "embed", stdin="ab\r\nb\fa\n\u2028\x85\x0b\x1c\nlast".encode())
+    assert len(ran.out.splitlines()) == 4
+    assert json.loads(ran.out.splitlines()[0]) == json.loads((await mcp_client(server, "embed", "ab")).out)
+    ran = await mcp_client(server, "embed", "ab", stdin=b"b\n")
     assert [json.loads(line)[:2] for line in ran.out.splitlines()] == [[1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [
+        (b"one\n\nthree\n", "line 2 is empty"),
+        (b"\r\n", "line 1 is empty"),
+        (b"one\n\n", "line 2 is empty"),
+        (b"", "standard input is empty"),
+    ],
+)
+async def test_no_line_is_left_out(server: UnifiedMCPServer, stdin: bytes, message: str) -> None:
+    """Which would shift the vectors of all lines behind it."""
+    ran = await mcp_client(server, "embed", stdin=stdin)
+    assert (ran.status, ran.out) == (2, "")
+    assert message in ran.err
+
+
+async def test_characters_that_an_encoding_lacks_are_replaced() -> None:
+    """The rest of the answer is printed."""
+    provider = ScriptedProvider(["caf\u00e9 \U0001f600 ", "\u65e5!", Finish()])
+    async with running(providers={"scripted": provider}) as server:
+        for encoding, expected in (
+            ("cp1252", "caf\u00e9 ? ?!"),
+            ("ascii", "caf? ? ?!"),
+            ("ascii:backslashreplace", None),
+        ):
+            process = await asyncio.create_subprocess_exec(
+                *(*PROGRAM, "complete", "Hi"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                env=environment(server.address) | {"PYTHONUTF8": "0", "PYTHONIOENCODING": encoding},
+            )
+            out = (await process.communicate())[0].decode("cp1252")
+            assert process.returncode == 0
+            assert out == f"{expected}\n" if expected else "\\U0001f600" in out
+
+
+async def test_a_pipe_gets_an_answer_unchanged() -> None:
+    """Its control characters too; but JSON stays text."""
+    hostile = "\x1b]52;c;cHduZWQ=\x07\x9b31m\x7f\x00\r\n"
+    provider = ScriptedProvider([hostile, Finish()])
+    async with running(providers={"scripted": provider}) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(*PROGRAM, "chat", "--session", "tour", "Hi"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=environment(server.address),
+        )
+        assert (await process.communicate())[0].decode() == hostile + "\n"
+        ran = await mcp_client(server, "sessions", "messages", "--json", "tour")
+        assert json.loads(ran.out)[1]["parts"][0]["text"] == hostile
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", ran.out)
 
 
 async def test_an_empty_prompt_begins_nothing(server: UnifiedMCPServer) -> None:
@@ -149,6 +230,7 @@ async def test_tokens_are_printed_as_they_come() -> None:
         process = await asyncio.create_subprocess_exec(
             *PROGRAM,
             *("chat", "Hi"),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(server.address),

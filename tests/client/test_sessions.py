@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -228,3 +231,40 @@ async def test_a_fork_goes_its_own_way(client: MCPClient) -> None:
     with pytest.raises(InvalidArgument) as caught:
         await client.fork_session(whole, message_count=5)
     assert "message_count" in caught.value.violations
+
+
+async def test_what_a_response_leaves_out_raises_when_it_is_read(client: MCPClient) -> None:
+    """So that nobody writes it back, which would delete what is stored."""
+    session = await client.create_session("tour", metadata={"plan": "free"}, context={"note": "remember"})
+    listed = await anext(client.list_sessions())
+    appended = await client.append_messages(session, [Message.user("Hi")])
+    for partial in (listed, appended):
+        for read in (
+            lambda partial=partial: partial.metadata,
+            lambda partial=partial: partial.context,
+            lambda partial=partial: client.update_session(partial, metadata={**partial.metadata, "paid": True}),
+            lambda partial=partial: dataclasses.replace(partial, labels={}),
+        ):
+            with pytest.raises(RuntimeError, match="get_session"):
+                read()
+        assert not partial.labels
+    for complete in (session, await client.get_session(listed), await client.update_session(listed, labels={"a": "b"})):
+        assert (complete.metadata, complete.context["note"].text) == ({"plan": "free"}, "remember")
+    forked = await client.fork_session(session, "other")
+    assert (forked.metadata, forked.context["note"].text) == ({"plan": "free"}, "remember")
+
+
+async def test_a_session_that_was_listed_is_a_value_all_the_same(client: MCPClient) -> None:
+    """It can be printed, compared, copied and sent to another process."""
+    session = await client.create_session("tour", metadata={"plan": "free"})
+    (listed,) = [session async for session in client.list_sessions()]
+    assert "metadata=<left out>" in repr(listed)
+    assert "metadata={'plan': 'free'}" in repr(session)
+    assert listed == await anext(client.list_sessions())
+    assert listed != session
+    assert session == await client.get_session(listed)
+    for again in (copy.copy(listed), copy.deepcopy(listed), pickle.loads(pickle.dumps(listed))):  # noqa: S301  # its own
+        assert again == listed
+        with pytest.raises(RuntimeError, match="the metadata of sessions/tour was left out"):
+            _ = again.metadata
+    assert pickle.loads(pickle.dumps(session)) == session  # noqa: S301  # its own

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mcp_client import MCPClient, TurnOptions
 from mcp_client.cli.conversation import Conversation
+from mcp_server.errors import ProviderRejected
 from mcp_server.interfaces import Finish
 from mcp_server.testing import Gate, ScriptedProvider, running
 from tests.faults.proxy import Proxy
@@ -58,6 +59,14 @@ class Screen:
         self._shown = after
         return before + text
 
+    async def receives(self, text: str) -> str:
+        """Wait for a text, and return what the terminal has received until then, as it is."""
+        async with asyncio.timeout(30):
+            while text not in self._shown:
+                self._more.clear()
+                await self._more.wait()
+        return self._shown
+
     async def ends(self) -> int:
         """The exit status of the program, once it has ended."""
         async with asyncio.timeout(30):
@@ -77,8 +86,8 @@ class Screen:
 
 
 @asynccontextmanager
-async def talking(address: str, *arguments: str) -> AsyncIterator[Screen]:
-    """``mcp-client chat`` on a terminal of its own, which is also what Ctrl-C is for."""
+async def talking(address: str, *arguments: str, command: Sequence[str] = ("chat",)) -> AsyncIterator[Screen]:
+    """``mcp-client chat``, or another command, on a terminal of its own, which is also what Ctrl-C is for."""
     terminal, end = pty.openpty()
     variables = {"CONTEXTPROTOCOL_ADDRESS": address, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", "PYTHONUTF8": "1"}
     process = await asyncio.create_subprocess_exec(
@@ -87,7 +96,7 @@ async def talking(address: str, *arguments: str) -> AsyncIterator[Screen]:
             "-c",
             START,
         ),
-        *("chat", *arguments),
+        *(*command, *arguments),
         stdin=end,
         stdout=end,
         stderr=subprocess.STDOUT,
@@ -122,6 +131,51 @@ async def test_a_conversation_of_two_turns() -> None:
         screen.type("/quit\n")
         assert await screen.ends() == 0
     assert [message.text for message in provider.requests[1].messages] == ["I am Ada.", "Noted, **Ada**.", "Who am I?"]
+
+
+HOSTILE = "\x1b]52;c;cHduZWQ=\x07 \x1b]0;title\x07 \x9b2J \rpaid <http://a/%1b%5d0;x%07> `\x1b[8m` &#27; \x7f end"
+OBEYED = re.compile(r"\x1b\](?!8;)|\x07|\x9b|\x1b\[2J|\x1b\[8m|(?<!\x1b\[0m)\rpaid|\x7f")
+
+
+async def test_control_characters_of_a_model_are_shown_in_a_conversation() -> None:
+    """They neither set the clipboard nor the title, also where Markdown would decode them."""
+    async with (
+        running(providers={"scripted": ScriptedProvider([HOSTILE, Finish()])}) as server,
+        talking(server.address) as screen,
+    ):
+        await screen.shows("> ")
+        screen.type("Hi\n")
+        raw = await screen.receives("tokens")
+    assert "\\x1b]52;c;cHduZWQ=\\x07" in raw
+    assert not OBEYED.search(raw)
+
+
+@pytest.mark.parametrize(
+    "command", [("chat", "Hi"), ("complete", "Hi"), ("sessions", "messages", "tour"), ("sessions", "show", "tour")]
+)
+async def test_control_characters_are_shown_by_every_command(command: tuple[str, ...]) -> None:
+    """Of answers, histories and JSON."""
+    async with running(providers={"scripted": ScriptedProvider([HOSTILE, Finish()])}) as server:
+        async with MCPClient(server.address) as client:
+            await client.create_session("tour", system_instruction=f"system {HOSTILE}")
+            await client.chat("Hi", session="tour")
+        async with talking(server.address, command=command) as screen:
+            raw = await screen.receives("end")
+            await screen.ends()
+    assert "x1b]52;c;cHduZWQ=" in raw or "u001b]52;c;cHduZWQ=" in raw
+    assert not OBEYED.search(raw)
+
+
+async def test_control_characters_of_errors_are_shown() -> None:
+    """A provider chooses the words of its errors."""
+    provider = ScriptedProvider([ProviderRejected(HOSTILE)])
+    async with (
+        running(providers={"scripted": provider}) as server,
+        talking(server.address, command=("complete", "Hi")) as screen,
+    ):
+        raw = await screen.receives(" end")
+        await screen.ends()
+    assert not OBEYED.search(raw)
 
 
 async def test_control_c_stops_the_answer_and_not_the_program() -> None:

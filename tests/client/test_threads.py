@@ -12,13 +12,15 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import grpc
 import psutil
 import pytest
 
-from mcp_client import MCPSyncClient, Retry, ServerUnavailable
+from mcp_client import InternalError, MCPSyncClient, Retry, ServerUnavailable, SessionNotFound
 from mcp_server.interfaces import Finish
 from tests.client.blocking.beside import LOOP, Gate, ScriptedProvider, StandIn, gather, running, spawn
 from tests.client.blocking.conftest import Connect, client, connect, loop
@@ -210,8 +212,8 @@ def test_processes_that_are_spawned_have_clients_of_their_own(client: MCPSyncCli
         assert pool.apply(ask, [client.address]) == "Hello"
 
 
-def test_streams_that_are_left_leave_nothing_behind() -> None:
-    """Whether they were stopped, watched or refused: gRPC keeps a call until its end is read."""
+def memory_of_streams_that_are_left() -> int:
+    """How many bytes this process has grown by after 400 of them."""
     provider = ScriptedProvider(["Hel", Gate(), Finish()])
     process = psutil.Process()
     with running(providers={"scripted": provider}) as server, MCPSyncClient(server.address) as client:
@@ -227,4 +229,102 @@ def test_streams_that_are_left_leave_nothing_behind() -> None:
             next(stream)
             turn = stream.turn
             before = leave(200)
-            assert leave(400) - before < 4_000_000  # 8 MB without that
+            return leave(400) - before
+
+
+def test_streams_that_are_left_leave_nothing_behind() -> None:
+    """Whether they were stopped, watched or refused: gRPC keeps a call until its end is read."""
+    assert memory_of_streams_that_are_left() < 4_000_000  # 8 MB without that
+
+
+class Intercepted:
+    """A channel as OpenTelemetry's instrumentation leaves it: its streams are generators, which cannot be cancelled."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def unary_stream(self, method: str) -> Callable[..., Iterator[Any]]:
+        """The method, which begins when the first response is read."""
+        call: Any = self._channel.unary_stream(method)
+
+        def stream(*arguments: Any, **options: Any) -> Iterator[Any]:
+            yield from call(*arguments, **options)
+
+        return stream
+
+
+@pytest.fixture
+def intercepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All channels are."""
+    make = grpc.insecure_channel
+    monkeypatch.setattr(grpc, "insecure_channel", lambda *target, **options: Intercepted(make(*target, **options)))
+
+
+@pytest.mark.usefixtures("intercepted")
+def test_interceptors_hide_no_exception_and_leave_no_busy_session(connect: Connect) -> None:
+    """Whether the program leaves a stream that it has read, or one that it has not."""
+    provider = ScriptedProvider(["Hel", Gate(), Finish()], ["again", Finish()], ["Hel", Gate(), Finish()])
+    client = connect(provider)
+    session = client.create_session()
+    with pytest.raises(KeyError, match="of the program"), client.stream_chat("Hi", session=session) as stream:
+        assert next(stream) == "Hel"
+        raise KeyError("of the program")
+    assert (provider.cancelled, provider.active) == (1, 0)
+    assert client.chat("Hi", session=session).text == "again"
+    with pytest.raises(KeyError, match="of the program"), client.stream_chat("Hi", session=session):
+        raise KeyError("of the program")
+    assert client.get_session(session).active_turn == ""
+    with pytest.raises(SessionNotFound), client.stream_chat("Hi", session="nobody") as stream:
+        stream.reply()
+
+
+@pytest.mark.usefixtures("intercepted")
+def test_streams_that_are_left_leave_nothing_behind_an_interceptor() -> None:
+    """Nobody can read their end then, and gRPC frees them all the same."""
+    assert memory_of_streams_that_are_left() < 4_000_000
+
+
+def test_an_error_of_an_interceptor_is_not_hidden(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although it has no status."""
+    client = connect()
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise grpc.RpcError("no tracer")
+
+    monkeypatch.setattr(client._transport, "_callable", lambda _: refuse)
+    with pytest.raises(InternalError, match="no tracer"):
+        client.chat("Hi")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
+@pytest.mark.parametrize("error", [TimeoutError, SystemExit])
+def test_an_exception_of_a_signal_handler_stops_the_turn(connect: Connect, error: type[BaseException]) -> None:
+    """As the time limits of task queues and web servers raise it: the session is free, and the exception arrives."""
+    provider = ScriptedProvider(["Hel", Gate(), Finish()], ["again", Finish()])
+    client = connect(provider)
+    session = client.create_session()
+
+    def end(*_: object) -> None:
+        raise error("time is up")
+
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(error, match="time is up"):
+            client.chat("Hi", session=session)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert (provider.cancelled, provider.active) == (1, 0)
+    assert client.chat("Hi", session=session).text == "again"
+
+
+def test_a_proxy_of_the_environment_is_not_used_for_this_machine(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocking client has the same settings as the asynchronous one."""
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    assert connect().chat("Hello").text == "Hello"

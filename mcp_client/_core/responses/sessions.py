@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from contextprotocol.v1 import context_pb2, session_pb2
 from mcp_client._core.responses.scalars import json, seconds, time
 from mcp_client.values import ContextEntry, Session
+from mcp_client.values.session import LEFT_OUT
 
 
-def session(value: session_pb2.Session) -> Session:
-    """A session."""
+def session(value: session_pb2.Session, *, complete: bool = True) -> Session:
+    """A session.
+
+    Args:
+        value: as it was received.
+        complete: whether the response contains the metadata and the context.
+    """
     return Session(
         name=value.name,
         uid=value.uid,
@@ -18,14 +27,20 @@ def session(value: session_pb2.Session) -> Session:
         ttl=seconds(value.ttl) if value.HasField("ttl") else None,
         expire_time=time(value.expire_time) if value.HasField("expire_time") else None,
         labels=dict(value.labels),
-        metadata={key: json(item) for key, item in value.metadata.fields.items()},
+        metadata={key: json(item) for key, item in value.metadata.fields.items()} if complete else LEFT_OUT,
         system_instruction=value.system_instruction,
         default_model=value.default_model,
-        context={name: _context_entry(entry) for name, entry in value.context.items()},
+        context={name: _context_entry(entry) for name, entry in value.context.items()} if complete else LEFT_OUT,
         message_count=value.message_count,
         active_turn=value.active_turn,
         parent=value.parent,
     )
+
+
+def received(session: Session) -> dict[str, Any]:
+    """The fields of a session by name, without those that its response left out."""
+    names = [field.name for field in fields(session)]
+    return {name: value for name, value in zip(names, session.__getstate__(), strict=True) if value is not LEFT_OUT}
 
 
 def _context_entry(value: context_pb2.ContextEntry) -> ContextEntry:

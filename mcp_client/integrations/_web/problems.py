@@ -23,6 +23,7 @@ from mcp_client import (
     QuotaExceeded,
     RequestError,
     RequestIdReused,
+    SequenceUnknown,
     SessionBusy,
     SessionExists,
     SessionNotFound,
@@ -64,11 +65,39 @@ STATUS: Final[Mapping[type[MCPError], HTTPStatus]] = {
 """The HTTP status of each error class; a class that is not listed has that of its parent."""
 
 _PUBLIC: Final[Mapping[type[MCPError], str]] = {
+    RequestError: "The request was refused.",
+    InvalidArgument: "The message was refused.",
+    ContextTooLong: "The conversation is too long for the model.",
+    UnsupportedByModel: "The model does not support this.",
+    ToolResultsMissing: "The conversation waits for the results of tools.",
+    SessionNotFound: "The conversation was not found.",
+    TurnNotFound: "The turn was not found.",
+    ModelNotFound: "The model was not found.",
+    SessionExists: "The conversation exists already.",
+    RequestIdReused: "request_id: it was used for another message.",
+    SessionBusy: "Another message is being answered.",
+    EtagMismatch: "The conversation has changed.",
+    SequenceUnknown: "Last-Event-ID: the turn has no such event.",
+    TurnCancelled: "The answer was cancelled.",
+    NotSupported: "The service does not support this.",
+    ToolRoundsExceeded: "The model could not answer.",
+    QuotaExceeded: "The quota is used up. Try again later.",
     TryLater: "The service is temporarily unavailable. Try again.",
     ProviderError: "The model could not answer.",
     MCPError: "The service failed.",
 }
-"""What visitors read about server errors, whose messages name addresses and models and are only logged."""
+"""What visitors read about each error class. The messages name sessions, addresses and models, and may quote a
+provider: they are only logged."""
+_CAUSED_BY_VISITORS: Final = (
+    ContextTooLong,
+    SessionNotFound,
+    TurnNotFound,
+    RequestIdReused,
+    SessionBusy,
+    SequenceUnknown,
+    TurnCancelled,
+)
+"""The errors that are no fault of the application or the service, and are not logged."""
 
 _log: Final = logging.getLogger("mcp_client.integrations")
 
@@ -92,20 +121,15 @@ def problem(error: MCPError | RequestRefused) -> dict[str, Any]:
     if isinstance(error, RequestRefused):
         return {"title": error.status.phrase, "status": error.status, "detail": error.detail}
     status = _by_class(STATUS, error)
-    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        detail = error.message
-    else:
-        detail = _by_class(_PUBLIC, error)
+    if not isinstance(error, _CAUSED_BY_VISITORS):
         _log.warning("%s: %s", type(error).__name__, error)
-    result: dict[str, Any] = {"title": status.phrase, "status": status, "detail": detail}
+    result: dict[str, Any] = {"title": status.phrase, "status": status, "detail": _by_class(_PUBLIC, error)}
     if error.reason:
         result["reason"] = error.reason
     if error.turn:
         result["turn"] = turn_id(error.turn)
     if error.retry_after is not None:
         result["retry_after"] = error.retry_after
-    if isinstance(error, InvalidArgument) and error.violations:
-        result["violations"] = dict(error.violations)
     return result
 
 

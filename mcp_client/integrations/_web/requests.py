@@ -17,6 +17,7 @@ END: Final = "end"
 """Replaces the sequence number in the id of the last event of a turn that failed."""
 
 _EVENT_ID: Final = re.compile(rf"({TURN_ID.pattern})/([0-9]{{1,18}}|{END})")
+_REQUEST_ID: Final = re.compile("[ -~]{0,128}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -92,6 +93,8 @@ class NewMessage:
         for name in ("message", "request_id"):
             if not isinstance(text := body.get(name, ""), str) or _SURROGATE.search(text):
                 raise RequestRefused(HTTPStatus.BAD_REQUEST, f"{name}: expected a text")
+        if not _REQUEST_ID.fullmatch(body.get("request_id", "")):
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "request_id: expected up to 128 printable ASCII characters")
         if not body.get("message", "").strip():
             raise RequestRefused(HTTPStatus.BAD_REQUEST, "message: must not be empty")
         return cls(**body)

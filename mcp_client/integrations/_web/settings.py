@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from mcp_client._core import defaults
-from mcp_client._core.channel import Address
+from mcp_client._core.addresses import Address
+from mcp_client.integrations._clients import Clients
 from mcp_client.integrations._web.requests import ChatRequest
 from mcp_client.integrations._web.responses import ChatResponse
 from mcp_client.integrations._web.visitors import Cookie, Visitor
@@ -53,15 +54,20 @@ class WebChatSettings(Generic[Request]):
         self.cookie = cookie
         self.max_body = max_body
         self.client_options = client_options
+        self.clients = Clients(address, client_options)
 
-    def visitor(self, session: str | None, cookies: Mapping[str, str]) -> Visitor:
+    def visitor(self, session: str | None, cookies: Mapping[str, str], *, path: str, turn: str) -> Visitor:
         """The visitor who makes a request.
 
         Args:
             session: what ``session_of`` returned; ``None``: the cookie identifies the visitor.
             cookies: of the request, by name.
+            path: of the request. Each chat has a path and conversations of its own.
+            turn: the last segment of the path, if it is that of a turn.
         """
-        return Visitor.of_cookie(cookies.get(self.cookie.name)) if session is None else Visitor(session)
+        if session is not None:
+            return Visitor(session)
+        return Visitor.of_cookie(cookies.get(self.cookie.name), path.removesuffix(f"/{turn}") if turn else path)
 
     def headers(self, request: ChatRequest, response: ChatResponse[Any], *, secure: bool) -> dict[str, str]:
         """The headers of the response, with the cookie of the visitor.

@@ -63,14 +63,19 @@ class Visitor:
     secret: str = ""
 
     @classmethod
-    def of_cookie(cls, secret: str | None) -> Visitor:
+    def of_cookie(cls, secret: str | None, chat: str) -> Visitor:
         """The visitor with this cookie; a new one if there is none, or an invalid one.
 
         The session's name is a digest of the secret: names in logs and lists do not reveal the cookie.
+
+        Args:
+            secret: the value of the cookie.
+            chat: the path of the chat: a visitor has one conversation in each chat of a site.
         """
         if secret is None or not _SECRET.fullmatch(secret):
             secret = secrets.token_urlsafe(24)
-        return cls("visitor-" + hashlib.sha256(secret.encode()).hexdigest()[:32], secret)
+        digest = hashlib.sha256(f"{secret} {chat}".encode(errors="surrogateescape"))
+        return cls("visitor-" + digest.hexdigest()[:32], secret)
 
     def turn_name(self, turn: str) -> str:
         """The full name of one of the visitor's turns, which cannot be that of another visitor.

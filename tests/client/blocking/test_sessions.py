@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -228,3 +231,40 @@ def test_a_fork_goes_its_own_way(client: MCPSyncClient) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.fork_session(whole, message_count=5)
     assert "message_count" in caught.value.violations
+
+
+def test_what_a_response_leaves_out_raises_when_it_is_read(client: MCPSyncClient) -> None:
+    """So that nobody writes it back, which would delete what is stored."""
+    session = client.create_session("tour", metadata={"plan": "free"}, context={"note": "remember"})
+    listed = next(client.list_sessions())
+    appended = client.append_messages(session, [Message.user("Hi")])
+    for partial in (listed, appended):
+        for read in (
+            lambda partial=partial: partial.metadata,
+            lambda partial=partial: partial.context,
+            lambda partial=partial: client.update_session(partial, metadata={**partial.metadata, "paid": True}),
+            lambda partial=partial: dataclasses.replace(partial, labels={}),
+        ):
+            with pytest.raises(RuntimeError, match="get_session"):
+                read()
+        assert not partial.labels
+    for complete in (session, client.get_session(listed), client.update_session(listed, labels={"a": "b"})):
+        assert (complete.metadata, complete.context["note"].text) == ({"plan": "free"}, "remember")
+    forked = client.fork_session(session, "other")
+    assert (forked.metadata, forked.context["note"].text) == ({"plan": "free"}, "remember")
+
+
+def test_a_session_that_was_listed_is_a_value_all_the_same(client: MCPSyncClient) -> None:
+    """It can be printed, compared, copied and sent to another process."""
+    session = client.create_session("tour", metadata={"plan": "free"})
+    (listed,) = list(client.list_sessions())
+    assert "metadata=<left out>" in repr(listed)
+    assert "metadata={'plan': 'free'}" in repr(session)
+    assert listed == next(client.list_sessions())
+    assert listed != session
+    assert session == client.get_session(listed)
+    for again in (copy.copy(listed), copy.deepcopy(listed), pickle.loads(pickle.dumps(listed))):  # noqa: S301  # its own
+        assert again == listed
+        with pytest.raises(RuntimeError, match="the metadata of sessions/tour was left out"):
+            _ = again.metadata
+    assert pickle.loads(pickle.dumps(session)) == session  # noqa: S301  # its own

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from http.cookies import SimpleCookie
 from typing import Any
+from urllib.parse import quote, unquote
 
 import aiohttp
 import pytest
 from yarl import URL
 
-from mcp_client import MCPClient
+from mcp_client import MCPClient, session_id_for
 from mcp_client.integrations._web.visitors import Cookie
+from mcp_server import errors
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish, Provider
@@ -320,6 +322,70 @@ async def test_a_failure_in_the_middle_is_an_event(
     assert received[-1].data["reason"] == "PROVIDER_UNAVAILABLE"
     assert received[-1].data["detail"] == "The model could not answer."
     assert "10.0.0.7" in caplog.text
+
+
+SECRET = "project 4711 has no access, ask ops at db7.internal:9000"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidArgument([errors.Violation(field="messages", description=SECRET)]),
+        errors.ContextTooLong(SECRET),
+        errors.UnsupportedByModel(SECRET),
+        errors.ProviderRejected(SECRET),
+        errors.ProviderUnavailable(SECRET),
+        errors.ProviderRateLimited(SECRET),
+        errors.QuotaExceeded(SECRET),
+        ValueError(SECRET),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("before", [[], ["Hel"]], ids=["at once", "later"])
+async def test_visitors_do_not_read_what_a_provider_said(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack, error: Exception, before: list[str]
+) -> None:
+    """Whatever kind of error it is, in a response or in an event."""
+    server = await serve(ScriptedProvider([*before, error]))
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    async with (await browser()).post(url, **say("Hi")) as response:
+        text = await response.text()
+    assert '"detail"' in text
+    for word in ("project", "db7.internal", "violations"):
+        assert word not in text
+
+
+async def test_visitors_do_not_read_which_models_there_are(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the application names one that there is not; the log says it."""
+    server = await serve()
+    url = await stack.enter_async_context(site(server.address, turn_options={"model": "gone"})) + "/chat"
+    async with (await browser()).post(url, **say("Hi")) as response:
+        problem = await response.json()
+    assert (response.status, problem["reason"], problem["detail"]) == (
+        404,
+        "MODEL_NOT_FOUND",
+        "The model was not found.",
+    )
+    assert "scripted/echo" in caplog.text
+
+
+async def test_names_of_users_become_sessions(site: Site, serve: Serve, browser: Open, stack: AsyncExitStack) -> None:
+    """Whatever they consist of."""
+    server = await serve()
+    users = ("ada", "Ada", "ada_l", "Ada@example.com", "auth0|507f", "x" * 70, "42", "-", "\u65e5\u672c")
+    chat = site(server.address, session_of=lambda request: session_id_for(unquote(request.headers["X-User"])))
+    url = await stack.enter_async_context(chat) + "/chat"
+    visitor = await browser()
+    for user in users:
+        headers = {"Accept": "text/event-stream", "X-User": quote(user)}
+        async with visitor.post(url, json={"message": user}, headers=headers) as response:
+            assert (await whole(response))[1][-1].name == "completed"
+    async with MCPClient(server.address) as client:
+        names = [session.id async for session in client.list_sessions()]
+    assert set(names) == set(map(session_id_for, users))
+    assert len(set(names)) == len(users)
 
 
 HOSTILE = 'a\nb\rc\r\nd\n\nevent: x\ndata: {}\n\n\u2028 "quoted" \\ 😀 </script> \x7f'

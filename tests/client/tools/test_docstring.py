@@ -73,6 +73,18 @@ from mcp_client.tools.docstring import Docstring, parse
             id="sphinx",
         ),
         pytest.param("Rolls.\n\nReturns:\nwhat is shown", "Rolls.\n\nReturns:\nwhat is shown", {}, id="no section"),
+        pytest.param(
+            "Books.\n\nParameters:\n    All dates are in UTC.",
+            "Books.\n\nParameters:\n    All dates are in UTC.",
+            {},
+            id="section without parameters",
+        ),
+        pytest.param(
+            "Books.\n\nArgs:\n    days (list(int)): which (of the week): 0 to 6\n    room: its number",
+            "Books.",
+            {"days": "which (of the week): 0 to 6", "room": "its number"},
+            id="brackets in a type",
+        ),
         pytest.param("Rolls.\n\n:note: it is loaded", "Rolls.\n\n:note: it is loaded", {}, id="other field"),
     ],
 )
