@@ -95,6 +95,8 @@ class ChannelSettings:
             # minimum is not set: it is the timeout of one connection attempt.)
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2_000),
+            # Clients share no connections, nor the pause after one that failed: a new client asks the server itself.
+            ("grpc.use_local_subchannel_pool", 1),
             # No proxy reaches this machine from elsewhere, whatever the environment says.
             ("grpc.enable_http_proxy", int(may_use_proxy(self.target))),
             ("grpc.service_config", json.dumps(_service_config(balanced=balanced, max_connections=max_connections))),
