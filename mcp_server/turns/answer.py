@@ -188,7 +188,7 @@ class Answer:
         self._meter.bytes += size
         self._meter.pieces += 1
         part.pieces.append(text)
-        if delta_size(len(text), logprobs) <= MAX_DELTA_BYTES:
+        if (not logprobs and len(text) <= MAX_DELTA_CHARACTERS) or delta_size(len(text), logprobs) <= MAX_DELTA_BYTES:
             self._emit(Delta(part=index, kind=part.kind, text=text, logprobs=logprobs))
             return
         for start in range(0, len(text), MAX_DELTA_CHARACTERS):

@@ -243,7 +243,7 @@ def _merged(events: list[Event], position: int) -> tuple[Event, int]:
         event = events[position]
         if type(event) is not Delta or event.part != first.part:
             break
-        size += delta_size(len(event.text), event.logprobs)
+        size += delta_size(len(event.text), event.logprobs) if event.logprobs else 4 * len(event.text)
         if size > MAX_DELTA_BYTES:
             break
         pieces.append(event.text)
