@@ -53,7 +53,7 @@ def test_a_row_is_true(name: str) -> None:
 )
 async def test_the_attempts_are_true(routing: Mapping[str, float], unary: bool, column: int) -> None:
     """Of every fault, streamed with the quick configuration, and unary with the defaults but for their patience."""
-    rows = await fault_table.measure_all(routing, unary=unary)
+    rows = await fault_table.measure_all(routing, unary=unary, patience=fault_table.PATIENCE)
     assert {name: (row.end, row.attempts) for name, row in rows.items()} == {
         name: (cells[0], cells[column]) for name, cells in ATTEMPTS.items()
     }
