@@ -16,6 +16,8 @@ from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger, Meter
 from mcp_server.values import Attempt
 
+LATE_SECONDS: Final = 0.1
+"""How late a timer of a free event loop is at most."""
 CLEANUP_SECONDS: Final = 2.0
 """How long a provider may take to stop when its call is cancelled."""
 
@@ -72,7 +74,7 @@ class ProviderCall:
         self._loop = asyncio.get_running_loop()
         self._start = self._last_piece = self._loop.time()
         self._timeout: MCPError | None = None
-        self._answering = self._whole = self._closed = False
+        self._answering = self._whole = self._closed = self._late = False
         self._timer: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
 
@@ -105,6 +107,7 @@ class ProviderCall:
         if self._closed:
             self._check()
         self._last_piece = self._loop.time()
+        self._late = False
         if not self._answering:
             self._answering = True
             self.circuit.answering(probe=self.probe)
@@ -195,8 +198,14 @@ class ProviderCall:
 
     def _look(self) -> None:
         """End the call if a limit has been reached."""
-        if self._loop.time() < self._due():
+        late = self._loop.time() - self._due()
+        if late < 0:
             self._set_timer()
+            return
+        if late > LATE_SECONDS and not self._late:
+            # The event loop was held up: what has come meanwhile is read first.
+            self._late = True
+            self._timer = self._loop.call_later(LATE_SECONDS, self._look)
             return
         if self._whole:
             self._task.cancel()

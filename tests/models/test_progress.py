@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
 from contextprotocol.v1 import chat_pb2, embedding_pb2
 from mcp_server.errors import ProviderUnavailable
-from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Progress
+from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Progress, ProviderEvent
 from mcp_server.settings import Config, ModelSettings, RouteSettings, RoutingSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, ScriptedProvider
@@ -123,6 +124,22 @@ async def test_a_model_that_cannot_be_loaded_is_not_asked_twice(serve: Serve) ->
             await answer(wire)
         assert (refused.reason, broken.loads) == ("PROVIDER_UNAVAILABLE", loads)
         assert "its file is missing" in refused.details
+
+
+async def test_what_held_up_the_server_is_no_silence_of_the_provider(serve: Serve) -> None:
+    """What has come meanwhile is read before the call is given up."""
+
+    class Prompt(EchoProvider):
+        async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
+            time.sleep(2 * LIMIT)  # noqa: ASYNC251  # somebody else's computation
+            await asyncio.sleep(0.001)
+            async for event in super().generate(request):
+                yield event
+
+    prompt = Prompt()
+    wire = await serve(config("prompt/echo", "other/echo"), providers={"prompt": prompt, "other": EchoProvider()})
+    chat = await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("Hello")]))
+    assert chat.completed.message.model == "prompt/echo"
 
 
 async def test_reading_a_long_prompt_is_no_silence(serve: Serve) -> None:
