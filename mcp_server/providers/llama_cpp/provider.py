@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -41,8 +41,6 @@ up to a megabyte of memory for each token."""
 EMBEDDING_BATCH = 1024
 """About how many tokens of texts are sent to llama.cpp at once. It computes one text after another: more at once would
 not be faster, but would hold up others."""
-BYTES_PER_TOKEN = 4
-"""About how long a token is."""
 KEPT_CONSTRAINTS = 256
 """Of how many JSON Schemas it is remembered whether the engine for constrained output accepts them."""
 REPORT_SECONDS = 0.25
@@ -168,16 +166,13 @@ class LlamaCppProvider:
                 metadata={"model": request.model, "dimensions": str(length)},
             )
         engine = await local.embedding.engine()
-        vectors: list[list[float]] = []
-        tokens = 0
-        for batch in _batches(request.inputs):
-            await local.check_lengths(engine, batch)
-            body = msgspec.json.encode({"input": batch})
-            answer = await local.ask(local.embedding, engine, "/v1/embeddings", body, slot=True)
-            made = msgspec.json.decode(answer, type=translate.Vectors)
-            vectors += [vector.embedding for vector in sorted(made.data, key=lambda vector: vector.index)]
-            tokens += made.usage.prompt_tokens
-        return Embeddings(vectors=tuple(vectors), usage=Usage(input_tokens=tokens, source=UsageSource.REPORTED))
+        await local.check_lengths(engine, request.inputs)
+        body = msgspec.json.encode({"input": request.inputs})
+        answer = await local.ask(local.embedding, engine, "/v1/embeddings", body, slot=True)
+        made = msgspec.json.decode(answer, type=translate.Vectors)
+        vectors = tuple([vector.embedding for vector in sorted(made.data, key=lambda vector: vector.index)])
+        usage = Usage(input_tokens=made.usage.prompt_tokens, source=UsageSource.REPORTED)
+        return Embeddings(vectors=vectors, usage=usage)
 
     async def close(self) -> None:
         """End all processes. Answers that are being made end with :class:`ProviderUnavailable`."""
@@ -440,18 +435,3 @@ class _Local:
             self.embedding.suspects,
             memory_limit=self._memory_limit,
         )
-
-
-def _batches(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The texts in batches of about :data:`EMBEDDING_BATCH` tokens, or of one text."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        length = len(text.encode()) // BYTES_PER_TOKEN + 1
-        if batch and size + length > EMBEDDING_BATCH:
-            yield tuple(batch)
-            batch, size = [], 0
-        batch.append(text)
-        size += length
-    if batch:
-        yield tuple(batch)
