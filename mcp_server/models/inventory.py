@@ -170,13 +170,13 @@ class Inventory:
 
     def _circuits_of(self, provider: str, model: str) -> Circuits:
         of_provider = self._circuits[provider]
-        circuits = of_provider.get(model)
+        circuits = of_provider.pop(model, None)
         if circuits is None:
             if len(of_provider) >= MAX_UNLISTED + len(self._last.get(provider, ())):
                 del of_provider[next(iter(of_provider))]
-            circuits = of_provider[model] = Circuits(
-                failures=self._routing.circuit_failures, open_seconds=self._routing.circuit_seconds
-            )
+            circuits = Circuits(failures=self._routing.circuit_failures, open_seconds=self._routing.circuit_seconds)
+        # Behind the others: those of listed models, which each snapshot uses, are never the oldest.
+        of_provider[model] = circuits
         return circuits
 
     def _target(self, provider_name: str, model: Model) -> Target:
