@@ -136,7 +136,8 @@ async def _ask(request: EmbedInput, made: dict[str, Vectors], call: ProviderCall
         dimensions=request.dimensions,
         provider_options=request.provider_options,
     )
-    await call.load(rest)
+    if target.loader is not None:
+        await call.load(target.loader, rest)
     call.begin(0)
     usages: list[Usage] = []
     for batch in _batches(rest.inputs, target.model.batch_tokens or MAX_BATCH_TOKENS):

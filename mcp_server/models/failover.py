@@ -21,7 +21,7 @@ from mcp_server.errors import (
     UnsupportedByModel,
 )
 from mcp_server.models.catalogue import Candidates
-from mcp_server.models.circuit import CallKind, Circuit
+from mcp_server.models.circuit import CallKind
 from mcp_server.models.provider_call import LOAD, LOADING, OWN_LIMIT, PROCESS, ProviderCall
 from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger
@@ -234,7 +234,7 @@ class Failover:
 
 def _all_circuits_open(candidates: Sequence[_Candidate]) -> MCPError:
     names = ", ".join(dict.fromkeys(candidate.target.provider_name for candidate in candidates))
-    soonest: Circuit = min([candidate.circuit for candidate in candidates], key=lambda circuit: circuit.wait)
+    soonest = min([candidate.circuit for candidate in candidates], key=lambda circuit: circuit.wait)
     return ProviderUnavailable(f"{names}: {soonest.problem}", metadata={"provider": names}, retry_after=soonest.wait)
 
 

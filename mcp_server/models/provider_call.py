@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 import structlog
 
 from mcp_server.errors import InternalError, MCPError, ProviderStreamCut, ProviderTimeout
-from mcp_server.interfaces import EmbedRequest, GenerateRequest, Progress
+from mcp_server.interfaces import EmbedRequest, GenerateRequest, Loader, Progress
 from mcp_server.models.circuit import CallKind
 from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger, Meter
@@ -93,14 +93,13 @@ class ProviderCall:
         if not (self._answering or (self._has_fallback and progress.stage == "loading")):
             self._last_piece = self._loop.time()
 
-    async def load(self, request: GenerateRequest | EmbedRequest) -> None:
-        """Have the provider load what the request needs, if it loads anything."""
-        if self.target.loader is not None:
-            async with contextlib.aclosing(self.target.loader.load(request)) as signs:  # type: ignore[type-var]  # a generator
-                async for sign in signs:
-                    self.progress(sign)
-            self._stage = ""
-            self._last_piece = self._loop.time()
+    async def load(self, loader: Loader, request: GenerateRequest | EmbedRequest) -> None:
+        """Have the provider load what the request needs."""
+        async with contextlib.aclosing(loader.load(request)) as signs:  # type: ignore[type-var]  # a generator
+            async for sign in signs:
+                self.progress(sign)
+        self._stage = ""
+        self._last_piece = self._loop.time()
 
     def piece(self) -> None:
         """A piece of the answer has come."""

@@ -123,7 +123,8 @@ class Generation:
         plain = self._input.options.config.response_format is ResponseFormat.TEXT
         continues = on_cut == "continue" and plain and target.model.capabilities.prefill and before.continuable
         beginning = Message(role=Role.ASSISTANT, parts=before.parts()[-1:]) if continues else None
-        await call.load(GenerateRequest(model=target.model.name))
+        if target.loader is not None:
+            await call.load(target.loader, GenerateRequest(model=target.model.name))
         prompt = await self._input.build_prompt(self._conversation, target, self._context_types, beginning)
         self._begin(call, prompt, continues=continues)
         answer, first = self._answer, True

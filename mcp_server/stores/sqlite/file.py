@@ -157,7 +157,7 @@ class DatabaseFile:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not flush the cache of the drive
             connection.execute("PRAGMA temp_store = MEMORY")
-            connection.execute("PRAGMA journal_size_limit = 67108864")
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
             if read_only:
                 connection.execute("PRAGMA query_only = ON")
             undo.pop_all()
