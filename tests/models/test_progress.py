@@ -25,7 +25,7 @@ READING = Progress(stage="reading")
 
 
 class Loading(EchoProvider):
-    """Loads for a while, or for ever, or fails to."""
+    """Loads for as long as its signs say, or fails to."""
 
     def __init__(self, *signs: float | Exception) -> None:
         self.signs = signs

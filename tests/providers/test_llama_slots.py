@@ -85,15 +85,15 @@ async def test_a_prompt_is_read_once_however_it_is_cut(make: Make) -> None:
 async def test_a_conversation_keeps_its_slot(make: Make) -> None:
     """A conversation that goes on finds what was read for it, however many others there are."""
     provider = make(parallel=3)
-    told = {n: f"Story {n}. " + f"Number {n} goes on and on. " * 20 for n in range(3)}
+    stories = {n: f"Story {n}. " + f"Number {n} goes on and on. " * 20 for n in range(3)}
     for _ in range(2):
-        for n, text in told.items():
+        for n, text in stories.items():
             chat = (Message(role=Role.USER, parts=(Text(text=text),)),)
             usage = await usage_of(
                 provider,
                 GenerateRequest(model="m", messages=chat, config=GenerationConfig(max_output_tokens=2)),
             )
-            told[n] = text + "More."
+            stories[n] = text + "More."
     assert usage.cached_input_tokens > usage.input_tokens - 20
 
 

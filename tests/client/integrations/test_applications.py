@@ -115,8 +115,10 @@ async def test_two_chats_in_one_application_are_two_conversations(address: str, 
     await asyncio.to_thread(visit)
     async with MCPClient(address) as client:
         sessions = [session async for session in client.list_sessions()]
-        said = {session.system_instruction: (await anext(client.list_messages(session))).text for session in sessions}
-    assert said == {"sales": "my card is 4711", "repairs": "it is broken"}
+        first_messages = {
+            session.system_instruction: (await anext(client.list_messages(session))).text for session in sessions
+        }
+    assert first_messages == {"sales": "my card is 4711", "repairs": "it is broken"}
 
 
 async def test_one_chat_serves_two_applications(address: str, framework: Framework) -> None:
