@@ -80,7 +80,7 @@ async def test_what_it_cannot_do_is_said(minilm: HuggingFaceProvider) -> None:
 async def test_leaving_a_large_request_leaves_the_model_to_the_next(minilm: HuggingFaceProvider) -> None:
     """Cancelled in the middle, it makes room at once."""
     await minilm.embed(request("loaded"))
-    large = asyncio.create_task(minilm.embed(request(*["word " * 200] * 2_000)))
+    large = asyncio.create_task(minilm.embed(request(*[f"{number} " + "word " * 200 for number in range(2_000)])))
     await asyncio.sleep(0.5)
     large.cancel()
     with pytest.raises(asyncio.CancelledError):
