@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
-from mcp_server.principal import ANONYMOUS, Principal
+from mcp_server.principal import ANONYMOUS, PeerCertificate, Principal
 from mcp_server.values import (
     Attempt,
     ContextEntry,
@@ -430,20 +430,31 @@ class Call:
         kind: ``unary``, ``client_stream``, ``server_stream`` or ``bidi_stream``.
         peer: the address that the call came from.
         metadata: the caller's metadata; of repeated keys the last.
+        certificate: the client's certificate; ``None`` unless the listener requires one (``server.tls.client_ca``).
         principal: who the call is made for; a middleware that authenticates callers sets it.
         reason: how the call ended: ``None`` while it runs, ``OK``, or the ``reason`` of an error.
         code: the status that the edge reports, by gRPC's name: ``OK``, ``NOT_FOUND`` …
         turn: the full name of the turn that the call started or read, or empty.
     """
 
-    __slots__ = ("code", "kind", "metadata", "method", "peer", "principal", "reason", "service", "turn")
+    __slots__ = ("certificate", "code", "kind", "metadata", "method", "peer", "principal", "reason", "service", "turn")
 
-    def __init__(self, *, service: str, method: str, kind: str, peer: str, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        service: str,
+        method: str,
+        kind: str,
+        peer: str,
+        metadata: Mapping[str, str],
+        certificate: PeerCertificate | None = None,
+    ) -> None:
         self.service = service
         self.method = method
         self.kind = kind
         self.peer = peer
         self.metadata = metadata
+        self.certificate = certificate
         self.principal: Principal = ANONYMOUS
         self.reason: str | None = None
         self.code = ""
