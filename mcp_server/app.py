@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -25,19 +24,22 @@ from mcp_server.interfaces import (
     Store,
     TurnObserver,
 )
-from mcp_server.lifecycle import Housekeeping, background, close_provider, stop_signal
+from mcp_server.lifecycle import Housekeeping, background, follow_settings, stop_signal
 from mcp_server.middleware.access import AccessLog
 from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
 from mcp_server.plugins import Registry, build, build_all
+from mcp_server.provider_set import ProviderSet
+from mcp_server.reloading import Reloader
 from mcp_server.rpc.descriptors import DescriptorWatch
 from mcp_server.rpc.server import GRPCServer
 from mcp_server.rpc.tls import ListenerCertificates, read_files
 from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
-from mcp_server.settings import Config, check_exposure
+from mcp_server.settings import Config, Loaded, check_exposure
+from mcp_server.settings.changes import Changes
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
 
@@ -77,7 +79,7 @@ class UnifiedMCPServer:
         admission: Admission | None = None,
         clock: Clock = time.time_ns,
     ) -> None:
-        self.config = config
+        self._config = config
         self.address = config.server.address
         """The address that it listens on; once started, with the actual port."""
         self.metrics_port: int | None = None
@@ -92,8 +94,14 @@ class UnifiedMCPServer:
         self._clock = clock
         self._running = contextlib.AsyncExitStack()
         self._server: GRPCServer | None = None
+        self._reloader: Reloader | None = None
         self._stopped = False
         self._urged = asyncio.Event()
+
+    @property
+    def config(self) -> Config:
+        """The settings in effect."""
+        return self._config if self._reloader is None else self._reloader.config
 
     @property
     def port(self) -> int:
@@ -120,7 +128,7 @@ class UnifiedMCPServer:
         registry = Registry()
         registry.check()
         files = read_files(config.server.tls)
-        self._certificates = ListenerCertificates(files) if files is not None else None
+        certificates = ListenerCertificates(files) if files is not None else None
         metrics = Metrics()
         access = AccessLog()
         middleware = (access, metrics, *build_all(config.middleware, "middleware"), *self._middleware)
@@ -132,12 +140,9 @@ class UnifiedMCPServer:
         store: Store = self._store if self._store is not None else build(config.store, "store", "store")
         await store.open()
         stack.push_async_callback(store.close)
-        providers: dict[str, Provider] = {}
-        for name in {**config.providers, **self._providers}:
-            added = name in self._providers
-            provider = self._providers[name] if added else build(config.providers[name], name, f"providers.{name}")
-            providers[name] = provider
-            stack.push_async_callback(close_provider, name, provider)
+        providers = ProviderSet(self._providers)
+        stack.push_async_callback(providers.close)
+        providers.use(config.providers, await providers.prepare(config.providers))
 
         lease = LEASE_SECONDS if isinstance(store, SharedStore) else None
         ownership = Ownership(uuid.uuid4().hex, self._clock, lease_seconds=lease)
@@ -150,8 +155,8 @@ class UnifiedMCPServer:
             context_types=context_types,
             observers=observers,
         )
-        inventory = Inventory(providers, config.models, config.routing)
-        metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in providers})
+        inventory = Inventory(providers.providers, config.models, config.routing)
+        admission = TurnLimit(config.admission.max_turns, self._admission or AdmitAll())
         gateway = Gateway(
             sessions=sessions,
             turns=turns,
@@ -161,11 +166,23 @@ class UnifiedMCPServer:
             models=config.models,
             turn_settings=config.turns,
             observers=observers,
-            admission=TurnLimit(config.admission.max_turns, self._admission or AdmitAll()),
+            admission=admission,
         )
 
         self._turns = turns
         self._housekeeping = Housekeeping(sessions, store, metrics, config, self._clock)
+        self._reloader = Reloader(
+            config,
+            gateway=gateway,
+            turns=turns,
+            sessions=sessions,
+            admission=admission,
+            housekeeping=self._housekeeping,
+            inventory=inventory,
+            providers=providers,
+            certificates=certificates,
+            metrics=metrics,
+        )
         if interrupted := await turns.recover():
             log.warning("turns interrupted by the last stop", turns=interrupted)
         if config.metrics.address:
@@ -180,11 +197,42 @@ class UnifiedMCPServer:
         }.items():
             await stack.enter_async_context(background(name, repeated))
 
-        server = GRPCServer(gateway, middleware, services, settings=config.server, certificates=self._certificates)
+        server = GRPCServer(gateway, middleware, services, settings=config.server, certificates=certificates)
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
         self._server = server
+
+    async def reload(self, load: Callable[[], Config]) -> Changes:
+        """Read the settings again and use them, without touching turns that run.
+
+        Args:
+            load: reads them; called on another thread.
+
+        Returns:
+            Which keys have changed, and which need a restart.
+
+        Raises:
+            ConfigError: they cannot be used. Nothing has changed; the log says why.
+        """
+        assert self._reloader is not None, "the server has not started"
+        return await self._reloader.reload(load)
+
+    async def follow_settings(
+        self, loaded: Loaded, read: Callable[[], Loaded], applied: Callable[[Config], None] = lambda config: None
+    ) -> None:
+        """Without end: :meth:`reload` at SIGHUP, and when a file that the settings come from has changed.
+
+        Args:
+            loaded: the settings at the start.
+            read: reads them again.
+            applied: called with the settings after each reload.
+        """
+
+        async def reload(load: Callable[[], Config]) -> None:
+            applied((await self.reload(load)).config)
+
+        await follow_settings(loaded, read, reload)
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop, if it has started: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running

@@ -79,7 +79,8 @@ def serve(
         from mcp_server.allocator import return_large_blocks
         from mcp_server.settings import prepare_grpc, read
 
-        loaded = read(config, options={name: (key, text) for name, (key, text) in options.items() if text is not None})
+        given = {name: (key, text) for name, (key, text) in options.items() if text is not None}
+        loaded = read(config, options=given)
         prepare_grpc()
         return_large_blocks()
         _import_structlog()
@@ -89,15 +90,20 @@ def serve(
         from mcp_server.app import UnifiedMCPServer
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(UnifiedMCPServer(loaded.config), loaded))
+            runner.run(_serve(UnifiedMCPServer(loaded.config), loaded, lambda: read(config, options=given)))
 
 
-async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
+async def _serve(server: UnifiedMCPServer, loaded: Loaded, read: Callable[[], Loaded]) -> None:
     import structlog
+
+    from mcp_server import logs
 
     log = structlog.get_logger("contextprotocol.cli")
     async with server:
         signalled = asyncio.create_task(server.wait_for_signal())
+        following = asyncio.create_task(
+            server.follow_settings(loaded, read, lambda config: logs.set_level(config.log.level))
+        )
         await asyncio.sleep(0)  # signals are caught from here on, before the next line is printed
         print(_banner(server, loaded), flush=True)
         for model, file in _model_files(loaded).items():
@@ -107,7 +113,8 @@ async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
         # What the start made lives to the end: the garbage collector need not inspect it at each collection.
         gc.freeze()
         await signalled
-        settings = loaded.config.server
+        following.cancel()
+        settings = server.config.server
         log.info(
             "stopping when running turns have ended",
             drain_delay=settings.drain_delay,

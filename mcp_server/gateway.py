@@ -88,14 +88,18 @@ class Gateway:
     ) -> None:
         self._sessions = sessions
         self._turns = turns
-        self._inventory = inventory
         self._context_types = context_types
         self._clock = clock
+        self.configure(inventory, models, turn_settings)
+        self._admission = admission or AdmitAll()
+        self._observers = observers
+
+    def configure(self, inventory: Inventory, models: ModelSettings, turn_settings: TurnSettings) -> None:
+        """Use other settings for calls that begin from now on."""
+        self._inventory = inventory
         self._default_model = models.default
         self._default_embedding_model = models.default_embedding
         self._turn_timeout = int(turn_settings.timeout * SECOND)
-        self._admission = admission or AdmitAll()
-        self._observers = observers
 
     # -- chat, complete, embed ----------------------------------------------------------------------------------------
 
@@ -115,26 +119,37 @@ class Gateway:
     async def _open(self, principal: Principal, input: ChatInput | CompletionInput) -> TurnReader:
         options = input.options
         draw = random.random()  # noqa: S311  # spreads calls, and guards nothing
-        catalogue = (await self._inventory.catalogue()).restricted(principal.models)
-        candidates: Candidates | MCPError | None = None
-        if options.model or not options.session:
-            catalogue, candidates = _candidates(catalogue, (options.model, self._default_model), input.needs(), draw)
-        work = Work(
-            service=input.service,
-            session=options.session,
-            model=options.model,
-            max_output_tokens=options.config.max_output_tokens,
-        )
+        inventory, default_model, timeout = self._inventory, self._default_model, self._turn_timeout
+        inventory.begin_use()
+        try:
+            catalogue = (await inventory.catalogue()).restricted(principal.models)
+            candidates: Candidates | MCPError | None = None
+            if options.model or not options.session:
+                catalogue, candidates = _candidates(catalogue, (options.model, default_model), input.needs(), draw)
+            work = Work(
+                service=input.service,
+                session=options.session,
+                model=options.model,
+                max_output_tokens=options.config.max_output_tokens,
+            )
+            permit = await self._permit(principal, work)
+        except BaseException:
+            inventory.end_use()
+            raise
+        if isinstance(permit, MCPError):
+            inventory.end_use()  # no turn begins
+        else:
+            permit = _PermitWithModels(permit, inventory)
         return await self._turns.open(
             TurnRequest(
                 tenant=principal.tenant,
                 input=input,
-                timeout=options.timeout if options.timeout is not None else self._turn_timeout,
+                timeout=options.timeout if options.timeout is not None else timeout,
                 catalogue=catalogue,
-                default_model=self._default_model,
+                default_model=default_model,
                 draw=draw,
                 candidates=candidates,
-                permit=await self._permit(principal, work),
+                permit=permit,
             )
         )
 
@@ -161,11 +176,13 @@ class Gateway:
             principal, Work(service="embedding", session=request.session, model=request.model)
         )
         ledger = Ledger((), self._clock)
+        inventory = self._inventory
+        inventory.begin_use()
         try:
             session_model = ""
             if request.session:
                 session_model = (await self._sessions.touch(principal.tenant, request.session)).default_model
-            catalogue = (await self._inventory.catalogue()).restricted(principal.models)
+            catalogue = (await inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
             until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
@@ -173,6 +190,7 @@ class Gateway:
         finally:
             for observer in self._observers:
                 observer.attempts_ended("embedding", ledger.rows)
+            inventory.end_use()
             release(permit)
 
     # -- sessions -----------------------------------------------------------------------------------------------------
@@ -443,6 +461,21 @@ class Gateway:
     async def provider_ready(self, principal: Principal, name: str) -> bool:
         """Whether the provider with that configured name has a model that can answer now."""
         return await self._inventory.ready(name)
+
+
+class _PermitWithModels:
+    """The permit of a turn, which also keeps the providers of its models open until it is given back."""
+
+    __slots__ = ("_inventory", "_permit")
+
+    def __init__(self, permit: Permit, inventory: Inventory) -> None:
+        self._permit = permit
+        self._inventory = inventory
+
+    def release(self) -> None:
+        """Give both back, the models even if the permit fails."""
+        self._inventory.end_use()
+        self._permit.release()
 
 
 def _key(request_id: str, *, in_session: bool = False) -> RequestKey | None:

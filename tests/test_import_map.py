@@ -45,7 +45,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": VALUES | {"gateway", "rules"},
     "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
-    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"admission", "gateway", "settings", "plugins", "lifecycle"},
+    "provider_set": VALUES | {"models", "plugin_settings", "plugins"},
+    "reloading": VALUES | CORE | {"admission", "gateway", "lifecycle", "middleware", "provider_set", "rpc", "settings"},
+    "app": VALUES
+    | CORE
+    | EDGES
+    | PLUGGED_IN
+    | {"admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"},
     "testing": VALUES | CORE | {"settings", "app"},
     "commands": {"errors", "settings", "stores"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
@@ -84,6 +90,8 @@ COMPONENTS = {
     "MCPSessionManager",
     "Metrics",
     "Ownership",
+    "ProviderSet",
+    "Reloader",
     "TurnRegistry",
 }
 """What the server is put together of."""

@@ -458,3 +458,87 @@ def test_serving_imports_neither_rich_nor_a_model_library(
             assert program.end() == 0
     assert "structlog" in imported(log.read_text())
     assert not imported(log.read_text()) & {"rich.console", "xllamacpp", "huggingface_hub"}
+
+
+def answer(program: Program) -> str:
+    """What the server answers with its default model."""
+    with grpc.insecure_channel(program.address) as channel:
+        response = chat_pb2_grpc.ChatServiceStub(channel).Chat(HELLO, timeout=PATIENCE)
+    return response.completed.message.parts[0].text
+
+
+def logged_until(program: Program, event: str) -> dict[str, object]:
+    """The next line of the log with this event."""
+    while True:
+        line = program.logged()
+        if line["event"] == event:
+            return line
+
+
+ANSWERING = """
+from mcp_server.interfaces import Finish
+from mcp_server.values import Capabilities, Model
+
+
+class Answering:
+    def __init__(self, *, text):
+        self.text = text
+
+    async def models(self):
+        return [Model(name="m", capabilities=Capabilities(chat=True))]
+
+    async def generate(self, request):
+        yield self.text
+        yield Finish()
+
+    async def close(self):
+        pass
+"""
+
+
+@pytest.fixture
+def answering(config: Path) -> Path:
+    """Settings with a provider that answers with the text of a file."""
+    (config.parent / "my_provider.py").write_text(ANSWERING)
+    secret = config.parent / "text"
+    secret.write_text("one")
+    table = f'class = "my_provider:Answering"\nsecrets = {{ text = {{ file = "{secret}" }} }}'
+    former = 'class = "mcp_server.testing:EchoProvider"\nsecrets = {}'
+    config.write_text(SETTINGS.replace(former, table).replace("echo/echo", "echo/m"))
+    return secret
+
+
+def test_sighup_reads_the_settings_again(start: Start, config: Path, answering: Path) -> None:
+    """The files of secrets too; what cannot be used is in the log, and the server serves on."""
+    program = start(PYTHONPATH=os.pathsep.join([str(config.parent), os.environ.get("PYTHONPATH", "")]))
+    assert answer(program) == "one"
+    answering.write_text("two")
+    program.process.send_signal(signal.SIGHUP)
+    assert logged_until(program, "settings reloaded")["changed"] == ["providers.echo.secrets.text"]
+    assert answer(program) == "two"
+    good = config.read_text()
+    config.write_text(good.replace("drain_timeout", "drain_time"))
+    program.process.send_signal(signal.SIGHUP)
+    assert logged_until(program, "settings not reloaded")["problems"] == [
+        f"{config}: server.drain_time: unknown key; did you mean server.drain_timeout?"
+    ]
+    assert answer(program) == "two"
+    config.write_text(
+        good.replace("drain_timeout = 10", 'drain_timeout = 10\ninsecure = true\n[log]\nlevel = "warning"')
+    )
+    program.process.send_signal(signal.SIGHUP)
+    assert logged_until(program, "settings that need a restart keep their former values")["keys"] == ["server.insecure"]
+    assert answer(program) == "two"
+    assert program.end() == 0
+    assert program.log == []  # of level info
+
+
+def test_a_changed_file_is_read_without_a_signal(start: Start, config: Path, answering: Path) -> None:
+    """The file of the settings, and those of secrets."""
+    program = start(PYTHONPATH=os.pathsep.join([str(config.parent), os.environ.get("PYTHONPATH", "")]))
+    answering.write_text("two")
+    assert logged_until(program, "settings reloaded")["changed"] == ["providers.echo.secrets.text"]
+    assert answer(program) == "two"
+    config.write_text(config.read_text() + "\n[turns]\ntimeout = 60\n")
+    assert logged_until(program, "settings reloaded")["changed"] == ["turns.timeout"]
+    assert program.end() == 0

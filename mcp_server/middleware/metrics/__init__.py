@@ -14,6 +14,7 @@ from mcp_server.interfaces import Call
 from mcp_server.middleware.metrics.calls import CallMetrics
 from mcp_server.middleware.metrics.endpoint import MetricsEndpoint
 from mcp_server.middleware.metrics.families import Families
+from mcp_server.middleware.metrics.settings import SettingsMetrics
 from mcp_server.middleware.metrics.turns import MAX_MODELS, TurnMetrics
 from mcp_server.values import Attempt, Turn
 
@@ -39,6 +40,7 @@ class Metrics:
         self.registry.register(self.families)
         self._calls = CallMetrics(self.families)
         self._turns = TurnMetrics(self.families, max_models=max_models)
+        self._settings = SettingsMetrics(self.families)
         self._endpoint: MetricsEndpoint | None = None
 
     def serve(self, address: str) -> int:
@@ -83,3 +85,15 @@ class Metrics:
             circuits: by the name of the provider, how many circuit breakers of its models are open.
         """
         self._turns.watch_circuits(circuits)
+
+    def count_reload(self, outcome: str) -> None:
+        """Count one attempt to read the settings again: ``applied``, ``unchanged`` or ``failed``."""
+        self._settings.count_reload(outcome)
+
+    def watch_certificate(self, expires: Callable[[], float]) -> None:
+        """Show when the certificate of the server expires.
+
+        Args:
+            expires: the time, in seconds since the Unix epoch.
+        """
+        self._settings.watch_certificate(expires)
