@@ -12,6 +12,9 @@ from typing import Self
 
 import structlog
 
+from mcp_server.admin.listeners import AdminListeners
+from mcp_server.admin.pages import AdminPages
+from mcp_server.admin.readiness import Readiness
 from mcp_server.admission import AdmitAll, TurnLimit
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
@@ -82,8 +85,10 @@ class UnifiedMCPServer:
         self._config = config
         self.address = config.server.address
         """The address that it listens on; once started, with the actual port."""
-        self.metrics_port: int | None = None
-        """The port of the metrics; ``None`` if they are not served."""
+        self.admin_address = ""
+        """``host:port`` of the admin pages, once started; empty if they are not served."""
+        self.metrics_address = ""
+        """The same of the metrics: that of the admin pages, unless they have a port of their own."""
         self._providers = dict(providers or {})
         self._store = store
         self._middleware = tuple(middleware)
@@ -107,6 +112,11 @@ class UnifiedMCPServer:
     def port(self) -> int:
         """The port of :attr:`address`."""
         return int(self.address.rpartition(":")[2])
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of :attr:`metrics_address`; ``None`` if the metrics are not served."""
+        return int(self.metrics_address.rpartition(":")[2]) if self.metrics_address else None
 
     async def idle(self) -> None:
         """Return when no turn is running."""
@@ -185,9 +195,13 @@ class UnifiedMCPServer:
         )
         if interrupted := await turns.recover():
             log.warning("turns interrupted by the last stop", turns=interrupted)
-        if config.metrics.address:
-            self.metrics_port = metrics.serve(config.metrics.address)
-            stack.callback(metrics.close)
+        self._readiness = Readiness(store)
+        pages = AdminPages(
+            metrics=metrics.page(), ready=self._readiness.problem, turns=turns.running, clock=self._clock
+        )
+        listeners = AdminListeners(config, pages, metrics.page())
+        stack.callback(listeners.close)
+        self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
         for name, repeated in {
             "housekeeping": self._housekeeping.run(),
             "heartbeats": turns.beat(),
@@ -201,6 +215,7 @@ class UnifiedMCPServer:
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
+        self._readiness.serving = True
         self._server = server
 
     async def reload(self, load: Callable[[], Config]) -> Changes:
@@ -246,6 +261,7 @@ class UnifiedMCPServer:
         self._stopped = True
         async with self._running:
             self._server.health.set_serving(False)
+            self._readiness.serving = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.server.drain_delay):
                     await self._urged.wait()

@@ -131,9 +131,10 @@ def _banner(server: UnifiedMCPServer, loaded: Loaded) -> str:
         f"model {config.models.default or 'none by default'}",
         f"settings {loaded.file or 'built in'}",
     ]
-    if server.metrics_port is not None:
-        host = config.metrics.address.rpartition(":")[0]
-        facts.append(f"metrics http://{host}:{server.metrics_port}/metrics")
+    if server.metrics_address:
+        facts.append(f"metrics http://{server.metrics_address}/metrics")
+    if server.admin_address not in ("", server.metrics_address):
+        facts.append(f"admin http://{server.admin_address}")
     return " · ".join(facts)
 
 

@@ -45,13 +45,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": VALUES | {"gateway", "rules"},
     "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
+    "admin": VALUES | {"settings"},
     "provider_set": VALUES | {"models", "plugin_settings", "plugins"},
     "reloading": VALUES | CORE | {"admission", "gateway", "lifecycle", "middleware", "provider_set", "rpc", "settings"},
     "app": VALUES
     | CORE
     | EDGES
     | PLUGGED_IN
-    | {"admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"},
+    | {"admin", "admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"},
     "testing": VALUES | CORE | {"settings", "app"},
     "commands": {"errors", "settings", "stores"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
@@ -83,6 +84,8 @@ ONLY_IN = {
 
 COMPONENTS = {
     "AccessLog",
+    "AdminListeners",
+    "AdminPages",
     "GRPCServer",
     "Gateway",
     "Housekeeping",
@@ -91,6 +94,7 @@ COMPONENTS = {
     "Metrics",
     "Ownership",
     "ProviderSet",
+    "Readiness",
     "Reloader",
     "TurnRegistry",
 }
