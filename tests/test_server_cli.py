@@ -464,7 +464,8 @@ def answer(program: Program) -> str:
     """What the server answers with its default model."""
     with grpc.insecure_channel(program.address) as channel:
         response = chat_pb2_grpc.ChatServiceStub(channel).Chat(HELLO, timeout=PATIENCE)
-    return response.completed.message.parts[0].text
+    text: str = response.completed.message.parts[0].text
+    return text
 
 
 def logged_until(program: Program, event: str) -> dict[str, object]:
