@@ -9,9 +9,7 @@ import asyncio
 import gc
 import importlib.util
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 try:
@@ -19,13 +17,14 @@ try:
 except ModuleNotFoundError:
     sys.exit("mcp-server: the server needs typer: pip install 'contextprotocol[local]'")
 
+from mcp_server.commands.backup import backup, restore
 from mcp_server.commands.certs import certs
 from mcp_server.commands.options import ConfigOption
+from mcp_server.commands.progress import progress_of, size_text
 from mcp_server.commands.reporting import FAILED, fail, reported
 
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer
-    from mcp_server.model_files import Progress
     from mcp_server.settings import Loaded, ModelFile
 
 app = typer.Typer(
@@ -41,6 +40,8 @@ models = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(certs, name="certs")
+app.command()(backup)
+app.command()(restore)
 
 
 def main() -> None:
@@ -182,8 +183,8 @@ def list_models(context: typer.Context, config: ConfigOption = None) -> None:
         loaded = read(config)
         fetched = {file.source for file in model_files.installed()}
         rows = [
-            (model.name, _bytes(model.size), model.license, "yes" if model.name in fetched else "no", model.description)
-            for model in model_files.CATALOGUE.values()
+            (one.name, size_text(one.size), one.license, "yes" if one.name in fetched else "no", one.description)
+            for one in model_files.CATALOGUE.values()
         ]
         served = [
             (name, "yes" if file.path.is_file() else "no", str(file.path))
@@ -212,7 +213,7 @@ def pull(
 
         served = [] if sources else [file.source for file in _model_files(read(config)).values()]
         for source in sources or [source for source in served if source is not None]:
-            with _progress(source) as progress:
+            with progress_of(source) as progress:
                 try:
                     path = model_files.pull(source, progress=progress)
                 except model_files.ModelFileError as error:
@@ -245,58 +246,6 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> No
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-
-
-@contextmanager
-def _progress(source: str) -> Iterator[Progress]:
-    """Show the progress of a download: a bar on a terminal, otherwise a few lines."""
-    if not sys.stderr.isatty():
-        yield _Lines(source)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(source, total=None, start=False, visible=False)  # no bar for a file that is there
-
-        def show(what: str, done: int, total: int) -> None:
-            description = f"{source}: {what}"
-            if bar.tasks[0].description != description:
-                bar.reset(task, description=description)
-            bar.update(task, completed=done, total=total or None, visible=True)
-
-        yield show
-
-
-class _Lines:
-    """Reports progress in lines: one for each step, and one every few seconds during a step."""
-
-    INTERVAL = 5.0
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._what = ""
-        self._next = 0.0
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if what == self._what and now < self._next:
-            return
-        of = f" {_bytes(done)} of" if what == self._what else ""
-        self._what, self._next = what, now + self.INTERVAL
-        size = f"{of} {_bytes(total)}" if total else ""
-        print(f"{self._source}: {what}{size}", file=sys.stderr, flush=True)
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 @app.command()

@@ -543,3 +543,74 @@ def test_a_changed_file_is_read_without_a_signal(start: Start, config: Path, ans
     config.write_text(config.read_text() + "\n[turns]\ntimeout = 60\n")
     assert logged_until(program, "settings reloaded")["changed"] == ["turns.timeout"]
     assert program.end() == 0
+
+
+def test_a_running_server_is_backed_up_and_the_copy_serves(
+    start: Start, run: Run, config: Path, tmp_path: Path
+) -> None:
+    """By other processes; a restoration under a running server is refused."""
+    backup, other = tmp_path / "backup.db", tmp_path / "other.db"
+    program = start()
+    with grpc.insecure_channel(program.address) as channel:
+        sessions, chat = session_pb2_grpc.SessionServiceStub(channel), chat_pb2_grpc.ChatServiceStub(channel)
+        sessions.CreateSession(session_pb2.CreateSessionRequest(session_id="tour"), timeout=PATIENCE)
+        request = chat_pb2.ChatRequest(session="sessions/tour", messages=HELLO.messages)
+        chat.Chat(request, timeout=PATIENCE)
+        done = run("backup", backup, "--config", config)
+        assert (done.returncode, done.stdout.startswith(f"{backup} · ")) == (0, True)
+        refused = run("restore", backup, "--config", config, "--overwrite")
+        assert (refused.returncode, "another process uses it" in refused.stderr) == (2, True)
+        chat.Chat(request, timeout=PATIENCE)
+    assert run("backup", backup, "--config", config).returncode == 2
+    assert program.end() == 0
+    assert run("restore", backup, "--config", config, "--store", other).returncode == 0
+    second = start("--store", other)
+    with grpc.insecure_channel(second.address) as channel:
+        session = session_pb2_grpc.SessionServiceStub(channel).GetSession(
+            session_pb2.GetSessionRequest(name="sessions/tour"), timeout=PATIENCE
+        )
+    assert session.message_count == 2
+    assert second.end() == 0
+
+
+def test_a_store_without_a_file_cannot_be_backed_up(run: Run, config: Path, tmp_path: Path) -> None:
+    """The message names the setting."""
+    config.write_text(SETTINGS.replace('path = "sessions.db"', 'type = "memory"'))
+    done = run("backup", tmp_path / "backup.db", "--config", config)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "mcp-server: store.type: only the store sqlite has a file to back up and restore\n",
+    )
+
+
+def test_development_certificates_serve(start: Start, run: Run, config: Path, tmp_path: Path) -> None:
+    """Made by one command, with private keys that only their owner can read; made again, they are renewed."""
+    folder = tmp_path / "certificates"
+    done = run("certs", "dev", folder, "--host", "server.test", "--client", "batch@example.test")
+    assert done.returncode == 0
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in folder.glob("*.key")}
+    assert modes == dict.fromkeys(("ca.key", "server.key", "client.key"), "0o600")
+    settings = done.stdout[done.stdout.index("[server.tls]") :]
+    config.write_text(SETTINGS + "\n" + settings)
+    program = start()
+    credentials = grpc.ssl_channel_credentials(
+        *[(folder / name).read_bytes() for name in ("ca.pem", "client.key", "client.pem")]
+    )
+    for name in ("localhost", "server.test"):
+        options = [("grpc.ssl_target_name_override", name)]
+        with grpc.secure_channel(program.address, credentials, options=options) as channel:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    authority, before = (folder / "ca.pem").read_bytes(), (folder / "server.pem").read_bytes()
+    assert run("certs", "dev", folder).returncode == 0
+    assert logged_until(program, "settings reloaded")["changed"] == ["the files of server.tls"]
+    assert (folder / "ca.pem").read_bytes() == authority
+    assert (folder / "server.pem").read_bytes() != before
+    with grpc.secure_channel(program.address, credentials) as channel:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    assert program.end() == 0
+    wrong = run("certs", "dev", folder, "--host", "two words")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "mcp-server: 'two words' is neither a host name nor an IP address\n",
+    )
