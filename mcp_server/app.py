@@ -12,6 +12,7 @@ from typing import Self
 
 import structlog
 
+from mcp_server.accounts import Accounts
 from mcp_server.admin.listeners import AdminListeners
 from mcp_server.admin.pages import AdminPages
 from mcp_server.admin.readiness import Readiness
@@ -166,6 +167,7 @@ class UnifiedMCPServer:
             observers=observers,
         )
         inventory = Inventory(providers.providers, config.models, config.routing)
+        accounts = Accounts(store, config, self._clock)
         admission = TurnLimit(config.admission.max_turns, self._admission or AdmitAll())
         gateway = Gateway(
             sessions=sessions,
@@ -175,6 +177,7 @@ class UnifiedMCPServer:
             clock=self._clock,
             models=config.models,
             turn_settings=config.turns,
+            accounts=accounts,
             observers=observers,
             admission=admission,
         )
@@ -187,6 +190,7 @@ class UnifiedMCPServer:
             turns=turns,
             sessions=sessions,
             admission=admission,
+            accounts=accounts,
             housekeeping=self._housekeeping,
             inventory=inventory,
             providers=providers,

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from mcp_server.accounts import Accounts
 from mcp_server.admission import TurnLimit
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
@@ -35,7 +36,7 @@ class Reloader:
 
     Args:
         config: the settings at the start.
-        gateway, turns, sessions, admission, housekeeping, inventory, providers: the parts.
+        gateway, turns, sessions, admission, accounts, housekeeping, inventory, providers: the parts.
         certificates: those of the listener; ``None`` without TLS.
         metrics: counts reloads.
     """
@@ -48,6 +49,7 @@ class Reloader:
         turns: TurnRegistry,
         sessions: MCPSessionManager,
         admission: TurnLimit,
+        accounts: Accounts,
         housekeeping: Housekeeping,
         inventory: Inventory,
         providers: ProviderSet,
@@ -60,6 +62,7 @@ class Reloader:
         self._turns = turns
         self._sessions = sessions
         self._admission = admission
+        self._accounts = accounts
         self._housekeeping = housekeeping
         self._inventory = inventory
         self._providers = providers
@@ -107,6 +110,7 @@ class Reloader:
         self._gateway.configure(self._inventory, config.models, config.turns)
         self._turns.configure(config.turns, max_messages=config.window.max_messages)
         self._sessions.configure(config.sessions)
+        self._accounts.configure(config)
         self._admission.most = config.admission.max_turns
         self._housekeeping.configure(config)
         self._metrics.watch_circuits(

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from mcp_client import TLS, MCPClient, ModelNotFound, Overloaded, ServerUnavailable, TurnTimeout
+from mcp_client import TLS, MCPClient, ModelNotFound, Overloaded, QuotaExceeded, ServerUnavailable, TurnTimeout
 from mcp_client import ProviderUnavailable as ClientProviderUnavailable
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError, ProviderUnavailable
@@ -19,6 +19,7 @@ from mcp_server.interfaces import Finish, Provider
 from mcp_server.plugin_settings import ProviderSettings
 from mcp_server.settings import Config, MetricsSettings, ModelSettings, RoutingSettings, Secret, TLSSettings
 from mcp_server.settings import testing_config as settings
+from mcp_server.settings.tables import LimitSettings, TenantSettings
 from mcp_server.testing import Gate, ScriptedProvider, running
 from tests.certificates import Authority, encrypted
 
@@ -195,6 +196,24 @@ async def test_limits_change_for_what_begins_later(made: dict[str, Provider]) ->
         gate.open()
         assert await running_turn == "a"
         with pytest.raises(TurnTimeout):
+            await say(server)
+
+
+async def test_limits_of_tenants_change_for_what_begins_later(made: dict[str, Provider]) -> None:
+    """Of requests a minute, for example."""
+    made["a"] = ClosingProvider(*[["a", Finish()]] * 4)
+    first = config(a=ProviderTable(label="a"))
+    limited = replace(
+        first,
+        limits={"small": LimitSettings(requests_per_minute=1)},
+        tenants={"*": TenantSettings(limits="small")},
+    )
+    async with running(first) as server:
+        for _ in range(2):
+            await say(server)
+        assert (await server.reload(always(limited))).live == ("limits.small", 'tenants."*"')
+        await say(server)
+        with pytest.raises(QuotaExceeded):
             await say(server)
 
 
