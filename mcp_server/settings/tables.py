@@ -51,8 +51,8 @@ ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,25
 TenantName = Annotated[
     str,
     Meta(
-        pattern="^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?|\\*)$",
-        extra={"allowed": "a name of a-z, 0-9 and -, or * for all others"},
+        pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,62}|\\*)$",
+        extra={"allowed": "a name of letters, digits, . _ and -, or * for all others"},
     ),
 ]
 RouteName = Annotated[

@@ -10,6 +10,7 @@ from mcp_server.api.decode.message import messages
 from mcp_server.api.decode.name import model_name, session_name, turn_name
 from mcp_server.api.decode.session import labels, session_draft, session_update
 from mcp_server.api.decode.turn import chat_input, completion_input
+from mcp_server.api.decode.usage import usage_filter, usage_groups
 
 __all__ = [
     "chat_input",
@@ -22,4 +23,6 @@ __all__ = [
     "session_name",
     "session_update",
     "turn_name",
+    "usage_filter",
+    "usage_groups",
 ]
