@@ -20,6 +20,9 @@ class Principal(Struct):
     """The models that the caller may use, as patterns of ``provider/model`` with ``*`` for any text; ``None``: all."""
     limits: Limits = NO_LIMITS
     """The limits of the key, which apply beside those of the tenant."""
+    credential: str = ""
+    """Identifies the credential without revealing it, for example ``key:`` and the id of the key. Running streams with
+    the same one are authenticated again once for all of them. Empty: each stream by itself."""
 
     def allows(self, scope: str) -> bool:
         """Whether the caller has that scope."""
@@ -28,3 +31,6 @@ class Principal(Struct):
 
 ANONYMOUS: Final = Principal()
 """The principal of every call while there is no authentication."""
+
+STRANGER: Final = Principal(tenant="", scopes=frozenset(), models=())
+"""The principal of a call without credentials that is open to everyone, while there is authentication."""
