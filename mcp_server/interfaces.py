@@ -1,7 +1,7 @@
 """What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Loader`,
 :class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`AccountStore`, :class:`ContextType`,
-:class:`Middleware`, :class:`Authenticator`, :class:`GRPCService`, :class:`TurnObserver` and :class:`Admission`, with the
-values that they take and return.
+:class:`Middleware`, :class:`Authenticator`, :class:`GRPCService`, :class:`TurnObserver` and :class:`Admission`,
+with the values that they take and return.
 
 Nothing is inherited: a class implements a protocol by having its methods. The file is longer than others on purpose:
 all interfaces stand on one page, so that authors of plug-ins need no other.
