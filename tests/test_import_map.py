@@ -30,6 +30,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interfaces": {"errors", "values", "principal"},
     "principal": {"errors", "values"},
     "rules": VALUES,
+    "token_estimates": {"values"},
+    "quotas": VALUES,
+    "booking": VALUES,
+    "accounts": VALUES | {"quotas", "booking", "settings"},
     "entry_points": {"errors"},
     "plugin_settings": set(),
     "providers": VALUES | {"plugin_settings", "entry_points", "model_files"},
@@ -37,16 +41,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "middleware": VALUES,
     "plugins": {"errors", "entry_points", "plugin_settings", "providers", "stores"},
     "settings": {"errors", "plugin_settings", "plugins"},
-    "sessions": VALUES | {"rules", "settings"},
-    "models": VALUES | {"rules", "settings"},
-    "turns": VALUES | CORE | {"rules", "settings"},
+    "sessions": VALUES | {"rules", "quotas", "settings", "token_estimates"},
+    "models": VALUES | {"rules", "settings", "token_estimates"},
+    "turns": VALUES | CORE | {"rules", "quotas", "booking", "settings", "token_estimates"},
     "admission": VALUES,
-    "keys": VALUES | {"rules", "settings"},
-    "gateway": VALUES | CORE | {"rules", "admission", "keys", "settings"},
+    "keys": VALUES | {"rules", "accounts", "settings"},
+    "gateway": VALUES | CORE | {"rules", "admission", "accounts", "keys", "quotas", "settings", "token_estimates"},
     "api": VALUES | {"gateway", "rules"},
     "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
-    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"admission", "gateway", "keys", "settings", "plugins", "lifecycle"},
+    "app": VALUES
+    | CORE
+    | EDGES
+    | PLUGGED_IN
+    | {"accounts", "admission", "gateway", "keys", "settings", "plugins", "lifecycle"},
     "testing": VALUES | CORE | {"settings", "app"},
     "commands": {"errors", "settings", "stores"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
@@ -77,6 +85,7 @@ ONLY_IN = {
 """Libraries that only some parts of ``mcp_server`` may see."""
 
 COMPONENTS = {
+    "Accounts",
     "AccessLog",
     "Authentication",
     "GRPCServer",

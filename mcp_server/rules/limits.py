@@ -96,7 +96,7 @@ MAX_DISPLAY_NAME: Final = 128
 MIN_WINDOW: Final = 3600 * SECOND
 MAX_WINDOW: Final = 31 * 24 * MIN_WINDOW
 """The rolling window of the limits of an API key, in whole hours."""
-MAX_AMOUNT: Final = 2**62
+MAX_AMOUNT: Final = 10**18
 """Of any limit of an API key."""
 CURRENCY: Final = re.compile("[A-Z]{3}")
 MAX_TIME: Final = 7_258_118_400 * SECOND

@@ -17,7 +17,7 @@ from mcp_server.interfaces import Finish
 from mcp_server.middleware.authentication import guard
 from mcp_server.settings import TurnSettings
 from mcp_server.testing import Gate, ScriptedProvider
-from tests.auth.keys import Metadata, auth_of, bearer, config_with, new_key
+from tests.auth.keys import Metadata, bearer, config_with, new_key
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, user
 
@@ -156,7 +156,7 @@ async def test_a_key_that_is_taken_out_of_the_settings_ends_its_streams(answerin
     gone, _ = await answering.chat(GOOD.metadata)
     stays = answering.wire.health.Watch(health_pb2.HealthCheckRequest(), metadata=ADMIN.metadata)
     await stays.read()
-    answering.wire.server.replace_keys(auth_of(ADMIN, stored_keys=True))
+    answering.wire.server.replace_keys(config_with(ADMIN, stored_keys=True))
     with Refused() as refused:
         await asyncio.wait_for(collect(gone), 5)
     assert refused.reason == "BAD_CREDENTIALS"
