@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | PLUGGED_IN
     | {"accounts", "admission", "gateway", "keys", "settings", "plugins", "lifecycle"},
     "testing": VALUES | CORE | {"settings", "app"},
-    "commands": {"errors", "settings", "stores"},
+    "commands": {"errors", "keys", "settings", "stores", "values"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
     "__main__": {"cli"},
     **FORMER_NAMES,
@@ -64,12 +64,12 @@ MAY_IMPORT: dict[str, set[str]] = {
 """For each part of ``mcp_server``, a file or a folder, the other parts that it may see."""
 
 ONLY_IN = {
-    "grpc": {"rpc"},
+    "grpc": {"rpc", "commands"},
     "cryptography": {"rpc", "commands"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},
-    "google": EDGES,
-    "contextprotocol": EDGES,
+    "google": EDGES | {"commands"},
+    "contextprotocol": EDGES | {"commands"},
     "connectrpc": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
