@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_files": {"errors"},
     "values": {"errors"},
     "interfaces": {"errors", "values", "principal"},
-    "principal": {"values"},
+    "principal": {"errors", "values"},
     "rules": VALUES,
     "token_estimates": {"values"},
     "quotas": VALUES,
@@ -45,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": VALUES | {"rules", "settings", "token_estimates"},
     "turns": VALUES | CORE | {"rules", "quotas", "booking", "settings", "token_estimates"},
     "admission": VALUES,
-    "gateway": VALUES | CORE | {"rules", "admission", "accounts", "quotas", "settings", "token_estimates"},
+    "keys": VALUES | {"rules", "accounts", "settings"},
+    "gateway": VALUES | CORE | {"rules", "admission", "accounts", "keys", "quotas", "settings", "token_estimates"},
     "api": VALUES | {"accounts", "gateway", "rules"},
     "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
@@ -53,20 +54,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     | CORE
     | EDGES
     | PLUGGED_IN
-    | {"accounts", "admission", "gateway", "settings", "plugins", "lifecycle"},
+    | {"accounts", "admission", "gateway", "keys", "settings", "plugins", "lifecycle"},
     "testing": VALUES | CORE | {"settings", "app"},
-    "cli": {"allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
+    "commands": {"errors", "keys", "settings", "stores", "values"},
+    "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
     "__main__": {"cli"},
     **FORMER_NAMES,
 }
 """For each part of ``mcp_server``, a file or a folder, the other parts that it may see."""
 
 ONLY_IN = {
-    "grpc": {"rpc"},
+    "grpc": {"rpc", "commands"},
+    "cryptography": {"rpc", "commands"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},
-    "google": EDGES,
-    "contextprotocol": EDGES,
+    "google": EDGES | {"commands"},
+    "contextprotocol": EDGES | {"commands"},
     "connectrpc": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
@@ -84,10 +87,13 @@ ONLY_IN = {
 COMPONENTS = {
     "Accounts",
     "AccessLog",
+    "Authentication",
     "GRPCServer",
     "Gateway",
     "Housekeeping",
     "Inventory",
+    "KeyAuthenticator",
+    "KeyManager",
     "MCPSessionManager",
     "Metrics",
     "Ownership",
