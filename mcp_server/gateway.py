@@ -19,6 +19,7 @@ from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll
 from mcp_server.errors import MCPError, NotAllowed, Violation
 from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
+from mcp_server.keys import KeyManager
 from mcp_server.models.catalogue import Candidates, Catalogue
 from mcp_server.models.embedding import Embedded, EmbedInput, embed
 from mcp_server.models.entry import ModelEntry, entries
@@ -39,13 +40,13 @@ from mcp_server.values import (
     SECOND,
     Clock,
     Hold,
-    LimitState,
     MCPSession,
     Message,
     SessionDraft,
     SessionUpdate,
     Turn,
 )
+from mcp_server.values.pattern import may_match
 
 __all__ = [
     "ChatInput",
@@ -77,6 +78,7 @@ class Gateway:
         turn_settings: how long a turn may take if its call does not say.
         accounts: the limits and the usage of callers.
         admission: decides who may begin work.
+        keys: manages API keys.
         observers: are notified of calls to providers that belong to no turn.
     """
 
@@ -90,16 +92,19 @@ class Gateway:
         clock: Clock,
         models: ModelSettings,
         turn_settings: TurnSettings,
+        keys: KeyManager,
         accounts: Accounts,
         admission: Admission | None = None,
         observers: Sequence[TurnObserver] = (),
     ) -> None:
+        self.keys = keys
         self._sessions = sessions
         self._turns = turns
         self._context_types = context_types
         self._clock = clock
         self.configure(inventory, models, turn_settings)
-        self._accounts = accounts
+        self.accounts = accounts
+        """The limits and the usage of callers."""
         self._admission = admission or AdmitAll()
         self._observers = observers
 
@@ -128,7 +133,7 @@ class Gateway:
     async def _open(self, principal: Principal, input: ChatInput | CompletionInput) -> TurnReader:
         options = input.options
         draw = random.random()  # noqa: S311  # spreads calls, and guards nothing
-        quota = self._accounts.quota(principal)
+        quota = self.accounts.quota(principal)
         inventory, default_model, timeout = self._inventory, self._default_model, self._turn_timeout
         inventory.begin_use()
         try:
@@ -199,15 +204,15 @@ class Gateway:
             catalogue = (await inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
-            if (quota := self._accounts.quota(principal)) is not None:
-                hold = await self._accounts.hold(quota, self._embed_demand(request, candidates))
+            if (quota := self.accounts.quota(principal)) is not None:
+                hold = await self.accounts.hold(quota, self._embed_demand(request, candidates))
             until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
             return await embed(request, candidates, ledger, until=until)
         finally:
             try:
                 # What was used is booked before the caller knows its vectors, also if the caller leaves.
                 await asyncio.shield(
-                    self._accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
+                    self.accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
                 )
                 for observer in self._observers:
                     observer.attempts_ended("embedding", ledger.rows)
@@ -223,12 +228,6 @@ class Gateway:
             costs=highest_costs(candidates.targets, tokens, 0),
             timeout=self._turn_timeout,
         )
-
-    # -- accounts -----------------------------------------------------------------------------------------------------
-
-    async def limit_states(self, principal: Principal) -> Sequence[LimitState]:
-        """Every limit that binds the caller, and what is left of it."""
-        return await self._accounts.states(principal)
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -259,7 +258,7 @@ class Gateway:
             draft,
             request=_key(request_id),
             key=principal.key,
-            quota=self._accounts.quota(principal),
+            quota=self.accounts.quota(principal),
         )
 
     async def get_session(
@@ -310,7 +309,7 @@ class Gateway:
         rules.session_update(found, update, self._context_types)
         rules.refuse(violations, found)
         update = replace(update, remove_context=frozenset(update.remove_context))
-        return await self._sessions.update(principal.tenant, session_id, update, quota=self._accounts.quota(principal))
+        return await self._sessions.update(principal.tenant, session_id, update, quota=self.accounts.quota(principal))
 
     async def delete_session(
         self, principal: Principal, session_id: str, *, etag: str = "", violations: Sequence[Violation] = ()
@@ -355,7 +354,7 @@ class Gateway:
             message_count=message_count,
             request=_key(request_id),
             key=principal.key,
-            quota=self._accounts.quota(principal),
+            quota=self.accounts.quota(principal),
         )
 
     async def list_messages(
@@ -421,7 +420,7 @@ class Gateway:
             messages,
             etag=etag,
             request=_key(request_id, in_session=True),
-            quota=self._accounts.quota(principal),
+            quota=self.accounts.quota(principal),
         )
 
     # -- turns --------------------------------------------------------------------------------------------------------
@@ -510,8 +509,13 @@ class Gateway:
         return entry
 
     def provider_names(self, principal: Principal) -> Sequence[str]:
-        """The configured names of the providers."""
-        return tuple(self._inventory.providers)
+        """The configured names of the providers, those of whose models the caller may use one."""
+        models = principal.models
+        return [
+            name
+            for name in self._inventory.providers
+            if models is None or any(may_match(pattern, f"{name}/") for pattern in models)
+        ]
 
     async def provider_ready(self, principal: Principal, name: str) -> bool:
         """Whether the provider with that configured name has a model that can answer now."""

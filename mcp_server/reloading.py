@@ -38,6 +38,7 @@ class Reloader:
         config: the settings at the start.
         gateway, turns, sessions, admission, accounts, housekeeping, inventory, providers: the parts.
         certificates: those of the listener; ``None`` without TLS.
+        replace_keys: uses the API keys of settings from now on.
         metrics: counts reloads.
     """
 
@@ -54,6 +55,7 @@ class Reloader:
         inventory: Inventory,
         providers: ProviderSet,
         certificates: ListenerCertificates | None,
+        replace_keys: Callable[[Config], None],
         metrics: Metrics,
     ) -> None:
         self.config = config
@@ -67,6 +69,7 @@ class Reloader:
         self._inventory = inventory
         self._providers = providers
         self._certificates = certificates
+        self._replace_keys = replace_keys
         self._metrics = metrics
         self._one_at_a_time = asyncio.Lock()
         metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in inventory.providers})
@@ -111,6 +114,7 @@ class Reloader:
         self._turns.configure(config.turns, max_messages=config.window.max_messages)
         self._sessions.configure(config.sessions)
         self._accounts.configure(config)
+        self._replace_keys(config)
         self._admission.most = config.admission.max_turns
         self._housekeeping.configure(config)
         self._metrics.watch_circuits(

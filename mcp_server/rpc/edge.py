@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -102,12 +103,15 @@ class Edge:
 
     async def _run(self, method: MethodDescriptor, kind: str, context: Context, inner: _Inner) -> Any:
         """What ``inner`` returns, or the :class:`Status` of the error that it ends with."""
+        texts = [(key, value) for key, value in context.invocation_metadata() or () if isinstance(value, str)]
+        metadata = dict(texts)
         call = Call(
             service=method.containing_service.full_name,
             method=method.name,
             kind=kind,
             peer=context.peer(),
-            metadata={key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)},
+            metadata=metadata,
+            repeated=() if len(metadata) == len(texts) else _repeated(texts),
             certificate=peer_certificate(context.auth_context()) if self._clients_verified else None,
         )
         try:
@@ -135,6 +139,11 @@ class Edge:
             if settled is error:
                 raise
             raise settled from error
+
+
+def _repeated(texts: Sequence[tuple[str, str]]) -> frozenset[str]:
+    """The keys that occur more than once."""
+    return frozenset(key for key, times in Counter(key for key, _ in texts).items() if times > 1)
 
 
 def _settle(call: Call, error: BaseException) -> BaseException:

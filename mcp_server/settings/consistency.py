@@ -30,7 +30,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     yield from _limits(config)
     for path, problem in config.store.problems():
         yield _key("store", path), problem
-    for kind in ("middleware", "observers", "services"):
+    for kind in ("middleware", "observers", "authenticators", "services"):
         for name, plugin in getattr(config, kind).items():
             for path, problem in plugin.problems():
                 yield _key(f"{kind}.{name}", path), problem
@@ -52,7 +52,7 @@ def _server(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _limits(config: Config) -> Iterator[tuple[str, str]]:
-    """Profiles of limits, and the tenants that they bind."""
+    """Profiles of limits, and the tenants and keys that they bind."""
     for name, limits in config.limits.items():
         windowed = [field for field in ("tokens_per_window", "cost_per_window") if getattr(limits, field) is not None]
         if limits.window_hours is None and windowed:
@@ -61,9 +61,10 @@ def _limits(config: Config) -> Iterator[tuple[str, str]]:
             if getattr(limits, burst) is not None and getattr(limits, rate) is None:
                 yield dotted(f"limits.{name}", burst), f"requires {rate}"
     profiles = ", ".join(config.limits) or "no profile, since none is configured"
-    for name, tenant in config.tenants.items():
-        if tenant.limits and tenant.limits not in config.limits:
-            yield f"{dotted('tenants', name)}.limits", f"found {shown(tenant.limits)}; expected one of {profiles}"
+    for table, bound in (("tenants", config.tenants), ("auth.keys", config.auth.keys)):
+        for name, settings in bound.items():
+            if settings.limits and settings.limits not in config.limits:
+                yield f"{dotted(table, name)}.limits", f"found {shown(settings.limits)}; expected one of {profiles}"
 
 
 class _Names:

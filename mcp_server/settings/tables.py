@@ -16,6 +16,8 @@ from msgspec import Meta
 
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Settings
 from mcp_server.plugins import built_in
+from mcp_server.settings.auth import AuthSettings
+from mcp_server.settings.fields import TENANT_PATTERN, ModelPattern
 
 DAY = 86_400.0
 ADMIN_ADDRESS: Final = "127.0.0.1:9464"
@@ -51,11 +53,11 @@ PluginName = Annotated[
     Meta(pattern="^[a-z][a-z0-9_-]{0,62}$", extra={"allowed": "a name of a-z, 0-9, _ and - that begins with a letter"}),
 ]
 ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,256}$")]
-TenantName = Annotated[
+TenantOrAll = Annotated[
     str,
     Meta(
-        pattern="^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?|\\*)$",
-        extra={"allowed": "a name of a-z, 0-9 and -, or * for all others"},
+        pattern=f"{TENANT_PATTERN}|^\\*$",
+        extra={"allowed": "a name of up to 63 letters, digits, . _ and -, or * for all others"},
     ),
 ]
 RouteName = Annotated[
@@ -64,9 +66,6 @@ RouteName = Annotated[
         pattern="^[A-Za-z0-9*][A-Za-z0-9._/:*-]{0,126}$",
         extra={"allowed": "a name of letters, digits, . _ / : and -, with at most one *"},
     ),
-]
-ModelPattern = Annotated[
-    str, Meta(pattern="^[^\\s]{1,256}$", extra={"allowed": 'a pattern of "provider/model", with * for any text'})
 ]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", extra={"allowed": "an ISO 4217 code such as USD"})]
 Alias = Annotated[
@@ -370,6 +369,7 @@ class Config(Settings):
     """The settings of a server."""
 
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     store: Annotated[PluginSettings, Meta(extra={"plugin": "stores", "type": "sqlite"})] = msgspec.field(
         default_factory=_default_store
     )
@@ -379,7 +379,7 @@ class Config(Settings):
     admission: AdmissionSettings = AdmissionSettings()
     limits: Mapping[PluginName, LimitSettings] = {}
     """Profiles of limits by name."""
-    tenants: Mapping[TenantName, TenantSettings] = {}
+    tenants: Mapping[TenantOrAll, TenantSettings] = {}
     """Tenants by name; ``*`` stands for all that have no table of their own."""
     window: WindowSettings = WindowSettings()
     models: ModelSettings = ModelSettings()
@@ -393,6 +393,9 @@ class Config(Settings):
     unless the table has a ``type``."""
     observers: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "observers"})]] = {}
     """Installed observers to notify of every turn, as ``middleware``."""
+    authenticators: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "authenticators"})]] = {}
+    """Installed authenticators to ask who makes a call, as ``middleware``. With one of them callers need credentials,
+    as with the settings of ``auth``."""
     services: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "services"})]] = {}
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
     admin: AdminSettings = AdminSettings()
