@@ -40,7 +40,6 @@ from mcp_server.values import (
     SECOND,
     Clock,
     Hold,
-    LimitState,
     MCPSession,
     Message,
     SessionDraft,
@@ -107,7 +106,8 @@ class Gateway:
         self._default_model = models.default
         self._default_embedding_model = models.default_embedding
         self._turn_timeout = int(turn_settings.timeout * SECOND)
-        self._accounts = accounts
+        self.accounts = accounts
+        """The limits and the usage of callers."""
         self._admission = admission or AdmitAll()
         self._observers = observers
 
@@ -139,7 +139,7 @@ class Gateway:
             model=options.model,
             max_output_tokens=options.config.max_output_tokens,
         )
-        quota = self._accounts.quota(principal)
+        quota = self.accounts.quota(principal)
         return await self._turns.open(
             TurnRequest(
                 tenant=principal.tenant,
@@ -187,14 +187,14 @@ class Gateway:
             catalogue = (await self._inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
-            if (quota := self._accounts.quota(principal)) is not None:
-                hold = await self._accounts.hold(quota, self._embed_demand(request, candidates))
+            if (quota := self.accounts.quota(principal)) is not None:
+                hold = await self.accounts.hold(quota, self._embed_demand(request, candidates))
             until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
             return await embed(request, candidates, ledger, until=until)
         finally:
             # What was used is booked before the caller knows its vectors, also if the caller leaves.
             await asyncio.shield(
-                self._accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
+                self.accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
             )
             for observer in self._observers:
                 observer.attempts_ended("embedding", ledger.rows)
@@ -208,12 +208,6 @@ class Gateway:
             costs=highest_costs(candidates.targets, tokens, 0),
             timeout=self._turn_timeout,
         )
-
-    # -- accounts -----------------------------------------------------------------------------------------------------
-
-    async def limit_states(self, principal: Principal) -> Sequence[LimitState]:
-        """Every limit that binds the caller, and what is left of it."""
-        return await self._accounts.states(principal)
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -244,7 +238,7 @@ class Gateway:
             draft,
             request=_key(request_id),
             key=principal.key,
-            quota=self._accounts.quota(principal),
+            quota=self.accounts.quota(principal),
         )
 
     async def get_session(
@@ -295,7 +289,7 @@ class Gateway:
         rules.session_update(found, update, self._context_types)
         rules.refuse(violations, found)
         update = replace(update, remove_context=frozenset(update.remove_context))
-        return await self._sessions.update(principal.tenant, session_id, update, quota=self._accounts.quota(principal))
+        return await self._sessions.update(principal.tenant, session_id, update, quota=self.accounts.quota(principal))
 
     async def delete_session(
         self, principal: Principal, session_id: str, *, etag: str = "", violations: Sequence[Violation] = ()
@@ -340,7 +334,7 @@ class Gateway:
             message_count=message_count,
             request=_key(request_id),
             key=principal.key,
-            quota=self._accounts.quota(principal),
+            quota=self.accounts.quota(principal),
         )
 
     async def list_messages(
@@ -406,7 +400,7 @@ class Gateway:
             messages,
             etag=etag,
             request=_key(request_id, in_session=True),
-            quota=self._accounts.quota(principal),
+            quota=self.accounts.quota(principal),
         )
 
     # -- turns --------------------------------------------------------------------------------------------------------

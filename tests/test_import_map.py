@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "token_estimates": {"values"},
     "quotas": VALUES,
     "booking": VALUES,
-    "accounts": VALUES | {"quotas", "booking", "settings"},
+    "accounts": VALUES | {"rules", "quotas", "booking", "settings"},
     "entry_points": {"errors"},
     "plugin_settings": set(),
     "providers": VALUES | {"plugin_settings", "entry_points", "model_files"},
@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "admission": VALUES,
     "keys": VALUES | {"rules", "accounts", "settings"},
     "gateway": VALUES | CORE | {"rules", "admission", "accounts", "keys", "quotas", "settings", "token_estimates"},
-    "api": VALUES | {"gateway", "rules"},
+    "api": VALUES | {"accounts", "gateway", "rules"},
     "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
     "app": VALUES

@@ -71,6 +71,8 @@ MAX_TTL: Final = 3650 * 86_400 * SECOND
 MAX_LABELS: Final = 64
 MAX_CALL_LABELS: Final = 16
 """Labels of a call."""
+MAX_USAGE_GROUPS: Final = 8
+"""Items by which one question groups usage."""
 MAX_LABEL: Final = 128
 """Characters of a label's value."""
 MAX_MASK_PATHS: Final = 100
