@@ -110,6 +110,7 @@ class ServerSettings(Settings):
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     """How long running turns may continue after that, in seconds."""
     tls: TLSSettings = TLSSettings()
+    """The certificates with which connections are encrypted."""
 
 
 class SessionSettings(Settings):
