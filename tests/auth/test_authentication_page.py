@@ -33,5 +33,5 @@ async def test_the_example_calls_with_a_key(serve: Serve) -> None:
     wire = await serve(config_with(key), providers={"echo": EchoProvider()})
     names: dict[str, Any] = {}
     (program,) = blocks(PAGE)
-    exec(program, names)
+    exec(program, names)  # noqa: S102  # the program of the page
     assert await names["ask"](wire.server.address, key.secret) == "Who am I?"
