@@ -211,8 +211,8 @@ class UnifiedMCPServer:
             housekeeping=self._housekeeping,
             inventory=inventory,
             providers=providers,
-            certificates=certificates,
             replace_keys=self.replace_keys,
+            certificates=certificates,
             metrics=metrics,
         )
         if interrupted := await turns.recover():
@@ -245,6 +245,36 @@ class UnifiedMCPServer:
         self._readiness.serving = True
         self._server = server
 
+    async def _authentication(
+        self, store: Store, authenticators: Sequence[Authenticator], services: Sequence[GRPCService]
+    ) -> tuple[Authentication | None, KeyManager]:
+        """What authenticates callers, ``None`` if everybody may call, and what manages API keys."""
+        settings = self.config.auth
+        stored = store if settings.stored_keys and isinstance(store, AccountStore) else None
+        if settings.stored_keys and stored is None:
+            raise ConfigError("auth.stored_keys: this store cannot keep API keys: use another one, or auth.keys")
+        self._keys = KeyAuthenticator(settings_keys(self.config), stored, self._clock)
+        if stored is not None:
+            await ensure_first_key(stored, first_key_file(self.config), self._keys.settings_keys, self._clock)
+        self._authenticated: Authentication | None = None
+        if settings.configured or authenticators:
+            self._authenticated = Authentication([self._keys, *authenticators], services)
+        manager = KeyManager(
+            store=stored, settings_keys=lambda: self._keys.settings_keys, clock=self._clock, changed=self._key_changed
+        )
+        return self._authenticated, manager
+
+    def _key_changed(self, key_id: str) -> None:
+        self._keys.forget(key_id)
+        if self._authenticated is not None:
+            self._authenticated.check_now()
+
+    def replace_keys(self, config: Config) -> None:
+        """Use the API keys of these settings from now on. Streams of those that are gone end at once."""
+        self._keys.replace_settings(settings_keys(config))
+        if self._authenticated is not None:
+            self._authenticated.check_now()
+
     async def reload(self, load: Callable[[], Config]) -> Changes:
         """Read the settings again and use them, without touching turns that run.
 
@@ -275,36 +305,6 @@ class UnifiedMCPServer:
             applied((await self.reload(load)).config)
 
         await follow_settings(loaded, read, reload)
-
-    async def _authentication(
-        self, store: Store, authenticators: Sequence[Authenticator], services: Sequence[GRPCService]
-    ) -> tuple[Authentication | None, KeyManager]:
-        """What authenticates callers, ``None`` if everybody may call, and what manages API keys."""
-        settings = self.config.auth
-        stored = store if settings.stored_keys and isinstance(store, AccountStore) else None
-        if settings.stored_keys and stored is None:
-            raise ConfigError("auth.stored_keys: this store cannot keep API keys: use another one, or auth.keys")
-        self._keys = KeyAuthenticator(settings_keys(self.config), stored, self._clock)
-        if stored is not None:
-            await ensure_first_key(stored, first_key_file(self.config), self._keys.settings_keys, self._clock)
-        self._authenticated: Authentication | None = None
-        if settings.configured or authenticators:
-            self._authenticated = Authentication([self._keys, *authenticators], services)
-        manager = KeyManager(
-            store=stored, settings_keys=lambda: self._keys.settings_keys, clock=self._clock, changed=self._key_changed
-        )
-        return self._authenticated, manager
-
-    def _key_changed(self, key_id: str) -> None:
-        self._keys.forget(key_id)
-        if self._authenticated is not None:
-            self._authenticated.check_now()
-
-    def replace_keys(self, config: Config) -> None:
-        """Use the API keys of these settings from now on. Streams of those that are gone end at once."""
-        self._keys.replace_settings(settings_keys(config))
-        if self._authenticated is not None:
-            self._authenticated.check_now()
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop, if it has started: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running

@@ -42,9 +42,9 @@ models = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(certs, name="certs")
+app.add_typer(keys, name="keys")
 app.command()(backup)
 app.command()(restore)
-app.add_typer(keys, name="keys")
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ class Reloader:
     Args:
         config: the settings at the start.
         gateway, turns, sessions, admission, accounts, housekeeping, inventory, providers: the parts.
+        replace_keys: called with the settings, whose API keys then replace the former ones.
         certificates: those of the listener; ``None`` without TLS.
-        replace_keys: uses the API keys of settings from now on.
         metrics: counts reloads.
     """
 
@@ -54,8 +54,8 @@ class Reloader:
         housekeeping: Housekeeping,
         inventory: Inventory,
         providers: ProviderSet,
-        certificates: ListenerCertificates | None,
         replace_keys: Callable[[Config], None],
+        certificates: ListenerCertificates | None,
         metrics: Metrics,
     ) -> None:
         self.config = config
@@ -68,8 +68,8 @@ class Reloader:
         self._housekeeping = housekeeping
         self._inventory = inventory
         self._providers = providers
-        self._certificates = certificates
         self._replace_keys = replace_keys
+        self._certificates = certificates
         self._metrics = metrics
         self._one_at_a_time = asyncio.Lock()
         metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in inventory.providers})

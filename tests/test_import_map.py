@@ -59,8 +59,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | CORE
     | EDGES
     | PLUGGED_IN
-    | {"accounts", "admin", "admission", "gateway", "keys", "settings", "plugins"}
-    | {"lifecycle", "provider_set", "reloading"},
+    | {"accounts", "admin", "admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"}
+    | {"keys"},
     "testing": VALUES | CORE | {"settings", "app"},
     "commands": {"errors", "keys", "settings", "stores", "values"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
@@ -93,9 +93,9 @@ ONLY_IN = {
 COMPONENTS = {
     "Accounts",
     "AccessLog",
+    "Authentication",
     "AdminListeners",
     "AdminPages",
-    "Authentication",
     "GRPCServer",
     "Gateway",
     "Housekeeping",
