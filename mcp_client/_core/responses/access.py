@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from contextprotocol.v1 import key_pb2, usage_pb2
 from mcp_client._core.requests.access import COST_FIELDS, NUMBER_FIELDS
@@ -68,10 +68,10 @@ def usage_row(value: usage_pb2.UsageRow) -> UsageRow:
 
 
 def _limits(value: key_pb2.Limits) -> Limits:
-    numbers = {name: getattr(value, name) for name in NUMBER_FIELDS if value.HasField(name)}
-    costs = {name: _cost(getattr(value, field)) for name, field in COST_FIELDS.items() if value.HasField(field)}
+    found: dict[str, Any] = {name: getattr(value, name) for name in NUMBER_FIELDS if value.HasField(name)}
+    found |= {name: _cost(getattr(value, field)) for name, field in COST_FIELDS.items() if value.HasField(field)}
     window = seconds(value.window) if value.HasField("window") else None
-    return Limits(**numbers, **costs, window=window, currency=value.currency)
+    return Limits(**found, window=window, currency=value.currency)
 
 
 def _limit_state(value: key_pb2.LimitState) -> LimitState:

@@ -253,7 +253,8 @@ def test_usage_is_summed_up_as_asked() -> None:
         Decimal("1.25"),
         "USD",
     )
-    assert (other.group, other.cost) == ({}, 0)
+    assert other.group == {}
+    assert other.cost == 0
     request, following = server.requests
     assert request.start_time.ToDatetime(UTC) == NOON
     assert request.end_time == LATER
