@@ -13,6 +13,7 @@ from typing import Self
 
 import structlog
 
+from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll, TurnLimit
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
@@ -156,6 +157,7 @@ class UnifiedMCPServer:
             clock=self._clock,
             models=config.models,
             turn_settings=config.turns,
+            accounts=Accounts(store, config, self._clock),
             observers=observers,
             admission=TurnLimit(config.admission.max_turns, self._admission or AdmitAll()),
         )
