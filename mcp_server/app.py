@@ -15,8 +15,10 @@ import structlog
 
 from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll, TurnLimit
+from mcp_server.api.paging import PageTokens
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
+    AccountStore,
     Admission,
     ContextType,
     GRPCService,
@@ -178,7 +180,8 @@ class UnifiedMCPServer:
         }.items():
             await stack.enter_async_context(background(name, repeated))
 
-        server = GRPCServer(gateway, middleware, services, settings=config.server)
+        tokens = PageTokens(await store.secret("page_tokens") if isinstance(store, AccountStore) else None)
+        server = GRPCServer(gateway, middleware, services, settings=config.server, tokens=tokens)
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
