@@ -38,6 +38,7 @@ MODULES: Final = {
         f"tests/client/test_{tests}.py": f"tests/client/blocking/test_{tests}.py"
         for tests in (
             "access",
+            "accounts",
             "arguments",
             "balancing",
             "connection",

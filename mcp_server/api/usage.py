@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextprotocol.v1 import usage_pb2
 from mcp_server.api import decode, encode
-from mcp_server.api.paging import page_of, page_size
+from mcp_server.api.paging import PageTokens, page_of, page_size
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
