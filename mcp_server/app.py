@@ -117,7 +117,8 @@ class UnifiedMCPServer:
         config = self.config
         registry = Registry()
         registry.check()
-        metrics = Metrics()
+        metrics = Metrics(self._clock)
+        metrics.server.config_loaded(1)
         access = AccessLog()
         middleware = (access, metrics, *build_all(config.middleware, "middleware"), *self._middleware)
         guarded = map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers))
@@ -126,6 +127,7 @@ class UnifiedMCPServer:
         context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 
         store: Store = self._store if self._store is not None else build(config.store, "store", "store")
+        metrics.watch_store(store)
         await store.open()
         stack.push_async_callback(store.close)
         providers: dict[str, Provider] = {}
@@ -147,6 +149,7 @@ class UnifiedMCPServer:
             observers=observers,
         )
         inventory = Inventory(providers, config.models, config.routing)
+        metrics.watch_turns(turns.count)
         metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in providers})
         gateway = Gateway(
             sessions=sessions,
@@ -172,6 +175,7 @@ class UnifiedMCPServer:
             "heartbeats": turns.beat(),
             "journal": turns.journal(),
             "leases": turns.renew_leases(),
+            "event loop": metrics.server.watch_loop(),
             "descriptors": DescriptorWatch().run(),
         }.items():
             await stack.enter_async_context(background(name, repeated))

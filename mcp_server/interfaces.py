@@ -1,6 +1,7 @@
 """What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Loader`,
-:class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`ContextType`, :class:`Middleware`,
-:class:`GRPCService`, :class:`TurnObserver` and :class:`Admission`, with the values that they take and return.
+:class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`ObservableStore`, :class:`ContextType`,
+:class:`Middleware`, :class:`GRPCService`, :class:`TurnObserver` and :class:`Admission`, with the values that they take
+and return.
 
 Nothing is inherited: a class implements a protocol by having its methods. The file is longer than others on purpose:
 all interfaces stand on one page, so that authors of plug-ins need no other.
@@ -396,6 +397,42 @@ class SharedStore(Store, Protocol):
 
     async def lapsed(self, limit: int, /) -> Sequence[Turn]:
         """Up to ``limit`` queued or running turns whose lease has expired, or that have none."""
+        ...
+
+
+class StoreObserver(Protocol):
+    """Is called by a store about its own work. Methods must be fast and must not raise."""
+
+    def operation_ended(self, operation: str, seconds: float, /, *, failed: bool) -> None:
+        """Called when an operation has ended, on the event loop.
+
+        Args:
+            operation: ``change`` or ``read``.
+            seconds: how long it took, the time in which it waited included.
+            failed: whether the store could not carry it out.
+        """
+        ...
+
+    def batch_committed(self, changes: int, seconds: float, /) -> None:
+        """Called when changes have been written together, always on the same thread.
+
+        Args:
+            changes: how many.
+            seconds: how long the commit took.
+        """
+        ...
+
+
+@runtime_checkable
+class ObservableStore(Protocol):
+    """A :class:`Store` that lets itself be measured. The metrics of the store need this capability."""
+
+    def observe(self, observer: StoreObserver, /) -> None:
+        """Notify ``observer`` from now on; called before the store is opened."""
+        ...
+
+    def waiting(self, operation: str, /) -> int:
+        """How many operations of that kind, ``change`` or ``read``, wait for a thread; called on any thread."""
         ...
 
 

@@ -23,7 +23,7 @@ from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues
 from mcp_server.turns.request import TurnRequest, release
 from mcp_server.turns.runner import Dependencies, TurnRunner, new_turn
-from mcp_server.values import FINAL, MCPSession, Turn, turn_name
+from mcp_server.values import FINAL, MCPSession, Turn, TurnState, turn_name
 
 log = structlog.get_logger("contextprotocol.turns")
 
@@ -124,6 +124,10 @@ class TurnRegistry:
         if runner.turn.session:
             self._queues.join(runner)
         return runner.reader(after), True
+
+    def count(self, state: TurnState) -> int:
+        """How many turns that run or wait here are in that state; may be called on any thread."""
+        return sum(runner.turn.state is state for runner in self._live if runner.exists)
 
     def check_draining(self) -> None:
         """Refuse new work while the server is about to stop.
