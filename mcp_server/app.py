@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from mcp_server.admission import AdmitAll, TurnLimit
+from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
     Admission,
@@ -39,6 +40,9 @@ from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
 from mcp_server.settings import Config
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
+
+if TYPE_CHECKING:
+    from mcp_server.middleware.tracing import Tracing
 
 log = structlog.get_logger("contextprotocol.server")
 
@@ -120,9 +124,10 @@ class UnifiedMCPServer:
         metrics = Metrics(self._clock)
         metrics.server.config_loaded(1)
         access = AccessLog()
-        middleware = (access, metrics, *build_all(config.middleware, "middleware"), *self._middleware)
+        tracing = _tracing(config, stack)
+        middleware = (*tracing, access, metrics, *build_all(config.middleware, "middleware"), *self._middleware)
         guarded = map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers))
-        observers: Sequence[TurnObserver] = (metrics, access, *guarded)
+        observers: Sequence[TurnObserver] = (metrics, access, *tracing, *guarded)
         services = (*build_all(config.services, "services"), *self._services)
         context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 
@@ -226,3 +231,18 @@ class UnifiedMCPServer:
     async def sweep(self) -> None:
         """Delete expired sessions, and turns past their retention. The server does it every ``sweep_interval``."""
         await self._housekeeping.sweep()
+
+
+def _tracing(config: Config, stack: contextlib.AsyncExitStack) -> Sequence[Tracing]:
+    """The middleware that traces, if it is switched on. OpenTelemetry is imported only then."""
+    if not config.tracing.enabled:
+        return ()
+    try:
+        from mcp_server.middleware.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "tracing.enabled: OpenTelemetry is not installed: pip install 'contextprotocol[otel]', or set it to false"
+        ) from error
+    tracing = Tracing()
+    stack.push_async_callback(tracing.close)
+    return (tracing,)

@@ -48,6 +48,7 @@ MODULES: Final = {
             "security",
             "sessions",
             "tools",
+            "trace",
             "turn_service",
             "turns",
         )

@@ -257,6 +257,17 @@ class MetricsSettings(Settings):
     """``host:port`` of the page ``/metrics``. Port 0 chooses a free port; empty turns the page off."""
 
 
+class TracingSettings(Settings):
+    """Traces by OpenTelemetry: a span for each call, each turn and each call to a provider. Needs the extra ``otel``.
+
+    Where they are sent, and how many, is up to OpenTelemetry's own environment variables, for example
+    ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_PROTOCOL``, ``OTEL_SERVICE_NAME`` and ``OTEL_TRACES_SAMPLER``.
+    """
+
+    enabled: bool = False
+    """Whether traces are made and sent."""
+
+
 class LogSettings(Settings):
     """The log, which is written to standard error."""
 
@@ -304,4 +315,5 @@ class Config(Settings):
     services: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "services"})]] = {}
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()

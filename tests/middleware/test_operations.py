@@ -91,7 +91,7 @@ def test_every_alert_has_its_paragraph() -> None:
 def test_every_panel_is_described() -> None:
     """With a title, a unit and a description, and no two panels lie on each other."""
     dashboard: dict[str, Any] = json.loads((OPERATIONS / "dashboard.json").read_text())
-    fields = set()
+    fields: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         assert panel["title"]
         assert panel["type"] == "row" or (panel["description"] and panel["fieldConfig"]["defaults"]["unit"])
