@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcp_server.values import Struct
+from mcp_server.values import NO_LIMITS, Limits, Struct
 
 
 class Principal(Struct):
@@ -18,6 +18,12 @@ class Principal(Struct):
     """What the caller may do; ``None``: everything."""
     models: tuple[str, ...] | None = None
     """The models that the caller may use, as patterns of ``provider/model`` with ``*`` for any text; ``None``: all."""
+    limits: Limits = NO_LIMITS
+    """The limits of the key, which apply beside those of the tenant."""
+
+    def allows(self, scope: str) -> bool:
+        """Whether the caller has that scope."""
+        return self.scopes is None or scope in self.scopes
 
 
 ANONYMOUS: Final = Principal()

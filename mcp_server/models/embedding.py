@@ -40,6 +40,8 @@ class EmbedInput(Struct):
     """The id of the session that supplies the default model, or empty."""
     dimensions: int | None = None
     """The wanted length of the vectors, for models that can shorten them."""
+    labels: Mapping[str, str] = {}
+    """For whom or what the call is made."""
     provider_options: Mapping[str, Any] = {}
     """Passed to the provider as it is."""
 
@@ -52,6 +54,7 @@ class EmbedInput(Struct):
             model=self.model,
             dimensions=self.dimensions,
             options=self.provider_options,
+            call_labels=self.labels,
         )
         return found
 

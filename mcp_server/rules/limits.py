@@ -69,6 +69,8 @@ MAX_STRUCT_BYTES: Final = 64 * KIB
 MIN_TTL: Final = SECOND
 MAX_TTL: Final = 3650 * 86_400 * SECOND
 MAX_LABELS: Final = 64
+MAX_CALL_LABELS: Final = 16
+"""Labels of a call."""
 MAX_LABEL: Final = 128
 """Characters of a label's value."""
 MAX_MASK_PATHS: Final = 100

@@ -44,6 +44,8 @@ class MCPSession(Struct):
     """The id of the turn that runs on it, or empty. It is void once that turn has ended or lost its lease."""
     parent: str = ""
     """The id of the session it was forked from."""
+    key: str = ""
+    """The id of the API key that created it, or empty."""
 
     @property
     def name(self) -> str:
