@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll, TurnLimit
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
@@ -164,6 +165,7 @@ class UnifiedMCPServer:
             clock=self._clock,
             models=config.models,
             turn_settings=config.turns,
+            accounts=Accounts(store, config, self._clock),
             observers=observers,
             admission=TurnLimit(config.admission.max_turns, self._admission or AdmitAll()),
         )

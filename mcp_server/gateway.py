@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from mcp_server import rules
+from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll
 from mcp_server.errors import MCPError, NotAllowed, Violation
 from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
@@ -22,10 +23,13 @@ from mcp_server.models.catalogue import Candidates, Catalogue
 from mcp_server.models.embedding import Embedded, EmbedInput, embed
 from mcp_server.models.entry import ModelEntry, entries
 from mcp_server.models.inventory import Inventory, find_route
-from mcp_server.models.usage import Ledger
+from mcp_server.models.usage import Ledger, highest_costs
 from mcp_server.principal import Principal
+from mcp_server.quotas import Demand
+from mcp_server.sessions.changes import fresh_id
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.settings.tables import ModelSettings, TurnSettings
+from mcp_server.token_estimates import tokens_of_text
 from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.log import TurnReader
 from mcp_server.turns.options import TurnOptions
@@ -34,6 +38,8 @@ from mcp_server.turns.request import TurnRequest, release
 from mcp_server.values import (
     SECOND,
     Clock,
+    Hold,
+    LimitState,
     MCPSession,
     Message,
     SessionDraft,
@@ -69,6 +75,7 @@ class Gateway:
         clock: tells the time.
         models: the default models.
         turn_settings: how long a turn may take if its call does not say.
+        accounts: the limits and the usage of callers.
         admission: decides who may begin work.
         observers: are notified of calls to providers that belong to no turn.
     """
@@ -83,6 +90,7 @@ class Gateway:
         clock: Clock,
         models: ModelSettings,
         turn_settings: TurnSettings,
+        accounts: Accounts,
         admission: Admission | None = None,
         observers: Sequence[TurnObserver] = (),
     ) -> None:
@@ -94,6 +102,7 @@ class Gateway:
         self._default_model = models.default
         self._default_embedding_model = models.default_embedding
         self._turn_timeout = int(turn_settings.timeout * SECOND)
+        self._accounts = accounts
         self._admission = admission or AdmitAll()
         self._observers = observers
 
@@ -125,6 +134,7 @@ class Gateway:
             model=options.model,
             max_output_tokens=options.config.max_output_tokens,
         )
+        quota = self._accounts.quota(principal)
         return await self._turns.open(
             TurnRequest(
                 tenant=principal.tenant,
@@ -134,6 +144,9 @@ class Gateway:
                 default_model=self._default_model,
                 draw=draw,
                 candidates=candidates,
+                quota=quota,
+                input_tokens=input.estimate_tokens() if quota is not None else 0,
+                key=principal.key,
                 permit=await self._permit(principal, work),
             )
         )
@@ -161,6 +174,7 @@ class Gateway:
             principal, Work(service="embedding", session=request.session, model=request.model)
         )
         ledger = Ledger((), self._clock)
+        hold: Hold | None = None
         try:
             session_model = ""
             if request.session:
@@ -168,12 +182,33 @@ class Gateway:
             catalogue = (await self._inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
+            if (quota := self._accounts.quota(principal)) is not None:
+                hold = await self._accounts.hold(quota, self._embed_demand(request, candidates))
             until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
             return await embed(request, candidates, ledger, until=until)
         finally:
+            # What was used is booked before the caller knows its vectors, also if the caller leaves.
+            await asyncio.shield(
+                self._accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
+            )
             for observer in self._observers:
                 observer.attempts_ended("embedding", ledger.rows)
             release(permit)
+
+    def _embed_demand(self, request: EmbedInput, candidates: Candidates) -> Demand:
+        tokens = sum(map(tokens_of_text, request.inputs))
+        return Demand(
+            id=fresh_id("e"),
+            tokens=tokens,
+            costs=highest_costs(candidates.targets, tokens, 0),
+            timeout=self._turn_timeout,
+        )
+
+    # -- accounts -----------------------------------------------------------------------------------------------------
+
+    async def limit_states(self, principal: Principal) -> Sequence[LimitState]:
+        """Every limit that binds the caller, and what is left of it."""
+        return await self._accounts.states(principal)
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -198,7 +233,14 @@ class Gateway:
         rules.session_draft(found, draft, self._context_types)
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
-        return await self._sessions.create(principal.tenant, session_id, draft, request=_key(request_id))
+        return await self._sessions.create(
+            principal.tenant,
+            session_id,
+            draft,
+            request=_key(request_id),
+            key=principal.key,
+            quota=self._accounts.quota(principal),
+        )
 
     async def get_session(
         self, principal: Principal, session_id: str, *, violations: Sequence[Violation] = ()
@@ -248,7 +290,7 @@ class Gateway:
         rules.session_update(found, update, self._context_types)
         rules.refuse(violations, found)
         update = replace(update, remove_context=frozenset(update.remove_context))
-        return await self._sessions.update(principal.tenant, session_id, update)
+        return await self._sessions.update(principal.tenant, session_id, update, quota=self._accounts.quota(principal))
 
     async def delete_session(
         self, principal: Principal, session_id: str, *, etag: str = "", violations: Sequence[Violation] = ()
@@ -287,7 +329,13 @@ class Gateway:
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
         return await self._sessions.fork(
-            principal.tenant, session_id, new_id=new_id, message_count=message_count, request=_key(request_id)
+            principal.tenant,
+            session_id,
+            new_id=new_id,
+            message_count=message_count,
+            request=_key(request_id),
+            key=principal.key,
+            quota=self._accounts.quota(principal),
         )
 
     async def list_messages(
@@ -348,7 +396,12 @@ class Gateway:
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
         return await self._sessions.append(
-            principal.tenant, session_id, messages, etag=etag, request=_key(request_id, in_session=True)
+            principal.tenant,
+            session_id,
+            messages,
+            etag=etag,
+            request=_key(request_id, in_session=True),
+            quota=self._accounts.quota(principal),
         )
 
     # -- turns --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from mcp_server.accounts import Accounts
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Provider, Store
 from mcp_server.models.inventory import Inventory
@@ -44,6 +45,7 @@ async def gateway_of(
         clock=time.time_ns,
         models=config.models,
         turn_settings=config.turns,
+        accounts=Accounts(store, config, time.time_ns),
     )
     await turns.drain(0)
     await store.close()

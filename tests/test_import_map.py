@@ -31,6 +31,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interfaces": {"errors", "values", "principal"},
     "principal": {"values"},
     "rules": VALUES,
+    "token_estimates": {"values"},
+    "quotas": VALUES,
+    "booking": VALUES,
+    "accounts": VALUES | {"quotas", "booking", "settings"},
     "entry_points": {"errors"},
     "plugin_settings": set(),
     "providers": VALUES | {"plugin_settings", "entry_points", "model_files", "trace_context"},
@@ -38,15 +42,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "middleware": VALUES | {"trace_context"},
     "plugins": {"errors", "entry_points", "plugin_settings", "providers", "stores"},
     "settings": {"errors", "plugin_settings", "plugins"},
-    "sessions": VALUES | {"rules", "settings"},
-    "models": VALUES | {"rules", "settings", "trace_context"},
-    "turns": VALUES | CORE | {"rules", "settings"},
+    "sessions": VALUES | {"rules", "quotas", "settings", "token_estimates"},
+    "models": VALUES | {"rules", "settings", "token_estimates", "trace_context"},
+    "turns": VALUES | CORE | {"rules", "quotas", "booking", "settings", "token_estimates"},
     "admission": VALUES,
-    "gateway": VALUES | CORE | {"rules", "admission", "settings"},
+    "gateway": VALUES | CORE | {"rules", "admission", "accounts", "quotas", "settings", "token_estimates"},
     "api": VALUES | {"gateway", "rules"},
     "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
-    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"admission", "gateway", "settings", "plugins", "lifecycle"},
+    "app": VALUES
+    | CORE
+    | EDGES
+    | PLUGGED_IN
+    | {"accounts", "admission", "gateway", "settings", "plugins", "lifecycle"},
     "testing": VALUES | CORE | {"settings", "app"},
     "cli": {"allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
     "__main__": {"cli"},
@@ -76,6 +84,7 @@ ONLY_IN = {
 """Libraries that only some parts of ``mcp_server`` may see."""
 
 COMPONENTS = {
+    "Accounts",
     "AccessLog",
     "GRPCServer",
     "Gateway",

@@ -26,6 +26,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for name, provider in config.providers.items():
         for path, problem in provider.problems():
             yield _key(f"providers.{name}", path), problem
+    yield from _limits(config)
     for path, problem in config.store.problems():
         yield _key("store", path), problem
     for kind in ("middleware", "observers", "services"):
@@ -35,6 +36,21 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     address = config.metrics.address
     if address and address == config.server.address and split_address(address)[1]:
         yield "metrics.address", f"found {shown(address)}, which is also server.address; expected another port"
+
+
+def _limits(config: Config) -> Iterator[tuple[str, str]]:
+    """Profiles of limits, and the tenants that they bind."""
+    for name, limits in config.limits.items():
+        windowed = [field for field in ("tokens_per_window", "cost_per_window") if getattr(limits, field) is not None]
+        if limits.window_hours is None and windowed:
+            yield dotted(f"limits.{name}", windowed[0]), "requires window_hours"
+        for burst, rate in (("request_burst", "requests_per_minute"), ("token_burst", "tokens_per_minute")):
+            if getattr(limits, burst) is not None and getattr(limits, rate) is None:
+                yield dotted(f"limits.{name}", burst), f"requires {rate}"
+    profiles = ", ".join(config.limits) or "no profile, since none is configured"
+    for name, tenant in config.tenants.items():
+        if tenant.limits and tenant.limits not in config.limits:
+            yield f"{dotted('tenants', name)}.limits", f"found {shown(tenant.limits)}; expected one of {profiles}"
 
 
 class _Names:
