@@ -153,6 +153,10 @@ class UnifiedMCPServer:
             max_messages=config.window.max_messages,
             context_types=context_types,
             observers=observers,
+            content_observers=(
+                *(tracing if config.tracing.content else ()),
+                *((access,) if config.log.content else ()),
+            ),
         )
         inventory = Inventory(providers, config.models, config.routing)
         metrics.watch_turns(turns.count)

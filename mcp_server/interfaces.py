@@ -658,6 +658,20 @@ class TurnObserver(Protocol):
         ...
 
 
+class ContentObserver(Protocol):
+    """Is also shown what was asked and answered: for logs and traces, where a setting allows it."""
+
+    def turn_content(self, turn: Turn, input: Sequence[Message], answer: Message | None, /) -> None:
+        """Called when a turn has ended, before :meth:`TurnObserver.turn_ended`.
+
+        Args:
+            turn: as it ended.
+            input: the new messages of the request, or its prompt as a message; not the history.
+            answer: what was generated, also by a turn that did not succeed; ``None`` if nothing was.
+        """
+        ...
+
+
 # -- admission --------------------------------------------------------------------------------------------------------
 
 

@@ -9,8 +9,6 @@ import structlog
 from mcp_server import trace_context
 from mcp_server.values import Attempt
 
-log = structlog.get_logger("contextprotocol.attempts")
-
 
 def attempt_failed(attempt: Attempt, *, service: str, turn: str) -> None:
     """Write the line, without any part of a prompt or an answer.
@@ -33,4 +31,4 @@ def attempt_failed(attempt: Attempt, *, service: str, turn: str) -> None:
         facts["error"] = attempt.error.message
     if trace_id := trace_context.trace_id():
         facts["trace_id"] = trace_id
-    log.warning("attempt", **facts)
+    structlog.get_logger("contextprotocol.attempts").warning("attempt", **facts)

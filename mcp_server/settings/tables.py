@@ -322,6 +322,9 @@ class TracingSettings(Settings):
 
     enabled: bool = False
     """Whether traces are made and sent."""
+    content: bool = False
+    """Whether the spans of calls to providers contain what the caller sent and what was answered. It may be personal or
+    secret: consider who reads the traces."""
 
 
 class LogSettings(Settings):
@@ -331,6 +334,9 @@ class LogSettings(Settings):
     """The lowest level that is written."""
     format: Literal["auto", "json", "console"] = "auto"
     """``json`` for machines, ``console`` for people. ``auto``: ``console`` on a terminal, otherwise ``json``."""
+    content: bool = False
+    """Whether each turn also has a line with what the caller sent and what was answered. It may be personal or secret:
+    consider who reads the log."""
 
 
 def _default_store() -> PluginSettings:

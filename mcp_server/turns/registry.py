@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from mcp_server.errors import Draining, MCPError, TurnCancelled, TurnNotFound
-from mcp_server.interfaces import ContextType, Store, TurnObserver
+from mcp_server.interfaces import ContentObserver, ContextType, Store, TurnObserver
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import TurnSettings
@@ -41,6 +41,7 @@ class TurnRegistry:
         max_messages: the most messages of a history that one turn reads.
         context_types: render the context of sessions, by name.
         observers: are notified of each turn.
+        content_observers: are shown what each turn was asked and has answered.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class TurnRegistry:
         max_messages: int,
         context_types: Mapping[str, ContextType],
         observers: Sequence[TurnObserver] = (),
+        content_observers: Sequence[ContentObserver] = (),
     ) -> None:
         self.draining = False
         """Set when no new work is taken on."""
@@ -66,6 +68,7 @@ class TurnRegistry:
             queues=self._queues,
             context_types=context_types,
             observers=observers,
+            content_observers=content_observers,
             clock=ownership.clock,
             disconnect_grace=settings.disconnect_grace,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 from collections.abc import AsyncIterator
 
@@ -28,8 +29,11 @@ from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from mcp_server.values import Usage, UsageSource
 from tests.conftest import Serve
 from tests.middleware.collector import Collector
+from tests.middleware.test_access import Stream, stream
 from tests.upstream.server import Upstream
 from tests.wire import Refused, user
+
+__all__ = ["stream"]  # a fixture
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -182,6 +186,30 @@ async def test_no_content_is_sent(collector: Collector, serve: Serve) -> None:
     assert collector.spans("turn")
     for word in ("the-instruction", "the-prompt", "the-answer"):
         assert word not in collector.text
+
+
+async def test_content_is_sent_where_that_is_switched_on(collector: Collector, serve: Serve) -> None:
+    """With the call to the provider that gave the answer."""
+    config = msgspec.structs.replace(traced("s/scripted"), tracing=TracingSettings(enabled=True, content=True))
+    wire = await serve(config, providers={"s": ScriptedProvider.saying("the-answer")})
+    await wire.say("the-prompt", session="")
+    await wire.server.stop()
+    attributes = collector.one("chat scripted").attributes
+    (asked,) = json.loads(attributes["gen_ai.input.messages"])
+    assert asked == {"role": "user", "parts": [{"type": "text", "content": "the-prompt"}]}
+    (answered,) = json.loads(attributes["gen_ai.output.messages"])
+    assert (answered["parts"], answered["finish_reason"]) == ([{"type": "text", "content": "the-answer"}], "stop")
+
+
+async def test_lines_of_the_log_have_the_id_of_the_trace(collector: Collector, serve: Serve, stream: Stream) -> None:
+    """Those of the call, of the turn, and of calls to providers that fail."""
+    wire = await serve(traced("bad/scripted"), providers={"bad": ScriptedProvider([ProviderUnavailable("away")])})
+    with Refused():
+        await wire.say("hello", session="")
+    await wire.server.stop()
+    trace_id = collector.one("turn chat").trace_id
+    for event in ("call", "turn", "attempt"):
+        assert {line["trace_id"] for line in stream.events(event)} == {trace_id}
 
 
 async def test_what_the_caller_does_not_sample_is_not_sent(collector: Collector, serve: Serve) -> None:

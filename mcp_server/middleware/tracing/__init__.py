@@ -32,10 +32,11 @@ from opentelemetry.util.types import Attributes
 
 from mcp_server import trace_context
 from mcp_server.interfaces import Call
+from mcp_server.middleware.content import as_json, shown
 from mcp_server.middleware.tracing import spans
 from mcp_server.middleware.tracing.export import PlannedIds, tracer_provider
 from mcp_server.trace_context import Trace
-from mcp_server.values import Attempt, Turn
+from mcp_server.values import Attempt, Message, Turn
 
 FLUSH_SECONDS: Final = 5.0
 """How long the last spans may take to be sent when the server stops."""
@@ -62,6 +63,7 @@ class Tracing:
         self._provider: TracerProvider = tracer_provider(self._ids)
         self._tracer = self._provider.get_tracer("contextprotocol", metadata.version("contextprotocol"))
         self._propagator = TraceContextTextMapPropagator()
+        self._contents: dict[int, spans.Found] = {}
 
     async def close(self) -> None:
         """Send the last spans, for at most :data:`FLUSH_SECONDS`."""
@@ -102,11 +104,20 @@ class Tracing:
             # For plug-ins that trace by themselves.
             contexts.attach(set_span_in_context(NonRecordingSpan(_span_context(trace, trace.span_id))))
 
+    def turn_content(self, turn: Turn, input: Sequence[Message], answer: Message | None, /) -> None:
+        """Keep what the span of the last call to a provider is to show."""
+        if (trace := trace_context.current()) is not None and trace.sampled:
+            found: spans.Found = {"gen_ai.input.messages": as_json(shown(input))}
+            if answer is not None:
+                found["gen_ai.output.messages"] = as_json(shown([answer]))
+            self._contents[trace.span_id] = found
+
     def turn_ended(self, turn: Turn, /) -> None:
         """Make the spans of a turn and of its calls to providers."""
         trace = trace_context.current()
         if trace is None or trace.call is None or not trace.sampled:
             return
+        content = self._contents.pop(trace.span_id, {})
         call = _span_context(trace, trace.call.span_id)
         outlived = trace.call.ended
         self._ids.plan(trace.trace_id, trace.span_id)
@@ -122,7 +133,7 @@ class Tracing:
         made_here = turn.attempts[-len(trace.attempts) :] if trace.attempts else ()
         last = turn.attempts[-1] if turn.attempts else None
         for attempt in made_here:
-            more = spans.of_answer(turn) if attempt is last else {}
+            more = {**spans.of_answer(turn), **content} if attempt is last else {}
             self._attempt(trace, turn.service, attempt, {**more, **spans.of_session(turn)})
 
     def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
