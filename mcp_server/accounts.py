@@ -1,12 +1,13 @@
-"""What tenants and their API keys may use, hold and have used: the part of the gateway that keeps the books."""
+"""What tenants and their API keys may use, hold and have used: the use cases that keep the books."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from mcp_server import quotas
+from mcp_server import quotas, rules
 from mcp_server.booking import entries_of, settle_call
-from mcp_server.errors import NotSupported
+from mcp_server.errors import NotAllowed, NotSupported, Violation
 from mcp_server.interfaces import AccountStore, Change, LookUp, Store, Stored, UsageQuery
 from mcp_server.principal import Principal
 from mcp_server.quotas import Demand, Quota
@@ -19,10 +20,11 @@ from mcp_server.values import (
     Hold,
     Limits,
     LimitState,
+    Struct,
     UsageSum,
 )
 
-NANOS = 1_000_000_000
+NANOS: Final = 1_000_000_000
 
 
 def limits_of(settings: LimitSettings) -> Limits:
@@ -49,6 +51,31 @@ def limits_of(settings: LimitSettings) -> Limits:
         sessions=settings.sessions,
         stored_bytes=settings.stored_bytes,
     )
+
+
+ALL_TENANTS: Final = "*"
+"""Asks for the usage of all tenants."""
+
+
+class UsageFilter(Struct):
+    """Which usage to sum up. ``None`` does not restrict."""
+
+    start: int | None = None
+    """The beginning of the period, the first nanosecond of an hour."""
+    end: int | None = None
+    """The end of the period, which is not part of it, the first nanosecond of an hour."""
+    tenant: str = ""
+    """The tenant; empty: the caller's own; :data:`ALL_TENANTS`: all."""
+    key: str | None = None
+    """The id of an API key."""
+    provider: str | None = None
+    """The provider's configured name."""
+    model: str | None = None
+    """The provider's own name of the model."""
+    session: str | None = None
+    """The id of a session."""
+    labels: Mapping[str, str] = {}
+    """Labels that the calls had, all of them."""
 
 
 class Accounts:
@@ -134,12 +161,43 @@ class Accounts:
         changed = await self._store.change(quota.tenant, "", lambda _: Change(), look_up)
         return quotas.states(quota, changed.stored.accounts, now)
 
-    async def usage(self, query: UsageQuery) -> Sequence[UsageSum]:
-        """Sums of the usage ledger.
+    async def query_usage(
+        self,
+        principal: Principal,
+        usage: UsageFilter,
+        *,
+        group_by: Sequence[str] = (),
+        limit: int,
+        after: tuple[str, ...] | None = None,
+        violations: Sequence[Violation] = (),
+    ) -> Sequence[UsageSum]:
+        """Up to ``limit`` sums of the usage that ``usage`` selects, by group, after the ``(*group, currency)`` of
+        ``after``.
 
         Raises:
-            NotSupported: the store keeps none.
+            NotAllowed: another tenant than the caller's own is asked for.
+            NotSupported: the store keeps no usage.
         """
+        found = rules.Violations()
+        rules.usage_query(found, group_by, usage.start, usage.end)
+        rules.labels(found, "filter.labels", usage.labels)
+        rules.refuse(violations, found)
+        tenant = usage.tenant or principal.tenant
+        if tenant != principal.tenant and not principal.allows("operator"):
+            raise NotAllowed("the usage of another tenant can only be read with the scope operator")
         if self._store is None:
             raise NotSupported("the store of this server keeps no usage", metadata={"method": "QueryUsage"})
+        query = UsageQuery(
+            tenant=None if tenant == ALL_TENANTS else tenant,
+            start=usage.start,
+            end=usage.end,
+            group_by=tuple(group_by),
+            key=usage.key,
+            provider=usage.provider,
+            model=usage.model,
+            session=usage.session,
+            labels=usage.labels,
+            after=after,
+            limit=limit,
+        )
         return await self._store.usage(query)

@@ -19,6 +19,7 @@ from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll
 from mcp_server.errors import MCPError, NotAllowed, Violation
 from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
+from mcp_server.keys import KeyManager
 from mcp_server.models.catalogue import Candidates, Catalogue
 from mcp_server.models.embedding import Embedded, EmbedInput, embed
 from mcp_server.models.entry import ModelEntry, entries
@@ -39,13 +40,13 @@ from mcp_server.values import (
     SECOND,
     Clock,
     Hold,
-    LimitState,
     MCPSession,
     Message,
     SessionDraft,
     SessionUpdate,
     Turn,
 )
+from mcp_server.values.pattern import may_match
 
 __all__ = [
     "ChatInput",
@@ -77,6 +78,7 @@ class Gateway:
         turn_settings: how long a turn may take if its call does not say.
         accounts: the limits and the usage of callers.
         admission: decides who may begin work.
+        keys: manages API keys.
         observers: are notified of calls to providers that belong to no turn.
     """
 
@@ -90,10 +92,12 @@ class Gateway:
         clock: Clock,
         models: ModelSettings,
         turn_settings: TurnSettings,
+        keys: KeyManager,
         accounts: Accounts,
         admission: Admission | None = None,
         observers: Sequence[TurnObserver] = (),
     ) -> None:
+        self.keys = keys
         self._sessions = sessions
         self._turns = turns
         self._inventory = inventory
@@ -102,7 +106,8 @@ class Gateway:
         self._default_model = models.default
         self._default_embedding_model = models.default_embedding
         self._turn_timeout = int(turn_settings.timeout * SECOND)
-        self._accounts = accounts
+        self.accounts = accounts
+        """The limits and the usage of callers."""
         self._admission = admission or AdmitAll()
         self._observers = observers
 
@@ -134,7 +139,7 @@ class Gateway:
             model=options.model,
             max_output_tokens=options.config.max_output_tokens,
         )
-        quota = self._accounts.quota(principal)
+        quota = self.accounts.quota(principal)
         return await self._turns.open(
             TurnRequest(
                 tenant=principal.tenant,
@@ -182,14 +187,14 @@ class Gateway:
             catalogue = (await self._inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
-            if (quota := self._accounts.quota(principal)) is not None:
-                hold = await self._accounts.hold(quota, self._embed_demand(request, candidates))
+            if (quota := self.accounts.quota(principal)) is not None:
+                hold = await self.accounts.hold(quota, self._embed_demand(request, candidates))
             until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
             return await embed(request, candidates, ledger, until=until)
         finally:
             # What was used is booked before the caller knows its vectors, also if the caller leaves.
             await asyncio.shield(
-                self._accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
+                self.accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
             )
             for observer in self._observers:
                 observer.attempts_ended("embedding", ledger.rows)
@@ -203,12 +208,6 @@ class Gateway:
             costs=highest_costs(candidates.targets, tokens, 0),
             timeout=self._turn_timeout,
         )
-
-    # -- accounts -----------------------------------------------------------------------------------------------------
-
-    async def limit_states(self, principal: Principal) -> Sequence[LimitState]:
-        """Every limit that binds the caller, and what is left of it."""
-        return await self._accounts.states(principal)
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -239,7 +238,7 @@ class Gateway:
             draft,
             request=_key(request_id),
             key=principal.key,
-            quota=self._accounts.quota(principal),
+            quota=self.accounts.quota(principal),
         )
 
     async def get_session(
@@ -290,7 +289,7 @@ class Gateway:
         rules.session_update(found, update, self._context_types)
         rules.refuse(violations, found)
         update = replace(update, remove_context=frozenset(update.remove_context))
-        return await self._sessions.update(principal.tenant, session_id, update, quota=self._accounts.quota(principal))
+        return await self._sessions.update(principal.tenant, session_id, update, quota=self.accounts.quota(principal))
 
     async def delete_session(
         self, principal: Principal, session_id: str, *, etag: str = "", violations: Sequence[Violation] = ()
@@ -335,7 +334,7 @@ class Gateway:
             message_count=message_count,
             request=_key(request_id),
             key=principal.key,
-            quota=self._accounts.quota(principal),
+            quota=self.accounts.quota(principal),
         )
 
     async def list_messages(
@@ -401,7 +400,7 @@ class Gateway:
             messages,
             etag=etag,
             request=_key(request_id, in_session=True),
-            quota=self._accounts.quota(principal),
+            quota=self.accounts.quota(principal),
         )
 
     # -- turns --------------------------------------------------------------------------------------------------------
@@ -490,8 +489,13 @@ class Gateway:
         return entry
 
     def provider_names(self, principal: Principal) -> Sequence[str]:
-        """The configured names of the providers."""
-        return tuple(self._inventory.providers)
+        """The configured names of the providers, those of whose models the caller may use one."""
+        models = principal.models
+        return [
+            name
+            for name in self._inventory.providers
+            if models is None or any(may_match(pattern, f"{name}/") for pattern in models)
+        ]
 
     async def provider_ready(self, principal: Principal, name: str) -> bool:
         """Whether the provider with that configured name has a model that can answer now."""

@@ -1,7 +1,7 @@
 """What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Loader`,
 :class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`AccountStore`, :class:`ObservableStore`,
-:class:`ContextType`, :class:`Middleware`, :class:`GRPCService`, :class:`TurnObserver` and :class:`Admission`, with the
-values that they take and return.
+:class:`ContextType`, :class:`Middleware`, :class:`Authenticator`, :class:`GRPCService`, :class:`TurnObserver`,
+:class:`ContentObserver` and :class:`Admission`, with the values that they take and return.
 
 Nothing is inherited: a class implements a protocol by having its methods. The file is longer than others on purpose:
 all interfaces stand on one page, so that authors of plug-ins need no other.
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
-from mcp_server.principal import ANONYMOUS, Principal
+from mcp_server.principal import ANONYMOUS, PeerCertificate, Principal
 from mcp_server.values import (
     Attempt,
     ContextEntry,
@@ -593,20 +593,46 @@ class Call:
         kind: ``unary``, ``client_stream``, ``server_stream`` or ``bidi_stream``.
         peer: the address that the call came from.
         metadata: the caller's metadata; of repeated keys the last.
+        repeated: the keys of the metadata that the caller sent more than once.
+        certificate: the client's certificate; ``None`` unless the listener requires one (``server.tls.client_ca``).
         principal: who the call is made for; a middleware that authenticates callers sets it.
         reason: how the call ended: ``None`` while it runs, ``OK``, or the ``reason`` of an error.
         code: the status that the edge reports, by gRPC's name: ``OK``, ``NOT_FOUND`` …
         turn: the full name of the turn that the call started or read, or empty.
     """
 
-    __slots__ = ("code", "kind", "metadata", "method", "peer", "principal", "reason", "service", "turn")
+    __slots__ = (
+        "certificate",
+        "code",
+        "kind",
+        "metadata",
+        "method",
+        "peer",
+        "principal",
+        "reason",
+        "repeated",
+        "service",
+        "turn",
+    )
 
-    def __init__(self, *, service: str, method: str, kind: str, peer: str, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        service: str,
+        method: str,
+        kind: str,
+        peer: str,
+        metadata: Mapping[str, str],
+        repeated: Collection[str] = (),
+        certificate: PeerCertificate | None = None,
+    ) -> None:
         self.service = service
         self.method = method
         self.kind = kind
         self.peer = peer
         self.metadata = metadata
+        self.repeated = repeated
+        self.certificate = certificate
         self.principal: Principal = ANONYMOUS
         self.reason: str | None = None
         self.code = ""
@@ -623,6 +649,28 @@ Middleware = Callable[[Call], AbstractAsyncContextManager[None]]
 left. It may refuse the call by raising an :class:`~mcp_server.errors.MCPError`."""
 
 
+class Authenticator(Protocol):
+    """Establishes who calls, by one kind of credential: API keys, tokens or client certificates for example.
+
+    All authenticators of a server are asked. A call for which exactly one returns a principal is made for that one; a
+    call with two credentials is refused, and so is a call without any, except the few that are open to everyone.
+
+    Streams are authenticated again about every second while they run, by the same method and for the same call, and end
+    when it raises :class:`~mcp_server.errors.BadCredentials`. Of all streams with the same ``Principal.credential`` one
+    is authenticated. It should take microseconds: keep the result of what is slow, for a second at most if it can be
+    revoked.
+    """
+
+    async def authenticate(self, call: Call, /) -> Principal | None:
+        """Who makes the call; ``None``: the call has no credential of this kind.
+
+        Raises:
+            BadCredentials: it has one, which is not valid (any more). The message must not say why, since that would
+                tell strangers what exists.
+        """
+        ...
+
+
 class GRPCService(Struct):
     """A service to serve beside the contract's own, behind the same middleware; reflection and health list it.
 
@@ -636,6 +684,9 @@ class GRPCService(Struct):
     """The ``google.protobuf.descriptor.ServiceDescriptor`` of the service."""
     implementation: Any
     """The object with the methods."""
+    scope: str = ""
+    """The scope that callers of its methods need, one of :data:`~mcp_server.values.SCOPES`; empty: none. Callers need
+    valid credentials in any case, if the server has authentication."""
 
 
 class TurnObserver(Protocol):

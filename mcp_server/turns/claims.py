@@ -66,7 +66,7 @@ class ClaimState(enum.Enum):
     QUEUED = enum.auto()
     """The turn is stored and waits for its session."""
     ENDED = enum.auto()
-    """The turn of the request has ended before; nothing was written."""
+    """The turn of the request has ended before; the call counts as a request of its caller."""
     ELSEWHERE = enum.auto()
     """The request runs on another server; nothing was written."""
 
@@ -117,7 +117,8 @@ def claim(
     earlier = stored.turn
     if earlier is not None and earlier.state in FINAL:
         check_digest(earlier, turn.digest)
-        return Claim(state=ClaimState.ENDED, turn=earlier)
+        replay = quotas.count_replay(request.quota, now) if request.quota is not None else Change()
+        return Claim(state=ClaimState.ENDED, turn=earlier, change=replay)
     if earlier is None or earlier.id == turn.id:
         earlier = None
     else:

@@ -161,7 +161,7 @@ def test_limits_reasons_and_certificates_are_bounded() -> None:
     metrics = Metrics()
     for number in range(2 * MAX_NAMES):
         metrics.server.work_refused(f"limit-{number}")
-        metrics.server.authentication_failed(f"reason-{number}")
+        metrics.server.caller_refused(f"reason-{number}")
     text = generate_latest(metrics.registry).decode()
     assert f'contextprotocol_admission_refusals_total{{limit="other"}} {MAX_NAMES}.0' in text
     assert f'contextprotocol_authentication_failures_total{{reason="other"}} {MAX_NAMES}.0' in text

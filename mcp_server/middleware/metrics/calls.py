@@ -11,6 +11,7 @@ from mcp_server.interfaces import Call
 from mcp_server.middleware.metrics.families import Families
 from mcp_server.middleware.metrics.server import ServerMetrics
 
+_REFUSED_CALLERS: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 _METHOD: Final = ("grpc_type", "grpc_service", "grpc_method")
 
 
@@ -19,7 +20,7 @@ class CallMetrics:
 
     Args:
         families: creates the metrics.
-        server: counts the calls that reached a limit.
+        server: counts the calls that reached a limit, and those whose credentials do not permit them.
     """
 
     def __init__(self, families: Families, server: ServerMetrics) -> None:
@@ -79,5 +80,8 @@ class _CountedCall:
     ) -> None:
         self._method.ended(self._call.code)
         self._method.seconds.observe(time.perf_counter() - self._begin)
-        if isinstance(error, MCPError) and error.code == "RESOURCE_EXHAUSTED":
-            self._server.work_refused(error.metadata.get("limit", error.reason))
+        if isinstance(error, MCPError):
+            if error.code == "RESOURCE_EXHAUSTED":
+                self._server.work_refused(error.metadata.get("limit", error.reason))
+            elif error.code in _REFUSED_CALLERS:
+                self._server.caller_refused(error.reason)

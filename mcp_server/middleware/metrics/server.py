@@ -38,7 +38,9 @@ class ServerMetrics:
             "contextprotocol_admission_refusals", "Work that was refused, by the limit that was reached.", "limit"
         )
         self._authentication = families.counter(
-            "contextprotocol_authentication_failures", "Calls without valid credentials, by reason.", "reason"
+            "contextprotocol_authentication_failures",
+            "Calls that were refused for their credentials, by the reason of the error.",
+            "reason",
         )
         self._config_version = families.gauge(
             "contextprotocol_config_version",
@@ -79,11 +81,11 @@ class ServerMetrics:
         """
         self._refusals.with_labels(_bounded(limit, self._limits)).value += 1
 
-    def authentication_failed(self, reason: str) -> None:
-        """Count a call without valid credentials.
+    def caller_refused(self, reason: str) -> None:
+        """Count a call that was refused for its credentials.
 
         Args:
-            reason: why they are not valid, for example ``expired``.
+            reason: the reason of the error, for example ``BAD_CREDENTIALS``.
         """
         self._authentication.with_labels(_bounded(reason, self._reasons)).value += 1
 
