@@ -134,9 +134,8 @@ class UnifiedMCPServer:
         files = read_files(config.server.tls)
         self._certificates = ListenerCertificates(files) if files is not None else None
         metrics = Metrics(self._clock)
-        metrics.server.config_loaded(1)
-        if files is not None:
-            metrics.server.certificate_loaded("server", files.expires)
+        if (certificates := self._certificates) is not None:
+            metrics.watch_certificate(lambda: certificates.expires)
         access = AccessLog()
         tracing = _tracing(config, stack)
         authenticators = (*build_all(config.authenticators, "authenticators"), *self._authenticators)
@@ -208,7 +207,7 @@ class UnifiedMCPServer:
             "heartbeats": turns.beat(),
             "journal": turns.journal(),
             "leases": turns.renew_leases(),
-            "event loop": metrics.server.watch_loop(),
+            "event loop": metrics.watch_loop(),
             "descriptors": DescriptorWatch().run(),
         }.items():
             await stack.enter_async_context(background(name, repeated))

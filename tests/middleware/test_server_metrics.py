@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
 import pytest
 from prometheus_client import generate_latest
 
-from mcp_server.errors import Overloaded, ProviderUnavailable, QuotaExceeded
-from mcp_server.interfaces import Finish, Permit, Work
+from mcp_server.errors import BadCredentials, ProviderUnavailable, QuotaExceeded
+from mcp_server.interfaces import Call, Finish, Permit, Work
 from mcp_server.middleware.metrics import Metrics
-from mcp_server.middleware.metrics.server import MAX_NAMES
+from mcp_server.middleware.metrics.families import Families
+from mcp_server.middleware.metrics.server import MAX_REASONS, ServerMetrics
 from mcp_server.principal import Principal
 from mcp_server.settings import ModelSettings, RouteSettings, RoutingSettings
 from mcp_server.stores.sqlite.store import SQLiteStore
@@ -140,63 +142,47 @@ async def test_the_event_loop_is_measured(serve: Serve) -> None:
     assert samples[total] > 0.1
 
 
-@pytest.mark.parametrize(
-    ("error", "limit"),
-    [
-        (Overloaded("full", metadata={"limit": "admission.max_turns"}), "admission.max_turns"),
-        (QuotaExceeded("used up"), "QUOTA_EXCEEDED"),
-    ],
-)
-async def test_what_is_refused_is_counted_by_its_limit(serve: Serve, error: Exception, limit: str) -> None:
-    """The limit that the error names, or else its reason."""
+async def test_what_is_refused_is_counted_by_its_limit(serve: Serve) -> None:
+    """The limit that the error names."""
+    error = QuotaExceeded("used up", metadata={"limit": "requests_per_minute"})
     wire = await serve(served(), providers={"echo": EchoProvider()}, admission=Strict(error))
     with Refused():
         await wire.say("hello", session="")
     samples = await read(wire)
-    assert samples[key("contextprotocol_admission_refusals_total", limit=limit)] == 1
+    assert samples[key("contextprotocol_admission_refusals_total", limit="requests_per_minute")] == 1
 
 
-def test_limits_reasons_and_certificates_are_bounded() -> None:
-    """Whatever names there are, the number of time series is."""
-    metrics = Metrics()
-    for number in range(2 * MAX_NAMES):
-        metrics.server.work_refused(f"limit-{number}")
-        metrics.server.caller_refused(f"reason-{number}")
-    text = generate_latest(metrics.registry).decode()
-    assert f'contextprotocol_admission_refusals_total{{limit="other"}} {MAX_NAMES}.0' in text
-    assert f'contextprotocol_authentication_failures_total{{reason="other"}} {MAX_NAMES}.0' in text
-    assert text.count("contextprotocol_admission_refusals_total{") == MAX_NAMES + 1
+async def test_callers_that_are_refused_are_counted(serve: Serve) -> None:
+    """By the reason of the error, whichever part refuses them."""
+
+    def refuse(call: Call) -> AbstractAsyncContextManager[None]:
+        raise BadCredentials("the key is not valid")
+
+    wire = await serve(served(), providers={"echo": EchoProvider()}, middleware=[refuse])
+    with Refused():
+        await wire.say("hello", session="")
+    samples = await read(wire)
+    assert samples[key("contextprotocol_authentication_failures_total", reason="BAD_CREDENTIALS")] == 1
 
 
-async def test_the_settings_and_the_version_are_shown(serve: Serve) -> None:
-    """At the start the first settings are in use, and nothing has been reloaded."""
+def test_the_reasons_are_bounded() -> None:
+    """Whatever plug-ins raise, the number of time series is."""
+    families = Families()
+    metrics = ServerMetrics(families)
+    for number in range(2 * MAX_REASONS):
+        metrics.caller_refused(f"reason-{number}")
+    (family,) = [family for family in families if family.name == "contextprotocol_authentication_failures"]
+    assert len(family.collect().samples) == 2 * (MAX_REASONS + 1)  # with the time of its creation
+
+
+async def test_the_version_and_the_settings_are_shown(serve: Serve) -> None:
+    """At the start the first settings are in use."""
     wire = await serve(served(), providers={"echo": EchoProvider()})
     samples = await read(wire)
     assert samples[key("contextprotocol_config_version")] == 1
-    assert samples[key("contextprotocol_config_last_reload_successful")] == 1
     assert samples[key("contextprotocol_config_reloads_total", outcome="failed")] == 0
-    assert abs(samples[key("contextprotocol_config_load_timestamp_seconds")] - time.time()) < 100
     (version,) = [labels for name, labels in samples if name == "contextprotocol_build_info"]
     assert dict(version)["version"]
-
-
-def test_reloads_and_certificates_are_shown() -> None:
-    """A reload that fails leaves the number of the settings, and is seen."""
-    metrics = Metrics(lambda: 5_000 * MILLISECOND)
-    metrics.server.config_loaded(1)
-    metrics.server.config_loaded(2)
-    metrics.server.config_reload_failed()
-    metrics.server.certificate_loaded("server", 1234.0)
-    text = generate_latest(metrics.registry).decode()
-    for line in (
-        "contextprotocol_config_version 2.0",
-        "contextprotocol_config_load_timestamp_seconds 5.0",
-        "contextprotocol_config_last_reload_successful 0.0",
-        'contextprotocol_config_reloads_total{outcome="succeeded"} 1.0',
-        'contextprotocol_config_reloads_total{outcome="failed"} 1.0',
-        'contextprotocol_certificate_expiry_timestamp_seconds{certificate="server"} 1234.0',
-    ):
-        assert line in text.splitlines()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")

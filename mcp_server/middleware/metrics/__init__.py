@@ -12,10 +12,12 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from mcp_server.interfaces import Call, ObservableStore, Store
+from mcp_server.middleware.metrics.admission import AdmissionMetrics
 from mcp_server.middleware.metrics.calls import CallMetrics
 from mcp_server.middleware.metrics.endpoint import MetricsEndpoint
 from mcp_server.middleware.metrics.families import Families
 from mcp_server.middleware.metrics.server import ServerMetrics
+from mcp_server.middleware.metrics.settings import SettingsMetrics
 from mcp_server.middleware.metrics.stores import StoreMetrics
 from mcp_server.middleware.metrics.turns import MAX_MODELS, TurnMetrics
 from mcp_server.values import Attempt, Clock, Turn, TurnState
@@ -41,11 +43,13 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.registry.register(self.families)
-        self.server = ServerMetrics(self.families, clock)
-        """Settings, certificates, the event loop, and what is refused."""
-        self._calls = CallMetrics(self.families, self.server)
+        self.admission = AdmissionMetrics(self.families)
+        """The metrics of calls that wait to be admitted, and of those that are not."""
+        self._server = ServerMetrics(self.families)
+        self._calls = CallMetrics(self.families, self._server, self.admission)
         self._turns = TurnMetrics(self.families, clock, max_models=max_models)
         self._store = StoreMetrics(self.families)
+        self._settings = SettingsMetrics(self.families)
         self._endpoint: MetricsEndpoint | None = None
 
     def serve(self, address: str) -> int:
@@ -103,3 +107,19 @@ class Metrics:
             circuits: by the name of the provider, how many circuit breakers of its models are open.
         """
         self._turns.watch_circuits(circuits)
+
+    def count_reload(self, outcome: str) -> None:
+        """Count one attempt to read the settings again: ``applied``, ``unchanged`` or ``failed``."""
+        self._settings.count_reload(outcome)
+
+    def watch_certificate(self, expires: Callable[[], float]) -> None:
+        """Show when the certificate of the server expires.
+
+        Args:
+            expires: the time, in seconds since the Unix epoch.
+        """
+        self._settings.watch_certificate(expires)
+
+    async def watch_loop(self) -> None:
+        """Without end: measure how late the event loop is."""
+        await self._server.watch_loop()
