@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -14,13 +15,15 @@ from prometheus_client.process_collector import ProcessCollector
 from mcp_server.interfaces import Call, ObservableStore, Store
 from mcp_server.middleware.metrics.admission import AdmissionMetrics
 from mcp_server.middleware.metrics.calls import CallMetrics
-from mcp_server.middleware.metrics.endpoint import MetricsEndpoint
 from mcp_server.middleware.metrics.families import Families
 from mcp_server.middleware.metrics.server import ServerMetrics
 from mcp_server.middleware.metrics.settings import SettingsMetrics
 from mcp_server.middleware.metrics.stores import StoreMetrics
 from mcp_server.middleware.metrics.turns import MAX_MODELS, TurnMetrics
 from mcp_server.values import Attempt, Clock, Turn, TurnState
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 
 class Metrics:
@@ -50,22 +53,11 @@ class Metrics:
         self._turns = TurnMetrics(self.families, clock, max_models=max_models)
         self._store = StoreMetrics(self.families)
         self._settings = SettingsMetrics(self.families)
-        self._endpoint: MetricsEndpoint | None = None
 
-    def serve(self, address: str) -> int:
-        """Serve the metrics over HTTP on ``host:port``, port 0 for any; return the port.
-
-        Raises:
-            ConfigError: the address cannot be listened on.
-        """
-        self._endpoint = MetricsEndpoint(self.registry, address)
-        return self._endpoint.port
-
-    def close(self) -> None:
-        """Stop serving."""
-        if self._endpoint is not None:
-            self._endpoint.close()
-            self._endpoint = None
+    def page(self) -> WSGIApplication:
+        """The page that Prometheus reads, as a WSGI application."""
+        page: WSGIApplication = make_wsgi_app(self.registry)
+        return page
 
     def __call__(self, call: Call) -> AbstractAsyncContextManager[None]:
         """Count one call."""
