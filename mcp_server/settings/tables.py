@@ -344,6 +344,20 @@ class MetricsSettings(Settings):
     Not set: ``/metrics`` is only among the pages of ``admin.address``."""
 
 
+class TracingSettings(Settings):
+    """Traces by OpenTelemetry: a span for each call, each turn and each call to a provider. Needs the extra ``otel``.
+
+    Where they are sent, and how many, is up to OpenTelemetry's own environment variables, for example
+    ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_PROTOCOL``, ``OTEL_SERVICE_NAME`` and ``OTEL_TRACES_SAMPLER``.
+    """
+
+    enabled: bool = False
+    """Whether traces are made and sent."""
+    content: bool = False
+    """Whether the spans of calls to providers contain what the caller sent and what was answered. It may be personal or
+    secret: consider who reads the traces."""
+
+
 class LogSettings(Settings):
     """The log, which is written to standard error."""
 
@@ -351,6 +365,9 @@ class LogSettings(Settings):
     """The lowest level that is written."""
     format: Literal["auto", "json", "console"] = "auto"
     """``json`` for machines, ``console`` for people. ``auto``: ``console`` on a terminal, otherwise ``json``."""
+    content: bool = False
+    """Whether each turn also has a line with what the caller sent and what was answered. It may be personal or secret:
+    consider who reads the log."""
 
 
 def _default_store() -> PluginSettings:
@@ -400,6 +417,7 @@ class Config(Settings):
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
     admin: AdminSettings = AdminSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
 
