@@ -26,6 +26,7 @@ from mcp_server.rules import check_context
 from mcp_server.sessions.changes import appended, check_etag, existing, not_found, touched
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership, session_busy
+from mcp_server.turns.history import size_for
 from mcp_server.turns.kinds import Outcome
 from mcp_server.turns.request import TurnRequest
 from mcp_server.values import (
@@ -164,7 +165,12 @@ def claim(
     return Claim(
         state=ClaimState.RUNNING,
         turn=running,
-        change=Change(session=replace(touched(session, now), claim=turn.id), turn=running, read_last=read_last),
+        change=Change(
+            session=replace(touched(session, now), claim=turn.id),
+            turn=running,
+            read_last=read_last,
+            read_bytes=size_for(candidates),
+        ),
         candidates=candidates,
         earlier=earlier,
     )
