@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from contextprotocol.v1 import chat_pb2
 from mcp_server.api import decode
 from mcp_server.api.call import Send
+from mcp_server.api.conversions import LARGE_BYTES, Conversions
 from mcp_server.api.turn_answer import fold, stream
 from mcp_server.gateway import Gateway, TurnReader
 from mcp_server.interfaces import Call
@@ -14,8 +17,9 @@ from mcp_server.rules import Violations
 class ChatService:
     """Chats with a model, with a session's memory or without."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, conversions: Conversions) -> None:
         self._gateway = gateway
+        self._conversions = conversions
 
     async def Chat(self, call: Call, request: chat_pb2.ChatRequest) -> chat_pb2.ChatResponse:
         reader, session = await self._begin(call, request, streams=False)
@@ -31,5 +35,6 @@ class ChatService:
     async def _begin(self, call: Call, request: chat_pb2.ChatRequest, *, streams: bool) -> tuple[TurnReader, str]:
         """A reader of the turn of a request, and the id of its session."""
         found = Violations()
-        chat = decode.chat_input(found, request, streams=streams)
+        large = request.ByteSize() > LARGE_BYTES
+        chat = await self._conversions.run(large, partial(decode.chat_input, found, request, streams=streams))
         return await self._gateway.chat(call.principal, chat, violations=found), chat.options.session

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from contextprotocol.v1 import completion_pb2
 from mcp_server.api import decode
 from mcp_server.api.call import Send
+from mcp_server.api.conversions import LARGE_BYTES, Conversions
 from mcp_server.api.turn_answer import fold, stream
 from mcp_server.gateway import Gateway, TurnReader
 from mcp_server.interfaces import Call
@@ -14,8 +17,9 @@ from mcp_server.rules import Violations
 class CompletionService:
     """Completes a raw prompt."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, conversions: Conversions) -> None:
         self._gateway = gateway
+        self._conversions = conversions
 
     async def Complete(self, call: Call, request: completion_pb2.CompleteRequest) -> completion_pb2.CompleteResponse:
         reader, session = await self._begin(call, request, streams=False)
@@ -33,5 +37,7 @@ class CompletionService:
     ) -> tuple[TurnReader, str]:
         """A reader of the turn of a request, and the id of its session."""
         found = Violations()
-        completion = decode.completion_input(found, request, streams=streams)
+        large = request.ByteSize() > LARGE_BYTES
+        convert = partial(decode.completion_input, found, request, streams=streams)
+        completion = await self._conversions.run(large, convert)
         return await self._gateway.complete(call.principal, completion, violations=found), completion.options.session

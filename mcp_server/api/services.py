@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2
 from mcp_server.api.chat import ChatService
 from mcp_server.api.completion import CompletionService
+from mcp_server.api.conversions import Conversions
 from mcp_server.api.embedding import EmbeddingService
 from mcp_server.api.model import ModelService
 from mcp_server.api.session import SessionService
@@ -15,10 +16,11 @@ from mcp_server.interfaces import GRPCService
 
 def services(gateway: Gateway) -> list[GRPCService]:
     """The services of the contract, carried out by ``gateway``."""
+    conversions = Conversions()
     implementations = {
-        session_pb2: SessionService(gateway),
-        chat_pb2: ChatService(gateway),
-        completion_pb2: CompletionService(gateway),
+        session_pb2: SessionService(gateway, conversions),
+        chat_pb2: ChatService(gateway, conversions),
+        completion_pb2: CompletionService(gateway, conversions),
         embedding_pb2: EmbeddingService(gateway),
         turn_pb2: TurnService(gateway),
         model_pb2: ModelService(gateway),

@@ -11,6 +11,7 @@ import structlog
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from mcp_server.api.conversions import LARGE_BYTES, Conversions
 from mcp_server.api.wire_limits import Parse, parser
 from mcp_server.errors import InternalError, MCPError, NotSupported
 from mcp_server.interfaces import Call, GRPCService, Middleware
@@ -47,6 +48,7 @@ class Edge:
     def __init__(self, middleware: Sequence[Middleware], flow: Flow) -> None:
         self._middleware = tuple(middleware)
         self._flow = flow
+        self._conversions = Conversions()
 
     def handlers(self, service: GRPCService) -> grpc.GenericRpcHandler:
         """The handlers of all methods of a service."""
@@ -76,22 +78,22 @@ class Edge:
                     # The connection broke during the write. gRPC reports that here before it cancels the task.
                     raise _CallerLeft from error
 
-            def parsed() -> Any:
+            async def parsed() -> Any:
                 if method.client_streaming:
                     return _all_parsed(parse, requests)
                 request = received.pop()
                 if isinstance(request, MCPError):
                     raise request
-                return parse(request)
+                return await self._conversions.run(len(request) > LARGE_BYTES, parse, request)
 
             async def streamed(call: Call) -> None:
                 async def encoded(message: Message) -> None:
                     await send(message.SerializeToString())
 
-                await answer(call, parsed(), encoded)
+                await answer(call, await parsed(), encoded)
 
             async def answered(call: Call) -> Any:
-                response: Message = await answer(call, parsed())
+                response: Message = await answer(call, await parsed())
                 data = response.SerializeToString()
                 transfer.answer(len(data))
                 return data
