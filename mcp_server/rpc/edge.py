@@ -71,9 +71,9 @@ class Edge:
             transfer = begin()
             received: list[bytes | MCPError] = []
 
-            async def send(data: bytes) -> None:
+            async def send(message: Message) -> None:
                 try:
-                    await transfer.send(context.write, data)
+                    await transfer.send(context.write, message.SerializeToString())
                 except grpc.aio.InternalError as error:
                     # The connection broke during the write. gRPC reports that here before it cancels the task.
                     raise _CallerLeft from error
@@ -87,10 +87,7 @@ class Edge:
                 return await self._conversions.run(len(request) > LARGE_BYTES, parse, request)
 
             async def streamed(call: Call) -> None:
-                async def encoded(message: Message) -> None:
-                    await send(message.SerializeToString())
-
-                await answer(call, await parsed(), encoded)
+                await answer(call, await parsed(), send)
 
             async def answered(call: Call) -> Any:
                 response: Message = await answer(call, await parsed())
@@ -107,7 +104,7 @@ class Edge:
                 return result
             finally:
                 if transfer.answering:  # gRPC sends it once this returns
-                    context.add_done_callback(transfer.close)
+                    context.add_done_callback(lambda _: transfer.close())
                 else:
                     transfer.close()
 

@@ -93,7 +93,7 @@ class Transfer:
         self._waiting_since = 0.0
         self._error: MCPError | None = None
 
-    def close(self, _: object = None) -> None:
+    def close(self) -> None:
         """The call has ended, and gRPC has nothing of it left to send."""
         self._flow.end(self)
 

@@ -300,7 +300,8 @@ async def test_a_caller_that_leaves_while_something_is_written_is_no_fault() -> 
             return "ipv4:127.0.0.1:1"
 
         async def read(self) -> bytes:
-            return Number(value=3).SerializeToString()
+            request: bytes = Number(value=3).SerializeToString()
+            return request
 
         async def write(self, message: bytes) -> None:
             raise grpc.aio.InternalError('Failed "execute_batch"')

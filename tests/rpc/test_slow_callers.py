@@ -107,7 +107,8 @@ async def test_requests_that_arrive_by_halves_take_no_more_room_than_is_allowed(
 async def test_large_requests_are_counted_as_long_as_they_are_carried_out(serve: Serve) -> None:
     """A further one is refused with OVERLOADED and RetryInfo, a small one is not."""
     gates = [Gate(), Gate()]
-    provider = ScriptedProvider(*[["Yes.", gate, Finish()] for gate in gates])
+    scripts: list[list[Any]] = [["Yes.", gate, Finish()] for gate in gates]
+    provider = ScriptedProvider(*scripts)
     providers = {"scripted": provider, "echo": EchoProvider()}
     wire = await serve(with_server(max_bytes_in_flight=32 * MIB), providers=providers)
     large = chat_pb2.ChatRequest(messages=[user("x" * 3_000_000) for _ in range(5)], model="scripted/scripted")
@@ -128,7 +129,8 @@ async def test_large_requests_are_counted_as_long_as_they_are_carried_out(serve:
 async def test_a_request_is_held_once_while_its_turn_waits(serve: Serve, stream: bool) -> None:
     """The turn has its messages; the bytes that came and what was made of them on the way are let go."""
     gates = [Gate() for _ in range(4)]
-    provider = ScriptedProvider(*[[gate, "Yes.", Finish()] for gate in gates])
+    scripts: list[list[Any]] = [[gate, "Yes.", Finish()] for gate in gates]
+    provider = ScriptedProvider(*scripts)
     wire = await serve(with_server(), providers={"scripted": provider})
     body = chat_pb2.ChatRequest(messages=[user("x" * 2_000_000)] * 5, model="scripted/scripted").SerializeToString()
     kind: Any = wire.channel.unary_stream if stream else wire.channel.unary_unary

@@ -31,7 +31,7 @@ from mcp_server.sessions.changes import appended
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.stores.sqlite.store import SQLiteStore
 from mcp_server.testing import ScriptedProvider
-from mcp_server.values import Blob, Capabilities, Completed, Message, Model, Role, SessionDraft, Text, Window
+from mcp_server.values import Blob, Capabilities, Message, Model, Role, SessionDraft, Started, Switched, Text, Window
 from tests.gateways import gateway_of
 
 MIB: Final = 1024 * 1024
@@ -116,12 +116,11 @@ async def ask(gateway: Gateway, session: str, *, truncate: bool = True, model: s
     chat = ChatInput(
         options=TurnOptions(session=session, model=model), messages=(spoken(Role.USER, "And?"),), truncate=truncate
     )
-    window = None
+    window = Window()
     with await gateway.chat(ANONYMOUS, chat) as reader:
         async for _, event in reader:
-            if not isinstance(event, Completed):
-                window = getattr(event, "window", window)
-    assert window is not None
+            if isinstance(event, Started | Switched):
+                window = event.window
     return window
 
 

@@ -77,7 +77,7 @@ class Writer:
             if work or running:
                 self._commit(work)
             settle(work)
-            batch = work = []  # results may be large: they are not kept until the next change
+            batch, work = [], []  # results may be large: they are not kept until the next change
 
     def _commit(self, work: Sequence[Job]) -> None:
         """Run all jobs in one transaction; if that fails, each in one of its own."""
