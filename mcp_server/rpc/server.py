@@ -18,6 +18,7 @@ from mcp_server.rpc.edge import Edge
 from mcp_server.rpc.flow import MAX_REQUEST_BYTES, Flow
 from mcp_server.rpc.health import Health
 from mcp_server.rpc.reflection import reflection_services
+from mcp_server.rpc.tls import ListenerCertificates
 from mcp_server.settings import ServerSettings
 
 KEEPALIVE: Final = (30.0, 10.0)
@@ -53,6 +54,7 @@ class GRPCServer:
         middleware: entered around each call, the first outermost.
         services: served beside the contract.
         settings: the limits of connections.
+        certificates: what connections are encrypted with; ``None``: they are not.
 
     Raises:
         ConfigError: two services have the same name.
@@ -65,6 +67,7 @@ class GRPCServer:
         services: Sequence[GRPCService] = (),
         *,
         settings: ServerSettings | None = None,
+        certificates: ListenerCertificates | None = None,
     ) -> None:
         self._settings = settings or ServerSettings()
         served = [*contract(gateway), *services]
@@ -86,7 +89,9 @@ class GRPCServer:
             reader_timeout=self._settings.reader_timeout,
         )
         self._watch: asyncio.Task[None] | None = None
-        edge = Edge(middleware, self._flow)
+        self._certificates = certificates
+        verified = certificates is not None and certificates.clients_verified
+        edge = Edge(middleware, self._flow, clients_verified=verified)
         self._handlers = [edge.handlers(service) for service in served]
         self._server: grpc.aio.Server | None = None
 
@@ -106,7 +111,10 @@ class GRPCServer:
         server = grpc.aio.server(options=(*options(), *limits))
         server.add_generic_rpc_handlers(self._handlers)
         try:
-            port = server.add_insecure_port(address)
+            if self._certificates is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, self._certificates.credentials())
         except RuntimeError as error:
             raise ConfigError(
                 f"server.address: cannot listen on {address}: the port is in use, or the address is not this machine's"

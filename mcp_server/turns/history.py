@@ -11,9 +11,8 @@ from typing import Final
 
 from mcp_server.interfaces import Change, Store
 from mcp_server.models.catalogue import Candidates
-from mcp_server.models.usage import BYTES_PER_TOKEN
 from mcp_server.sessions.changes import not_found
-from mcp_server.turns.window import estimate_tokens_of
+from mcp_server.token_estimates import BYTES_PER_TOKEN, tokens_of_messages
 from mcp_server.values import Blob, MCPSession, Message, Role, ToolResult
 
 MAX_BYTES: Final = 32 * 1024 * 1024
@@ -73,7 +72,7 @@ class History:
         if not missing or not messages or (begun and len(messages) >= self._max_messages):
             return messages
         room = MAX_BYTES - sum(map(_size, messages))
-        unused = (context_window or MAX_BYTES) - sum(estimate_tokens_of(messages))
+        unused = (context_window or MAX_BYTES) - sum(tokens_of_messages(messages))
         while missing and room > 0:
             # The oldest exchange that was read must be whole if it is the only one.
             most = max(self._max_messages - len(messages), 0) if begun else MAX_EXCHANGE - len(messages)
@@ -87,7 +86,7 @@ class History:
             begun = begun or bool(users)
             missing -= len(earlier)
             room -= sum(map(_size, earlier))
-            unused -= sum(estimate_tokens_of(earlier))
+            unused -= sum(tokens_of_messages(earlier))
             messages = (*earlier, *messages)
         return messages
 
