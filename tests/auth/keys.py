@@ -38,13 +38,14 @@ def new_key(
     tenant: str = "red", scopes: Iterable[str] = SCOPES, *, expires: float | None = None, **table: Any
 ) -> NewKey:
     """A key; ``expires`` in seconds from now."""
+    chosen: Any = tuple(scopes)
     key_id = new_key_id()
     secret = new_secret(key_id)
     if expires is not None:
         moment = time.gmtime(time.time() + expires)
         table["expire_time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)
     hashed = f"sha256:{hash_of(secret).hex()}"
-    return NewKey(key_id, secret, KeySettings(hash=hashed, tenant=tenant, scopes=tuple(scopes), **table))
+    return NewKey(key_id, secret, KeySettings(hash=hashed, tenant=tenant, scopes=chosen, **table))
 
 
 def bearer(secret: str) -> Metadata:
@@ -74,7 +75,7 @@ class Outcome(NamedTuple):
 
 
 async def invoke(
-    channel: grpc.aio.Channel,
+    channel: Any,
     method: MethodDescriptor,
     request: Message | bytes,
     metadata: Metadata = (),
@@ -89,7 +90,7 @@ async def invoke(
     options: dict[str, Any] = {"metadata": metadata, "timeout": timeout}
     try:
         if method.client_streaming:
-            call: Any = channel.stream_stream(path, response_deserializer=parse)(iter([body]), **options)
+            call = channel.stream_stream(path, response_deserializer=parse)(iter([body]), **options)
             responses = [response async for response in call]
         elif method.server_streaming:
             call = channel.unary_stream(path, response_deserializer=parse)(body, **options)
