@@ -38,14 +38,14 @@ def new_key(
     tenant: str = "red", scopes: Iterable[str] = SCOPES, *, expires: float | None = None, **table: Any
 ) -> NewKey:
     """A key; ``expires`` in seconds from now."""
-    chosen: Any = tuple(scopes)
     key_id = new_key_id()
     secret = new_secret(key_id)
     if expires is not None:
         moment = time.gmtime(time.time() + expires)
         table["expire_time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)
     hashed = f"sha256:{hash_of(secret).hex()}"
-    return NewKey(key_id, secret, KeySettings(hash=hashed, tenant=tenant, scopes=chosen, **table))
+    table |= {"hash": hashed, "tenant": tenant, "scopes": tuple(scopes)}
+    return NewKey(key_id, secret, KeySettings(**table))
 
 
 def bearer(secret: str) -> Metadata:
