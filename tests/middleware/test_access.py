@@ -58,6 +58,7 @@ def stream() -> Iterator[Stream]:
     stream = Stream()
     logs.configure(level="debug", format="json", stream=stream)
     yield stream
+    structlog.get_config()["processors"][0].flush()
     structlog.reset_defaults()
     logging.getLogger().handlers[:] = handlers
 
