@@ -30,6 +30,7 @@ from tests.faults.kills import Lives
 from tests.faults.proxy import Kind
 from tests.interop.languages import LANGUAGES
 from tests.soak.clients import starts
+from tests.soak.hostile.run import attacked
 from tests.soak.load import soak
 from tests.soak.mixed import Figures, load
 from tests.soak.process import started
@@ -64,6 +65,8 @@ class Result:
     """What was looked at, what was seen, and whether that is good."""
     clients: Mapping[str, Figures] = field(default_factory=dict)
     """What each client of the mixed load came to."""
+    violations: list[str] = field(default_factory=list)
+    """What the server promises and did not do."""
 
     def add(self, what: str, seen: object, *, good: bool = True) -> None:
         self.rows.append((what, str(seen), good))
@@ -102,6 +105,7 @@ async def run(
     positions: int,
     mixed: float = 0,
     upstreams: float = 0,
+    hostile: float = 0,
 ) -> None:
     """All of it."""
     seed = result.seed
@@ -116,6 +120,8 @@ async def run(
             await _mixed(result, Path(folder), mixed, seed)
         if upstreams:
             await _upstreams(result, Path(folder), upstreams, sessions, seed)
+        if hostile:
+            await _hostile(result, Path(folder), hostile, seed)
 
 
 async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
@@ -232,6 +238,15 @@ async def _upstreams(result: Result, folder: Path, seconds: float, sessions: int
         result.add("of them", wrong, good=False)
 
 
+async def _hostile(result: Result, folder: Path, seconds: float, seed: int) -> None:
+    """One server among attackers, on a machine where everything goes wrong."""
+    (folder / "hostile").mkdir()
+    report = await attacked(folder / "hostile", seconds=seconds, seed=seed)
+    for what, seen, good in report.rows():
+        result.add(what, seen, good=good)
+    result.violations += report.violations
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
@@ -242,6 +257,13 @@ def main() -> None:
     parser.add_argument("--mixed", type=float, default=120, metavar="SECONDS", help="of load by mixed clients; 0: none")
     parser.add_argument(
         "--upstreams", type=float, default=600, metavar="SECONDS", help="of providers that misbehave; 0: none"
+    )
+    parser.add_argument(
+        "--hostile",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="of attacks, a full disk, a lost log, a wrong clock and kills; 0: none",
     )
     parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
     arguments = vars(parser.parse_args())
@@ -256,6 +278,8 @@ def main() -> None:
         if result.clients:
             console.print(result.mixed())
         console.print(result.table())
+        for violation in result.violations:
+            console.print(f"violated: {violation}", markup=False, highlight=False)
     sys.exit(not result.good)
 
 

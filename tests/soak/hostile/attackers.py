@@ -1,0 +1,96 @@
+"""Has the server attacked from another process, so that the work of the attackers keeps no client waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from tests.soak.hostile.attacks import ATTACKS
+
+NEW_CONNECTIONS: Final = "connections"
+"""The attack that takes all places for connections. Clients that are connected stay so; nobody who comes later is
+promised a place, so it begins only when all clients are connected."""
+BAD: Final = frozenset(["INTERNAL", "unknown", "unimplemented", "data_loss"])
+"""Outcomes of calls that are faults of the server, whatever it was sent."""
+
+
+class Attackers:
+    """The process.
+
+    Attributes:
+        attacks: how often each was made.
+        outcomes: of calls, by attack.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self.attacks: Counter[str] = Counter()
+        self.outcomes: dict[str, Counter[str]] = {name: Counter() for name in ATTACKS}
+        self._process = process
+        self._ends: dict[int, asyncio.Future[dict[str, int]]] = {}
+        self._running: set[str] = set()
+
+    async def run(
+        self,
+        generator: random.Random,
+        stopped: asyncio.Event,
+        *,
+        longest: float,
+        connected: Callable[[], bool],
+    ) -> None:
+        """Make one attack after the other, each for up to ``longest`` seconds, until ``stopped``; several may run this
+        at once.
+
+        Args:
+            connected: whether all clients are.
+        """
+        deck: list[str] = []
+        while not stopped.is_set():
+            deck = deck or generator.sample(list(ATTACKS), len(ATTACKS))
+            name = next((one for one in deck if one not in self._running), deck[0])
+            deck.remove(name)
+            while not stopped.is_set() and (name in self._running or (name == NEW_CONNECTIONS and not connected())):
+                await asyncio.sleep(0.05)
+            if not stopped.is_set():
+                self._running.add(name)
+                await self._attack(name, generator.uniform(1, longest), str(generator.random()))
+                self._running.remove(name)
+                await asyncio.sleep(generator.uniform(0, 1))
+
+    async def _attack(self, name: str, seconds: float, seed: str) -> None:
+        assert self._process.stdin is not None
+        number = self.attacks.total()
+        self.attacks[name] += 1
+        self._ends[number] = asyncio.get_running_loop().create_future()
+        self._process.stdin.write(f"{json.dumps([number, name, seconds, seed])}\n".encode())
+        self.outcomes[name].update(await self._ends[number])
+
+    async def read(self) -> None:
+        """Take in what it prints, until it ends."""
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            number, outcomes = json.loads(line)
+            self._ends.pop(number).set_result(outcomes)
+        for end in self._ends.values():
+            end.set_exception(AssertionError("the attackers have ended"))
+
+
+@asynccontextmanager
+async def attackers(address: str) -> AsyncIterator[Attackers]:
+    """Start the process, and end it."""
+    command = (sys.executable, "-m", "tests.soak.hostile.attacks", address)
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    all_of_them = Attackers(process)
+    reading = asyncio.create_task(all_of_them.read())
+    try:
+        yield all_of_them
+    finally:
+        process.kill()
+        await process.wait()
+        await reading
