@@ -8,11 +8,12 @@ import random
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from tests.soak.hostile.attacks import ATTACKS
+from tests.soak.hostile.process import quiet_environment
 
 NEW_CONNECTIONS: Final = "connections"
 """The attack that takes all places for connections. Clients that are connected stay so; nobody who comes later is
@@ -34,7 +35,7 @@ class Attackers:
         self.outcomes: dict[str, Counter[str]] = {name: Counter() for name in ATTACKS}
         self._process = process
         self._ends: dict[int, asyncio.Future[dict[str, int]]] = {}
-        self._running: set[str] = set()
+        self._turns = {name: asyncio.Lock() for name in ATTACKS}
 
     async def run(
         self,
@@ -42,25 +43,22 @@ class Attackers:
         stopped: asyncio.Event,
         *,
         longest: float,
-        connected: Callable[[], bool],
+        connected: Callable[[], Awaitable[None]],
     ) -> None:
         """Make one attack after the other, each for up to ``longest`` seconds, until ``stopped``; several may run this
         at once.
 
         Args:
-            connected: whether all clients are.
+            connected: returns when all clients are.
         """
-        deck: list[str] = []
         while not stopped.is_set():
-            deck = deck or generator.sample(list(ATTACKS), len(ATTACKS))
-            name = next((one for one in deck if one not in self._running), deck[0])
-            deck.remove(name)
-            while not stopped.is_set() and (name in self._running or (name == NEW_CONNECTIONS and not connected())):
-                await asyncio.sleep(0.05)
-            if not stopped.is_set():
-                self._running.add(name)
-                await self._attack(name, generator.uniform(1, longest), str(generator.random()))
-                self._running.remove(name)
+            for name in generator.sample(list(ATTACKS), len(ATTACKS)):
+                async with self._turns[name]:
+                    if name == NEW_CONNECTIONS:
+                        await connected()
+                    if stopped.is_set():
+                        return
+                    await self._attack(name, generator.uniform(1, longest), str(generator.random()))
                 await asyncio.sleep(generator.uniform(0, 1))
 
     async def _attack(self, name: str, seconds: float, seed: str) -> None:
@@ -85,7 +83,7 @@ class Attackers:
 async def attackers(address: str) -> AsyncIterator[Attackers]:
     """Start the process, and end it."""
     command = (sys.executable, "-m", "tests.soak.hostile.attacks", address)
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=quiet_environment())
     all_of_them = Attackers(process)
     reading = asyncio.create_task(all_of_them.read())
     try:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -96,13 +96,12 @@ async def send_halves(address: str, seconds: float, generator: random.Random, ou
     """Send the largest messages, and stop before they are complete."""
     body, end = bytes(LARGEST), time.monotonic() + seconds
 
-    async def send(channel: grpc.aio.Channel) -> None:
-        call: Any = channel.unary_unary(path_of(generator.choice(METHODS)))
-        await _count(outcomes, call(body, timeout=max(0.1, end - time.monotonic())))
+    def stall(_: int) -> list[Fault]:
+        return [Fault(kind=Kind.STALL, way=Way.TO_SERVER, position=generator.randrange(MIB, LARGEST))]
 
-    faults = [Fault(kind=Kind.STALL, way=Way.TO_SERVER, position=generator.randrange(MIB, LARGEST)) for _ in range(9)]
-    async with Proxy(address, lambda number: [faults[number % 9]]) as proxy, _channels(proxy.address, HALF_SENT) as all:
-        await asyncio.gather(*[send(channel) for channel in all])
+    async with Proxy(address, stall) as proxy, _channels(proxy.address, HALF_SENT) as all:
+        calls: list[Any] = [channel.unary_unary(path_of(generator.choice(METHODS)))(body) for channel in all]
+        await _counted_until(end, proxy, outcomes, calls)
 
 
 async def read_slowly(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
@@ -119,17 +118,15 @@ async def read_slowly(address: str, seconds: float, generator: random.Random, ou
             outcomes[_outcome(error)] += 1
             return
 
-    async def read(channel: grpc.aio.Channel) -> None:
-        wire = Wire(None, channel)  # type: ignore[arg-type]  # it runs elsewhere
-        left = max(0.1, end - time.monotonic())
-        watch = turn_pb2.StreamTurnRequest(name=turn)
-        streams = [wire.turns.StreamTurn(watch, timeout=left) for _ in range(SLOW_READERS // CHANNELS)]
-        listed = wire.sessions.ListMessages(session_pb2.ListMessagesRequest(parent=session), timeout=left)
-        await asyncio.gather(_count(outcomes, listed), *[_count(outcomes, _drained(stream)) for stream in streams])
-
+    watch, listed = turn_pb2.StreamTurnRequest(name=turn), session_pb2.ListMessagesRequest(parent=session)
     stall = Fault(kind=Kind.STALL, way=Way.TO_CLIENT, position=2000)
     async with Proxy(address, lambda _: [stall]) as proxy, _channels(proxy.address, CHANNELS) as all:
-        await asyncio.gather(*[read(channel) for channel in all])
+        calls = []
+        for channel in all:
+            wire = Wire(None, channel)  # type: ignore[arg-type]  # it runs elsewhere
+            calls.append(wire.sessions.ListMessages(listed))
+            calls += [_drained(wire.turns.StreamTurn(watch)) for _ in range(SLOW_READERS // CHANNELS)]
+        await _counted_until(end, proxy, outcomes, calls)
 
 
 async def send_costly(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
@@ -193,6 +190,17 @@ async def _channels(address: str, count: int) -> AsyncIterator[list[grpc.aio.Cha
         yield [
             await stack.enter_async_context(grpc.aio.insecure_channel(address, options=OPTIONS)) for _ in range(count)
         ]
+
+
+async def _counted_until(end: float, proxy: Proxy, outcomes: Counter[str], calls: Sequence[Awaitable[Any]]) -> None:
+    """Count how the calls end; those that have not ended by then lose their connection.
+
+    gRPC keeps no deadline of a call whose message is stuck on its way.
+    """
+    counting = [asyncio.create_task(_count(outcomes, call)) for call in calls]
+    await asyncio.wait(counting, timeout=max(0.0, end - time.monotonic()))
+    proxy.cut_all()
+    await asyncio.gather(*counting)
 
 
 async def _drained(stream: Any) -> None:

@@ -79,8 +79,7 @@ class Disturbances:
 
     async def _calm(self) -> None:
         """A time that is long enough for all clients to recover, and some more."""
-        while not self._outages.steady:
-            await asyncio.sleep(0.05)
+        await self._outages.recovered()
         await asyncio.sleep(self._random.uniform(0.2, self._longest))
 
     async def _hold(self) -> None:
@@ -128,11 +127,12 @@ class Disturbances:
         while True:
             try:
                 await call()
-                return
             except (ServerUnavailable, StoreUnavailable) as error:
                 if time.monotonic() > end or (isinstance(error, StoreUnavailable) and not self._outages.steady):
                     raise
-                await asyncio.sleep(0.1)
+            else:
+                return
+            await asyncio.sleep(0.1)
 
     async def _kill_on_full_disk(self, name: str) -> None:
         """A server that cannot start says why."""
@@ -151,17 +151,20 @@ class Disturbances:
 
     async def _remove_log(self, name: str) -> None:
         """A kill must not come before the server has noticed; nothing else is different for anybody."""
-        log = Path(f"{self._server.file}-wal")
-        log.unlink()
-        end = time.monotonic() + NOTICED
-        while not log.exists():
-            if time.monotonic() > end:
-                self.problems.append(f"{name}: not noticed within {NOTICED} s")
-                return
-            await asyncio.sleep(0.02)
+        if not await asyncio.to_thread(_replaced, Path(f"{self._server.file}-wal")):
+            self.problems.append(f"{name}: not noticed within {NOTICED} s")
 
     async def _set_clock(self, name: str) -> None:
         """Nobody notices, and retries find their turns."""
         await self._server.set_clock(self._random.choice(SHIFTS))
         await self._hold()
         await self._server.set_clock(0.0)
+
+
+def _replaced(log: Path) -> bool:
+    """Remove a file; whether there is another one soon."""
+    log.unlink()
+    end = time.monotonic() + NOTICED
+    while not log.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    return log.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Iterator
@@ -33,16 +34,20 @@ class Outages:
 
     def __init__(self) -> None:
         self.all: list[Outage] = []
+        self._none = asyncio.Event()
+        self._none.set()
 
     @contextmanager
     def outage(self, cause: str, recovery: float) -> Iterator[None]:
         """One that lasts as long as the context."""
         outage = Outage(cause=cause, begin=time.monotonic(), recovery=recovery)
         self.all.append(outage)
+        self._none.clear()
         try:
             yield
         finally:
             outage.end = time.monotonic()
+            self._none.set()
 
     def met(self, begin: float, end: float) -> list[Outage]:
         """Those that a turn with this begin and end may have suffered from, recovery included."""
@@ -62,3 +67,9 @@ class Outages:
     def steady(self) -> bool:
         """Whether the last one is over, and all have recovered."""
         return not self.met(time.monotonic(), math.inf)
+
+    async def recovered(self) -> None:
+        """Return when it is."""
+        while not self.steady:
+            await self._none.wait()
+            await asyncio.sleep(self.all[-1].end + self.all[-1].recovery - time.monotonic())

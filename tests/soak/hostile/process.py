@@ -66,11 +66,9 @@ class AttackedServer:
         """
         begin, size = time.monotonic(), self._log.stat().st_size if self._log.exists() else 0
         command = (sys.executable, "-m", "tests.soak.hostile.server", str(self.file), self.address, str(shift))
-        environment = dict(os.environ)
-        prepare_grpc(environment)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, stderr=log, env=environment
+                *command, stdin=PIPE, stdout=PIPE, stderr=log, env=quiet_environment()
             )
         if not await self._line():
             await self._process.wait()
@@ -146,3 +144,10 @@ def _free_port(generator: random.Random) -> int:
             except OSError:
                 continue
         return port
+
+
+def quiet_environment() -> dict[str, str]:
+    """That of this process, for one whose gRPC logs nothing."""
+    environment = dict(os.environ)
+    prepare_grpc(environment)
+    return environment

@@ -15,7 +15,13 @@ from tests.soak.hostile.outages import ANSWER, Outages
 
 MIB: Final = 1 << 20
 EXPECTED: Final = frozenset(
-    ["store cannot write", "sweep failed", "clock has jumped forward", "turns interrupted by the last stop"]
+    [
+        "clock has jumped forward",
+        "store cannot write",
+        "sweep failed",
+        "turns interrupted by the last stop",
+        "write-ahead log deleted; its changes are saved",
+    ]
 )
 """Lines of the server's log, from the level ``warning`` on, that belong to the disturbances."""
 

@@ -4,8 +4,8 @@ What is promised:
 
 - While the server is up and its disk has room, a turn is answered within :data:`~tests.soak.hostile.outages.ANSWER`,
   whatever attackers do, whether the write-ahead log is removed or the clock set.
-- While it is down or its disk full, the same request is tried again by the client. It is answered within that time after
-  the end of the outage and the recovery of the clients. A full disk refuses with advice, and reading goes on.
+- While it is down or its disk full, clients try the same request again. It is answered within that time after the end
+  of the outage and the recovery of the clients. A full disk refuses with advice, and reading goes on.
 - What was acknowledged is there at the end: each exchange once, in order, and each turn with its text.
 - The memory stays below twice what the idle server takes, and what its settings allow callers to hold.
 """
@@ -75,9 +75,7 @@ async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
             watching = group.create_task(memory.watch())
             working = [group.create_task(disturbances.run(stopped))]
             for number in range(ATTACKS_AT_ONCE):
-                attack = crowd.run(
-                    chosen(f"attack {number}"), stopped, longest=longest, connected=lambda: outages.steady
-                )
+                attack = crowd.run(chosen(f"attack {number}"), stopped, longest=longest, connected=outages.recovered)
                 working.append(group.create_task(attack))
             await asyncio.sleep(seconds - QUIET)
             stopped.set()
