@@ -53,6 +53,15 @@ PROGRAMS: Final = ("go", "node")
 """The languages of the programs that take part in the mixed load, beside both clients in Python."""
 BUILT: Final = Path(__file__).parents[2] / ".pytest_cache" / "d" / "interop"
 """Where the tests build these programs as well."""
+PARTS: Final = {
+    "cuts": "positions",
+    "kills": "kills",
+    "load": "seconds",
+    "mixed": "mixed",
+    "upstreams": "upstreams",
+    "hostile": "hostile",
+}
+"""The option of each part, by its name."""
 KINDS: Final = (Kind.CLOSE, Kind.RESET, Kind.CLOSE, Kind.RESET, Kind.DELAY, Kind.SPLIT, Kind.STALL)
 
 
@@ -74,7 +83,15 @@ class Result:
     @property
     def good(self) -> bool:
         """Whether all of it is."""
-        return all(good for _, _, good in self.rows)
+        return not self.violations and all(good for _, _, good in self.rows)
+
+    def show(self, console: Console) -> None:
+        """Print all of it."""
+        if self.clients:
+            console.print(self.mixed())
+        console.print(self.table())
+        for violation in self.violations:
+            console.print(f"violated: {violation}", markup=False, highlight=False)
 
     def table(self) -> Table:
         """For people."""
@@ -266,7 +283,10 @@ def main() -> None:
         help="of attacks, a full disk, a lost log, a wrong clock and kills; 0: none",
     )
     parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
+    parser.add_argument("--only", choices=PARTS, help="one part, and none of the others")
     arguments = vars(parser.parse_args())
+    if only := arguments.pop("only"):
+        arguments |= {option: 0 for part, option in PARTS.items() if part != only}
     seed = arguments.pop("seed")
     result = Result(random.randrange(1 << 32) if seed is None else seed)  # noqa: S311  # no secret
     configure(level="error", format="json")
@@ -275,11 +295,7 @@ def main() -> None:
     try:
         asyncio.run(run(result, **arguments))
     finally:  # what was seen until then, too, if something breaks
-        if result.clients:
-            console.print(result.mixed())
-        console.print(result.table())
-        for violation in result.violations:
-            console.print(f"violated: {violation}", markup=False, highlight=False)
+        result.show(console)
     sys.exit(not result.good)
 
 

@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from tests.soak.hostile.attacks import ATTACKS
+from tests.soak.hostile.attacks import ATTACKS, ENDLESS
 from tests.soak.hostile.process import quiet_environment
 
 NEW_CONNECTIONS: Final = "connections"
 """The attack that takes all places for connections. Clients that are connected stay so; nobody who comes later is
 promised a place, so it begins only when all clients are connected."""
-BAD: Final = frozenset(["INTERNAL", "unknown", "unimplemented", "data_loss"])
+BAD: Final = frozenset(["INTERNAL", "unknown", "unimplemented", "data_loss", ENDLESS])
 """Outcomes of calls that are faults of the server, whatever it was sent."""
 
 

@@ -31,11 +31,15 @@ CONNECTIONS: Final = 400
 """Of a flood: more than the server takes."""
 HALF_SENT: Final = 32
 """Messages that are never complete, at a time."""
-SLOW_READERS: Final = 200
+SLOW_READERS: Final = 400
 """Readers that take nothing, at a time."""
 WORKERS: Final = 64
 """Calls of a flood at a time, on :data:`CHANNELS` connections."""
 CHANNELS: Final = 8
+ENDING: Final = 20.0
+"""Seconds after which calls of an attack that is over must have ended."""
+ENDLESS: Final = "without an end"
+"""The outcome of such a call."""
 MIB: Final = 1 << 20
 LARGEST: Final = 16 * MIB - 100
 """The largest message, in bytes."""
@@ -96,12 +100,14 @@ async def send_halves(address: str, seconds: float, generator: random.Random, ou
     """Send the largest messages, and stop before they are complete."""
     body, end = bytes(LARGEST), time.monotonic() + seconds
 
-    def stall(_: int) -> list[Fault]:
-        return [Fault(kind=Kind.STALL, way=Way.TO_SERVER, position=generator.randrange(MIB, LARGEST))]
+    def stall() -> Fault:
+        return Fault(kind=Kind.STALL, way=Way.TO_SERVER, position=generator.randrange(MIB, LARGEST))
 
-    async with Proxy(address, stall) as proxy, _channels(proxy.address, HALF_SENT) as all:
-        calls: list[Any] = [channel.unary_unary(path_of(generator.choice(METHODS)))(body) for channel in all]
-        await _counted_until(end, proxy, outcomes, calls)
+    def calls(channel: grpc.aio.Channel) -> list[Any]:
+        call: Any = channel.unary_unary(path_of(generator.choice(METHODS)))
+        return [call(body)]
+
+    await _stalled(address, stall, HALF_SENT, calls, end, outcomes)
 
 
 async def read_slowly(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
@@ -109,24 +115,28 @@ async def read_slowly(address: str, seconds: float, generator: random.Random, ou
     end = time.monotonic() + seconds
     async with _channels(address, 1) as (channel,):
         wire = Wire(None, channel)  # type: ignore[arg-type]  # it runs elsewhere
-        long = "x" * 2000
-        try:
-            session = (await wire.sessions.CreateSession(session_pb2.CreateSessionRequest())).name
-            request = chat_pb2.ChatRequest(session=session, messages=[user(f"400 0 {long}")])
-            turn = (await wire.chat.Chat(request)).turn
-        except grpc.aio.AioRpcError as error:
-            outcomes[_outcome(error)] += 1
-            return
+        session = turn = ""
+        while not turn:
+            try:
+                session = (await wire.sessions.CreateSession(session_pb2.CreateSessionRequest())).name
+                request = chat_pb2.ChatRequest(session=session, messages=[user("20000 0 x")])
+                turn = (await wire.chat.Chat(request)).turn
+            except grpc.aio.AioRpcError as error:
+                outcomes[_outcome(error)] += 1
+                if time.monotonic() > end:
+                    return
+                await asyncio.sleep(0.2)
 
-    watch, listed = turn_pb2.StreamTurnRequest(name=turn), session_pb2.ListMessagesRequest(parent=session)
-    stall = Fault(kind=Kind.STALL, way=Way.TO_CLIENT, position=2000)
-    async with Proxy(address, lambda _: [stall]) as proxy, _channels(proxy.address, CHANNELS) as all:
-        calls = []
-        for channel in all:
-            wire = Wire(None, channel)  # type: ignore[arg-type]  # it runs elsewhere
-            calls.append(wire.sessions.ListMessages(listed))
-            calls += [_drained(wire.turns.StreamTurn(watch)) for _ in range(SLOW_READERS // CHANNELS)]
-        await _counted_until(end, proxy, outcomes, calls)
+    def stall() -> Fault:
+        return Fault(kind=Kind.STALL, way=Way.TO_CLIENT, position=2000)
+
+    def calls(channel: grpc.aio.Channel) -> list[Any]:
+        wire = Wire(None, channel)  # type: ignore[arg-type]  # it runs elsewhere
+        watch = turn_pb2.StreamTurnRequest(name=turn)
+        streams = [_drained(wire.turns.StreamTurn(watch)) for _ in range(SLOW_READERS // CHANNELS)]
+        return [*streams, wire.sessions.ListMessages(session_pb2.ListMessagesRequest(parent=session))]
+
+    await _stalled(address, stall, CHANNELS, calls, end, outcomes)
 
 
 async def send_costly(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
@@ -192,15 +202,26 @@ async def _channels(address: str, count: int) -> AsyncIterator[list[grpc.aio.Cha
         ]
 
 
-async def _counted_until(end: float, proxy: Proxy, outcomes: Counter[str], calls: Sequence[Awaitable[Any]]) -> None:
-    """Count how the calls end; those that have not ended by then lose their connection.
+async def _stalled(
+    address: str,
+    stall: Callable[[], Fault],
+    connections: int,
+    calls: Callable[[grpc.aio.Channel], Sequence[Awaitable[Any]]],
+    end: float,
+    outcomes: Counter[str],
+) -> None:
+    """Make calls on connections that stall, and count how they end; those that have not ended by then lose their
+    connection.
 
     gRPC keeps no deadline of a call whose message is stuck on its way.
     """
-    counting = [asyncio.create_task(_count(outcomes, call)) for call in calls]
-    await asyncio.wait(counting, timeout=max(0.0, end - time.monotonic()))
-    proxy.cut_all()
-    await asyncio.gather(*counting)
+    async with AsyncExitStack() as stack:
+        async with Proxy(address, lambda _: [stall()]) as proxy:
+            channels = await stack.enter_async_context(_channels(proxy.address, connections))
+            counting = [asyncio.create_task(_count(outcomes, call)) for channel in channels for call in calls(channel)]
+            await asyncio.wait(counting, timeout=max(0.0, end - time.monotonic()))
+            proxy.cut_all()
+        await asyncio.gather(*counting)
 
 
 async def _drained(stream: Any) -> None:
@@ -231,7 +252,11 @@ async def main(address: str) -> None:
 
     async def attack(number: int, name: str, seconds: float, seed: str) -> None:
         outcomes: Counter[str] = Counter()
-        await ATTACKS[name](address, seconds, random.Random(seed), outcomes)  # noqa: S311  # no secret
+        try:
+            async with asyncio.timeout(seconds + ENDING):
+                await ATTACKS[name](address, seconds, random.Random(seed), outcomes)  # noqa: S311  # no secret
+        except TimeoutError:
+            outcomes[ENDLESS] += 1
         print(json.dumps([number, outcomes]), flush=True)  # noqa: T201  # this is what the soak reads
 
     async with asyncio.TaskGroup() as group:

@@ -217,6 +217,9 @@ async def compared(conversations: list[Conversation]) -> list[str]:
 
     async def compare(conversation: Conversation) -> list[str]:
         async with limit:
-            return await conversation.wrong(turns=True)
+            try:
+                return await conversation.wrong(turns=True)
+            except MCPError as error:
+                return [f"what was acknowledged cannot be read: {error}"]
 
     return [wrong for all in await asyncio.gather(*map(compare, conversations)) for wrong in all]

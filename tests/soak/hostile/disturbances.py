@@ -19,7 +19,7 @@ NOTICED: Final = 2.0
 """Seconds after which a deleted write-ahead log is replaced: the server looks once a second."""
 DAY: Final = 86_400.0
 SHIFTS: Final = (-30 * DAY, -3600, 3600, 2 * DAY, 400 * DAY)
-"""How wrong the clock may be set, in seconds: retries are found for a day."""
+"""How wrong the clock may be set, in seconds: also by more than turns are kept."""
 LARGE: Final = "x" * 1_000_000
 """A message that needs room on the disk."""
 

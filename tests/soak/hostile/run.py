@@ -21,7 +21,7 @@ from typing import Final
 from mcp_client import MCPClient
 from tests.soak.hostile.attackers import attackers
 from tests.soak.hostile.attacks import HALF_SENT, LARGEST
-from tests.soak.hostile.clients import Canary, Conversation, Talker, Tenant, compared, opened
+from tests.soak.hostile.clients import PATIENCE, Canary, Conversation, Talker, Tenant, compared, opened
 from tests.soak.hostile.disk import disk
 from tests.soak.hostile.disturbances import Disturbances
 from tests.soak.hostile.outages import Outages
@@ -67,7 +67,7 @@ async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
         watcher = await client(Tenant(name="watcher"), patient=False)
         disturbances = Disturbances(server, held, outages, watcher, chosen("disturbances"), longest=longest)
         crowd = await stack.enter_async_context(attackers(server.address))
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(seconds + PATIENCE), asyncio.TaskGroup() as group:
             for one in (canary, *talkers):
                 group.create_task(one.run(stopped))
             await asyncio.sleep(QUIET)

@@ -26,6 +26,9 @@ MAX_CONNECTIONS: Final = 256
 """Connections at a time."""
 GRACE: Final = 30.0
 """Seconds that a turn goes on without readers: longer than any outage."""
+RETENTION: Final = 60 * 86_400.0
+"""Seconds that turns are kept: longer than the clock is ever set back. The time of a turn is stored, and a server that
+starts has only the clock to compare it with."""
 DRAIN: Final = 1.0
 """Seconds that turns may take to end after SIGTERM."""
 
@@ -52,7 +55,7 @@ async def main(file: Path, address: str, shift: float) -> None:
         server=ServerSettings(address=address, max_connections=MAX_CONNECTIONS, drain_timeout=DRAIN),
         store=SQLiteSettings(path=file),
         sessions=SessionSettings(sweep_interval=1),
-        turns=TurnSettings(disconnect_grace=GRACE, journal_interval=0.2, heartbeat_interval=0.5),
+        turns=TurnSettings(retention=RETENTION, disconnect_grace=GRACE, journal_interval=0.2, heartbeat_interval=0.5),
     )
     configure(level="warning", format="json")
     clock = ShiftedClock(shift)
