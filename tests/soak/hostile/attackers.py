@@ -76,7 +76,8 @@ class Attackers:
             number, outcomes = json.loads(line)
             self._ends.pop(number).set_result(outcomes)
         for end in self._ends.values():
-            end.set_exception(AssertionError("the attackers have ended"))
+            if not end.done():
+                end.set_exception(AssertionError("the attackers have ended"))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from mcp_client import MCPClient, ServerUnavailable, StoreUnavailable
+from mcp_client import MCPClient, MCPError, ServerUnavailable, StoreUnavailable
 from tests.soak.hostile.disk import Disk
 from tests.soak.hostile.outages import ANSWER, RECONNECTING, WRITING_AGAIN, Outages
 from tests.soak.hostile.process import AttackedServer, NotStarted
@@ -75,11 +75,22 @@ class Disturbances:
                 if stopped.is_set():
                     return
                 self.counts[name] += 1
-                await causes[name](name)
+                try:
+                    await causes[name](name)
+                except MCPError as error:
+                    self.problems.append(f"{name}: {type(error).__name__}: {error}")
+
+    async def connected(self) -> None:
+        """Return when all clients have recovered from the last outage, this one included."""
+        await self._outages.recovered()
+        try:
+            await self._patiently(self._client.health)
+        except MCPError as error:
+            self.problems.append(f"no answer after an outage: {type(error).__name__}: {error}")
 
     async def _calm(self) -> None:
         """A time that is long enough for all clients to recover, and some more."""
-        await self._outages.recovered()
+        await self.connected()
         await asyncio.sleep(self._random.uniform(0.2, self._longest))
 
     async def _hold(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import json
 import os
 import random
@@ -103,12 +104,12 @@ class AttackedServer:
             return json.loads(await self._process.stdout.readline() or '""')
 
 
-class Memory:
-    """The resident memory of a server, in bytes.
+class Vitals:
+    """What the process of a server takes, and what it has to wait for.
 
     Attributes:
-        idle: before anything happened.
-        highest: since then.
+        idle: its resident memory before anything happened, in bytes.
+        highest: the same at its highest since then.
     """
 
     INTERVAL: Final = 0.05
@@ -117,22 +118,50 @@ class Memory:
         self._server = server
         self.idle = 0
         self.highest = 0
+        self._times = [0.0]
+        self._waited = [0.0]
+        self._last: dict[int, float] = {}
 
     def note_idle(self) -> None:
         """This is how much it takes when little happens."""
-        self.idle = self.highest = self._now()
+        self.idle = self.highest = self._memory()
 
     async def watch(self) -> None:
-        """Look at it again and again, until cancelled."""
+        """Look again and again, until cancelled."""
         while True:
-            self.highest = max(self.highest, self._now())
+            self.highest = max(self.highest, self._memory())
+            waited = {pid: _waited(pid) for pid in (os.getpid(), self._server.pid) if pid}
+            more = sum(seconds - self._last.get(pid, seconds) for pid, seconds in waited.items())
+            self._times.append(time.monotonic())
+            self._waited.append(self._waited[-1] + more)
+            self._last = waited
             await asyncio.sleep(self.INTERVAL)
 
-    def _now(self) -> int:
+    def waited(self, begin: float, end: float) -> float:
+        """How long the server and its clients had work to do and no processor to do it, in seconds; what else runs on
+        the machine is to blame for it.
+
+        Args:
+            begin, end: by the monotonic clock.
+        """
+        first = max(0, bisect.bisect_right(self._times, begin) - 1)
+        last = min(len(self._times) - 1, bisect.bisect_left(self._times, end))
+        return self._waited[last] - self._waited[first]
+
+    def _memory(self) -> int:
         try:
             return psutil.Process(self._server.pid).memory_info().rss if self._server.pid else 0
         except psutil.NoSuchProcess:
             return 0
+
+
+def _waited(pid: int) -> float:
+    """How long the first thread of a process, which runs its event loop, has waited for a processor in all; 0 where
+    the system does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def _free_port(generator: random.Random) -> int:

@@ -3,7 +3,8 @@
 What is promised:
 
 - While the server is up and its disk has room, a turn is answered within :data:`~tests.soak.hostile.outages.ANSWER`,
-  whatever attackers do, whether the write-ahead log is removed or the clock set.
+  whatever attackers do, whether the write-ahead log is removed or the clock set. The time in which the server or its
+  clients wait for a processor is not counted.
 - While it is down or its disk full, clients try the same request again. It is answered within that time after the end
   of the outage and the recovery of the clients. A full disk refuses with advice, and reading goes on.
 - What was acknowledged is there at the end: each exchange once, in order, and each turn with its text.
@@ -25,7 +26,7 @@ from tests.soak.hostile.clients import PATIENCE, Canary, Conversation, Talker, T
 from tests.soak.hostile.disk import disk
 from tests.soak.hostile.disturbances import Disturbances
 from tests.soak.hostile.outages import Outages
-from tests.soak.hostile.process import AttackedServer, Memory
+from tests.soak.hostile.process import AttackedServer, Vitals
 from tests.soak.hostile.report import Report
 
 TENANTS: Final = tuple(Tenant(name=f"talker-{number}") for number in range(4))
@@ -55,7 +56,7 @@ async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
         server = AttackedServer(folder / "disk" / "sessions.db", log, chosen("port"))
         stack.push_async_callback(server.kill)
         await server.start()
-        memory = Memory(server)
+        vitals = Vitals(server)
 
         async def client(tenant: Tenant, *, patient: bool = True) -> MCPClient:
             return await stack.enter_async_context(opened(server.address, tenant, patient=patient))
@@ -71,11 +72,12 @@ async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
             for one in (canary, *talkers):
                 group.create_task(one.run(stopped))
             await asyncio.sleep(QUIET)
-            memory.note_idle()
-            watching = group.create_task(memory.watch())
+            vitals.note_idle()
+            watching = group.create_task(vitals.watch())
             working = [group.create_task(disturbances.run(stopped))]
             for number in range(ATTACKS_AT_ONCE):
-                attack = crowd.run(chosen(f"attack {number}"), stopped, longest=longest, connected=outages.recovered)
+                generator, connected = chosen(f"attack {number}"), disturbances.connected
+                attack = crowd.run(generator, stopped, longest=longest, connected=connected)
                 working.append(group.create_task(attack))
             await asyncio.sleep(seconds - QUIET)
             stopped.set()
@@ -95,8 +97,7 @@ async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
         attacks=crowd.attacks,
         outcomes=crowd.outcomes,
         disturbances=disturbances.counts,
-        idle=memory.idle,
-        highest=memory.highest,
+        vitals=vitals,
         configured=CONFIGURED,
         log=log,
         problems=[

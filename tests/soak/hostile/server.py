@@ -17,6 +17,7 @@ import msgspec
 
 from mcp_server.allocator import return_large_blocks
 from mcp_server.app import UnifiedMCPServer
+from mcp_server.errors import ConfigError, MCPError
 from mcp_server.logs import configure
 from mcp_server.settings import ServerSettings, SessionSettings, TurnSettings, testing_config
 from mcp_server.stores.sqlite.settings import SQLiteSettings
@@ -31,6 +32,10 @@ RETENTION: Final = 60 * 86_400.0
 starts has only the clock to compare it with."""
 DRAIN: Final = 1.0
 """Seconds that turns may take to end after SIGTERM."""
+
+
+FAILED: Final = "mcp-server: "
+"""Begins the line that says why it does not start."""
 
 
 class ShiftedClock:
@@ -84,8 +89,11 @@ def _run() -> None:
     import uvloop
 
     return_large_blocks()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])))
+    except (ConfigError, MCPError) as error:
+        sys.exit(f"{FAILED}{error}")
 
 
 if __name__ == "__main__":
