@@ -23,6 +23,7 @@ EXPECTED: Final = frozenset(
         "store cannot write",
         "sweep failed",
         "turn DRAINING",
+        "turn not journalled",
         "turn STORE_UNAVAILABLE",
         "turns interrupted by the last stop",
         "write-ahead log deleted; its changes are saved",
