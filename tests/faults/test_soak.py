@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -47,10 +46,9 @@ def test_a_turn_that_meets_an_outage_may_take_as_long_as_it_and_the_recovery() -
     assert [outage.cause for outage in outages.met(0, 10.5)] == ["a"]
 
 
-def test_what_was_violated_is_shown(tmp_path: Path, seed: int) -> None:
+def test_what_was_violated_is_shown(seed: int) -> None:
     """Each violation in a line of its own, and the run fails."""
-    result = Result(seed)
-    assert result.good
-    result.violations.append("the canary waited [2.00] s")
-    assert not result.good
-    assert "violated: the canary waited [2.00] s" in shown(result)
+    assert Result(seed).good
+    violated = Result(seed, violations=["the canary waited [2.00] s"])
+    assert not violated.good
+    assert "violated: the canary waited [2.00] s" in shown(violated)

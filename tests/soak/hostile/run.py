@@ -69,8 +69,9 @@ async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
         disturbances = Disturbances(server, held, outages, watcher, chosen("disturbances"), longest=longest)
         crowd = await stack.enter_async_context(attackers(server.address))
         async with asyncio.timeout(seconds + PATIENCE), asyncio.TaskGroup() as group:
-            for one in (canary, *talkers):
-                group.create_task(one.run(stopped))
+            group.create_task(canary.run(stopped))
+            for talker in talkers:
+                group.create_task(talker.run(stopped))
             await asyncio.sleep(QUIET)
             vitals.note_idle()
             watching = group.create_task(vitals.watch())
