@@ -25,6 +25,8 @@ from tests.soak.server import Words
 
 MAX_CONNECTIONS: Final = 256
 """Connections at a time."""
+MAX_STREAMS: Final = 100
+"""Calls at a time on each. Resets of as many calls as that keep others waiting: of 500, for some seconds."""
 GRACE: Final = 30.0
 """Seconds that a turn goes on without readers: longer than any outage."""
 RETENTION: Final = 60 * 86_400.0
@@ -57,7 +59,9 @@ async def main(file: Path, address: str, shift: float) -> None:
     """Serve until SIGTERM."""
     config = msgspec.structs.replace(
         testing_config(default_model="words/words"),
-        server=ServerSettings(address=address, max_connections=MAX_CONNECTIONS, drain_timeout=DRAIN),
+        server=ServerSettings(
+            address=address, max_connections=MAX_CONNECTIONS, max_streams=MAX_STREAMS, drain_timeout=DRAIN
+        ),
         store=SQLiteSettings(path=file),
         sessions=SessionSettings(sweep_interval=1),
         turns=TurnSettings(retention=RETENTION, disconnect_grace=GRACE, journal_interval=0.2, heartbeat_interval=0.5),
