@@ -9,26 +9,25 @@ import asyncio
 import gc
 import importlib.util
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 try:
     import typer
 except ModuleNotFoundError:
     sys.exit("mcp-server: the server needs typer: pip install 'contextprotocol[local]'")
 
+from mcp_server.commands.backup import backup, restore
+from mcp_server.commands.certs import certs
+from mcp_server.commands.keys import keys
+from mcp_server.commands.options import ConfigOption
+from mcp_server.commands.progress import progress_of, size_text
+from mcp_server.commands.reporting import FAILED, fail, reported
+from mcp_server.commands.tables import print_table
+
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer
-    from mcp_server.model_files import Progress
     from mcp_server.settings import Loaded, ModelFile
-
-FAILED = 1
-"""The exit status of a command that failed."""
-MISUSED = 2
-"""The exit status of a command with invalid settings or arguments."""
 
 app = typer.Typer(
     name="mcp-server",
@@ -42,25 +41,17 @@ models = typer.Typer(
     help="List the models that run on this machine, and download their files.", invoke_without_command=True
 )
 app.add_typer(models, name="models")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        help="The TOML file with the settings. Default: CONTEXTPROTOCOL_CONFIG, or contextprotocol.toml in the user's "
-        "config folder, or none.",
-        show_default=False,
-    ),
-]
+app.add_typer(certs, name="certs")
+app.add_typer(keys, name="keys")
+app.command()(backup)
+app.command()(restore)
 
 
 def main() -> None:
     """Run the command line."""
     needed = ("msgspec", "platformdirs", "prometheus_client", "structlog", "grpc_reflection")
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
-        _fail(f"the server needs {', '.join(missing)}: pip install 'contextprotocol[local]'", FAILED)
+        fail(f"the server needs {', '.join(missing)}: pip install 'contextprotocol[local]'", FAILED)
     app()
 
 
@@ -88,11 +79,12 @@ def serve(
         "--store": ("store.path", store),
         "--log-level": ("log.level", log_level),
     }
-    with _reported():
+    with reported():
         from mcp_server.allocator import return_large_blocks
         from mcp_server.settings import prepare_grpc, read
 
-        loaded = read(config, options={name: (key, text) for name, (key, text) in options.items() if text is not None})
+        given = {name: (key, text) for name, (key, text) in options.items() if text is not None}
+        loaded = read(config, options=given)
         prepare_grpc()
         return_large_blocks()
         _import_structlog()
@@ -102,15 +94,20 @@ def serve(
         from mcp_server.app import UnifiedMCPServer
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(UnifiedMCPServer(loaded.config), loaded))
+            runner.run(_serve(UnifiedMCPServer(loaded.config), loaded, lambda: read(config, options=given)))
 
 
-async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
+async def _serve(server: UnifiedMCPServer, loaded: Loaded, read: Callable[[], Loaded]) -> None:
     import structlog
+
+    from mcp_server import logs
 
     log = structlog.get_logger("contextprotocol.cli")
     async with server:
         signalled = asyncio.create_task(server.wait_for_signal())
+        following = asyncio.create_task(
+            server.follow_settings(loaded, read, lambda config: logs.set_level(config.log.level))
+        )
         await asyncio.sleep(0)  # signals are caught from here on, before the next line is printed
         print(_banner(server, loaded), flush=True)
         for model, file in _model_files(loaded).items():
@@ -120,7 +117,8 @@ async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
         # What the start made lives to the end: the garbage collector need not inspect it at each collection.
         gc.freeze()
         await signalled
-        settings = loaded.config.server
+        following.cancel()
+        settings = server.config.server
         log.info(
             "stopping when running turns have ended",
             drain_delay=settings.drain_delay,
@@ -137,9 +135,10 @@ def _banner(server: UnifiedMCPServer, loaded: Loaded) -> str:
         f"model {config.models.default or 'none by default'}",
         f"settings {loaded.file or 'built in'}",
     ]
-    if server.metrics_port is not None:
-        host = config.metrics.address.rpartition(":")[0]
-        facts.append(f"metrics http://{host}:{server.metrics_port}/metrics")
+    if server.metrics_address:
+        facts.append(f"metrics http://{server.metrics_address}/metrics")
+    if server.admin_address not in ("", server.metrics_address):
+        facts.append(f"admin http://{server.admin_address}")
     return " · ".join(facts)
 
 
@@ -153,7 +152,7 @@ def _store(loaded: Loaded) -> str:
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
     """Print every setting with its origin, or every problem with the settings. Secrets are masked."""
-    with _reported():
+    with reported():
         from mcp_server.settings import read
 
         loaded = read(config)
@@ -166,7 +165,7 @@ def check_config(config: ConfigOption = None) -> None:
 @app.command("config-schema")
 def config_schema() -> None:
     """Print a JSON Schema of the configuration file, with which editors complete and check it."""
-    with _reported():
+    with reported():
         import json
 
         from mcp_server.plugins import Registry
@@ -180,22 +179,22 @@ def list_models(context: typer.Context, config: ConfigOption = None) -> None:
     """List the catalogue of models, which of them are downloaded, and the models of the settings."""
     if context.invoked_subcommand is not None:
         return
-    with _reported():
+    with reported():
         from mcp_server import model_files
         from mcp_server.settings import read
 
         loaded = read(config)
         fetched = {file.source for file in model_files.installed()}
         rows = [
-            (model.name, _bytes(model.size), model.license, "yes" if model.name in fetched else "no", model.description)
-            for model in model_files.CATALOGUE.values()
+            (one.name, size_text(one.size), one.license, "yes" if one.name in fetched else "no", one.description)
+            for one in model_files.CATALOGUE.values()
         ]
         served = [
             (name, "yes" if file.path.is_file() else "no", str(file.path))
             for name, file in _model_files(loaded).items()
         ]
-    _table("Catalogue", ("NAME", "SIZE", "LICENCE", "FETCHED", "WHAT TO EXPECT"), rows)
-    _table("Served with these settings from this machine", ("MODEL", "FETCHED", "FILE"), served)
+    print_table("Catalogue", ("NAME", "SIZE", "LICENCE", "FETCHED", "WHAT TO EXPECT"), rows)
+    print_table("Served with these settings from this machine", ("MODEL", "FETCHED", "FILE"), served)
 
 
 @models.command()
@@ -211,17 +210,17 @@ def pull(
     config: ConfigOption = None,
 ) -> None:
     """Download model files that are missing, and print their paths."""
-    with _reported():
+    with reported():
         from mcp_server import model_files
         from mcp_server.settings import read
 
         served = [] if sources else [file.source for file in _model_files(read(config)).values()]
         for source in sources or [source for source in served if source is not None]:
-            with _progress(source) as progress:
+            with progress_of(source) as progress:
                 try:
                     path = model_files.pull(source, progress=progress)
                 except model_files.ModelFileError as error:
-                    _fail(str(error), FAILED)
+                    fail(str(error), FAILED)
             print(path)
 
 
@@ -234,103 +233,10 @@ def _model_files(loaded: Loaded) -> dict[str, ModelFile]:
     }
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows: a table for people, or lines with tabs for programs."""
-    if not sys.stdout.isatty():
-        for row in (head, *rows):
-            print("\t".join(row))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in head:
-        table.add_column(name, overflow="fold", justify="right" if name == "SIZE" else "left")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-@contextmanager
-def _progress(source: str) -> Iterator[Progress]:
-    """Show the progress of a download: a bar on a terminal, otherwise a few lines."""
-    if not sys.stderr.isatty():
-        yield _Lines(source)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(source, total=None, start=False, visible=False)  # no bar for a file that is there
-
-        def show(what: str, done: int, total: int) -> None:
-            description = f"{source}: {what}"
-            if bar.tasks[0].description != description:
-                bar.reset(task, description=description)
-            bar.update(task, completed=done, total=total or None, visible=True)
-
-        yield show
-
-
-class _Lines:
-    """Reports progress in lines: one for each step, and one every few seconds during a step."""
-
-    INTERVAL = 5.0
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._what = ""
-        self._next = 0.0
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if what == self._what and now < self._next:
-            return
-        of = f" {_bytes(done)} of" if what == self._what else ""
-        self._what, self._next = what, now + self.INTERVAL
-        size = f"{of} {_bytes(total)}" if total else ""
-        print(f"{self._source}: {what}{size}", file=sys.stderr, flush=True)
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
 @app.command()
 def version() -> None:
     """Print the version."""
     print(_version())
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Report an error that ends a command in one message, with an exit status."""
-    from mcp_server.errors import ConfigError, MCPError
-
-    try:
-        yield
-    except ConfigError as error:
-        problems = str(error).splitlines()
-        if len(problems) > 1:
-            problems.insert(0, f"{len(problems)} problems with the settings")
-        _fail("\n  ".join(problems), MISUSED)
-    except MCPError as error:
-        _fail(error.message, FAILED)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    print(f"mcp-server: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 def _import_structlog() -> None:

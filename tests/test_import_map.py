@@ -28,8 +28,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_files": {"errors"},
     "values": {"errors"},
     "interfaces": {"errors", "values", "principal"},
-    "principal": {"values"},
+    "principal": {"errors", "values"},
     "rules": VALUES,
+    "token_estimates": {"values"},
+    "quotas": VALUES,
+    "booking": VALUES,
+    "accounts": VALUES | {"rules", "quotas", "booking", "settings"},
     "entry_points": {"errors"},
     "plugin_settings": set(),
     "providers": VALUES | {"plugin_settings", "entry_points", "model_files"},
@@ -37,28 +41,41 @@ MAY_IMPORT: dict[str, set[str]] = {
     "middleware": VALUES,
     "plugins": {"errors", "entry_points", "plugin_settings", "providers", "stores"},
     "settings": {"errors", "plugin_settings", "plugins"},
-    "sessions": VALUES | {"rules", "settings"},
-    "models": VALUES | {"rules", "settings"},
-    "turns": VALUES | CORE | {"rules", "settings"},
+    "sessions": VALUES | {"rules", "quotas", "settings", "token_estimates"},
+    "models": VALUES | {"rules", "settings", "token_estimates"},
+    "turns": VALUES | CORE | {"rules", "quotas", "booking", "settings", "token_estimates"},
     "admission": VALUES,
-    "gateway": VALUES | CORE | {"rules", "admission", "settings"},
-    "api": VALUES | {"gateway", "rules"},
+    "keys": VALUES | {"rules", "accounts", "settings"},
+    "gateway": VALUES | CORE | {"rules", "admission", "accounts", "keys", "quotas", "settings", "token_estimates"},
+    "api": VALUES | {"accounts", "gateway", "rules"},
     "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
-    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"admission", "gateway", "settings", "plugins", "lifecycle"},
+    "admin": VALUES | {"settings"},
+    "provider_set": VALUES | {"models", "plugin_settings", "plugins"},
+    "reloading": VALUES
+    | CORE
+    | {"accounts", "admission", "gateway", "lifecycle", "middleware", "provider_set", "rpc", "settings"},
+    "app": VALUES
+    | CORE
+    | EDGES
+    | PLUGGED_IN
+    | {"accounts", "admin", "admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"}
+    | {"keys"},
     "testing": VALUES | CORE | {"settings", "app"},
-    "cli": {"allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
+    "commands": {"errors", "keys", "settings", "stores", "values"},
+    "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
     "__main__": {"cli"},
     **FORMER_NAMES,
 }
 """For each part of ``mcp_server``, a file or a folder, the other parts that it may see."""
 
 ONLY_IN = {
-    "grpc": {"rpc"},
+    "grpc": {"rpc", "commands"},
+    "cryptography": {"rpc", "commands"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},
-    "google": EDGES,
-    "contextprotocol": EDGES,
+    "google": EDGES | {"commands"},
+    "contextprotocol": EDGES | {"commands"},
     "connectrpc": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
@@ -74,14 +91,23 @@ ONLY_IN = {
 """Libraries that only some parts of ``mcp_server`` may see."""
 
 COMPONENTS = {
+    "Accounts",
     "AccessLog",
+    "Authentication",
+    "AdminListeners",
+    "AdminPages",
     "GRPCServer",
     "Gateway",
     "Housekeeping",
     "Inventory",
+    "KeyAuthenticator",
+    "KeyManager",
     "MCPSessionManager",
     "Metrics",
     "Ownership",
+    "ProviderSet",
+    "Readiness",
+    "Reloader",
     "TurnRegistry",
 }
 """What the server is put together of."""

@@ -1,6 +1,7 @@
 """The standard health service, with ``List``: the server (``""``), each service by its full name, ``providers/NAME``.
 
-A provider is SERVING as long as one of its models is READY.
+A provider is SERVING as long as one of its models is READY. The health of providers requires the scope ``models``; that
+of the server and its services is open to everyone, for load balancers.
 """
 
 from __future__ import annotations
@@ -66,8 +67,10 @@ class Health:
 
     async def List(self, call: Call, request: health_pb2.HealthListRequest) -> health_pb2.HealthListResponse:
         names = [*self._services, *(f"{PROVIDERS}{name}" for name in self._gateway.provider_names(call.principal))]
+        # Side by side: providers that hang are waited for once, not one after the other.
+        found = await asyncio.gather(*[self._status(call.principal, name) for name in names])
         statuses: Mapping[str, health_pb2.HealthCheckResponse] = {
-            name: health_pb2.HealthCheckResponse(status=await self._status(call.principal, name)) for name in names
+            name: health_pb2.HealthCheckResponse(status=status) for name, status in zip(names, found, strict=True)
         }
         return health_pb2.HealthListResponse(statuses=statuses)
 
@@ -92,6 +95,8 @@ class Health:
     async def _status(self, principal: Principal, name: str) -> Any:
         if name in self._services:
             return _SERVING if self._serving else _NOT_SERVING
+        if name.startswith(PROVIDERS):
+            principal.require("models", f"the health of {PROVIDERS}…")
         provider = name.removeprefix(PROVIDERS)
         if not name.startswith(PROVIDERS) or provider not in self._gateway.provider_names(principal):
             return _UNKNOWN

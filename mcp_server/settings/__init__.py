@@ -6,10 +6,14 @@ from typing import Any, Final
 
 from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettings, Secret, Settings
 from mcp_server.plugins import built_in
+from mcp_server.settings.auth import AuthSettings, KeySettings
+from mcp_server.settings.exposure import check_exposure, is_loopback
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
+    AdminSettings,
     AdmissionSettings,
     Config,
+    LimitSettings,
     LogSettings,
     MetricsSettings,
     ModelOverrides,
@@ -19,14 +23,22 @@ from mcp_server.settings.tables import (
     RoutingSettings,
     ServerSettings,
     SessionSettings,
+    TenantSettings,
+    TLSSettings,
     TurnSettings,
     WindowSettings,
+    admin_addresses,
+    admin_key,
     split_address,
 )
 
 __all__ = [
+    "AdminSettings",
     "AdmissionSettings",
+    "AuthSettings",
     "Config",
+    "KeySettings",
+    "LimitSettings",
     "Loaded",
     "LogSettings",
     "MetricsSettings",
@@ -42,8 +54,14 @@ __all__ = [
     "ServerSettings",
     "SessionSettings",
     "Settings",
+    "TLSSettings",
+    "TenantSettings",
     "TurnSettings",
     "WindowSettings",
+    "admin_addresses",
+    "admin_key",
+    "check_exposure",
+    "is_loopback",
     "load",
     "prepare_grpc",
     "read",

@@ -10,6 +10,7 @@ import structlog
 
 from mcp_server.errors import MCPError
 from mcp_server.interfaces import NO_LOOK_UP, Change, LookUp, SharedStore, Store, Stored
+from mcp_server.quotas import Quota, count_replay, queries
 from mcp_server.sessions.changes import existing
 from mcp_server.sessions.idempotency import request_of
 from mcp_server.sessions.ownership import Ownership
@@ -44,7 +45,8 @@ class TurnStore:
         self.ownership = ownership
         self._store = store
         self._shared = store if isinstance(store, SharedStore) else None
-        self._max_messages = max_messages
+        self.max_messages = max_messages
+        """The most messages of a history that one turn reads."""
         self._unrecorded: dict[str, tuple[Turn, bytes]] = {}
 
     # -- decisions ----------------------------------------------------------------------------------------------------
@@ -73,7 +75,7 @@ class TurnStore:
         the turn runs.
         """
         result: Claim | None = None
-        read_last = self._max_messages if request.input.reads_history else 0
+        read_last = self.max_messages if request.input.reads_history else 0
 
         def decide(found: Stored) -> Change:
             nonlocal result
@@ -84,12 +86,13 @@ class TurnStore:
             return result.change
 
         holder = bool(turn.session)
+        accounts = queries(request.quota, self.ownership.clock())
         if stored and self._shared is not None:
-            look_up = LookUp(turn=turn.id, holder=holder)
+            look_up = LookUp(turn=turn.id, holder=holder, accounts=accounts)
         elif turn.request_id:
-            look_up = LookUp(request=request_of(turn), holder=holder)
+            look_up = LookUp(request=request_of(turn), holder=holder, accounts=accounts)
         else:
-            look_up = LookUp(holder=holder)
+            look_up = LookUp(holder=holder, accounts=accounts)
         try:
             changed = await self._store.change(turn.tenant, turn.session, decide, look_up)
         except BaseException:
@@ -117,6 +120,12 @@ class TurnStore:
             if users:
                 break
         return replace(conversation, messages=messages)
+
+    async def count_replay(self, quota: Quota) -> None:
+        """Count a call that finds its turn as a request of the caller."""
+        change = count_replay(quota, self.ownership.clock())
+        if change.rates:
+            await self._store.change(quota.tenant, "", lambda _: change)
 
     async def journal(self, turn: Turn, events: bytes) -> None:
         """Store how far a turn is, as :func:`~mcp_server.turns.claims.journal`."""
