@@ -221,7 +221,11 @@ async def _stalled(
             counting = [asyncio.create_task(_count(outcomes, call)) for channel in channels for call in calls(channel)]
             await asyncio.wait(counting, timeout=max(0.0, end - time.monotonic()))
             proxy.cut_all()
-        await asyncio.gather(*counting)
+        ended, left = await asyncio.wait(counting, timeout=1)
+        for call in left:  # on connections that were made at the last moment
+            call.cancel()
+        outcomes["left"] += len(left)
+        await asyncio.gather(*ended)
 
 
 async def _drained(stream: Any) -> None:
