@@ -15,7 +15,7 @@ class KeyService:
     """Manages API keys."""
 
     def __init__(self, gateway: Gateway, tokens: PageTokens) -> None:
-        self._gateway = gateway
+        self._accounts = gateway.accounts
         self._tokens = tokens
         self._keys = gateway.keys
 
@@ -65,5 +65,5 @@ class KeyService:
             key=f"keys/{principal.key}" if principal.key else "",
             scopes=[scope for scope in SCOPES if principal.allows(scope)],
             models=principal.models or (),
-            limits=map(encode.limit_state, await self._gateway.accounts.states(principal)),
+            limits=map(encode.limit_state, await self._accounts.states(principal)),
         )
