@@ -148,6 +148,14 @@ class UnifiedMCPServer:
         )
         inventory = Inventory(providers, config.models, config.routing)
         metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in providers})
+        limit = TurnLimit(
+            config.admission.max_turns,
+            self._admission or AdmitAll(),
+            max_waiting=config.admission.max_waiting,
+            queue_timeout=config.admission.queue_timeout,
+            observer=metrics.admission,
+        )
+        metrics.admission.watch(lambda: limit.waiting)
         gateway = Gateway(
             sessions=sessions,
             turns=turns,
@@ -157,7 +165,7 @@ class UnifiedMCPServer:
             models=config.models,
             turn_settings=config.turns,
             observers=observers,
-            admission=TurnLimit(config.admission.max_turns, self._admission or AdmitAll()),
+            admission=limit,
         )
 
         self._turns = turns

@@ -119,22 +119,29 @@ class Gateway:
         candidates: Candidates | MCPError | None = None
         if options.model or not options.session:
             catalogue, candidates = _candidates(catalogue, (options.model, self._default_model), input.needs(), draw)
+        if (reader := self._turns.attach(principal.tenant, input)) is not None:
+            return reader  # it takes nothing, and need not wait for a permit
+        timeout = options.timeout if options.timeout is not None else self._turn_timeout
         work = Work(
             service=input.service,
             session=options.session,
             model=options.model,
             max_output_tokens=options.config.max_output_tokens,
+            timeout=timeout / SECOND,
         )
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        permit = await self._permit(principal, work)
         return await self._turns.open(
             TurnRequest(
                 tenant=principal.tenant,
                 input=input,
-                timeout=options.timeout if options.timeout is not None else self._turn_timeout,
+                timeout=max(timeout - int((loop.time() - begin) * SECOND), 1),
                 catalogue=catalogue,
                 default_model=self._default_model,
                 draw=draw,
                 candidates=candidates,
-                permit=await self._permit(principal, work),
+                permit=permit,
             )
         )
 
@@ -157,8 +164,10 @@ class Gateway:
         """
         rules.refuse(violations, request.violations())
         self._turns.check_draining()
+        timeout = self._turn_timeout / SECOND
+        until = asyncio.get_running_loop().time() + timeout
         permit = await self._admission.admit(
-            principal, Work(service="embedding", session=request.session, model=request.model)
+            principal, Work(service="embedding", session=request.session, model=request.model, timeout=timeout)
         )
         ledger = Ledger((), self._clock)
         try:
@@ -168,7 +177,6 @@ class Gateway:
             catalogue = (await self._inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
-            until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
             return await embed(request, candidates, ledger, until=until)
         finally:
             for observer in self._observers:

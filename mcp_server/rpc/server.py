@@ -19,6 +19,7 @@ from mcp_server.rpc.health import Health
 from mcp_server.rpc.reflection import reflection_services
 from mcp_server.settings import ServerSettings
 
+HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"]
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
 KEEPALIVE: Final = (30.0, 10.0)
@@ -70,9 +71,8 @@ class GRPCServer:
         self._settings = settings or ServerSettings()
         served = [*contract(gateway), *services]
         self.health = Health([service.descriptor.full_name for service in served], gateway)
-        served.append(
-            GRPCService(descriptor=health_pb2.DESCRIPTOR.services_by_name["Health"], implementation=self.health)
-        )
+        health = GRPCService(descriptor=HEALTH, implementation=self.health)
+        served.append(health)
         served += reflection_services([service.descriptor for service in served])
         names: set[str] = set()
         for service in served:
@@ -82,7 +82,8 @@ class GRPCServer:
                 )
             names.add(service.descriptor.full_name)
         edge = Edge(middleware)
-        self._handlers = [edge.handlers(service) for service in served]
+        self._handlers = [edge.handlers(service) for service in served if service is not health]
+        self._health_methods = edge.methods(health)
         self._server: grpc.aio.Server | None = None
 
     async def start(self, address: str) -> int:
@@ -97,9 +98,14 @@ class GRPCServer:
             # Without a limit, one connection that opens streams and resets them takes the place of all other callers.
             ("grpc.max_concurrent_streams", settings.max_streams),
             ("grpc.max_connection_idle_ms", int(settings.idle_timeout * 1000)),
+            # gRPC accepts one call after the other, as fast as the event loop goes round. The others wait outside.
+            ("grpc.server.max_pending_requests", settings.max_pending),
+            ("grpc.server.max_pending_requests_hard_limit", settings.max_pending),
         )
         server = grpc.aio.server(options=(*options(), *limits))
         server.add_generic_rpc_handlers(self._handlers)
+        # Calls of registered methods do not wait behind those of others: an overloaded server is not a dead one.
+        server.add_registered_method_handlers(HEALTH.full_name, self._health_methods)
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as error:

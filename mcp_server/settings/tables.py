@@ -71,10 +71,15 @@ class ServerSettings(Settings):
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     """The most connections at a time; further ones are closed at once. Fewer if the process may not open so many file
     descriptors."""
-    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 500
+    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     """The most calls at a time on one connection. A client waits with further calls, or opens further connections, as
     ``MCPClient`` does. A higher number lets one connection hold more of the memory of the server: 16 MiB for each call
     whose request is being received."""
+    max_pending: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    """The most calls that have arrived and that the server, busy with others, has not looked at yet. It ends further
+    ones at almost no cost, with the status CANCELLED and without a reason; clients send them again. A higher number
+    lets more calls arrive at the same moment; when there are too many for the processor, each waits longer. Checks of
+    the health are counted apart."""
     idle_timeout: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3600.0
     """How long a connection without calls is kept open, in seconds. Clients connect again with their next call."""
     drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0
@@ -119,8 +124,14 @@ class AdmissionSettings(Settings):
     """How much work the server takes on."""
 
     max_turns: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
-    """The most turns and embedding requests at a time, those that wait for their session included. Further ones are
-    refused with OVERLOADED."""
+    """The most turns and embedding requests at a time, those that wait for their session included. Further ones wait
+    until one of them has ended."""
+    max_waiting: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
+    """The most calls that wait so, of all tenants together. Further ones are refused with OVERLOADED. Tenants are served
+    in turn."""
+    queue_timeout: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    """How long a call may wait so, in seconds, if its own timeout is not shorter. Then it is refused with OVERLOADED. 0:
+    no call waits."""
 
 
 class WindowSettings(Settings):

@@ -11,6 +11,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from mcp_server.interfaces import Call
+from mcp_server.middleware.metrics.admission import AdmissionMetrics
 from mcp_server.middleware.metrics.calls import CallMetrics
 from mcp_server.middleware.metrics.endpoint import MetricsEndpoint
 from mcp_server.middleware.metrics.families import Families
@@ -37,6 +38,8 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.registry.register(self.families)
+        self.admission = AdmissionMetrics(self.families)
+        """The metrics of calls that wait to be admitted, and of those that are not."""
         self._calls = CallMetrics(self.families)
         self._turns = TurnMetrics(self.families, max_models=max_models)
         self._endpoint: MetricsEndpoint | None = None
