@@ -53,8 +53,8 @@ class AdmissionObserver(Protocol):
 class TurnLimit:
     """An :class:`~mcp_server.interfaces.Admission` that admits a number of turns and embedding requests at a time.
 
-    Further ones wait in a queue. Tenants are served in turn there: one with many calls does not delay the others. A call
-    for which the queue is full, or that has waited too long, is refused. A caller that leaves is dropped.
+    Further ones wait in a queue. Tenants are served in turn there: one with many calls does not delay the others. A
+    call for which the queue is full, or that has waited too long, is refused. A caller that leaves is dropped.
 
     Args:
         most: how many are admitted at a time.

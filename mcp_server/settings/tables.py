@@ -127,11 +127,11 @@ class AdmissionSettings(Settings):
     """The most turns and embedding requests at a time, those that wait for their session included. Further ones wait
     until one of them has ended."""
     max_waiting: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
-    """The most calls that wait so, of all tenants together. Further ones are refused with OVERLOADED. Tenants are served
-    in turn."""
+    """The most calls that wait so, of all tenants together. Further ones are refused with OVERLOADED. Tenants are
+    served in turn."""
     queue_timeout: Annotated[float, Meta(ge=0, le=3600)] = 1.0
-    """How long a call may wait so, in seconds, if its own timeout is not shorter. Then it is refused with OVERLOADED. 0:
-    no call waits."""
+    """How long a call may wait so, in seconds, if its own timeout is not shorter. Then it is refused with OVERLOADED.
+    0: no call waits."""
 
 
 class WindowSettings(Settings):

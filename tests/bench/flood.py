@@ -10,7 +10,7 @@ import asyncio
 import struct
 import time
 from collections.abc import Callable
-from typing import Final, Self, cast
+from typing import Final, NamedTuple, Self, cast
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
@@ -30,23 +30,26 @@ def _literal(name: bytes, value: bytes) -> bytes:
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-class Ended:
-    """How one call ended.
+class Ended(NamedTuple):
+    """How one call ended."""
 
-    Attributes:
-        answered: whether there was an answer.
-        seconds: from its start to its end.
-        pushback: after how many seconds to try again; ``None``: the server did not say.
-        reset: whether it ended without a status.
-    """
+    seconds: float
+    """From its start to its end."""
+    answered: bool
+    """Whether there was an answer."""
+    pushback: float | None
+    """After how many seconds to try again; ``None``: the server did not say."""
 
-    __slots__ = ("answered", "pushback", "reset", "seconds")
 
-    def __init__(self, seconds: float, *, answered: bool, pushback: float | None = None, reset: bool = False) -> None:
-        self.seconds = seconds
-        self.answered = answered
-        self.pushback = pushback
-        self.reset = reset
+class _Call:
+    """A call that has not ended."""
+
+    __slots__ = ("answered", "begin", "ended")
+
+    def __init__(self, ended: Callable[[Ended], None]) -> None:
+        self.begin = time.perf_counter()
+        self.ended = ended
+        self.answered = False
 
 
 class Connection(asyncio.Protocol):
@@ -73,7 +76,7 @@ class Connection(asyncio.Protocol):
             ]
         )
         self._next = 1
-        self._open: dict[int, list[object]] = {}
+        self._open: dict[int, _Call] = {}
         self._rest = b""
         self._received = 0
 
@@ -89,11 +92,11 @@ class Connection(asyncio.Protocol):
         """How many calls run."""
         return len(self._open)
 
-    def call(self, body: bytes, ended: Callable[[Ended], None], timeout: str = "") -> None:
-        """Send a request; ``ended`` is called once."""
+    def call(self, body: bytes, ended: Callable[[Ended], None], *, timeout: int = 0) -> None:
+        """Send a request; ``ended`` is called once. ``timeout`` is the deadline in seconds; 0: none."""
         stream, self._next = self._next, self._next + 2
-        self._open[stream] = [time.perf_counter(), ended, False]
-        headers = self._headers + _literal(b"grpc-timeout", timeout.encode()) if timeout else self._headers
+        self._open[stream] = _Call(ended)
+        headers = self._headers + _literal(b"grpc-timeout", b"%dS" % timeout) if timeout else self._headers
         self._transport.write(
             frame(HEADERS, END_HEADERS, stream, headers)
             + frame(DATA, END_STREAM, stream, b"\0" + struct.pack(">I", len(body)) + body)
@@ -114,7 +117,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         for stream in list(self._open):
-            self._end(stream, None, reset=True)
+            self._end(stream)
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data if self._rest else data
@@ -128,13 +131,13 @@ class Connection(asyncio.Protocol):
             position += 9
             if kind == DATA:
                 if size > 5 and stream in self._open:
-                    self._open[stream][2] = True
+                    self._open[stream].answered = True
                 self._received += size
             elif kind == HEADERS:
                 if flags & END_STREAM:
                     self._end(stream, data[position : position + size])
             elif kind == RST_STREAM:
-                self._end(stream, None, reset=True)
+                self._end(stream)
             elif kind != WINDOW_UPDATE:
                 self._control(kind, flags, data[position : position + size])
             position += size
@@ -154,13 +157,12 @@ class Connection(asyncio.Protocol):
         elif kind == PING and not flags & ACK:
             self._transport.write(frame(PING, ACK, 0, payload))
 
-    def _end(self, stream: int, trailers: bytes | None, *, reset: bool = False) -> None:
+    def _end(self, stream: int, trailers: bytes = b"") -> None:
         call = self._open.pop(stream, None)
         if call is None:
             return
-        begin, ended, answered = call
         pushback = None
-        if not answered and trailers is not None and (found := trailers.find(_PUSHBACK)) >= 0:
+        if not call.answered and (found := trailers.find(_PUSHBACK)) >= 0:
             at = found + len(_PUSHBACK)
             pushback = int(trailers[at + 1 : at + 1 + trailers[at]]) / 1000
-        ended(Ended(time.perf_counter() - begin, answered=answered and not reset, pushback=pushback, reset=reset))
+        call.ended(Ended(seconds=time.perf_counter() - call.begin, answered=call.answered, pushback=pushback))

@@ -46,6 +46,10 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Turns after which memory is looked at, and then again; for every ten of them a stream is cancelled."""
     costly: int
     """Bytes of a request that costs as much as it can."""
+    overload: float
+    """Seconds that each load of the overload lasts."""
+    overload_rounds: int
+    """How often each of them is measured."""
     together: bool = False
     """Whether all is measured at the same time: quick, and wrong."""
 
@@ -64,6 +68,8 @@ DEFAULT = Size(
     stored_calls=1_600,
     growth=(5_000, 15_000),
     costly=16 * 2**20 - 100,
+    overload=4.0,
+    overload_rounds=3,
 )
 FULL = msgspec.structs.replace(DEFAULT, stored=(1_000, 10_000, 100_000, 1_000_000), growth=(10_000, 100_000))
 SMALL = Size(
@@ -80,6 +86,8 @@ SMALL = Size(
     stored_calls=32,
     growth=(32, 64),
     costly=70_000,
+    overload=0.3,
+    overload_rounds=1,
     together=True,
 )
 

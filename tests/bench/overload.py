@@ -1,0 +1,228 @@
+"""What one process answers when more is asked of it than it can do, and how soon it says that it lives.
+
+Two kinds of callers: those that obey wait for each answer, and after a refusal as long as they are asked to; the others
+send at a fixed rate whatever happens, on many connections, and give up after a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import grpc
+import msgspec
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from contextprotocol.v1 import chat_pb2
+from tests.bench.flood import Connection, Ended
+from tests.bench.load import chat_request
+from tests.bench.rows import NONE, Row, at_least, compared, limited
+from tests.bench.run import Run
+
+CHAT: Final = "/contextprotocol.v1.ChatService/Chat"
+CALLERS: Final = 64
+"""So many that wait for their answers saturate one process."""
+CONNECTIONS: Final = 200
+PATIENCE: Final = 5
+"""After how many seconds a caller at a fixed rate gives up."""
+PAUSE: Final = 0.1
+"""How long an obedient caller waits after a refusal that does not say how long; it doubles with each."""
+MAX_PAUSE: Final = 2.0
+TICK: Final = 0.002
+HEALTH_INTERVAL: Final = 0.02
+FACTORS: Final = (2, 5)
+
+
+class Phase(msgspec.Struct):
+    """What was seen while one load lasted."""
+
+    seconds: float = 0.0
+    """How long it lasted."""
+    answers: list[float] = []
+    """The latency of each answer, in seconds."""
+    health: list[float] = []
+    """The latency of each check of the health, in seconds; infinite if it failed."""
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.answers) / self.seconds
+
+    @property
+    def latency(self) -> float:
+        """The median latency of the answers, in milliseconds; infinite if there was none."""
+        return statistics.median(self.answers) * 1000 if self.answers else float("inf")
+
+
+class Callers:
+    """Calls of many callers to one server.
+
+    Args:
+        connections: are used in turn.
+    """
+
+    def __init__(self, connections: Sequence[Connection]) -> None:
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._phase = Phase()
+        request = chat_request("unary")
+        request.ClearField("request_id")
+        # Fields may be in any order: what differs comes last.
+        self._request = (
+            request.SerializeToString() + chat_pb2.ChatRequest(request_id="0" * 32).SerializeToString()[:-32]
+        )
+        self._next = 0
+
+    async def obedient(self, phase: Phase, callers: int, seconds: float) -> None:
+        """So many callers, each with one call at a time."""
+        end = self._loop.time() + seconds
+
+        def caller(connection: Connection) -> None:
+            pause = PAUSE
+
+            def call() -> None:
+                if self._loop.time() < end:
+                    connection.call(self._body(), ended)
+
+            def ended(call_ended: Ended) -> None:
+                nonlocal pause
+                self._note(phase, call_ended, end)
+                if call_ended.answered:
+                    pause = PAUSE
+                    call()
+                else:
+                    self._loop.call_later(call_ended.pushback or pause, call)
+                    pause = min(2 * pause, MAX_PAUSE)
+
+            call()
+
+        for _ in range(callers):
+            caller(self._connection())
+        await self._over(phase, seconds)
+
+    async def at_rate(self, phase: Phase, rate: float, seconds: float) -> None:
+        """So many calls a second."""
+        begin = self._loop.time()
+        end = begin + seconds
+
+        async def send() -> None:
+            sent = 0
+            while (now := self._loop.time()) < end:
+                while sent < (now - begin) * rate:
+                    sent += 1
+                    connection = self._connection()
+                    if connection.in_flight < connection.max_streams:
+                        connection.call(self._body(), lambda ended: self._note(phase, ended, end), timeout=PATIENCE)
+                await asyncio.sleep(TICK)
+
+        sending = asyncio.create_task(send())
+        await self._over(phase, seconds)
+        await sending
+
+    async def idle(self) -> None:
+        """Return when all calls have ended."""
+        while any(connection.in_flight for connection in self._connections):  # noqa: ASYNC110  # calls are no tasks
+            await asyncio.sleep(TICK)
+
+    def _note(self, phase: Phase, ended: Ended, end: float) -> None:
+        if ended.answered and self._loop.time() <= end:
+            phase.answers.append(ended.seconds)
+
+    async def _over(self, phase: Phase, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        phase.seconds = seconds
+
+    def _connection(self) -> Connection:
+        self._next += 1
+        return self._connections[self._next % len(self._connections)]
+
+    def _body(self) -> bytes:
+        return self._request + uuid.uuid4().hex.encode()
+
+
+@contextlib.asynccontextmanager
+async def calling(port: int) -> AsyncIterator[Callers]:
+    """Connect the callers to the server on that port."""
+    async with contextlib.AsyncExitStack() as stack:
+        connections = []
+        for _ in range(CONNECTIONS):
+            connections.append(await Connection.open(port, CHAT))
+            stack.callback(connections[-1].close)
+        yield Callers(connections)
+
+
+@contextlib.asynccontextmanager
+async def checking(port: int, phase: Phase) -> AsyncIterator[None]:
+    """Check the health meanwhile."""
+
+    async def check() -> None:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+            while True:
+                begin = time.perf_counter()
+                try:
+                    await stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+                except grpc.aio.AioRpcError:
+                    phase.health.append(float("inf"))
+                else:
+                    phase.health.append(time.perf_counter() - begin)
+                await asyncio.sleep(HEALTH_INTERVAL)
+
+    task = asyncio.create_task(check())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def overload(run: Run) -> None:
+    """Goodput and latency at 1 ×, 2 × and 5 × the load that saturates the server, of both kinds of callers.
+
+    Every round measures all of them, so that what disturbs the machine disturbs all alike.
+    """
+    seconds = run.size.overload
+    saturated: list[Phase] = []
+    obedient: dict[int, list[Phase]] = {factor: [] for factor in FACTORS}
+    fixed: dict[int, list[Phase]] = {factor: [] for factor in FACTORS}
+    async with run.system() as (process, _), calling(process.port) as callers:
+        await callers.obedient(Phase(), CALLERS, seconds)
+        await callers.idle()
+        for _ in range(run.size.overload_rounds):
+
+            @contextlib.asynccontextmanager
+            async def phase(phases: list[Phase]) -> AsyncIterator[Phase]:
+                phases.append(Phase())
+                async with checking(process.port, phases[-1]):
+                    yield phases[-1]
+                await callers.idle()
+
+            async with phase(saturated) as one:
+                await callers.obedient(one, CALLERS, seconds)
+            for factor in FACTORS:
+                async with phase(obedient[factor]) as more:
+                    await callers.obedient(more, factor * CALLERS, seconds)
+                async with phase(fixed[factor]) as more:
+                    await callers.at_rate(more, factor * one.rate, seconds)
+
+    rows = run.rows
+    capacity = statistics.median(phase.rate for phase in saturated)
+    what = f"unary chats a second, {CALLERS} callers"
+    rows.append(Row(what=what, floor="", system=f"{capacity:,.0f}", ratio="", budget=NONE, met=True))
+    for kind, measured, budget in (("that obey", obedient, 90), ("at a fixed rate", fixed, 60)):
+        for factor, phases in measured.items():
+            goodput = statistics.median(
+                more.rate / one.rate * 100 for one, more in zip(saturated, phases, strict=True) if one.rate
+            )
+            rows.append(at_least(f"goodput at {factor} × the load, callers {kind}", goodput, budget, "%"))
+        one_latency = statistics.median(phase.latency for phase in saturated)
+        latency = statistics.median(phase.latency for phase in measured[FACTORS[-1]])
+        rows.append(compared(f"latency at {FACTORS[-1]} ×, callers {kind}", one_latency, latency, 2, "ms"))
+    checks = sorted(check for phases in fixed.values() for phase in phases for check in phase.health)
+    rows.append(limited("99 of 100 checks of the health meanwhile", checks[len(checks) * 99 // 100] * 1000, 100, "ms"))
