@@ -209,12 +209,13 @@ class _Retries:
     def next(self, tenant: str) -> float:
         """After how many seconds a caller of the tenant is to try again."""
         now = asyncio.get_running_loop().time()
-        earliest = now + RETRY_SECONDS
         if len(self._last_retry) >= _MAX_TENANTS:
             self._last_retry = {name: last for name, last in self._last_retry.items() if last > now}
-        retry = max(earliest, self._last_retry.get(tenant, earliest) + self._interval)
-        self._last_retry[tenant] = retry = min(retry, now + MAX_RETRY_SECONDS)
-        return retry - now
+        delay, last = RETRY_SECONDS, self._last_retry.get(tenant)
+        if last is not None:
+            delay = min(max(delay, last + self._interval - now), MAX_RETRY_SECONDS)
+        self._last_retry[tenant] = now + delay
+        return delay
 
 
 class _Held:
