@@ -75,11 +75,12 @@ class ServerSettings(Settings):
     """The most calls at a time on one connection. A client waits with further calls, or opens further connections, as
     ``MCPClient`` does. A higher number lets one connection hold more of the memory of the server: 16 MiB for each call
     whose request is being received."""
-    max_pending: Annotated[int, Meta(ge=1, le=100_000)] = 500
+    max_pending: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     """The most calls that have arrived while the processor is busy with others, and wait to be looked at. Further ones
     end with the status CANCELLED and without a reason, which costs the server next to nothing; clients send them again.
     A lower number keeps the latency low when too many calls arrive; a higher one lets more arrive at the same moment.
-    Checks of the health do not wait for other calls."""
+    It should be twice ``max_streams``: one connection must not use it up. Checks of the health do not wait for other
+    calls."""
     idle_timeout: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3600.0
     """How long a connection without calls is kept open, in seconds. Clients connect again with their next call."""
     drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0

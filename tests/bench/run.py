@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from mcp_server.settings import ServerSettings
 from tests.bench.curves import Curves
 from tests.bench.load import Load
 from tests.bench.processes import Asking, Measured, asking, started
@@ -126,13 +127,17 @@ class Run:
 
     @contextlib.asynccontextmanager
     async def system(
-        self, path: Path | None = None, *, store: Literal["sqlite", "memory"] = "sqlite"
+        self,
+        path: Path | None = None,
+        *,
+        store: Literal["sqlite", "memory"] = "sqlite",
+        max_pending: int = ServerSettings().max_pending,
     ) -> AsyncIterator[tuple[Measured, Load]]:
         """A fresh system and a load for it. The file of its store is ``path``, or a new one that goes afterwards."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             file = "" if store == "memory" else str(path or Path(folder) / "sessions.db")
             async with (
-                started("tests.bench.system", str(self._upstream.port), file) as process,
+                started("tests.bench.system", str(self._upstream.port), file, str(max_pending)) as process,
                 Load(process.port) as load,
             ):
                 yield process, load
