@@ -11,6 +11,7 @@
     │   ├── SessionNotFound
     │   ├── TurnNotFound
     │   ├── ModelNotFound
+    │   ├── KeyNotFound
     │   ├── SessionExists
     │   ├── RequestIdReused
     │   ├── SessionBusy           .turn is the running turn
@@ -185,6 +186,10 @@ class TurnNotFound(RequestError, reason="TURN_NOT_FOUND"):
 
 class ModelNotFound(RequestError, reason="MODEL_NOT_FOUND"):
     """No provider has a model of that name."""
+
+
+class KeyNotFound(RequestError, reason="KEY_NOT_FOUND"):
+    """No API key has that name, or it belongs to another tenant."""
 
 
 class SessionExists(RequestError, reason="SESSION_EXISTS"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from mcp_server.errors import Overloaded
 from mcp_server.interfaces import Admission, Permit, Work
@@ -38,16 +39,8 @@ class AdmitAll:
         return self.PERMIT
 
 
-class AdmissionObserver(Protocol):
-    """Is notified of calls that wait and of those that are refused. Methods must be fast and must not raise."""
-
-    def waited(self, seconds: float, /) -> None:
-        """Called when a call has been admitted that had to wait."""
-        ...
-
-    def refused(self, limit: str, /) -> None:
-        """Called when a call is refused, with the name of the setting that is the limit."""
-        ...
+def _ignore(_: object) -> None:
+    """Nobody wants to know."""
 
 
 class TurnLimit:
@@ -61,7 +54,8 @@ class TurnLimit:
         following: asked for a permit for what this admits.
         max_waiting: how many may wait, of all tenants together.
         queue_timeout: how long each of them may wait, in seconds.
-        observer: is notified of calls that wait and of those that are refused.
+        waited: called with the seconds that a call has waited, when it is admitted.
+        refused: called with the name of the setting that a call is refused by.
 
     Attributes:
         most, max_waiting, queue_timeout: the same; they may be changed at any time.
@@ -74,13 +68,15 @@ class TurnLimit:
         *,
         max_waiting: int = 0,
         queue_timeout: float = 0.0,
-        observer: AdmissionObserver | None = None,
+        waited: Callable[[float], None] = _ignore,
+        refused: Callable[[str], None] = _ignore,
     ) -> None:
         self.most = most
         self.max_waiting = max_waiting
         self.queue_timeout = queue_timeout
         self._following = following
-        self._observer = observer
+        self._waited = waited
+        self._refused = refused
         self._held = 0
         self._waiting = 0
         self._queues: OrderedDict[str, OrderedDict[asyncio.Future[None], None]] = OrderedDict()
@@ -132,8 +128,7 @@ class TurnLimit:
             raise
         finally:
             timer.cancel()
-        if self._observer is not None:
-            self._observer.waited(loop.time() - begin)
+        self._waited(loop.time() - begin)
 
     def _has_space(self, tenant: str) -> bool:
         """Whether a call of the tenant may join the queue. If it is full, a tenant that has less than its share of it
@@ -154,8 +149,7 @@ class TurnLimit:
             granted.set_exception(self._refusal(tenant, limit))
 
     def _refusal(self, tenant: str, limit: str) -> Overloaded:
-        if self._observer is not None:
-            self._observer.refused(limit)
+        self._refused(limit)
         return Overloaded(
             f"the server runs {self.most} turns, as many as it may at a time: try again later",
             retry_after=self._retries.next(tenant),

@@ -11,6 +11,7 @@
     │   ├── SessionNotFound
     │   ├── TurnNotFound
     │   ├── ModelNotFound
+    │   ├── KeyNotFound
     │   ├── SessionExists
     │   ├── RequestIdReused
     │   ├── SessionBusy
@@ -186,6 +187,15 @@ class ModelNotFound(RequestError):
     code = "NOT_FOUND"
     http_status = 404
     action = "Use a name that `ListModels` returns, or correct the settings of the server."
+
+
+class KeyNotFound(RequestError):
+    """No API key has that name, or it belongs to another tenant."""
+
+    reason = "KEY_NOT_FOUND"
+    code = "NOT_FOUND"
+    http_status = 404
+    action = "Use a name that `ListKeys` returns."
 
 
 class SessionExists(RequestError):

@@ -15,17 +15,22 @@ from typing import Final
 import msgspec
 
 from mcp_server import rules
+from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll
 from mcp_server.errors import MCPError, NotAllowed, Violation
 from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
+from mcp_server.keys import KeyManager
 from mcp_server.models.catalogue import Candidates, Catalogue
 from mcp_server.models.embedding import Embedded, EmbedInput, embed
 from mcp_server.models.entry import ModelEntry, entries
 from mcp_server.models.inventory import Inventory, find_route
-from mcp_server.models.usage import Ledger
+from mcp_server.models.usage import Ledger, highest_costs
 from mcp_server.principal import Principal
+from mcp_server.quotas import Demand
+from mcp_server.sessions.changes import fresh_id
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.settings.tables import ModelSettings, TurnSettings
+from mcp_server.token_estimates import tokens_of_text
 from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.log import TurnReader
 from mcp_server.turns.options import TurnOptions
@@ -34,12 +39,14 @@ from mcp_server.turns.request import TurnRequest, release
 from mcp_server.values import (
     SECOND,
     Clock,
+    Hold,
     MCPSession,
     Message,
     SessionDraft,
     SessionUpdate,
     Turn,
 )
+from mcp_server.values.pattern import may_match
 
 __all__ = [
     "ChatInput",
@@ -69,7 +76,9 @@ class Gateway:
         clock: tells the time.
         models: the default models.
         turn_settings: how long a turn may take if its call does not say.
+        accounts: the limits and the usage of callers.
         admission: decides who may begin work.
+        keys: manages API keys.
         observers: are notified of calls to providers that belong to no turn.
     """
 
@@ -83,9 +92,12 @@ class Gateway:
         clock: Clock,
         models: ModelSettings,
         turn_settings: TurnSettings,
+        keys: KeyManager,
+        accounts: Accounts,
         admission: Admission | None = None,
         observers: Sequence[TurnObserver] = (),
     ) -> None:
+        self.keys = keys
         self._sessions = sessions
         self._turns = turns
         self._inventory = inventory
@@ -94,6 +106,8 @@ class Gateway:
         self._default_model = models.default
         self._default_embedding_model = models.default_embedding
         self._turn_timeout = int(turn_settings.timeout * SECOND)
+        self.accounts = accounts
+        """The limits and the usage of callers."""
         self._admission = admission or AdmitAll()
         self._observers = observers
 
@@ -119,8 +133,9 @@ class Gateway:
         candidates: Candidates | MCPError | None = None
         if options.model or not options.session:
             catalogue, candidates = _candidates(catalogue, (options.model, self._default_model), input.needs(), draw)
-        if (reader := self._turns.attach(principal.tenant, input)) is not None:
-            return reader  # it takes nothing, and need not wait for a permit
+        quota = self.accounts.quota(principal)
+        if (reader := await self._turns.attach(principal.tenant, input, quota)) is not None:
+            return reader  # no turn begins: it need not wait for a permit
         timeout = options.timeout if options.timeout is not None else self._turn_timeout
         work = Work(
             service=input.service,
@@ -141,6 +156,9 @@ class Gateway:
                 default_model=self._default_model,
                 draw=draw,
                 candidates=candidates,
+                quota=quota,
+                input_tokens=input.estimate_tokens() if quota is not None else 0,
+                key=principal.key,
                 permit=permit,
             )
         )
@@ -170,6 +188,7 @@ class Gateway:
             principal, Work(service="embedding", session=request.session, model=request.model, timeout=timeout)
         )
         ledger = Ledger((), self._clock)
+        hold: Hold | None = None
         try:
             session_model = ""
             if request.session:
@@ -177,11 +196,26 @@ class Gateway:
             catalogue = (await self._inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
+            if (quota := self.accounts.quota(principal)) is not None:
+                hold = await self.accounts.hold(quota, self._embed_demand(request, candidates))
             return await embed(request, candidates, ledger, until=until)
         finally:
+            # What was used is booked before the caller knows its vectors, also if the caller leaves.
+            await asyncio.shield(
+                self.accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
+            )
             for observer in self._observers:
                 observer.attempts_ended("embedding", ledger.rows)
             release(permit)
+
+    def _embed_demand(self, request: EmbedInput, candidates: Candidates) -> Demand:
+        tokens = sum(map(tokens_of_text, request.inputs))
+        return Demand(
+            id=fresh_id("e"),
+            tokens=tokens,
+            costs=highest_costs(candidates.targets, tokens, 0),
+            timeout=self._turn_timeout,
+        )
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -206,7 +240,14 @@ class Gateway:
         rules.session_draft(found, draft, self._context_types)
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
-        return await self._sessions.create(principal.tenant, session_id, draft, request=_key(request_id))
+        return await self._sessions.create(
+            principal.tenant,
+            session_id,
+            draft,
+            request=_key(request_id),
+            key=principal.key,
+            quota=self.accounts.quota(principal),
+        )
 
     async def get_session(
         self, principal: Principal, session_id: str, *, violations: Sequence[Violation] = ()
@@ -256,7 +297,7 @@ class Gateway:
         rules.session_update(found, update, self._context_types)
         rules.refuse(violations, found)
         update = replace(update, remove_context=frozenset(update.remove_context))
-        return await self._sessions.update(principal.tenant, session_id, update)
+        return await self._sessions.update(principal.tenant, session_id, update, quota=self.accounts.quota(principal))
 
     async def delete_session(
         self, principal: Principal, session_id: str, *, etag: str = "", violations: Sequence[Violation] = ()
@@ -295,7 +336,13 @@ class Gateway:
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
         return await self._sessions.fork(
-            principal.tenant, session_id, new_id=new_id, message_count=message_count, request=_key(request_id)
+            principal.tenant,
+            session_id,
+            new_id=new_id,
+            message_count=message_count,
+            request=_key(request_id),
+            key=principal.key,
+            quota=self.accounts.quota(principal),
         )
 
     async def list_messages(
@@ -356,7 +403,12 @@ class Gateway:
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
         return await self._sessions.append(
-            principal.tenant, session_id, messages, etag=etag, request=_key(request_id, in_session=True)
+            principal.tenant,
+            session_id,
+            messages,
+            etag=etag,
+            request=_key(request_id, in_session=True),
+            quota=self.accounts.quota(principal),
         )
 
     # -- turns --------------------------------------------------------------------------------------------------------
@@ -445,8 +497,13 @@ class Gateway:
         return entry
 
     def provider_names(self, principal: Principal) -> Sequence[str]:
-        """The configured names of the providers."""
-        return tuple(self._inventory.providers)
+        """The configured names of the providers, those of whose models the caller may use one."""
+        models = principal.models
+        return [
+            name
+            for name in self._inventory.providers
+            if models is None or any(may_match(pattern, f"{name}/") for pattern in models)
+        ]
 
     async def provider_ready(self, principal: Principal, name: str) -> bool:
         """Whether the provider with that configured name has a model that can answer now."""

@@ -1,6 +1,7 @@
 """What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Loader`,
-:class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`ContextType`, :class:`Middleware`,
-:class:`GRPCService`, :class:`TurnObserver` and :class:`Admission`, with the values that they take and return.
+:class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`AccountStore`, :class:`ContextType`,
+:class:`Middleware`, :class:`Authenticator`, :class:`GRPCService`, :class:`TurnObserver` and :class:`Admission`,
+with the values that they take and return.
 
 Nothing is inherited: a class implements a protocol by having its methods. The file is longer than others on purpose:
 all interfaces stand on one page, so that authors of plug-ins need no other.
@@ -12,13 +13,15 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
-from mcp_server.principal import ANONYMOUS, Principal
+from mcp_server.principal import ANONYMOUS, PeerCertificate, Principal
 from mcp_server.values import (
     Attempt,
     ContextEntry,
     Embeddings,
     FinishReason,
     GenerationConfig,
+    Hold,
+    Key,
     Logprob,
     MCPSession,
     Message,
@@ -29,6 +32,8 @@ from mcp_server.values import (
     ToolChoice,
     Turn,
     Usage,
+    UsageEntry,
+    UsageSum,
 )
 
 # -- providers --------------------------------------------------------------------------------------------------------
@@ -220,6 +225,57 @@ class RequestKey(Struct):
     """Whether the key belongs to the session of the change; otherwise to none."""
 
 
+class AccountQuery(Struct):
+    """Which account to read: what a tenant or one of its keys has used and holds."""
+
+    key: str = ""
+    """The id of the API key; empty: the tenant, all of its keys together."""
+    now: int = 0
+    """Holds that are void by then are left out."""
+    since: tuple[int, ...] = ()
+    """The beginnings of the periods whose usage is summed up, each the first nanosecond of an hour (UTC)."""
+    currency: str = ""
+    """The currency in which costs are summed up."""
+    rates: tuple[str, ...] = ()
+    """The names of the rates to read."""
+    stored: bool = False
+    """Whether to count sessions and stored bytes."""
+
+
+class Account(Struct):
+    """What a tenant or a key has used and holds."""
+
+    holds: int = 0
+    """How many holds there are."""
+    held_tokens: int = 0
+    """The tokens of all holds."""
+    held_cost_nanos: int = 0
+    """The costs of the holds in the currency of the query."""
+    tokens: tuple[int, ...] = ()
+    """The tokens that were used in each of the periods."""
+    cost_nanos: tuple[int, ...] = ()
+    """The costs in the currency of the query, in each of the periods."""
+    rates: tuple[int, ...] = ()
+    """The times up to which each of the rates is used up; 0: it was never used."""
+    sessions: int = 0
+    """How many sessions there are, expired ones that are not deleted yet included."""
+    stored_bytes: int = 0
+    """The bytes of their messages and contexts. Messages that a fork shares count once."""
+
+
+class RateUse(Struct):
+    """Uses up a rate: its time becomes the later of itself and ``floor``, plus ``advance``."""
+
+    name: str
+    """The name of the rate."""
+    advance: int
+    """In nanoseconds; negative: a part is given back."""
+    key: str = ""
+    """The id of the API key; empty: the rate is the tenant's."""
+    floor: int = 0
+    """The present time when the rate is used; 0 when a use is corrected."""
+
+
 class LookUp(Struct):
     """What to read in addition to the session before a change is decided."""
 
@@ -233,6 +289,8 @@ class LookUp(Struct):
     """The id of another session of the tenant."""
     holder: bool = False
     """Whether to read the turn that the session's ``claim`` names."""
+    accounts: tuple[AccountQuery, ...] = ()
+    """The accounts to read; only in an :class:`AccountStore`."""
 
 
 NO_LOOK_UP: Final = LookUp()
@@ -252,6 +310,8 @@ class Stored(Struct):
     """The other session that was looked up."""
     holder: Turn | None = None
     """The turn that the session's ``claim`` names, if ``LookUp.holder`` requested it and it exists."""
+    accounts: tuple[Account, ...] = ()
+    """The accounts that were looked up."""
     now: int | None = None
     """The time by the clock of a :class:`SharedStore`; ``None`` in any other store."""
 
@@ -274,6 +334,14 @@ class Change(Struct):
     """A piece to append to the log of ``turn``."""
     receipt: Receipt | None = None
     """The receipt to store."""
+    hold: Hold | None = None
+    """The hold to create or replace; like the next three only in an :class:`AccountStore`."""
+    release: str = ""
+    """The id of the hold to delete, if it is there."""
+    book: tuple[UsageEntry, ...] = ()
+    """Entries to add to the usage ledger of the tenant."""
+    rates: tuple[RateUse, ...] = ()
+    """Rates of the tenant to use up."""
     read_last: int = 0
     """How many messages to return from the end of the history as it was before this step. A store may return fewer, the
     last ones, if they exceed 32 MiB."""
@@ -399,6 +467,65 @@ class SharedStore(Store, Protocol):
         ...
 
 
+class UsageQuery(Struct):
+    """Which usage to sum up."""
+
+    limit: int
+    """The maximum number of sums."""
+    tenant: str | None = None
+    """The tenant; ``None``: all."""
+    start: int | None = None
+    """The beginning of the period, the first nanosecond of an hour; ``None``: the beginning of the ledger."""
+    end: int | None = None
+    """The end of the period, which is not part of it; ``None``: no end."""
+    group_by: tuple[str, ...] = ()
+    """What to distinguish: ``tenant``, ``key``, ``provider``, ``model``, ``session``, ``hour``, ``day`` (UTC), and
+    ``label:NAME``. Currencies are always distinguished."""
+    key: str | None = None
+    """Only usage of this key; like the following fields ``None`` does not restrict."""
+    provider: str | None = None
+    """Only usage of this provider."""
+    model: str | None = None
+    """Only usage of this model."""
+    session: str | None = None
+    """Only usage of this session."""
+    labels: Mapping[str, str] = {}
+    """Only usage of calls that had all of these labels."""
+    after: tuple[str, ...] | None = None
+    """List only what follows the sum with this ``(*group, currency)``."""
+
+
+@runtime_checkable
+class AccountStore(Store, Protocol):
+    """A :class:`Store` that also keeps API keys, the usage ledger, and what is held and used of limits. A server with
+    any other store has neither stored keys nor limits.
+
+    It carries out the fields ``accounts`` of :class:`LookUp` and ``hold``, ``release``, ``book`` and ``rates`` of
+    :class:`Change`, within the same atomic step as the others. The entries of the ledger outlive turns and sessions. An
+    exclusive store drops all holds when it is opened: no work runs then.
+    """
+
+    async def usage(self, query: UsageQuery, /) -> Sequence[UsageSum]:
+        """The sums of the ledger by group, in the order of ``(*group, currency)``."""
+        ...
+
+    async def change_key(self, key: str, decide: Callable[[Key | None], Key], /) -> Key:
+        """Read the API key with that id, call ``decide``, and write what it returns, in one transaction."""
+        ...
+
+    async def key(self, key: str, /) -> Key | None:
+        """The API key with that id, of any tenant."""
+        ...
+
+    async def keys(self, tenant: str, limit: int, after: tuple[int, str] | None, /) -> Sequence[Key]:
+        """Up to ``limit`` API keys of the tenant, ordered by ``(create_time, id)``, after that position."""
+        ...
+
+    async def secret(self, name: str, /) -> bytes:
+        """The secret of that name: 32 random bytes, which are made at the first call and never change."""
+        ...
+
+
 # -- context ----------------------------------------------------------------------------------------------------------
 
 
@@ -430,20 +557,46 @@ class Call:
         kind: ``unary``, ``client_stream``, ``server_stream`` or ``bidi_stream``.
         peer: the address that the call came from.
         metadata: the caller's metadata; of repeated keys the last.
+        repeated: the keys of the metadata that the caller sent more than once.
+        certificate: the client's certificate; ``None`` unless the listener requires one (``server.tls.client_ca``).
         principal: who the call is made for; a middleware that authenticates callers sets it.
         reason: how the call ended: ``None`` while it runs, ``OK``, or the ``reason`` of an error.
         code: the status that the edge reports, by gRPC's name: ``OK``, ``NOT_FOUND`` …
         turn: the full name of the turn that the call started or read, or empty.
     """
 
-    __slots__ = ("code", "kind", "metadata", "method", "peer", "principal", "reason", "service", "turn")
+    __slots__ = (
+        "certificate",
+        "code",
+        "kind",
+        "metadata",
+        "method",
+        "peer",
+        "principal",
+        "reason",
+        "repeated",
+        "service",
+        "turn",
+    )
 
-    def __init__(self, *, service: str, method: str, kind: str, peer: str, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        service: str,
+        method: str,
+        kind: str,
+        peer: str,
+        metadata: Mapping[str, str],
+        repeated: Collection[str] = (),
+        certificate: PeerCertificate | None = None,
+    ) -> None:
         self.service = service
         self.method = method
         self.kind = kind
         self.peer = peer
         self.metadata = metadata
+        self.repeated = repeated
+        self.certificate = certificate
         self.principal: Principal = ANONYMOUS
         self.reason: str | None = None
         self.code = ""
@@ -460,6 +613,28 @@ Middleware = Callable[[Call], AbstractAsyncContextManager[None]]
 left. It may refuse the call by raising an :class:`~mcp_server.errors.MCPError`."""
 
 
+class Authenticator(Protocol):
+    """Establishes who calls, by one kind of credential: API keys, tokens or client certificates for example.
+
+    All authenticators of a server are asked. A call for which exactly one returns a principal is made for that one; a
+    call with two credentials is refused, and so is a call without any, except the few that are open to everyone.
+
+    Streams are authenticated again about every second while they run, by the same method and for the same call, and end
+    when it raises :class:`~mcp_server.errors.BadCredentials`. Of all streams with the same ``Principal.credential`` one
+    is authenticated. It should take microseconds: keep the result of what is slow, for a second at most if it can be
+    revoked.
+    """
+
+    async def authenticate(self, call: Call, /) -> Principal | None:
+        """Who makes the call; ``None``: the call has no credential of this kind.
+
+        Raises:
+            BadCredentials: it has one, which is not valid (any more). The message must not say why, since that would
+                tell strangers what exists.
+        """
+        ...
+
+
 class GRPCService(Struct):
     """A service to serve beside the contract's own, behind the same middleware; reflection and health list it.
 
@@ -473,6 +648,9 @@ class GRPCService(Struct):
     """The ``google.protobuf.descriptor.ServiceDescriptor`` of the service."""
     implementation: Any
     """The object with the methods."""
+    scope: str = ""
+    """The scope that callers of its methods need, one of :data:`~mcp_server.values.SCOPES`; empty: none. Callers need
+    valid credentials in any case, if the server has authentication."""
 
 
 class TurnObserver(Protocol):

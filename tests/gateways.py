@@ -6,8 +6,10 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from mcp_server.accounts import Accounts
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Provider, Store
+from mcp_server.keys import KeyManager
 from mcp_server.models.inventory import Inventory
 from mcp_server.sessions.context_types import BUILT_IN
 from mcp_server.sessions.manager import MCPSessionManager
@@ -44,6 +46,8 @@ async def gateway_of(
         clock=time.time_ns,
         models=config.models,
         turn_settings=config.turns,
+        keys=KeyManager(store=None, settings_keys=dict, clock=time.time_ns, changed=lambda _: None),
+        accounts=Accounts(store, config, time.time_ns),
     )
     await turns.drain(0)
     await store.close()

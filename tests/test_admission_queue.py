@@ -16,27 +16,19 @@ from mcp_server.principal import ANONYMOUS, Principal
 CHAT = Work(service="chat")
 
 
-class Recorded:
-    """An observer of a limit."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-        self.refusals: list[str] = []
-
-    def waited(self, seconds: float, /) -> None:
-        self.waits.append(seconds)
-
-    def refused(self, limit: str, /) -> None:
-        self.refusals.append(limit)
-
-
 class Queue:
     """A limit of one turn, whose place is taken, and the calls that wait for it."""
 
     def __init__(self, *, max_waiting: int = 100, queue_timeout: float = 60.0) -> None:
-        self.observer = Recorded()
+        self.waits: list[float] = []
+        self.refusals: list[str] = []
         self.limit = TurnLimit(
-            1, AdmitAll(), max_waiting=max_waiting, queue_timeout=queue_timeout, observer=self.observer
+            1,
+            AdmitAll(),
+            max_waiting=max_waiting,
+            queue_timeout=queue_timeout,
+            waited=self.waits.append,
+            refused=self.refusals.append,
         )
         self.served: list[str] = []
         self.first: Permit | None = None
@@ -71,7 +63,7 @@ async def test_tenants_are_served_in_turn() -> None:
     queue.release()
     await asyncio.gather(*tasks)
     assert queue.served == ["f1", "s1", "o1", "f2", "o2", "f3", "f4"]
-    assert (queue.limit.waiting, len(queue.observer.waits), queue.observer.refusals) == (0, 7, [])
+    assert (queue.limit.waiting, len(queue.waits), queue.refusals) == (0, 7, [])
 
 
 async def test_a_full_queue_has_a_share_for_each_tenant() -> None:
@@ -84,7 +76,7 @@ async def test_a_full_queue_has_a_share_for_each_tenant() -> None:
     ended = await asyncio.gather(*flood, *small, return_exceptions=True)
     assert queue.served == ["f1", "s1", "f2", "s2"]
     assert [type(each) for each in ended].count(Overloaded) == 4
-    assert queue.observer.refusals == ["max_waiting"] * 4
+    assert queue.refusals == ["max_waiting"] * 4
 
 
 async def test_a_call_waits_no_longer_than_its_own_timeout_or_the_configured_one() -> None:
@@ -94,7 +86,7 @@ async def test_a_call_waits_no_longer_than_its_own_timeout_or_the_configured_one
         await queue.start()
         with pytest.raises(Overloaded):
             await queue.call("a", "late", timeout=own)
-        assert (queue.limit.waiting, queue.observer.refusals) == (0, ["queue_timeout"])
+        assert (queue.limit.waiting, queue.refusals) == (0, ["queue_timeout"])
         queue.release()
         await queue.call("a", "next")
         assert queue.served == ["next"]
@@ -170,7 +162,7 @@ async def test_the_queue_is_in_the_metrics() -> None:
     """How many wait, how long they have waited, and what was refused by which limit."""
     families = Families()
     metrics = AdmissionMetrics(families)
-    limit = TurnLimit(1, AdmitAll(), max_waiting=1, queue_timeout=60, observer=metrics)
+    limit = TurnLimit(1, AdmitAll(), max_waiting=1, queue_timeout=60, waited=metrics.waited, refused=metrics.refused)
     metrics.watch(lambda: limit.waiting)
 
     def samples() -> dict[str, float]:

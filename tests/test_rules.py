@@ -196,6 +196,7 @@ def turn(**options: Any) -> list[str]:
         "timeout": None,
         "config": GenerationConfig(),
         "provider_options": {},
+        "call_labels": {},
     }
     return fields(rules.turn, **{**defaults, **options})
 
@@ -219,6 +220,9 @@ def turn(**options: Any) -> list[str]:
         ({"timeout": MAX_TIMEOUT + 1}, ["timeout"]),
         ({"provider_options": {"a": "x" * MAX_STRUCT_BYTES}}, ["provider_options"]),
         ({"provider_options": {"a": [1] * MAX_STRUCT_BYTES}}, ["provider_options"]),
+        ({"call_labels": {f"l{number}": "x" for number in range(16)}}, []),
+        ({"call_labels": {f"l{number}": "x" for number in range(17)}}, ["labels"]),
+        ({"call_labels": {"Up": "x"}}, ["labels['Up']"]),
     ],
 )
 def test_how_a_turn_runs(options: Mapping[str, Any], where: list[str]) -> None:
@@ -286,12 +290,13 @@ def test_completions(options: Mapping[str, Any], where: list[str]) -> None:
         ({"inputs": ("x" * (MAX_EMBEDDING_INPUT_BYTES + 1),)}, ["inputs[0]"]),
         ({"inputs": ("a",), "model": "m" * 257}, ["model"]),
         ({"inputs": ("a",), "dimensions": 0}, ["dimensions"]),
+        ({"inputs": ("a",), "call_labels": {"a": "x" * 129}}, ["labels['a']"]),
         ({"inputs": ("a",), "options": {"a": "x" * MAX_STRUCT_BYTES}}, ["provider_options"]),
     ],
 )
 def test_embeddings(options: Mapping[str, Any], where: list[str]) -> None:
     """At least one text, none of them empty."""
-    defaults: dict[str, Any] = {"model": "", "dimensions": None, "options": {}}
+    defaults: dict[str, Any] = {"model": "", "dimensions": None, "options": {}, "call_labels": {}}
     assert fields(rules.embedding, **{**defaults, **options}) == where
 
 

@@ -13,6 +13,7 @@ from contextprotocol.v1 import (
     chat_pb2_grpc,
     completion_pb2_grpc,
     embedding_pb2_grpc,
+    key_pb2_grpc,
     message_pb2,
     model_pb2_grpc,
     session_pb2,
@@ -34,6 +35,7 @@ class Wire:
         self.completion: Any = completion_pb2_grpc.CompletionServiceStub(channel)
         self.embedding: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         self.models: Any = model_pb2_grpc.ModelServiceStub(channel)
+        self.keys: Any = key_pb2_grpc.KeyServiceStub(channel)
         self.turns: Any = turn_pb2_grpc.TurnServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
@@ -64,6 +66,8 @@ class Refused:
     metadata: dict[str, str]
     violations: dict[str, str]
     retry_after: float | None
+    quota: str
+    """Whom the quota binds that is used up, or empty."""
     trailers: dict[str, str | bytes]
 
     def __enter__(self) -> Refused:
@@ -76,16 +80,20 @@ class Refused:
         self.code, self.details = error.code(), error.details() or ""
         self.trailers = dict(error.trailing_metadata() or ())
         self.reason, self.metadata, self.violations, self.retry_after = "", {}, {}, None
+        self.quota = ""
         status = status_pb2.Status.FromString(self.trailers.get("grpc-status-details-bin", b""))  # type: ignore[arg-type]  # it is bytes
         for detail in status.details:
             info = error_details_pb2.ErrorInfo()
             bad = error_details_pb2.BadRequest()
             retry = error_details_pb2.RetryInfo()
+            quota = error_details_pb2.QuotaFailure()
             if detail.Unpack(info):
                 assert info.domain == "contextprotocol"
                 self.reason, self.metadata = info.reason, dict(info.metadata)
             elif detail.Unpack(bad):
                 self.violations = {v.field: v.description for v in bad.field_violations}
+            elif detail.Unpack(quota):
+                self.quota = quota.violations[0].subject
             elif detail.Unpack(retry):
                 self.retry_after = retry.retry_delay.ToTimedelta().total_seconds()
         return True

@@ -16,9 +16,10 @@ from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
 from mcp_server.models.provider_call import ProviderCall
 from mcp_server.models.target import Target
-from mcp_server.models.usage import BYTES_PER_TOKEN, Ledger, checked_usage, sum_of
+from mcp_server.models.usage import Ledger, checked_usage
 from mcp_server.rules.limits import MAX_EMBEDDING_INPUTS, MAX_RESPONSE_BYTES
-from mcp_server.values import Attempt, Embeddings, Struct, TurnState, Usage
+from mcp_server.token_estimates import BYTES_PER_TOKEN
+from mcp_server.values import Attempt, Embeddings, Struct, TurnState, Usage, total_usage
 
 replace = msgspec.structs.replace
 
@@ -40,6 +41,8 @@ class EmbedInput(Struct):
     """The id of the session that supplies the default model, or empty."""
     dimensions: int | None = None
     """The wanted length of the vectors, for models that can shorten them."""
+    labels: Mapping[str, str] = {}
+    """For whom or what the call is made."""
     provider_options: Mapping[str, Any] = {}
     """Passed to the provider as it is."""
 
@@ -52,6 +55,7 @@ class EmbedInput(Struct):
             model=self.model,
             dimensions=self.dimensions,
             options=self.provider_options,
+            call_labels=self.labels,
         )
         return found
 
@@ -153,7 +157,7 @@ async def _ask(request: EmbedInput, made: dict[str, Vectors], call: ProviderCall
         call.piece()
         vectors += embeddings.vectors
         usages.append(checked_usage(embeddings.usage))
-        call.meter.usage = sum_of(usages)
+        call.meter.usage = total_usage(usages)
     return target, vectors
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -16,6 +17,7 @@ from mcp_server.api.wire_limits import Parse, parser
 from mcp_server.errors import InternalError, MCPError, NotSupported
 from mcp_server.interfaces import Call, GRPCService, Middleware
 from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
+from mcp_server.rpc.tls import peer_certificate
 
 log = structlog.get_logger("contextprotocol.rpc")
 
@@ -41,10 +43,12 @@ class Edge:
 
     Args:
         middleware: entered around each call, the first outermost, before the request is decoded.
+        clients_verified: whether clients have certificates, which calls then carry.
     """
 
-    def __init__(self, middleware: Sequence[Middleware]) -> None:
+    def __init__(self, middleware: Sequence[Middleware], *, clients_verified: bool = False) -> None:
         self._middleware = tuple(middleware)
+        self._clients_verified = clients_verified
 
     def handlers(self, service: GRPCService) -> grpc.GenericRpcHandler:
         """The handlers of all methods of a service, as one."""
@@ -102,12 +106,16 @@ class Edge:
 
     async def _run(self, method: MethodDescriptor, kind: str, context: Context, inner: _Inner) -> Any:
         """What ``inner`` returns, or the :class:`Status` of the error that it ends with."""
+        texts = [(key, value) for key, value in context.invocation_metadata() or () if isinstance(value, str)]
+        metadata = dict(texts)
         call = Call(
             service=method.containing_service.full_name,
             method=method.name,
             kind=kind,
             peer=context.peer(),
-            metadata={key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)},
+            metadata=metadata,
+            repeated=() if len(metadata) == len(texts) else _repeated(texts),
+            certificate=peer_certificate(context.auth_context()) if self._clients_verified else None,
         )
         try:
             return await self._through(0, call, inner)
@@ -134,6 +142,11 @@ class Edge:
             if settled is error:
                 raise
             raise settled from error
+
+
+def _repeated(texts: Sequence[tuple[str, str]]) -> frozenset[str]:
+    """The keys that occur more than once."""
+    return frozenset(key for key, times in Counter(key for key, _ in texts).items() if times > 1)
 
 
 def _settle(call: Call, error: BaseException) -> BaseException:

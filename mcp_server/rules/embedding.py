@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcp_server.rules.limits import MAX_EMBEDDING_INPUT_BYTES, MAX_EMBEDDING_INPUTS
+from mcp_server.rules.limits import MAX_CALL_LABELS, MAX_EMBEDDING_INPUT_BYTES, MAX_EMBEDDING_INPUTS
 from mcp_server.rules.primitives import json_object, model_name, not_empty, utf8_bytes, whole
+from mcp_server.rules.session import labels
 from mcp_server.rules.violations import Violations
 
 
 def embedding(
-    found: Violations, *, inputs: tuple[str, ...], model: str, dimensions: int | None, options: Mapping[str, Any]
+    found: Violations,
+    *,
+    inputs: tuple[str, ...],
+    model: str,
+    dimensions: int | None,
+    options: Mapping[str, Any],
+    call_labels: Mapping[str, str],
 ) -> None:
     """Texts to turn into vectors. How many are allowed depends on the model."""
     if not 1 <= len(inputs) <= MAX_EMBEDDING_INPUTS:
@@ -26,3 +33,4 @@ def embedding(
     if dimensions is not None:
         whole(found, "dimensions", dimensions, 1)
     json_object(found, "provider_options", options)
+    labels(found, "labels", call_labels, MAX_CALL_LABELS)

@@ -65,10 +65,10 @@ def session_update(found: Violations, update: SessionUpdate, types: Mapping[str,
             context_name(found, f"remove_context[{index}]", name)
 
 
-def labels(found: Violations, field: str, given: Mapping[str, str]) -> None:
-    """Short facts to find a session by."""
-    if len(given) > MAX_LABELS:
-        found.add(field, f"must have at most {MAX_LABELS} labels, not {len(given)}")
+def labels(found: Violations, field: str, given: Mapping[str, str], most: int = MAX_LABELS) -> None:
+    """Short facts about a session or a call, at most ``most``."""
+    if len(given) > most:
+        found.add(field, f"must have at most {most} labels, not {len(given)}")
         return
     for key, value in given.items():
         if len(key) > MAX_LABEL_KEY:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mcp_server.rules.context import context_name
 from mcp_server.rules.generation import generation_config
-from mcp_server.rules.limits import MAX_MESSAGE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT
+from mcp_server.rules.limits import MAX_CALL_LABELS, MAX_MESSAGE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT
 from mcp_server.rules.primitives import (
     duration,
     expected_etag,
@@ -17,6 +17,7 @@ from mcp_server.rules.primitives import (
     request_id,
     utf8_bytes,
 )
+from mcp_server.rules.session import labels
 from mcp_server.rules.violations import Violations
 from mcp_server.values import GenerationConfig, IfBusy
 
@@ -33,6 +34,7 @@ def turn(
     timeout: int | None,
     config: GenerationConfig,
     provider_options: Mapping[str, Any],
+    call_labels: Mapping[str, str],
 ) -> None:
     """What chats and completions have in common. ``key`` is their ``request_id``."""
     if model:
@@ -51,6 +53,8 @@ def turn(
         duration(found, "timeout", timeout, MIN_TIMEOUT, MAX_TIMEOUT)
     generation_config(found, config)
     json_object(found, "provider_options", provider_options)
+    if call_labels:
+        labels(found, "labels", call_labels, MAX_CALL_LABELS)
 
 
 def completion(

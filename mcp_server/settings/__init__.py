@@ -6,10 +6,13 @@ from typing import Any, Final
 
 from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettings, Secret, Settings
 from mcp_server.plugins import built_in
+from mcp_server.settings.auth import AuthSettings, KeySettings
+from mcp_server.settings.exposure import check_exposure
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
     AdmissionSettings,
     Config,
+    LimitSettings,
     LogSettings,
     MetricsSettings,
     ModelOverrides,
@@ -19,6 +22,8 @@ from mcp_server.settings.tables import (
     RoutingSettings,
     ServerSettings,
     SessionSettings,
+    TenantSettings,
+    TLSSettings,
     TurnSettings,
     WindowSettings,
     split_address,
@@ -26,7 +31,10 @@ from mcp_server.settings.tables import (
 
 __all__ = [
     "AdmissionSettings",
+    "AuthSettings",
     "Config",
+    "KeySettings",
+    "LimitSettings",
     "Loaded",
     "LogSettings",
     "MetricsSettings",
@@ -42,8 +50,11 @@ __all__ = [
     "ServerSettings",
     "SessionSettings",
     "Settings",
+    "TLSSettings",
+    "TenantSettings",
     "TurnSettings",
     "WindowSettings",
+    "check_exposure",
     "load",
     "prepare_grpc",
     "read",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcp_server.settings.decoding import dotted, shown
+from mcp_server.settings.exposure import exposure_problem
 from mcp_server.settings.tables import Config, RouteSettings, split_address
 
 
@@ -26,15 +27,43 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for name, provider in config.providers.items():
         for path, problem in provider.problems():
             yield _key(f"providers.{name}", path), problem
+    yield from _limits(config)
     for path, problem in config.store.problems():
         yield _key("store", path), problem
-    for kind in ("middleware", "observers", "services"):
+    for kind in ("middleware", "observers", "authenticators", "services"):
         for name, plugin in getattr(config, kind).items():
             for path, problem in plugin.problems():
                 yield _key(f"{kind}.{name}", path), problem
+    yield from _server(config)
     address = config.metrics.address
     if address and address == config.server.address and split_address(address)[1]:
         yield "metrics.address", f"found {shown(address)}, which is also server.address; expected another port"
+
+
+def _server(config: Config) -> Iterator[tuple[str, str]]:
+    """The address of the server, and its certificates."""
+    tls = config.server.tls
+    for key, needed in (("certificate", "key"), ("key", "certificate"), ("client_ca", "certificate")):
+        if getattr(tls, key) is not None and getattr(tls, needed) is None:
+            yield f"server.tls.{key}", f"requires server.tls.{needed}, which is not set"
+    if problem := exposure_problem(config):
+        yield "server.address", problem
+
+
+def _limits(config: Config) -> Iterator[tuple[str, str]]:
+    """Profiles of limits, and the tenants and keys that they bind."""
+    for name, limits in config.limits.items():
+        windowed = [field for field in ("tokens_per_window", "cost_per_window") if getattr(limits, field) is not None]
+        if limits.window_hours is None and windowed:
+            yield dotted(f"limits.{name}", windowed[0]), "requires window_hours"
+        for burst, rate in (("request_burst", "requests_per_minute"), ("token_burst", "tokens_per_minute")):
+            if getattr(limits, burst) is not None and getattr(limits, rate) is None:
+                yield dotted(f"limits.{name}", burst), f"requires {rate}"
+    profiles = ", ".join(config.limits) or "no profile, since none is configured"
+    for table, bound in (("tenants", config.tenants), ("auth.keys", config.auth.keys)):
+        for name, settings in bound.items():
+            if settings.limits and settings.limits not in config.limits:
+                yield f"{dotted(table, name)}.limits", f"found {shown(settings.limits)}; expected one of {profiles}"
 
 
 class _Names:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -15,6 +16,8 @@ from msgspec import Meta
 
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Settings
 from mcp_server.plugins import built_in
+from mcp_server.settings.auth import AuthSettings
+from mcp_server.settings.fields import TENANT_PATTERN, ModelPattern
 
 DAY = 86_400.0
 EMBEDDED_MODEL: Final = "smollm2-135m"
@@ -48,6 +51,13 @@ PluginName = Annotated[
     Meta(pattern="^[a-z][a-z0-9_-]{0,62}$", extra={"allowed": "a name of a-z, 0-9, _ and - that begins with a letter"}),
 ]
 ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,256}$")]
+TenantOrAll = Annotated[
+    str,
+    Meta(
+        pattern=f"{TENANT_PATTERN}|^\\*$",
+        extra={"allowed": "a name of up to 63 letters, digits, . _ and -, or * for all others"},
+    ),
+]
 RouteName = Annotated[
     str,
     Meta(
@@ -55,19 +65,35 @@ RouteName = Annotated[
         extra={"allowed": "a name of letters, digits, . _ / : and -, with at most one *"},
     ),
 ]
-ModelPattern = Annotated[
-    str, Meta(pattern="^[^\\s]{1,256}$", extra={"allowed": 'a pattern of "provider/model", with * for any text'})
-]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", extra={"allowed": "an ISO 4217 code such as USD"})]
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", extra={"allowed": "a name of letters, digits, . _ and -"})
 ]
+
+
+class TLSSettings(Settings):
+    """The certificates with which connections are encrypted, each a file in PEM format. Connections use TLS 1.2 or
+    newer. The files are read again whenever the settings are."""
+
+    certificate: Path | None = None
+    """The file with the certificate of the server, followed by those of intermediate authorities. Not set: connections
+    are not encrypted."""
+    key: Path | None = None
+    """The file with the private key of ``certificate``, not encrypted."""
+    client_ca: Path | None = None
+    """The file with the certificates of the authorities that issue client certificates. Every client must then have
+    one (mTLS). Not set: clients are asked for none."""
 
 
 class ServerSettings(Settings):
     """The address that the server listens on, and how it stops."""
 
     address: Address = "127.0.0.1:50051"
-    """``host:port`` of the gRPC service. Port 0 chooses a free port."""
+    """``host:port`` of the gRPC service. Port 0 chooses a free port. An address that is not loopback requires
+    authentication and TLS, unless ``insecure`` is set."""
+    insecure: bool = False
+    """Whether the server may listen on an address that is not loopback without authentication or without TLS: for a
+    network in which everybody may use the server, or behind a proxy that provides both."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     """The most connections at a time; further ones are closed at once. Fewer if the process may not open so many file
     descriptors."""
@@ -89,6 +115,7 @@ class ServerSettings(Settings):
     delay."""
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     """How long running turns may continue after that, in seconds."""
+    tls: TLSSettings = TLSSettings()
 
 
 class SessionSettings(Settings):
@@ -133,6 +160,54 @@ class AdmissionSettings(Settings):
     queue_timeout: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     """How long a call may wait so, in seconds, if its own timeout is not shorter. Then it is refused with OVERLOADED.
     0: no call waits."""
+    default_output_tokens: Annotated[int, Meta(ge=1, le=100_000_000)] = 4096
+    """How many tokens of limits a call holds for its answer until it has ended, if it sets no ``max_output_tokens``."""
+
+
+Count = Annotated[int, Meta(ge=0, le=10**18)]
+PerMinute = Annotated[int, Meta(ge=1, le=10**12)]
+
+
+class LimitSettings(Settings):
+    """How much may be used. A limit that is not set does not apply."""
+
+    requests_per_minute: PerMinute | None = None
+    """Calls per minute that generate or compute embeddings, replays included."""
+    request_burst: PerMinute | None = None
+    """How many of them may be made at once after a pause. Not set: as ``requests_per_minute``."""
+    tokens_per_minute: PerMinute | None = None
+    """Tokens per minute, of prompts and answers together."""
+    token_burst: PerMinute | None = None
+    """How many tokens may be used at once after a pause. Not set: as ``tokens_per_minute``."""
+    tokens_per_day: Count | None = None
+    """Tokens per day (UTC)."""
+    tokens_per_month: Count | None = None
+    """Tokens per month (UTC)."""
+    cost_per_day: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    """Cost per day (UTC), in ``currency``."""
+    cost_per_month: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    """Cost per month (UTC), in ``currency``."""
+    window_hours: Annotated[int, Meta(ge=1, le=744)] | None = None
+    """The length of the rolling window of the next two limits, in hours."""
+    tokens_per_window: Count | None = None
+    """Tokens within the window."""
+    cost_per_window: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    """Cost within the window, in ``currency``."""
+    currency: Currency = "USD"
+    """The currency of the costs. Costs in other currencies do not count."""
+    concurrent_turns: PerMinute | None = None
+    """Turns and embedding requests at a time, those that wait in a queue included."""
+    sessions: Count | None = None
+    """Sessions that exist at a time."""
+    stored_bytes: Count | None = None
+    """Bytes of messages and context that are stored at a time. Once they are reached, nothing more is stored."""
+
+
+class TenantSettings(Settings):
+    """What binds a tenant."""
+
+    limits: str = ""
+    """The profile of ``limits`` that binds the tenant. Empty: none does."""
 
 
 class WindowSettings(Settings):
@@ -178,7 +253,7 @@ class PriceSettings(Settings):
     """Prompt tokens that are read from the provider's cache. Not set: as ``input``."""
     cache_write: Cost | None = None
     """Prompt tokens that are written to the provider's cache. Not set: as ``input``."""
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", extra={"allowed": "an ISO 4217 code such as USD"})] = "USD"
+    currency: Currency = "USD"
     """The currency of the prices."""
 
 
@@ -294,6 +369,7 @@ class Config(Settings):
     """The settings of a server."""
 
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     store: Annotated[PluginSettings, Meta(extra={"plugin": "stores", "type": "sqlite"})] = msgspec.field(
         default_factory=_default_store
     )
@@ -301,6 +377,10 @@ class Config(Settings):
     sessions: SessionSettings = SessionSettings()
     turns: TurnSettings = TurnSettings()
     admission: AdmissionSettings = AdmissionSettings()
+    limits: Mapping[PluginName, LimitSettings] = {}
+    """Profiles of limits by name."""
+    tenants: Mapping[TenantOrAll, TenantSettings] = {}
+    """Tenants by name; ``*`` stands for all that have no table of their own."""
     window: WindowSettings = WindowSettings()
     models: ModelSettings = ModelSettings()
     routing: RoutingSettings = RoutingSettings()
@@ -313,6 +393,9 @@ class Config(Settings):
     unless the table has a ``type``."""
     observers: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "observers"})]] = {}
     """Installed observers to notify of every turn, as ``middleware``."""
+    authenticators: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "authenticators"})]] = {}
+    """Installed authenticators to ask who makes a call, as ``middleware``. With one of them callers need credentials,
+    as with the settings of ``auth``."""
     services: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "services"})]] = {}
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
     metrics: MetricsSettings = MetricsSettings()

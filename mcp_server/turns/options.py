@@ -32,6 +32,8 @@ class TurnOptions(Struct):
     """Nanoseconds after which the turn fails; ``None``: the server's default."""
     provider_options: Mapping[str, Any] = {}
     """Passed to the provider as it is."""
+    labels: Mapping[str, str] = {}
+    """For whom or what the call is made."""
 
     def check(self, found: rules.Violations) -> None:
         """Add what is wrong with the options."""
@@ -46,4 +48,5 @@ class TurnOptions(Struct):
             timeout=self.timeout,
             config=self.config,
             provider_options=self.provider_options,
+            call_labels=self.labels,
         )

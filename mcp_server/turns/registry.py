@@ -12,6 +12,7 @@ import structlog
 
 from mcp_server.errors import Draining, MCPError, TurnCancelled, TurnNotFound
 from mcp_server.interfaces import ContextType, Store, TurnObserver
+from mcp_server.quotas import Quota
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import TurnSettings
@@ -77,8 +78,9 @@ class TurnRegistry:
 
     # -- what callers do ----------------------------------------------------------------------------------------------
 
-    def attach(self, tenant: str, input: ChatInput | CompletionInput) -> TurnReader | None:
-        """A reader of the turn that the same request began before, if it runs or waits in this process.
+    async def attach(self, tenant: str, input: ChatInput | CompletionInput, quota: Quota | None) -> TurnReader | None:
+        """A reader of the turn that the same request began before, if it runs or waits in this process. It counts as a
+        request.
 
         Raises:
             RequestIdReused: its ``request_id`` belongs to another request.
@@ -90,6 +92,8 @@ class TurnRegistry:
         if runner is None:
             return None
         check_digest(runner.turn, digest(tenant, input))
+        if quota is not None:
+            await self._store.count_replay(quota)
         return runner.reader(options.after_sequence or 0)
 
     async def open(self, request: TurnRequest) -> TurnReader:
@@ -111,6 +115,8 @@ class TurnRegistry:
             raise
         if not begun:
             release(request.permit)
+            if request.quota is not None:
+                await self._store.count_replay(request.quota)
         return reader
 
     async def _open(self, request: TurnRequest) -> tuple[TurnReader, bool]:

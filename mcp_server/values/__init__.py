@@ -4,6 +4,7 @@ Times are integers: nanoseconds since the Unix epoch. Durations are integers: na
 an empty string or an empty collection, never a placeholder number. :mod:`msgspec` can encode and decode every value.
 """
 
+from mcp_server.values.access import NO_LIMITS, SCOPES, Hold, Key, KeyDraft, KeyState, KeyUpdate, Limits, LimitState
 from mcp_server.values.base import Struct
 from mcp_server.values.context import ContextEntry, Visibility
 from mcp_server.values.embedding import Embeddings
@@ -41,12 +42,16 @@ from mcp_server.values.message import (
 )
 from mcp_server.values.model import Capabilities, Model, ModelState
 from mcp_server.values.session import MCPSession, Receipt, SessionDraft, SessionUpdate
-from mcp_server.values.time import SECOND, Clock, elapsed
+from mcp_server.values.time import DAY, HOUR, SECOND, Clock, elapsed
 from mcp_server.values.turn import FINAL, UNFINISHED, Attempt, Lease, Turn, TurnError, TurnState, Window, turn_name
-from mcp_server.values.usage import Usage, UsageSource
+from mcp_server.values.usage import Usage, UsageEntry, UsageSource, UsageSum, total_usage
 
 __all__ = [
+    "DAY",
     "FINAL",
+    "HOUR",
+    "NO_LIMITS",
+    "SCOPES",
     "SECOND",
     "UNFINISHED",
     "Attempt",
@@ -61,8 +66,15 @@ __all__ = [
     "FinishReason",
     "GenerationConfig",
     "Heartbeat",
+    "Hold",
     "IfBusy",
+    "Key",
+    "KeyDraft",
+    "KeyState",
+    "KeyUpdate",
     "Lease",
+    "LimitState",
+    "Limits",
     "Logprob",
     "MCPSession",
     "Message",
@@ -92,9 +104,12 @@ __all__ = [
     "TurnError",
     "TurnState",
     "Usage",
+    "UsageEntry",
     "UsageSource",
+    "UsageSum",
     "Visibility",
     "Window",
     "elapsed",
+    "total_usage",
     "turn_name",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
+from mcp_server.values.access import Hold
 from mcp_server.values.base import Struct
 from mcp_server.values.generation import OnDisconnect
 from mcp_server.values.message import FinishReason, Message
@@ -143,6 +144,14 @@ class Turn(Struct):
     """The sequence number of its last event, once it has ended."""
     session_etag: str = ""
     """The etag of the session after the exchange, once the turn has succeeded."""
+    key: str = ""
+    """The id of the API key of the call, or empty."""
+    labels: Mapping[str, str] = {}
+    """For whom or what the call was made."""
+    hold: Hold | None = None
+    """What it holds of the limits of its caller; only while it is QUEUED or RUNNING."""
+    booked: int = 0
+    """How many of ``attempts`` are in the usage ledger."""
 
     @property
     def name(self) -> str:

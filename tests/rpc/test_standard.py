@@ -26,9 +26,11 @@ SERVICES = {
     "contextprotocol.v1.ChatService",
     "contextprotocol.v1.CompletionService",
     "contextprotocol.v1.EmbeddingService",
+    "contextprotocol.v1.KeyService",
     "contextprotocol.v1.ModelService",
     "contextprotocol.v1.SessionService",
     "contextprotocol.v1.TurnService",
+    "contextprotocol.v1.UsageService",
 }
 
 

@@ -6,15 +6,20 @@ would stand. Everything else is judged by :mod:`mcp_server.rules`, which the gat
 """
 
 from mcp_server.api.decode.embedding import embed_input
+from mcp_server.api.decode.key import key_draft, key_update
 from mcp_server.api.decode.message import messages
-from mcp_server.api.decode.name import model_name, session_name, turn_name
+from mcp_server.api.decode.name import key_name, model_name, session_name, turn_name
 from mcp_server.api.decode.session import labels, session_draft, session_update
 from mcp_server.api.decode.turn import chat_input, completion_input
+from mcp_server.api.decode.usage import usage_filter, usage_groups
 
 __all__ = [
     "chat_input",
     "completion_input",
     "embed_input",
+    "key_draft",
+    "key_name",
+    "key_update",
     "labels",
     "messages",
     "model_name",
@@ -22,4 +27,6 @@ __all__ = [
     "session_name",
     "session_update",
     "turn_name",
+    "usage_filter",
+    "usage_groups",
 ]

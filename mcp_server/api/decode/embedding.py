@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextprotocol.v1 import embedding_pb2
 from mcp_server.api.decode.json_value import json_object
 from mcp_server.api.decode.name import session_name
+from mcp_server.api.decode.session import labels
 from mcp_server.gateway import EmbedInput
 from mcp_server.rules import Violations
-from mcp_server.rules.limits import MAX_EMBEDDING_INPUTS
+from mcp_server.rules.limits import MAX_CALL_LABELS, MAX_EMBEDDING_INPUTS
 
 
 def embed_input(found: Violations, request: embedding_pb2.EmbedRequest) -> EmbedInput:
@@ -19,5 +20,6 @@ def embed_input(found: Violations, request: embedding_pb2.EmbedRequest) -> Embed
         model=request.model,
         session=session_name(found, "session", request.session) if request.session else "",
         dimensions=request.dimensions if request.HasField("dimensions") else None,
+        labels=labels(found, "labels", request.labels, MAX_CALL_LABELS),
         provider_options=json_object(found, "provider_options", request.provider_options),
     )

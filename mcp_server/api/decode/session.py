@@ -69,10 +69,10 @@ def _names(found: Violations, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def labels(found: Violations, field: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Labels of a session, or to find sessions by."""
-    if len(given) > MAX_LABELS:
-        found.add(field, f"must have at most {MAX_LABELS} labels, not {len(given)}")
+def labels(found: Violations, field: str, given: Mapping[str, str], most: int = MAX_LABELS) -> dict[str, str]:
+    """Labels of a session or a call, or to find sessions by; more than ``most`` are not converted."""
+    if len(given) > most:
+        found.add(field, f"must have at most {most} labels, not {len(given)}")
         return {}
     return dict(given)
 

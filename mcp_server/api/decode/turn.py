@@ -9,9 +9,10 @@ from contextprotocol.v1 import chat_pb2, completion_pb2, generation_pb2
 from mcp_server.api.decode.json_value import json_object
 from mcp_server.api.decode.message import messages
 from mcp_server.api.decode.name import session_name
+from mcp_server.api.decode.session import labels
 from mcp_server.gateway import ChatInput, CompletionInput, TurnOptions
 from mcp_server.rules import Violations
-from mcp_server.rules.limits import MAX_STOPS, MAX_TOOLS
+from mcp_server.rules.limits import MAX_CALL_LABELS, MAX_STOPS, MAX_TOOLS
 from mcp_server.values import (
     SECOND,
     GenerationConfig,
@@ -98,6 +99,7 @@ def _options(
             if request.HasField("provider_options")
             else {}
         ),
+        labels=labels(found, "labels", request.labels, MAX_CALL_LABELS) if request.labels else {},
     )
 
 

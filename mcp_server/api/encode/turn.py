@@ -106,6 +106,7 @@ def turn(value: Turn, *, brief: bool = False) -> turn_pb2.Turn:
         window=_window(value.window),
         error=_turn_error(value.error) if value.error is not None else None,
         attempts=[attempt(each) for each in value.attempts],
+        labels=value.labels,
     )
 
 

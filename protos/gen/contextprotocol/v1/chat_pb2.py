@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ontextprotocol/v1/chat.proto\x12\x12\x63ontextprotocol.v1\x1a#contextprotocol/v1/generation.proto\x1a contextprotocol/v1/message.proto\x1a\x1d\x63ontextprotocol/v1/turn.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xbb\x04\n\x0b\x43hatRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12-\n\x08messages\x18\x02 \x03(\x0b\x32\x1b.contextprotocol.v1.Message\x12\r\n\x05model\x18\x03 \x01(\t\x12\x34\n\x06\x63onfig\x18\x04 \x01(\x0b\x32$.contextprotocol.v1.GenerationConfig\x12\'\n\x05tools\x18\x05 \x03(\x0b\x32\x18.contextprotocol.v1.Tool\x12\x33\n\x0btool_choice\x18\x06 \x01(\x0b\x32\x1e.contextprotocol.v1.ToolChoice\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x1b\n\x0e\x61\x66ter_sequence\x18\x08 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12+\n\x07if_busy\x18\n \x01(\x0e\x32\x1a.contextprotocol.v1.IfBusy\x12\x37\n\ron_disconnect\x18\x0b \x01(\x0e\x32 .contextprotocol.v1.OnDisconnect\x12*\n\x07timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\ntruncation\x18\r \x01(\x0e\x32\x1e.contextprotocol.v1.Truncation\x12\x31\n\x10provider_options\x18\x0e \x01(\x0b\x32\x17.google.protobuf.StructB\x11\n\x0f_after_sequence\"R\n\x0c\x43hatResponse\x12\x0c\n\x04turn\x18\x01 \x01(\t\x12\x34\n\tcompleted\x18\x02 \x01(\x0b\x32!.contextprotocol.v1.TurnCompleted2\xa8\x01\n\x0b\x43hatService\x12I\n\x04\x43hat\x12\x1f.contextprotocol.v1.ChatRequest\x1a .contextprotocol.v1.ChatResponse\x12N\n\nStreamChat\x12\x1f.contextprotocol.v1.ChatRequest\x1a\x1d.contextprotocol.v1.TurnEvent0\x01\x42\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ontextprotocol/v1/chat.proto\x12\x12\x63ontextprotocol.v1\x1a#contextprotocol/v1/generation.proto\x1a contextprotocol/v1/message.proto\x1a\x1d\x63ontextprotocol/v1/turn.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa7\x05\n\x0b\x43hatRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12-\n\x08messages\x18\x02 \x03(\x0b\x32\x1b.contextprotocol.v1.Message\x12\r\n\x05model\x18\x03 \x01(\t\x12\x34\n\x06\x63onfig\x18\x04 \x01(\x0b\x32$.contextprotocol.v1.GenerationConfig\x12\'\n\x05tools\x18\x05 \x03(\x0b\x32\x18.contextprotocol.v1.Tool\x12\x33\n\x0btool_choice\x18\x06 \x01(\x0b\x32\x1e.contextprotocol.v1.ToolChoice\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x1b\n\x0e\x61\x66ter_sequence\x18\x08 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12+\n\x07if_busy\x18\n \x01(\x0e\x32\x1a.contextprotocol.v1.IfBusy\x12\x37\n\ron_disconnect\x18\x0b \x01(\x0e\x32 .contextprotocol.v1.OnDisconnect\x12*\n\x07timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\ntruncation\x18\r \x01(\x0e\x32\x1e.contextprotocol.v1.Truncation\x12\x31\n\x10provider_options\x18\x0e \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\x06labels\x18\x0f \x03(\x0b\x32+.contextprotocol.v1.ChatRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_after_sequence\"R\n\x0c\x43hatResponse\x12\x0c\n\x04turn\x18\x01 \x01(\t\x12\x34\n\tcompleted\x18\x02 \x01(\x0b\x32!.contextprotocol.v1.TurnCompleted2\xa8\x01\n\x0b\x43hatService\x12I\n\x04\x43hat\x12\x1f.contextprotocol.v1.ChatRequest\x1a .contextprotocol.v1.ChatResponse\x12N\n\nStreamChat\x12\x1f.contextprotocol.v1.ChatRequest\x1a\x1d.contextprotocol.v1.TurnEvent0\x01\x42\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contextprotocol.v1.chat_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025io.contextprotocol.v1P\001Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\242\002\004CTXP\252\002\022ContextProtocol.V1\272\002\004CTXP\312\002\022ContextProtocol\\V1\352\002\023ContextProtocol::V1'
+  _globals['_CHATREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_CHATREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CHATREQUEST']._serialized_start=218
-  _globals['_CHATREQUEST']._serialized_end=789
-  _globals['_CHATRESPONSE']._serialized_start=791
-  _globals['_CHATRESPONSE']._serialized_end=873
-  _globals['_CHATSERVICE']._serialized_start=876
-  _globals['_CHATSERVICE']._serialized_end=1044
+  _globals['_CHATREQUEST']._serialized_end=897
+  _globals['_CHATREQUEST_LABELSENTRY']._serialized_start=833
+  _globals['_CHATREQUEST_LABELSENTRY']._serialized_end=878
+  _globals['_CHATRESPONSE']._serialized_start=899
+  _globals['_CHATRESPONSE']._serialized_end=981
+  _globals['_CHATSERVICE']._serialized_start=984
+  _globals['_CHATSERVICE']._serialized_end=1152
 # @@protoc_insertion_point(module_scope)

@@ -14,7 +14,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ChatRequest(_message.Message):
-    __slots__ = ("session", "messages", "model", "config", "tools", "tool_choice", "request_id", "after_sequence", "etag", "if_busy", "on_disconnect", "timeout", "truncation", "provider_options")
+    __slots__ = ("session", "messages", "model", "config", "tools", "tool_choice", "request_id", "after_sequence", "etag", "if_busy", "on_disconnect", "timeout", "truncation", "provider_options", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     SESSION_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +36,7 @@ class ChatRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     TRUNCATION_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     session: str
     messages: _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]
     model: str
@@ -43,7 +51,8 @@ class ChatRequest(_message.Message):
     timeout: _duration_pb2.Duration
     truncation: _generation_pb2.Truncation
     provider_options: _struct_pb2.Struct
-    def __init__(self, session: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., model: _Optional[str] = ..., config: _Optional[_Union[_generation_pb2.GenerationConfig, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_generation_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_generation_pb2.ToolChoice, _Mapping]] = ..., request_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., etag: _Optional[str] = ..., if_busy: _Optional[_Union[_generation_pb2.IfBusy, str]] = ..., on_disconnect: _Optional[_Union[_generation_pb2.OnDisconnect, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., truncation: _Optional[_Union[_generation_pb2.Truncation, str]] = ..., provider_options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, session: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., model: _Optional[str] = ..., config: _Optional[_Union[_generation_pb2.GenerationConfig, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_generation_pb2.Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[_generation_pb2.ToolChoice, _Mapping]] = ..., request_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., etag: _Optional[str] = ..., if_busy: _Optional[_Union[_generation_pb2.IfBusy, str]] = ..., on_disconnect: _Optional[_Union[_generation_pb2.OnDisconnect, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., truncation: _Optional[_Union[_generation_pb2.Truncation, str]] = ..., provider_options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ChatResponse(_message.Message):
     __slots__ = ("turn", "completed")

@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#contextprotocol/v1/completion.proto\x12\x12\x63ontextprotocol.v1\x1a#contextprotocol/v1/generation.proto\x1a\x1d\x63ontextprotocol/v1/turn.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xc8\x03\n\x0f\x43ompleteRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x0e\n\x06suffix\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x34\n\x06\x63onfig\x18\x05 \x01(\x0b\x32$.contextprotocol.v1.GenerationConfig\x12\x17\n\x0finclude_context\x18\x06 \x01(\x08\x12\x0f\n\x07save_as\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x1b\n\x0e\x61\x66ter_sequence\x18\t \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12+\n\x07if_busy\x18\x0b \x01(\x0e\x32\x1a.contextprotocol.v1.IfBusy\x12\x37\n\ron_disconnect\x18\x0c \x01(\x0e\x32 .contextprotocol.v1.OnDisconnect\x12*\n\x07timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x10provider_options\x18\x0e \x01(\x0b\x32\x17.google.protobuf.StructB\x11\n\x0f_after_sequence\"V\n\x10\x43ompleteResponse\x12\x0c\n\x04turn\x18\x01 \x01(\t\x12\x34\n\tcompleted\x18\x02 \x01(\x0b\x32!.contextprotocol.v1.TurnCompleted2\xc2\x01\n\x11\x43ompletionService\x12U\n\x08\x43omplete\x12#.contextprotocol.v1.CompleteRequest\x1a$.contextprotocol.v1.CompleteResponse\x12V\n\x0eStreamComplete\x12#.contextprotocol.v1.CompleteRequest\x1a\x1d.contextprotocol.v1.TurnEvent0\x01\x42\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#contextprotocol/v1/completion.proto\x12\x12\x63ontextprotocol.v1\x1a#contextprotocol/v1/generation.proto\x1a\x1d\x63ontextprotocol/v1/turn.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xb8\x04\n\x0f\x43ompleteRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x0e\n\x06suffix\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x34\n\x06\x63onfig\x18\x05 \x01(\x0b\x32$.contextprotocol.v1.GenerationConfig\x12\x17\n\x0finclude_context\x18\x06 \x01(\x08\x12\x0f\n\x07save_as\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x1b\n\x0e\x61\x66ter_sequence\x18\t \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12+\n\x07if_busy\x18\x0b \x01(\x0e\x32\x1a.contextprotocol.v1.IfBusy\x12\x37\n\ron_disconnect\x18\x0c \x01(\x0e\x32 .contextprotocol.v1.OnDisconnect\x12*\n\x07timeout\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x10provider_options\x18\x0e \x01(\x0b\x32\x17.google.protobuf.Struct\x12?\n\x06labels\x18\x0f \x03(\x0b\x32/.contextprotocol.v1.CompleteRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_after_sequence\"V\n\x10\x43ompleteResponse\x12\x0c\n\x04turn\x18\x01 \x01(\t\x12\x34\n\tcompleted\x18\x02 \x01(\x0b\x32!.contextprotocol.v1.TurnCompleted2\xc2\x01\n\x11\x43ompletionService\x12U\n\x08\x43omplete\x12#.contextprotocol.v1.CompleteRequest\x1a$.contextprotocol.v1.CompleteResponse\x12V\n\x0eStreamComplete\x12#.contextprotocol.v1.CompleteRequest\x1a\x1d.contextprotocol.v1.TurnEvent0\x01\x42\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contextprotocol.v1.completi
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025io.contextprotocol.v1P\001Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\242\002\004CTXP\252\002\022ContextProtocol.V1\272\002\004CTXP\312\002\022ContextProtocol\\V1\352\002\023ContextProtocol::V1'
+  _globals['_COMPLETEREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_COMPLETEREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_COMPLETEREQUEST']._serialized_start=190
-  _globals['_COMPLETEREQUEST']._serialized_end=646
-  _globals['_COMPLETERESPONSE']._serialized_start=648
-  _globals['_COMPLETERESPONSE']._serialized_end=734
-  _globals['_COMPLETIONSERVICE']._serialized_start=737
-  _globals['_COMPLETIONSERVICE']._serialized_end=931
+  _globals['_COMPLETEREQUEST']._serialized_end=758
+  _globals['_COMPLETEREQUEST_LABELSENTRY']._serialized_start=694
+  _globals['_COMPLETEREQUEST_LABELSENTRY']._serialized_end=739
+  _globals['_COMPLETERESPONSE']._serialized_start=760
+  _globals['_COMPLETERESPONSE']._serialized_end=846
+  _globals['_COMPLETIONSERVICE']._serialized_start=849
+  _globals['_COMPLETIONSERVICE']._serialized_end=1043
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ from contextprotocol.v1 import generation_pb2 as _generation_pb2
 from contextprotocol.v1 import turn_pb2 as _turn_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
@@ -12,7 +13,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CompleteRequest(_message.Message):
-    __slots__ = ("session", "prompt", "suffix", "model", "config", "include_context", "save_as", "request_id", "after_sequence", "etag", "if_busy", "on_disconnect", "timeout", "provider_options")
+    __slots__ = ("session", "prompt", "suffix", "model", "config", "include_context", "save_as", "request_id", "after_sequence", "etag", "if_busy", "on_disconnect", "timeout", "provider_options", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     SESSION_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     SUFFIX_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +35,7 @@ class CompleteRequest(_message.Message):
     ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     session: str
     prompt: str
     suffix: str
@@ -41,7 +50,8 @@ class CompleteRequest(_message.Message):
     on_disconnect: _generation_pb2.OnDisconnect
     timeout: _duration_pb2.Duration
     provider_options: _struct_pb2.Struct
-    def __init__(self, session: _Optional[str] = ..., prompt: _Optional[str] = ..., suffix: _Optional[str] = ..., model: _Optional[str] = ..., config: _Optional[_Union[_generation_pb2.GenerationConfig, _Mapping]] = ..., include_context: _Optional[bool] = ..., save_as: _Optional[str] = ..., request_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., etag: _Optional[str] = ..., if_busy: _Optional[_Union[_generation_pb2.IfBusy, str]] = ..., on_disconnect: _Optional[_Union[_generation_pb2.OnDisconnect, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., provider_options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, session: _Optional[str] = ..., prompt: _Optional[str] = ..., suffix: _Optional[str] = ..., model: _Optional[str] = ..., config: _Optional[_Union[_generation_pb2.GenerationConfig, _Mapping]] = ..., include_context: _Optional[bool] = ..., save_as: _Optional[str] = ..., request_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., etag: _Optional[str] = ..., if_busy: _Optional[_Union[_generation_pb2.IfBusy, str]] = ..., on_disconnect: _Optional[_Union[_generation_pb2.OnDisconnect, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., provider_options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class CompleteResponse(_message.Message):
     __slots__ = ("turn", "completed")

@@ -27,7 +27,7 @@ from contextprotocol.v1 import turn_pb2 as contextprotocol_dot_v1_dot_turn__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"contextprotocol/v1/embedding.proto\x12\x12\x63ontextprotocol.v1\x1a contextprotocol/v1/message.proto\x1a\x1d\x63ontextprotocol/v1/turn.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x99\x01\n\x0c\x45mbedRequest\x12\x0e\n\x06inputs\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\x17\n\ndimensions\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x31\n\x10provider_options\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\r\n\x0b_dimensions\"\xaa\x01\n\rEmbedResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x1d.contextprotocol.v1.Embedding\x12\r\n\x05model\x18\x02 \x01(\t\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.contextprotocol.v1.Usage\x12-\n\x08\x61ttempts\x18\x04 \x03(\x0b\x32\x1b.contextprotocol.v1.Attempt\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x32`\n\x10\x45mbeddingService\x12L\n\x05\x45mbed\x12 .contextprotocol.v1.EmbedRequest\x1a!.contextprotocol.v1.EmbedResponseB\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"contextprotocol/v1/embedding.proto\x12\x12\x63ontextprotocol.v1\x1a contextprotocol/v1/message.proto\x1a\x1d\x63ontextprotocol/v1/turn.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x86\x02\n\x0c\x45mbedRequest\x12\x0e\n\x06inputs\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\x17\n\ndimensions\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x31\n\x10provider_options\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12<\n\x06labels\x18\x06 \x03(\x0b\x32,.contextprotocol.v1.EmbedRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_dimensions\"\xaa\x01\n\rEmbedResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x1d.contextprotocol.v1.Embedding\x12\r\n\x05model\x18\x02 \x01(\t\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.contextprotocol.v1.Usage\x12-\n\x08\x61ttempts\x18\x04 \x03(\x0b\x32\x1b.contextprotocol.v1.Attempt\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x32`\n\x10\x45mbeddingService\x12L\n\x05\x45mbed\x12 .contextprotocol.v1.EmbedRequest\x1a!.contextprotocol.v1.EmbedResponseB\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contextprotocol.v1.embeddin
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025io.contextprotocol.v1P\001Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\242\002\004CTXP\252\002\022ContextProtocol.V1\272\002\004CTXP\312\002\022ContextProtocol\\V1\352\002\023ContextProtocol::V1'
+  _globals['_EMBEDREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_EMBEDREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_EMBEDREQUEST']._serialized_start=154
-  _globals['_EMBEDREQUEST']._serialized_end=307
-  _globals['_EMBEDRESPONSE']._serialized_start=310
-  _globals['_EMBEDRESPONSE']._serialized_end=480
-  _globals['_EMBEDDING']._serialized_start=482
-  _globals['_EMBEDDING']._serialized_end=509
-  _globals['_EMBEDDINGSERVICE']._serialized_start=511
-  _globals['_EMBEDDINGSERVICE']._serialized_end=607
+  _globals['_EMBEDREQUEST']._serialized_end=416
+  _globals['_EMBEDREQUEST_LABELSENTRY']._serialized_start=356
+  _globals['_EMBEDREQUEST_LABELSENTRY']._serialized_end=401
+  _globals['_EMBEDRESPONSE']._serialized_start=419
+  _globals['_EMBEDRESPONSE']._serialized_end=589
+  _globals['_EMBEDDING']._serialized_start=591
+  _globals['_EMBEDDING']._serialized_end=618
+  _globals['_EMBEDDINGSERVICE']._serialized_start=620
+  _globals['_EMBEDDINGSERVICE']._serialized_end=716
 # @@protoc_insertion_point(module_scope)

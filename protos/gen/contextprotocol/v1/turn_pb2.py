@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ontextprotocol/v1/turn.proto\x12\x12\x63ontextprotocol.v1\x1a\x1f\x63ontextprotocol/v1/errors.proto\x1a#contextprotocol/v1/generation.proto\x1a contextprotocol/v1/message.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x03\n\x04Turn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.contextprotocol.v1.TurnState\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x07message\x18\x07 \x01(\x0b\x32\x1b.contextprotocol.v1.Message\x12\x37\n\rfinish_reason\x18\x08 \x01(\x0e\x32 .contextprotocol.v1.FinishReason\x12(\n\x05usage\x18\t \x01(\x0b\x32\x19.contextprotocol.v1.Usage\x12*\n\x06window\x18\n \x01(\x0b\x32\x1a.contextprotocol.v1.Window\x12,\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x1d.contextprotocol.v1.TurnError\x12-\n\x08\x61ttempts\x18\x0c \x03(\x0b\x32\x1b.contextprotocol.v1.Attempt\"f\n\x06Window\x12\x15\n\rfirst_message\x18\x01 \x01(\x05\x12\x15\n\rused_messages\x18\x02 \x01(\x05\x12\x18\n\x10\x64ropped_messages\x18\x03 \x01(\x05\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\"\xcb\x01\n\tTurnError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12/\n\x06reason\x18\x02 \x01(\x0e\x32\x1f.contextprotocol.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12=\n\x08metadata\x18\x04 \x03(\x0b\x32+.contextprotocol.v1.TurnError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x87\x03\n\x07\x41ttempt\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x13time_to_first_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05usage\x18\x06 \x01(\x0b\x32\x19.contextprotocol.v1.Usage\x12\x18\n\x10\x64\x65livered_tokens\x18\x07 \x01(\x03\x12\x12\n\ncost_nanos\x18\x08 \x01(\x03\x12\x10\n\x08\x63urrency\x18\t \x01(\t\x12.\n\x07outcome\x18\n \x01(\x0e\x32\x1d.contextprotocol.v1.TurnState\x12,\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x1d.contextprotocol.v1.TurnError\"\x96\x03\n\tTurnEvent\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x30\n\x06queued\x18\x02 \x01(\x0b\x32\x1e.contextprotocol.v1.TurnQueuedH\x00\x12\x32\n\x07started\x18\x03 \x01(\x0b\x32\x1f.contextprotocol.v1.TurnStartedH\x00\x12\x37\n\x0cpart_started\x18\x04 \x01(\x0b\x32\x1f.contextprotocol.v1.PartStartedH\x00\x12*\n\x05\x64\x65lta\x18\x05 \x01(\x0b\x32\x19.contextprotocol.v1.DeltaH\x00\x12\x37\n\x08switched\x18\x06 \x01(\x0b\x32#.contextprotocol.v1.AttemptSwitchedH\x00\x12\x32\n\theartbeat\x18\x07 \x01(\x0b\x32\x1d.contextprotocol.v1.HeartbeatH\x00\x12\x36\n\tcompleted\x18\x08 \x01(\x0b\x32!.contextprotocol.v1.TurnCompletedH\x00\x42\x07\n\x05\x65vent\",\n\nTurnQueued\x12\x0c\n\x04turn\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x05\"~\n\x0bTurnStarted\x12\x0c\n\x04turn\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12*\n\x06window\x18\x04 \x01(\x0b\x32\x1a.contextprotocol.v1.Window\x12\x14\n\x0csession_etag\x18\x05 \x01(\t\"\xee\x01\n\x0bPartStarted\x12\x0c\n\x04part\x18\x01 \x01(\x05\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.contextprotocol.v1.PartStarted.Kind\x12\x14\n\x0ctool_call_id\x18\x03 \x01(\t\x12\x11\n\ttool_name\x18\x04 \x01(\t\"t\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_TEXT\x10\x01\x12\x12\n\x0eKIND_REASONING\x10\x02\x12\x10\n\x0cKIND_REFUSAL\x10\x03\x12\x12\n\x0eKIND_TOOL_CALL\x10\x04\x12\r\n\tKIND_BLOB\x10\x05\"\x8c\x01\n\x05\x44\x65lta\x12\x0c\n\x04part\x18\x01 \x01(\x05\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x13\n\treasoning\x18\x03 \x01(\tH\x00\x12\x18\n\x0etool_arguments\x18\x04 \x01(\tH\x00\x12-\n\x08logprobs\x18\x05 \x03(\x0b\x32\x1b.contextprotocol.v1.LogprobB\x07\n\x05piece\"\x92\x02\n\x0f\x41ttemptSwitched\x12\x12\n\nfrom_model\x18\x01 \x01(\t\x12\x10\n\x08to_model\x18\x02 \x01(\t\x12/\n\x06reason\x18\x03 \x01(\x0e\x32\x1f.contextprotocol.v1.ErrorReason\x12*\n\x06window\x18\x04 \x01(\x0b\x32\x1a.contextprotocol.v1.Window\x12\x36\n\x04mode\x18\x05 \x01(\x0e\x32(.contextprotocol.v1.AttemptSwitched.Mode\"D\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODE_RESTARTED\x10\x01\x12\x12\n\x0eMODE_CONTINUED\x10\x02\"\x0b\n\tHeartbeat\"\xca\x02\n\rTurnCompleted\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.contextprotocol.v1.Message\x12\x37\n\rfinish_reason\x18\x02 \x01(\x0e\x32 .contextprotocol.v1.FinishReason\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.contextprotocol.v1.Usage\x12-\n\x08\x61ttempts\x18\x04 \x03(\x0b\x32\x1b.contextprotocol.v1.Attempt\x12\x14\n\x0csession_etag\x18\x05 \x01(\t\x12\x36\n\x13time_to_first_token\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1e\n\x0eGetTurnRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x10ListTurnsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x11ListTurnsResponse\x12\'\n\x05turns\x18\x01 \x03(\x0b\x32\x18.contextprotocol.v1.Turn\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x11StreamTurnRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1b\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x11\n\x0f_after_sequence\"!\n\x11\x43\x61ncelTurnRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\xbd\x01\n\tTurnState\x12\x1a\n\x16TURN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TURN_STATE_QUEUED\x10\x01\x12\x16\n\x12TURN_STATE_RUNNING\x10\x02\x12\x18\n\x14TURN_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11TURN_STATE_FAILED\x10\x04\x12\x18\n\x14TURN_STATE_CANCELLED\x10\x05\x12\x1a\n\x16TURN_STATE_INTERRUPTED\x10\x06\x32\xd5\x02\n\x0bTurnService\x12G\n\x07GetTurn\x12\".contextprotocol.v1.GetTurnRequest\x1a\x18.contextprotocol.v1.Turn\x12X\n\tListTurns\x12$.contextprotocol.v1.ListTurnsRequest\x1a%.contextprotocol.v1.ListTurnsResponse\x12T\n\nStreamTurn\x12%.contextprotocol.v1.StreamTurnRequest\x1a\x1d.contextprotocol.v1.TurnEvent0\x01\x12M\n\nCancelTurn\x12%.contextprotocol.v1.CancelTurnRequest\x1a\x18.contextprotocol.v1.TurnB\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ontextprotocol/v1/turn.proto\x12\x12\x63ontextprotocol.v1\x1a\x1f\x63ontextprotocol/v1/errors.proto\x1a#contextprotocol/v1/generation.proto\x1a contextprotocol/v1/message.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x04\n\x04Turn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.contextprotocol.v1.TurnState\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x07message\x18\x07 \x01(\x0b\x32\x1b.contextprotocol.v1.Message\x12\x37\n\rfinish_reason\x18\x08 \x01(\x0e\x32 .contextprotocol.v1.FinishReason\x12(\n\x05usage\x18\t \x01(\x0b\x32\x19.contextprotocol.v1.Usage\x12*\n\x06window\x18\n \x01(\x0b\x32\x1a.contextprotocol.v1.Window\x12,\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x1d.contextprotocol.v1.TurnError\x12-\n\x08\x61ttempts\x18\x0c \x03(\x0b\x32\x1b.contextprotocol.v1.Attempt\x12\x34\n\x06labels\x18\r \x03(\x0b\x32$.contextprotocol.v1.Turn.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\x06Window\x12\x15\n\rfirst_message\x18\x01 \x01(\x05\x12\x15\n\rused_messages\x18\x02 \x01(\x05\x12\x18\n\x10\x64ropped_messages\x18\x03 \x01(\x05\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\"\xcb\x01\n\tTurnError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12/\n\x06reason\x18\x02 \x01(\x0e\x32\x1f.contextprotocol.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12=\n\x08metadata\x18\x04 \x03(\x0b\x32+.contextprotocol.v1.TurnError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x87\x03\n\x07\x41ttempt\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x13time_to_first_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05usage\x18\x06 \x01(\x0b\x32\x19.contextprotocol.v1.Usage\x12\x18\n\x10\x64\x65livered_tokens\x18\x07 \x01(\x03\x12\x12\n\ncost_nanos\x18\x08 \x01(\x03\x12\x10\n\x08\x63urrency\x18\t \x01(\t\x12.\n\x07outcome\x18\n \x01(\x0e\x32\x1d.contextprotocol.v1.TurnState\x12,\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x1d.contextprotocol.v1.TurnError\"\x96\x03\n\tTurnEvent\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x30\n\x06queued\x18\x02 \x01(\x0b\x32\x1e.contextprotocol.v1.TurnQueuedH\x00\x12\x32\n\x07started\x18\x03 \x01(\x0b\x32\x1f.contextprotocol.v1.TurnStartedH\x00\x12\x37\n\x0cpart_started\x18\x04 \x01(\x0b\x32\x1f.contextprotocol.v1.PartStartedH\x00\x12*\n\x05\x64\x65lta\x18\x05 \x01(\x0b\x32\x19.contextprotocol.v1.DeltaH\x00\x12\x37\n\x08switched\x18\x06 \x01(\x0b\x32#.contextprotocol.v1.AttemptSwitchedH\x00\x12\x32\n\theartbeat\x18\x07 \x01(\x0b\x32\x1d.contextprotocol.v1.HeartbeatH\x00\x12\x36\n\tcompleted\x18\x08 \x01(\x0b\x32!.contextprotocol.v1.TurnCompletedH\x00\x42\x07\n\x05\x65vent\",\n\nTurnQueued\x12\x0c\n\x04turn\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x05\"~\n\x0bTurnStarted\x12\x0c\n\x04turn\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12*\n\x06window\x18\x04 \x01(\x0b\x32\x1a.contextprotocol.v1.Window\x12\x14\n\x0csession_etag\x18\x05 \x01(\t\"\xee\x01\n\x0bPartStarted\x12\x0c\n\x04part\x18\x01 \x01(\x05\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.contextprotocol.v1.PartStarted.Kind\x12\x14\n\x0ctool_call_id\x18\x03 \x01(\t\x12\x11\n\ttool_name\x18\x04 \x01(\t\"t\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_TEXT\x10\x01\x12\x12\n\x0eKIND_REASONING\x10\x02\x12\x10\n\x0cKIND_REFUSAL\x10\x03\x12\x12\n\x0eKIND_TOOL_CALL\x10\x04\x12\r\n\tKIND_BLOB\x10\x05\"\x8c\x01\n\x05\x44\x65lta\x12\x0c\n\x04part\x18\x01 \x01(\x05\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x13\n\treasoning\x18\x03 \x01(\tH\x00\x12\x18\n\x0etool_arguments\x18\x04 \x01(\tH\x00\x12-\n\x08logprobs\x18\x05 \x03(\x0b\x32\x1b.contextprotocol.v1.LogprobB\x07\n\x05piece\"\x92\x02\n\x0f\x41ttemptSwitched\x12\x12\n\nfrom_model\x18\x01 \x01(\t\x12\x10\n\x08to_model\x18\x02 \x01(\t\x12/\n\x06reason\x18\x03 \x01(\x0e\x32\x1f.contextprotocol.v1.ErrorReason\x12*\n\x06window\x18\x04 \x01(\x0b\x32\x1a.contextprotocol.v1.Window\x12\x36\n\x04mode\x18\x05 \x01(\x0e\x32(.contextprotocol.v1.AttemptSwitched.Mode\"D\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODE_RESTARTED\x10\x01\x12\x12\n\x0eMODE_CONTINUED\x10\x02\"\x0b\n\tHeartbeat\"\xca\x02\n\rTurnCompleted\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.contextprotocol.v1.Message\x12\x37\n\rfinish_reason\x18\x02 \x01(\x0e\x32 .contextprotocol.v1.FinishReason\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.contextprotocol.v1.Usage\x12-\n\x08\x61ttempts\x18\x04 \x03(\x0b\x32\x1b.contextprotocol.v1.Attempt\x12\x14\n\x0csession_etag\x18\x05 \x01(\t\x12\x36\n\x13time_to_first_token\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1e\n\x0eGetTurnRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x10ListTurnsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x11ListTurnsResponse\x12\'\n\x05turns\x18\x01 \x03(\x0b\x32\x18.contextprotocol.v1.Turn\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x11StreamTurnRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1b\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x11\n\x0f_after_sequence\"!\n\x11\x43\x61ncelTurnRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\xbd\x01\n\tTurnState\x12\x1a\n\x16TURN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TURN_STATE_QUEUED\x10\x01\x12\x16\n\x12TURN_STATE_RUNNING\x10\x02\x12\x18\n\x14TURN_STATE_SUCCEEDED\x10\x03\x12\x15\n\x11TURN_STATE_FAILED\x10\x04\x12\x18\n\x14TURN_STATE_CANCELLED\x10\x05\x12\x1a\n\x16TURN_STATE_INTERRUPTED\x10\x06\x32\xd5\x02\n\x0bTurnService\x12G\n\x07GetTurn\x12\".contextprotocol.v1.GetTurnRequest\x1a\x18.contextprotocol.v1.Turn\x12X\n\tListTurns\x12$.contextprotocol.v1.ListTurnsRequest\x1a%.contextprotocol.v1.ListTurnsResponse\x12T\n\nStreamTurn\x12%.contextprotocol.v1.StreamTurnRequest\x1a\x1d.contextprotocol.v1.TurnEvent0\x01\x12M\n\nCancelTurn\x12%.contextprotocol.v1.CancelTurnRequest\x1a\x18.contextprotocol.v1.TurnB\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,50 +37,54 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contextprotocol.v1.turn_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025io.contextprotocol.v1P\001Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\242\002\004CTXP\252\002\022ContextProtocol.V1\272\002\004CTXP\312\002\022ContextProtocol\\V1\352\002\023ContextProtocol::V1'
+  _globals['_TURN_LABELSENTRY']._loaded_options = None
+  _globals['_TURN_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_TURNERROR_METADATAENTRY']._loaded_options = None
   _globals['_TURNERROR_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_TURNSTATE']._serialized_start=3343
-  _globals['_TURNSTATE']._serialized_end=3532
+  _globals['_TURNSTATE']._serialized_start=3444
+  _globals['_TURNSTATE']._serialized_end=3633
   _globals['_TURN']._serialized_start=223
-  _globals['_TURN']._serialized_end=734
-  _globals['_WINDOW']._serialized_start=736
-  _globals['_WINDOW']._serialized_end=838
-  _globals['_TURNERROR']._serialized_start=841
-  _globals['_TURNERROR']._serialized_end=1044
-  _globals['_TURNERROR_METADATAENTRY']._serialized_start=997
-  _globals['_TURNERROR_METADATAENTRY']._serialized_end=1044
-  _globals['_ATTEMPT']._serialized_start=1047
-  _globals['_ATTEMPT']._serialized_end=1438
-  _globals['_TURNEVENT']._serialized_start=1441
-  _globals['_TURNEVENT']._serialized_end=1847
-  _globals['_TURNQUEUED']._serialized_start=1849
-  _globals['_TURNQUEUED']._serialized_end=1893
-  _globals['_TURNSTARTED']._serialized_start=1895
-  _globals['_TURNSTARTED']._serialized_end=2021
-  _globals['_PARTSTARTED']._serialized_start=2024
-  _globals['_PARTSTARTED']._serialized_end=2262
-  _globals['_PARTSTARTED_KIND']._serialized_start=2146
-  _globals['_PARTSTARTED_KIND']._serialized_end=2262
-  _globals['_DELTA']._serialized_start=2265
-  _globals['_DELTA']._serialized_end=2405
-  _globals['_ATTEMPTSWITCHED']._serialized_start=2408
-  _globals['_ATTEMPTSWITCHED']._serialized_end=2682
-  _globals['_ATTEMPTSWITCHED_MODE']._serialized_start=2614
-  _globals['_ATTEMPTSWITCHED_MODE']._serialized_end=2682
-  _globals['_HEARTBEAT']._serialized_start=2684
-  _globals['_HEARTBEAT']._serialized_end=2695
-  _globals['_TURNCOMPLETED']._serialized_start=2698
-  _globals['_TURNCOMPLETED']._serialized_end=3028
-  _globals['_GETTURNREQUEST']._serialized_start=3030
-  _globals['_GETTURNREQUEST']._serialized_end=3060
-  _globals['_LISTTURNSREQUEST']._serialized_start=3062
-  _globals['_LISTTURNSREQUEST']._serialized_end=3135
-  _globals['_LISTTURNSRESPONSE']._serialized_start=3137
-  _globals['_LISTTURNSRESPONSE']._serialized_end=3222
-  _globals['_STREAMTURNREQUEST']._serialized_start=3224
-  _globals['_STREAMTURNREQUEST']._serialized_end=3305
-  _globals['_CANCELTURNREQUEST']._serialized_start=3307
-  _globals['_CANCELTURNREQUEST']._serialized_end=3340
-  _globals['_TURNSERVICE']._serialized_start=3535
-  _globals['_TURNSERVICE']._serialized_end=3876
+  _globals['_TURN']._serialized_end=835
+  _globals['_TURN_LABELSENTRY']._serialized_start=790
+  _globals['_TURN_LABELSENTRY']._serialized_end=835
+  _globals['_WINDOW']._serialized_start=837
+  _globals['_WINDOW']._serialized_end=939
+  _globals['_TURNERROR']._serialized_start=942
+  _globals['_TURNERROR']._serialized_end=1145
+  _globals['_TURNERROR_METADATAENTRY']._serialized_start=1098
+  _globals['_TURNERROR_METADATAENTRY']._serialized_end=1145
+  _globals['_ATTEMPT']._serialized_start=1148
+  _globals['_ATTEMPT']._serialized_end=1539
+  _globals['_TURNEVENT']._serialized_start=1542
+  _globals['_TURNEVENT']._serialized_end=1948
+  _globals['_TURNQUEUED']._serialized_start=1950
+  _globals['_TURNQUEUED']._serialized_end=1994
+  _globals['_TURNSTARTED']._serialized_start=1996
+  _globals['_TURNSTARTED']._serialized_end=2122
+  _globals['_PARTSTARTED']._serialized_start=2125
+  _globals['_PARTSTARTED']._serialized_end=2363
+  _globals['_PARTSTARTED_KIND']._serialized_start=2247
+  _globals['_PARTSTARTED_KIND']._serialized_end=2363
+  _globals['_DELTA']._serialized_start=2366
+  _globals['_DELTA']._serialized_end=2506
+  _globals['_ATTEMPTSWITCHED']._serialized_start=2509
+  _globals['_ATTEMPTSWITCHED']._serialized_end=2783
+  _globals['_ATTEMPTSWITCHED_MODE']._serialized_start=2715
+  _globals['_ATTEMPTSWITCHED_MODE']._serialized_end=2783
+  _globals['_HEARTBEAT']._serialized_start=2785
+  _globals['_HEARTBEAT']._serialized_end=2796
+  _globals['_TURNCOMPLETED']._serialized_start=2799
+  _globals['_TURNCOMPLETED']._serialized_end=3129
+  _globals['_GETTURNREQUEST']._serialized_start=3131
+  _globals['_GETTURNREQUEST']._serialized_end=3161
+  _globals['_LISTTURNSREQUEST']._serialized_start=3163
+  _globals['_LISTTURNSREQUEST']._serialized_end=3236
+  _globals['_LISTTURNSRESPONSE']._serialized_start=3238
+  _globals['_LISTTURNSRESPONSE']._serialized_end=3323
+  _globals['_STREAMTURNREQUEST']._serialized_start=3325
+  _globals['_STREAMTURNREQUEST']._serialized_end=3406
+  _globals['_CANCELTURNREQUEST']._serialized_start=3408
+  _globals['_CANCELTURNREQUEST']._serialized_end=3441
+  _globals['_TURNSERVICE']._serialized_start=3636
+  _globals['_TURNSERVICE']._serialized_end=3977
 # @@protoc_insertion_point(module_scope)

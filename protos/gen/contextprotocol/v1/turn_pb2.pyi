@@ -32,7 +32,14 @@ TURN_STATE_CANCELLED: TurnState
 TURN_STATE_INTERRUPTED: TurnState
 
 class Turn(_message.Message):
-    __slots__ = ("name", "state", "request_id", "create_time", "start_time", "end_time", "message", "finish_reason", "usage", "window", "error", "attempts")
+    __slots__ = ("name", "state", "request_id", "create_time", "start_time", "end_time", "message", "finish_reason", "usage", "window", "error", "attempts", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +52,7 @@ class Turn(_message.Message):
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: TurnState
     request_id: str
@@ -57,7 +65,8 @@ class Turn(_message.Message):
     window: Window
     error: TurnError
     attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[TurnState, str]] = ..., request_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[_Union[_message_pb2.Message, _Mapping]] = ..., finish_reason: _Optional[_Union[_message_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[_message_pb2.Usage, _Mapping]] = ..., window: _Optional[_Union[Window, _Mapping]] = ..., error: _Optional[_Union[TurnError, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[TurnState, str]] = ..., request_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[_Union[_message_pb2.Message, _Mapping]] = ..., finish_reason: _Optional[_Union[_message_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[_message_pb2.Usage, _Mapping]] = ..., window: _Optional[_Union[Window, _Mapping]] = ..., error: _Optional[_Union[TurnError, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Window(_message.Message):
     __slots__ = ("first_message", "used_messages", "dropped_messages", "input_tokens")

@@ -1,0 +1,6 @@
+"""Authentication: who makes a call, and whether its credentials permit it."""
+
+from mcp_server.middleware.authentication.api_key import KeyAuthenticator
+from mcp_server.middleware.authentication.guard import Authentication
+
+__all__ = ["Authentication", "KeyAuthenticator"]

@@ -1,0 +1,103 @@
+"""The settings of authentication: who may call, and what for."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from mcp_server.plugin_settings import Settings
+from mcp_server.settings.fields import ModelPattern, TenantName
+
+ScopeName = Literal["chat", "sessions.read", "sessions.write", "models", "usage", "admin", "operator"]
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds since the Unix epoch of a time such as ``2027-01-31T12:00:00Z``.
+
+    Raises:
+        ValueError: it is not such a time, or has no time zone.
+    """
+    time = dt.datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(text)
+    since_epoch = time - dt.datetime.fromtimestamp(0, dt.UTC)
+    return since_epoch // dt.timedelta(microseconds=1) * 1000
+
+
+def parse_hash(text: str) -> bytes:
+    """The hash in ``sha256:`` and 64 hexadecimal digits.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    if re.fullmatch("sha256:[0-9a-f]{64}", text) is None:
+        raise ValueError(text)
+    return bytes.fromhex(text.removeprefix("sha256:"))
+
+
+class KeySettings(Settings):
+    """An API key. The settings contain a hash of its secret only."""
+
+    hash: Annotated[
+        str,
+        Meta(
+            extra={"check": parse_hash, "hidden": True, "allowed": '"sha256:" and 64 hexadecimal digits in lower case'}
+        ),
+    ]
+    """The SHA-256 of the secret, as ``mcp-server keys new`` prints it."""
+    scopes: Annotated[
+        tuple[ScopeName, ...],
+        Meta(
+            min_length=1,
+            extra={"allowed": "an array of chat, sessions.read, sessions.write, models, usage, admin and operator"},
+        ),
+    ]
+    """What the key may do. ``operator`` names tenants and sees all of them."""
+    tenant: TenantName = "default"
+    """The tenant whose sessions, turns and usage the key works on."""
+    models: Annotated[
+        tuple[ModelPattern, ...],
+        Meta(max_length=64, extra={"allowed": 'an array of up to 64 patterns of "provider/model"'}),
+    ] = ()
+    """The models that the key may use, as patterns of ``provider/model`` in which ``*`` matches any text. Empty:
+    all."""
+    display_name: Annotated[str, Meta(max_length=128, extra={"allowed": "a string of up to 128 characters"})] = ""
+    """A name for people."""
+    expire_time: (
+        Annotated[
+            str, Meta(extra={"check": parse_time, "allowed": 'a time with its zone, such as "2027-01-31T12:00:00Z"'})
+        ]
+        | None
+    ) = None
+    """When the key expires. Not set: never."""
+    limits: str = ""
+    """The profile of ``limits`` that binds the key, beside that of its tenant. Empty: none does."""
+
+
+KeyId = Annotated[
+    str, Meta(pattern="^[a-z0-9]{12}$", extra={"allowed": "the id of a key: 12 characters of a-z and 0-9"})
+]
+
+
+class AuthSettings(Settings):
+    """Who may call the server. Without any of these settings everybody may, without credentials."""
+
+    stored_keys: bool = False
+    """Whether API keys may be created by calls (``mcp-server keys create``) and are kept in the store. At the first
+    start the server then makes a key with all scopes, unless a key of the settings has the scope ``admin``."""
+    first_key_file: Path | None = None
+    """Where the secret of that first key is written, in a file that only its owner can read. Not set: beside the file
+    of the store, with ``.first-key`` at the end of its name, or for other stores ``first-key`` in the folder
+    ``contextprotocol`` of the user's data folder."""
+    keys: Mapping[KeyId, KeySettings] = {}
+    """API keys by their public ids. ``mcp-server keys new`` makes one."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether callers need credentials."""
+        return self.stored_keys or bool(self.keys)
