@@ -175,7 +175,7 @@ async def checking(port: int, phase: Phase) -> AsyncIterator[None]:
 
     async def check() -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+            stub = health_pb2_grpc.HealthStub(channel)
             while True:
                 begin = time.perf_counter()
                 try:
