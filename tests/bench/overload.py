@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import grpc
-import msgspec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from contextprotocol.v1 import chat_pb2
@@ -44,22 +43,36 @@ FEW: Final = 64
 """How many calls may wait to be looked at where the latency counts most."""
 
 
-class Phase(msgspec.Struct):
-    """What was seen while one load lasted."""
+class Phase:
+    """What was seen while one load lasted.
 
-    seconds: float = 0.0
-    """How long it lasted."""
-    cpu: float = 0.0
-    """The CPU time of the server, in seconds."""
-    answers: list[float] = []
-    """The latency of each answer, in seconds."""
-    health: list[float] = []
-    """The latency of each check of the health, in seconds; infinite if it failed."""
+    Attributes:
+        over: whether it is over. What is answered later does not count.
+        cpu: the CPU time of the server, in seconds.
+        answers: the latency of each answer, in seconds.
+        health: the latency of each check of the health, in seconds; infinite if it failed.
+    """
+
+    def __init__(self) -> None:
+        self.over = False
+        self.cpu = 0.0
+        self.answers: list[float] = []
+        self.health: list[float] = []
+        self._seconds = 0.0
+
+    def note(self, ended: Ended) -> None:
+        """Count a call that has ended."""
+        if ended.answered and not self.over:
+            self.answers.append(ended.seconds)
+
+    def end(self, seconds: float) -> None:
+        """End it after so many seconds."""
+        self.over, self._seconds = True, seconds
 
     @property
     def rate(self) -> float:
         """Answers a second."""
-        return len(self.answers) / self.seconds
+        return len(self.answers) / self._seconds
 
     @property
     def per_cpu(self) -> float:
@@ -92,19 +105,18 @@ class Callers:
         self._next = 0
 
     async def obedient(self, phase: Phase, callers: int, seconds: float) -> None:
-        """So many callers, each with one call at a time."""
-        end = self._loop.time() + seconds
+        """So many callers, each with one call at a time; until the first answer at least."""
 
         def caller(connection: Connection) -> None:
             pause = PAUSE
 
             def call() -> None:
-                if self._loop.time() < end:
+                if not phase.over:
                     connection.call(self._body(), ended)
 
             def ended(call_ended: Ended) -> None:
                 nonlocal pause
-                self._note(phase, call_ended, end)
+                phase.note(call_ended)
                 if call_ended.answered:
                     pause = PAUSE
                     call()
@@ -116,39 +128,27 @@ class Callers:
 
         for _ in range(callers):
             caller(self._connection())
-        await self._over(phase, seconds)
+        begin = self._loop.time()
+        while (now := self._loop.time()) < begin + seconds or not phase.answers:  # noqa: ASYNC110  # a time, not an event
+            await asyncio.sleep(TICK)
+        phase.end(now - begin)
 
     async def at_rate(self, phase: Phase, rate: float, seconds: float) -> None:
         """So many calls a second."""
-        begin = self._loop.time()
-        end = begin + seconds
-
-        async def send() -> None:
-            sent = 0
-            while (now := self._loop.time()) < end:
-                while sent < (now - begin) * rate:
-                    sent += 1
-                    connection = self._connection()
-                    if connection.in_flight < connection.max_streams:
-                        connection.call(self._body(), lambda ended: self._note(phase, ended, end), timeout=PATIENCE)
-                await asyncio.sleep(TICK)
-
-        sending = asyncio.create_task(send())
-        await self._over(phase, seconds)
-        await sending
+        begin, sent = self._loop.time(), 0
+        while (now := self._loop.time()) < begin + seconds:
+            while sent < (now - begin) * rate:
+                sent += 1
+                connection = self._connection()
+                if connection.in_flight < connection.max_streams:
+                    connection.call(self._body(), phase.note, timeout=PATIENCE)
+            await asyncio.sleep(TICK)
+        phase.end(now - begin)
 
     async def idle(self) -> None:
         """Return when all calls have ended."""
         while any(connection.in_flight for connection in self._connections):  # noqa: ASYNC110  # calls are no tasks
             await asyncio.sleep(TICK)
-
-    def _note(self, phase: Phase, ended: Ended, end: float) -> None:
-        if ended.answered and self._loop.time() <= end:
-            phase.answers.append(ended.seconds)
-
-    async def _over(self, phase: Phase, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        phase.seconds = seconds
 
     def _connection(self) -> Connection:
         self._next += 1
