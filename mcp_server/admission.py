@@ -39,10 +39,6 @@ class AdmitAll:
         return self.PERMIT
 
 
-def _ignore(_: object) -> None:
-    """Nobody wants to know."""
-
-
 class TurnLimit:
     """An :class:`~mcp_server.interfaces.Admission` that admits a number of turns and embedding requests at a time.
 
@@ -55,7 +51,6 @@ class TurnLimit:
         max_waiting: how many may wait, of all tenants together.
         queue_timeout: how long each of them may wait, in seconds.
         waited: called with the seconds that a call has waited, when it is admitted.
-        refused: called with the name of the setting that a call is refused by.
 
     Attributes:
         most, max_waiting, queue_timeout: the same; they may be changed at any time.
@@ -68,15 +63,13 @@ class TurnLimit:
         *,
         max_waiting: int = 0,
         queue_timeout: float = 0.0,
-        waited: Callable[[float], None] = _ignore,
-        refused: Callable[[str], None] = _ignore,
+        waited: Callable[[float], None] | None = None,
     ) -> None:
         self.most = most
         self.max_waiting = max_waiting
         self.queue_timeout = queue_timeout
         self._following = following
         self._waited = waited
-        self._refused = refused
         self._held = 0
         self._waiting = 0
         self._queues: OrderedDict[str, OrderedDict[asyncio.Future[None], None]] = OrderedDict()
@@ -128,7 +121,8 @@ class TurnLimit:
             raise
         finally:
             timer.cancel()
-        self._waited(loop.time() - begin)
+        if self._waited is not None:
+            self._waited(loop.time() - begin)
 
     def _has_space(self, tenant: str) -> bool:
         """Whether a call of the tenant may join the queue. If it is full, a tenant that has less than its share of it
@@ -149,9 +143,9 @@ class TurnLimit:
             granted.set_exception(self._refusal(tenant, limit))
 
     def _refusal(self, tenant: str, limit: str) -> Overloaded:
-        self._refused(limit)
         return Overloaded(
             f"the server runs {self.most} turns, as many as it may at a time: try again later",
+            metadata={"limit": limit},
             retry_after=self._retries.next(tenant),
         )
 

@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from mcp_server.accounts import Accounts
+from mcp_server.admin.listeners import AdminListeners
+from mcp_server.admin.pages import AdminPages
+from mcp_server.admin.readiness import Readiness
 from mcp_server.admission import AdmitAll, TurnLimit
+from mcp_server.api.paging import PageTokens
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
@@ -30,22 +33,28 @@ from mcp_server.interfaces import (
     TurnObserver,
 )
 from mcp_server.keys import KeyManager, ensure_first_key, first_key_file, settings_keys
-from mcp_server.lifecycle import Housekeeping, background, close_provider, stop_signal
+from mcp_server.lifecycle import Housekeeping, background, follow_settings, stop_signal
 from mcp_server.middleware.access import AccessLog
 from mcp_server.middleware.authentication import Authentication, KeyAuthenticator
 from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
 from mcp_server.plugins import Registry, build, build_all
+from mcp_server.provider_set import ProviderSet
+from mcp_server.reloading import Reloader
 from mcp_server.rpc.descriptors import DescriptorWatch
 from mcp_server.rpc.server import GRPCServer
 from mcp_server.rpc.tls import ListenerCertificates, read_files
 from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
-from mcp_server.settings import Config, check_exposure
+from mcp_server.settings import Config, Loaded, check_exposure
+from mcp_server.settings.changes import Changes
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
+
+if TYPE_CHECKING:
+    from mcp_server.middleware.tracing import Tracing
 
 log = structlog.get_logger("contextprotocol.server")
 
@@ -85,11 +94,13 @@ class UnifiedMCPServer:
         admission: Admission | None = None,
         clock: Clock = time.time_ns,
     ) -> None:
-        self.config = config
+        self._config = config
         self.address = config.server.address
         """The address that it listens on; once started, with the actual port."""
-        self.metrics_port: int | None = None
-        """The port of the metrics; ``None`` if they are not served."""
+        self.admin_address = ""
+        """``host:port`` of the admin pages, once started; empty if they are not served."""
+        self.metrics_address = ""
+        """The same of the metrics: that of the admin pages, unless they have a port of their own."""
         self._providers = dict(providers or {})
         self._store = store
         self._middleware = tuple(middleware)
@@ -101,13 +112,24 @@ class UnifiedMCPServer:
         self._clock = clock
         self._running = contextlib.AsyncExitStack()
         self._server: GRPCServer | None = None
+        self._reloader: Reloader | None = None
         self._stopped = False
         self._urged = asyncio.Event()
+
+    @property
+    def config(self) -> Config:
+        """The settings in effect."""
+        return self._config if self._reloader is None else self._reloader.config
 
     @property
     def port(self) -> int:
         """The port of :attr:`address`."""
         return int(self.address.rpartition(":")[2])
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of :attr:`metrics_address`; ``None`` if the metrics are not served."""
+        return int(self.metrics_address.rpartition(":")[2]) if self.metrics_address else None
 
     async def idle(self) -> None:
         """Return when no turn is running."""
@@ -129,27 +151,26 @@ class UnifiedMCPServer:
         registry = Registry()
         registry.check()
         files = read_files(config.server.tls)
-        self._certificates = ListenerCertificates(files) if files is not None else None
-        metrics = Metrics()
+        certificates = ListenerCertificates(files) if files is not None else None
+        metrics = Metrics(self._clock)
         access = AccessLog()
+        tracing = _tracing(config, stack)
         authenticators = (*build_all(config.authenticators, "authenticators"), *self._authenticators)
         middleware = (*build_all(config.middleware, "middleware"), *self._middleware)
         guarded = map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers))
-        observers: Sequence[TurnObserver] = (metrics, access, *guarded)
+        observers: Sequence[TurnObserver] = (metrics, access, *tracing, *guarded)
         services = (*build_all(config.services, "services"), *self._services)
         context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 
         store: Store = self._store if self._store is not None else build(config.store, "store", "store")
+        metrics.watch_store(store)
         if (config.limits or config.tenants) and not isinstance(store, AccountStore):
             log.warning("this store keeps no accounts: limits do not apply, and usage is not recorded")
         await store.open()
         stack.push_async_callback(store.close)
-        providers: dict[str, Provider] = {}
-        for name in {**config.providers, **self._providers}:
-            added = name in self._providers
-            provider = self._providers[name] if added else build(config.providers[name], name, f"providers.{name}")
-            providers[name] = provider
-            stack.push_async_callback(close_provider, name, provider)
+        providers = ProviderSet(self._providers)
+        stack.push_async_callback(providers.close)
+        providers.use(config.providers, await providers.prepare(config.providers))
 
         authentication, keys = await self._authentication(store, authenticators, services)
         if authentication is not None:
@@ -166,18 +187,22 @@ class UnifiedMCPServer:
             max_messages=config.window.max_messages,
             context_types=context_types,
             observers=observers,
+            content_observers=(
+                *(tracing if config.tracing.content else ()),
+                *((access,) if config.log.content else ()),
+            ),
         )
-        inventory = Inventory(providers, config.models, config.routing)
-        metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in providers})
-        limit = TurnLimit(
+        inventory = Inventory(providers.providers, config.models, config.routing)
+        accounts = Accounts(store, config, self._clock)
+        admission = TurnLimit(
             config.admission.max_turns,
             self._admission or AdmitAll(),
             max_waiting=config.admission.max_waiting,
             queue_timeout=config.admission.queue_timeout,
             waited=metrics.admission.waited,
-            refused=metrics.admission.refused,
         )
-        metrics.admission.watch(lambda: limit.waiting)
+        metrics.admission.watch(lambda: admission.waiting)
+        metrics.watch_turns(turns.count)
         gateway = Gateway(
             sessions=sessions,
             turns=turns,
@@ -187,32 +212,59 @@ class UnifiedMCPServer:
             models=config.models,
             turn_settings=config.turns,
             keys=keys,
-            accounts=Accounts(store, config, self._clock),
+            accounts=accounts,
             observers=observers,
-            admission=limit,
+            admission=admission,
         )
 
         self._turns = turns
         self._housekeeping = Housekeeping(sessions, store, metrics, config, self._clock)
+        self._reloader = Reloader(
+            config,
+            gateway=gateway,
+            turns=turns,
+            sessions=sessions,
+            admission=admission,
+            accounts=accounts,
+            housekeeping=self._housekeeping,
+            inventory=inventory,
+            providers=providers,
+            replace_keys=self.replace_keys,
+            certificates=certificates,
+            metrics=metrics,
+        )
         if interrupted := await turns.recover():
             log.warning("turns interrupted by the last stop", turns=interrupted)
-        if config.metrics.address:
-            self.metrics_port = metrics.serve(config.metrics.address)
-            stack.callback(metrics.close)
+        self._readiness = Readiness(store)
+        pages = AdminPages(
+            metrics=metrics.page(), ready=self._readiness.problem, turns=turns.running, clock=self._clock
+        )
+        listeners = AdminListeners(config, pages, metrics.page())
+        stack.callback(listeners.close)
+        self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
         for name, repeated in {
             "housekeeping": self._housekeeping.run(),
             "heartbeats": turns.beat(),
             "journal": turns.journal(),
             "leases": turns.renew_leases(),
+            "event loop": metrics.watch_loop(),
             "descriptors": DescriptorWatch().run(),
         }.items():
             await stack.enter_async_context(background(name, repeated))
 
-        middleware = (access, metrics, *middleware)
-        server = GRPCServer(gateway, middleware, services, settings=config.server, certificates=self._certificates)
+        middleware = (*tracing, access, metrics, *middleware)
+        server = GRPCServer(
+            gateway,
+            middleware,
+            services,
+            settings=config.server,
+            certificates=certificates,
+            tokens=PageTokens(await store.secret("page_tokens") if isinstance(store, AccountStore) else None),
+        )
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
+        self._readiness.serving = True
         self._server = server
 
     async def _authentication(
@@ -245,6 +297,37 @@ class UnifiedMCPServer:
         if self._authenticated is not None:
             self._authenticated.check_now()
 
+    async def reload(self, load: Callable[[], Config]) -> Changes:
+        """Read the settings again and use them, without touching turns that run.
+
+        Args:
+            load: reads them; called on another thread.
+
+        Returns:
+            Which keys have changed, and which need a restart.
+
+        Raises:
+            ConfigError: they cannot be used. Nothing has changed; the log says why.
+        """
+        assert self._reloader is not None, "the server has not started"
+        return await self._reloader.reload(load)
+
+    async def follow_settings(
+        self, loaded: Loaded, read: Callable[[], Loaded], applied: Callable[[Config], None] = lambda config: None
+    ) -> None:
+        """Without end: :meth:`reload` at SIGHUP, and when a file that the settings come from has changed.
+
+        Args:
+            loaded: the settings at the start.
+            read: reads them again.
+            applied: called with the settings after each reload.
+        """
+
+        async def reload(load: Callable[[], Config]) -> None:
+            applied((await self.reload(load)).config)
+
+        await follow_settings(loaded, read, reload)
+
     async def stop(self, grace: float | None = None) -> None:
         """Stop, if it has started: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running
         turns may continue for ``grace`` seconds, then they are interrupted.
@@ -257,6 +340,7 @@ class UnifiedMCPServer:
         self._stopped = True
         async with self._running:
             self._server.health.set_serving(False)
+            self._readiness.serving = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.server.drain_delay):
                     await self._urged.wait()
@@ -285,3 +369,18 @@ class UnifiedMCPServer:
     async def sweep(self) -> None:
         """Delete expired sessions, and turns past their retention. The server does it every ``sweep_interval``."""
         await self._housekeeping.sweep()
+
+
+def _tracing(config: Config, stack: contextlib.AsyncExitStack) -> Sequence[Tracing]:
+    """The middleware that traces, if it is switched on. OpenTelemetry is imported only then."""
+    if not config.tracing.enabled:
+        return ()
+    try:
+        from mcp_server.middleware.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "tracing.enabled: OpenTelemetry is not installed: pip install 'contextprotocol[otel]', or set it to false"
+        ) from error
+    tracing = Tracing()
+    stack.push_async_callback(tracing.close)
+    return (tracing,)

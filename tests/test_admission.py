@@ -186,6 +186,7 @@ async def test_more_turns_than_configured_are_refused_until_one_has_ended(serve:
             await method(request)
         assert (refused.reason, refused.code.name, refused.retry_after) == ("OVERLOADED", "RESOURCE_EXHAUSTED", 1)
         assert refused.trailers["grpc-retry-pushback-ms"] == "1000"
+        assert refused.metadata == {"limit": "max_turns"}
     again = wire.chat.StreamChat(ask(request_id="r"))
     gate.open()
     assert deltas(await collect(stream)) == deltas(await collect(again)) == "one two"

@@ -21,14 +21,12 @@ class Queue:
 
     def __init__(self, *, max_waiting: int = 100, queue_timeout: float = 60.0) -> None:
         self.waits: list[float] = []
-        self.refusals: list[str] = []
         self.limit = TurnLimit(
             1,
             AdmitAll(),
             max_waiting=max_waiting,
             queue_timeout=queue_timeout,
             waited=self.waits.append,
-            refused=self.refusals.append,
         )
         self.served: list[str] = []
         self.first: Permit | None = None
@@ -63,7 +61,7 @@ async def test_tenants_are_served_in_turn() -> None:
     queue.release()
     await asyncio.gather(*tasks)
     assert queue.served == ["f1", "s1", "o1", "f2", "o2", "f3", "f4"]
-    assert (queue.limit.waiting, len(queue.waits), queue.refusals) == (0, 7, [])
+    assert (queue.limit.waiting, len(queue.waits)) == (0, 7)
 
 
 async def test_a_full_queue_has_a_share_for_each_tenant() -> None:
@@ -75,8 +73,8 @@ async def test_a_full_queue_has_a_share_for_each_tenant() -> None:
     queue.release()
     ended = await asyncio.gather(*flood, *small, return_exceptions=True)
     assert queue.served == ["f1", "s1", "f2", "s2"]
-    assert [type(each) for each in ended].count(Overloaded) == 4
-    assert queue.refusals == ["max_waiting"] * 4
+    refused = [each.metadata for each in ended if isinstance(each, Overloaded)]
+    assert refused == [{"limit": "max_waiting"}] * 4
 
 
 async def test_a_call_waits_no_longer_than_its_own_timeout_or_the_configured_one() -> None:
@@ -84,9 +82,9 @@ async def test_a_call_waits_no_longer_than_its_own_timeout_or_the_configured_one
     for configured, own in ((0.01, None), (60.0, 0.01)):
         queue = Queue(queue_timeout=configured)
         await queue.start()
-        with pytest.raises(Overloaded):
+        with pytest.raises(Overloaded) as refused:
             await queue.call("a", "late", timeout=own)
-        assert (queue.limit.waiting, queue.refusals) == (0, ["queue_timeout"])
+        assert (queue.limit.waiting, refused.value.metadata) == (0, {"limit": "queue_timeout"})
         queue.release()
         await queue.call("a", "next")
         assert queue.served == ["next"]
@@ -159,10 +157,10 @@ async def test_refused_callers_come_back_no_faster_than_places_become_free() -> 
 
 
 async def test_the_queue_is_in_the_metrics() -> None:
-    """How many wait, how long they have waited, and what was refused by which limit."""
+    """How many wait, and how long they have waited."""
     families = Families()
     metrics = AdmissionMetrics(families)
-    limit = TurnLimit(1, AdmitAll(), max_waiting=1, queue_timeout=60, waited=metrics.waited, refused=metrics.refused)
+    limit = TurnLimit(1, AdmitAll(), max_waiting=1, queue_timeout=60, waited=metrics.waited)
     metrics.watch(lambda: limit.waiting)
 
     def samples() -> dict[str, float]:
@@ -183,4 +181,3 @@ async def test_the_queue_is_in_the_metrics() -> None:
     found = samples()
     assert found["contextprotocol_admission_queue_depth"] == 0
     assert found["contextprotocol_admission_queue_seconds_count"] == 1
-    assert found["contextprotocol_admission_refusals_totalmax_waiting"] == 1

@@ -17,9 +17,11 @@ from msgspec import Meta
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Settings
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings
-from mcp_server.settings.fields import TENANT_PATTERN, ModelPattern
+from mcp_server.settings.fields import ModelPattern
 
 DAY = 86_400.0
+ADMIN_ADDRESS: Final = "127.0.0.1:9464"
+"""Where the admin pages are served unless the settings say otherwise."""
 EMBEDDED_MODEL: Final = "smollm2-135m"
 """The default model of a server without configured providers."""
 DEFAULT_PROVIDERS: Final[Mapping[str, Any]] = {"local": {"type": "llama_cpp", "models": {EMBEDDED_MODEL: {}}}}
@@ -54,8 +56,8 @@ ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,25
 TenantOrAll = Annotated[
     str,
     Meta(
-        pattern=f"{TENANT_PATTERN}|^\\*$",
-        extra={"allowed": "a name of up to 63 letters, digits, . _ and -, or * for all others"},
+        pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,62}|\\*)$",
+        extra={"allowed": "a name of letters, digits, . _ and -, or * for all others"},
     ),
 ]
 RouteName = Annotated[
@@ -116,6 +118,7 @@ class ServerSettings(Settings):
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     """How long running turns may continue after that, in seconds."""
     tls: TLSSettings = TLSSettings()
+    """The certificates with which connections are encrypted."""
 
 
 class SessionSettings(Settings):
@@ -337,11 +340,34 @@ class RoutingSettings(Settings):
     breaker."""
 
 
+class AdminSettings(Settings):
+    """The pages for monitoring and operators: ``/metrics``, ``/healthz``, ``/readyz`` and ``/debug/turns``."""
+
+    address: OptionalAddress | None = None
+    """``host:port`` of the pages. Port 0 chooses a free port; empty turns the pages off. Not set: ``metrics.address``
+    if that is set, else ``127.0.0.1:9464``."""
+
+
 class MetricsSettings(Settings):
     """The metrics for Prometheus."""
 
-    address: OptionalAddress = "127.0.0.1:9464"
-    """``host:port`` of the page ``/metrics``. Port 0 chooses a free port; empty turns the page off."""
+    address: OptionalAddress | None = None
+    """``host:port`` of a port with ``/metrics`` alone, beside ``admin.address``, for a Prometheus on another machine.
+    Not set: ``/metrics`` is only among the pages of ``admin.address``."""
+
+
+class TracingSettings(Settings):
+    """Traces by OpenTelemetry: a span for each call, each turn and each call to a provider. Needs the extra ``otel``.
+
+    Where they are sent, and how many, is up to OpenTelemetry's own environment variables, for example
+    ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_PROTOCOL``, ``OTEL_SERVICE_NAME`` and ``OTEL_TRACES_SAMPLER``.
+    """
+
+    enabled: bool = False
+    """Whether traces are made and sent."""
+    content: bool = False
+    """Whether the spans of calls to providers contain what the caller sent and what was answered. It may be personal or
+    secret: consider who reads the traces."""
 
 
 class LogSettings(Settings):
@@ -351,6 +377,9 @@ class LogSettings(Settings):
     """The lowest level that is written."""
     format: Literal["auto", "json", "console"] = "auto"
     """``json`` for machines, ``console`` for people. ``auto``: ``console`` on a terminal, otherwise ``json``."""
+    content: bool = False
+    """Whether each turn also has a line with what the caller sent and what was answered. It may be personal or secret:
+    consider who reads the log."""
 
 
 def _default_store() -> PluginSettings:
@@ -398,5 +427,20 @@ class Config(Settings):
     as with the settings of ``auth``."""
     services: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "services"})]] = {}
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
+    admin: AdminSettings = AdminSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
+
+
+def admin_addresses(config: Config) -> tuple[str, str]:
+    """Where the admin pages are served, and where ``/metrics`` alone is; empty: nowhere."""
+    admin, metrics = config.admin.address, config.metrics.address
+    if admin is None:
+        return ADMIN_ADDRESS if metrics is None else metrics, ""
+    return admin, "" if metrics is None or metrics == admin else metrics
+
+
+def admin_key(config: Config) -> str:
+    """The dotted key that the address of the admin pages comes from."""
+    return "metrics.address" if config.admin.address is None and config.metrics.address else "admin.address"

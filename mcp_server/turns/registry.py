@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from weakref import WeakValueDictionary
@@ -11,7 +12,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from mcp_server.errors import Draining, MCPError, TurnCancelled, TurnNotFound
-from mcp_server.interfaces import ContextType, Store, TurnObserver
+from mcp_server.interfaces import ContentObserver, ContextType, Store, TurnObserver
 from mcp_server.quotas import Quota
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership
@@ -25,7 +26,7 @@ from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues
 from mcp_server.turns.request import TurnRequest, digest, release
 from mcp_server.turns.runner import Dependencies, TurnRunner, new_turn
-from mcp_server.values import FINAL, MCPSession, Turn, turn_name
+from mcp_server.values import FINAL, MCPSession, Turn, TurnState, turn_name
 
 log = structlog.get_logger("contextprotocol.turns")
 
@@ -43,6 +44,7 @@ class TurnRegistry:
         max_messages: the most messages of a history that one turn reads.
         context_types: render the context of sessions, by name.
         observers: are notified of each turn.
+        content_observers: are shown what each turn was asked and has answered.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class TurnRegistry:
         max_messages: int,
         context_types: Mapping[str, ContextType],
         observers: Sequence[TurnObserver] = (),
+        content_observers: Sequence[ContentObserver] = (),
     ) -> None:
         self.draining = False
         """Set when no new work is taken on."""
@@ -68,6 +71,7 @@ class TurnRegistry:
             queues=self._queues,
             context_types=context_types,
             observers=observers,
+            content_observers=content_observers,
             clock=ownership.clock,
             disconnect_grace=settings.disconnect_grace,
         )
@@ -75,6 +79,13 @@ class TurnRegistry:
         """The logs of ended turns that are being read, by the ids of the turns."""
         self._loading: dict[str, asyncio.Task[TurnLog]] = {}
         self._renewed = 0.0
+
+    def configure(self, settings: TurnSettings, *, max_messages: int) -> None:
+        """Use other settings. Turns that run keep their time limits and their grace after a disconnect."""
+        self._settings = settings
+        self._store.max_messages = max_messages
+        self._queues.max_waiting = settings.max_queued
+        self._dependencies = dataclasses.replace(self._dependencies, disconnect_grace=settings.disconnect_grace)
 
     # -- what callers do ----------------------------------------------------------------------------------------------
 
@@ -147,6 +158,10 @@ class TurnRegistry:
             self._queues.join(runner)
         return runner.reader(after), True
 
+    def count(self, state: TurnState) -> int:
+        """How many turns that run or wait here are in that state; may be called on any thread."""
+        return sum(runner.turn.state is state for runner in self._live if runner.exists)
+
     def check_draining(self) -> None:
         """Refuse new work while the server is about to stop.
 
@@ -195,6 +210,10 @@ class TurnRegistry:
         if sum(map(len, pieces)) <= MAX_INLINE:
             return log_of(turn, pieces)
         return await asyncio.to_thread(log_of, turn, pieces)
+
+    def running(self) -> Sequence[Turn]:
+        """The turns that run or wait in this process, as they are now, their messages without parts."""
+        return [runner.present() for runner in self._live]
 
     async def get(self, tenant: str, session_id: str, turn_id: str) -> Turn:
         """A turn as it is now, with all parts of its message so far.

@@ -32,5 +32,5 @@ class AdmissionMetrics:
         self._seconds.observe(seconds)
 
     def refused(self, limit: str) -> None:
-        """Count a call that is refused, by the setting that is the limit."""
+        """Count a call that is refused, by the name of the limit."""
         self._refusals.with_labels(limit).value += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -90,7 +91,10 @@ class Writer:
                 self._run(job)
             if changes.has_garbage:
                 changes.collect_garbage()
+            begin = time.perf_counter()
             changes.commit()
+            if self._jobs.observer is not None and work:
+                self._jobs.observer.batch_committed(len(work), time.perf_counter() - begin)
             self._file.note_size()
         except BaseException as error:  # noqa: BLE001  # it is raised to the callers
             changes.roll_back()

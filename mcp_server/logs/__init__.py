@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import re
@@ -12,6 +13,8 @@ from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
+
+from mcp_server.logs.repeats import TEMPLATE, RepeatLimit
 
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 """Characters that act on a terminal or end a line, apart from tabs and ends of lines."""
@@ -30,15 +33,30 @@ def configure(*, level: str, format: str, stream: TextIO | None = None) -> None:
     stream = sys.stderr if stream is None else stream
     console = format == "console" or (format == "auto" and stream.isatty())
     levels: Mapping[str, int] = logging.getLevelNamesMapping()
-    output = _Output(stream)
+    output, repeats = _Output(stream), RepeatLimit()
+    atexit.register(repeats.flush)
     structlog.configure(
-        processors=_console(colors=stream.isatty()) if console else [_JSON()],
-        wrapper_class=structlog.make_filtering_bound_logger(levels[level.upper()]),
+        processors=[repeats, *(_console(colors=stream.isatty()) if console else [_JSON()])],
+        # A class of its own, which set_level may change: structlog's is shared.
+        wrapper_class=type("Logger", (structlog.make_filtering_bound_logger(levels[level.upper()]),), {}),
         logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers[:] = [_Forward(level=max(levels[level.upper()], logging.WARNING))]
+
+
+def set_level(level: str) -> None:
+    """Change the least severe level that is written, also by loggers that are in use. :func:`configure` was called."""
+    in_use: type = structlog.get_config()["wrapper_class"]
+    number = logging.getLevelNamesMapping()[level.upper()]
+    wanted = structlog.make_filtering_bound_logger(number)
+    # Loggers keep the class that they were made with: it takes the methods of the other level's class.
+    for name, member in vars(wanted).items():
+        if callable(member) and not name.startswith("__"):
+            setattr(in_use, name, member)
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(max(number, logging.WARNING))
 
 
 class _Output:
@@ -124,5 +142,9 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(
-            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info or None
+            record.levelno,
+            record.getMessage(),
+            logger=record.name,
+            exc_info=record.exc_info or None,
+            **{TEMPLATE: str(record.msg)},
         )
