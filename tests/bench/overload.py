@@ -49,6 +49,7 @@ class Phase:
     Attributes:
         over: whether it is over. What is answered later does not count.
         cpu: the CPU time of the server, in seconds.
+        memory: of the server at the end, in bytes.
         answers: the latency of each answer, in seconds.
         health: the latency of each check of the health, in seconds; infinite if it failed.
     """
@@ -56,6 +57,7 @@ class Phase:
     def __init__(self) -> None:
         self.over = False
         self.cpu = 0.0
+        self.memory = 0
         self.answers: list[float] = []
         self.health: list[float] = []
         self._seconds = 0.0
@@ -215,6 +217,10 @@ class Measurement:
         """The median latency of the answers, in milliseconds."""
         return statistics.median(phase.latency for phase in self.phases[kind, factor])
 
+    def memory(self, kind: str, factor: int) -> float:
+        """The most memory of the server, in MB."""
+        return max(phase.memory for phase in self.phases[kind, factor]) / 1e6
+
     def health(self) -> float:
         """The latency that 99 of 100 checks of the health stay under at all loads, in milliseconds."""
         checks = sorted(check for phases in self.phases.values() for phase in phases for check in phase.health)
@@ -236,7 +242,7 @@ async def measured(run: Run, max_pending: int, factors: Sequence[int]) -> Measur
             async with checking(process.port, begun):
                 before = process.cpu()
                 yield begun
-                begun.cpu = process.cpu() - before
+                begun.cpu, begun.memory = process.cpu() - before, process.memory()
 
         for _ in range(run.size.overload_rounds):
             async with phase(OBEDIENT, 1) as one:
@@ -267,4 +273,6 @@ async def overload(run: Run) -> None:
         rows.append(at_least(what, small.goodput(kind, MOST), budget, "%"))
         what = f"latency at {MOST} ×, callers {kind}, {FEW} calls may wait"
         rows.append(compared(what, small.latency(OBEDIENT, 1), small.latency(kind, MOST), 2, "ms"))
+    what = f"memory at {MOST} ×, callers {FIXED}, against the load that saturates"
+    rows.append(compared(what, default.memory(OBEDIENT, 1), default.memory(FIXED, MOST), 2, "MB"))
     rows.append(limited("99 of 100 checks of the health meanwhile", default.health(), 100, "ms"))
