@@ -18,6 +18,7 @@ from mcp_server.rpc.descriptors import descriptors_for_connections
 from mcp_server.rpc.edge import Edge
 from mcp_server.rpc.flow import MAX_REQUEST_BYTES, Flow
 from mcp_server.rpc.health import Health
+from mcp_server.rpc.lost_answers import keep_out_of_log
 from mcp_server.rpc.reflection import reflection_services
 from mcp_server.rpc.tls import ListenerCertificates
 from mcp_server.settings import ServerSettings
@@ -104,6 +105,7 @@ class GRPCServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
+        keep_out_of_log()
         settings = self._settings
         limits = (
             ("grpc.max_allowed_incoming_connections", min(settings.max_connections, descriptors_for_connections())),
