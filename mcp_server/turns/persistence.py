@@ -100,9 +100,7 @@ class TurnStore:
         session = changed.change.session if running else None
         if session is None:
             return result, Conversation()
-        history = (
-            History(self._store, session, changed.messages, max_messages=self._max_messages) if read_last else None
-        )
+        history = History(self._store, session, changed.messages, max_messages=self.max_messages) if read_last else None
         return result, Conversation(session=session, history=history)
 
     async def count_replay(self, quota: Quota) -> None:
