@@ -30,7 +30,7 @@ class UsageService:
             after=position_of(found, request.page_token, tuple[str, ...], *listed),
             violations=found,
         )
-        page = page_of([encode.usage_row(each, group_by) for each in sums], size)
+        page = await page_of([encode.usage_row(each, group_by) for each in sums], size)
         token = ""
         if len(page) < len(sums):
             last = sums[len(page) - 1]
