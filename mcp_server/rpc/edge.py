@@ -108,7 +108,7 @@ class Edge:
                 return result
             finally:
                 if transfer.answering:  # gRPC sends it once this returns
-                    context.add_done_callback(lambda _: transfer.close())  # type: ignore[arg-type]  # takes any function
+                    context.add_done_callback(lambda _: transfer.close())  # type: ignore[arg-type]  # the stubs want a class
                 else:
                     transfer.close()
 

@@ -9,6 +9,7 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health_pb2
 
+from mcp_server.api.paging import PageTokens
 from mcp_server.api.services import services as contract
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
@@ -17,6 +18,7 @@ from mcp_server.rpc.descriptors import descriptors_for_connections
 from mcp_server.rpc.edge import Edge
 from mcp_server.rpc.flow import MAX_REQUEST_BYTES, Flow
 from mcp_server.rpc.health import Health
+from mcp_server.rpc.lost_answers import keep_out_of_log
 from mcp_server.rpc.reflection import reflection_services
 from mcp_server.rpc.tls import ListenerCertificates
 from mcp_server.settings import ServerSettings
@@ -55,6 +57,7 @@ class GRPCServer:
         services: served beside the contract.
         settings: the limits of connections.
         certificates: what connections are encrypted with; ``None``: they are not.
+        tokens: of the pages of lists; by default they end with the process.
 
     Raises:
         ConfigError: two services have the same name.
@@ -68,9 +71,10 @@ class GRPCServer:
         *,
         settings: ServerSettings | None = None,
         certificates: ListenerCertificates | None = None,
+        tokens: PageTokens | None = None,
     ) -> None:
         self._settings = settings or ServerSettings()
-        served = [*contract(gateway), *services]
+        served = [*contract(gateway, tokens or PageTokens()), *services]
         self.health = Health([service.descriptor.full_name for service in served], gateway)
         served.append(
             GRPCService(descriptor=health_pb2.DESCRIPTOR.services_by_name["Health"], implementation=self.health)
@@ -101,6 +105,7 @@ class GRPCServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
+        keep_out_of_log()
         settings = self._settings
         limits = (
             ("grpc.max_allowed_incoming_connections", min(settings.max_connections, descriptors_for_connections())),

@@ -17,7 +17,7 @@ from msgspec import Meta
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Settings
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings
-from mcp_server.settings.fields import TENANT_PATTERN, ModelPattern
+from mcp_server.settings.fields import ModelPattern
 
 DAY = 86_400.0
 ADMIN_ADDRESS: Final = "127.0.0.1:9464"
@@ -56,8 +56,8 @@ ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,25
 TenantOrAll = Annotated[
     str,
     Meta(
-        pattern=f"{TENANT_PATTERN}|^\\*$",
-        extra={"allowed": "a name of up to 63 letters, digits, . _ and -, or * for all others"},
+        pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,62}|\\*)$",
+        extra={"allowed": "a name of letters, digits, . _ and -, or * for all others"},
     ),
 ]
 RouteName = Annotated[
@@ -121,6 +121,7 @@ class ServerSettings(Settings):
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     """How long running turns may continue after that, in seconds."""
     tls: TLSSettings = TLSSettings()
+    """The certificates with which connections are encrypted."""
 
 
 class SessionSettings(Settings):
@@ -352,6 +353,20 @@ class MetricsSettings(Settings):
     Not set: ``/metrics`` is only among the pages of ``admin.address``."""
 
 
+class TracingSettings(Settings):
+    """Traces by OpenTelemetry: a span for each call, each turn and each call to a provider. Needs the extra ``otel``.
+
+    Where they are sent, and how many, is up to OpenTelemetry's own environment variables, for example
+    ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_PROTOCOL``, ``OTEL_SERVICE_NAME`` and ``OTEL_TRACES_SAMPLER``.
+    """
+
+    enabled: bool = False
+    """Whether traces are made and sent."""
+    content: bool = False
+    """Whether the spans of calls to providers contain what the caller sent and what was answered. It may be personal or
+    secret: consider who reads the traces."""
+
+
 class LogSettings(Settings):
     """The log, which is written to standard error."""
 
@@ -359,6 +374,9 @@ class LogSettings(Settings):
     """The lowest level that is written."""
     format: Literal["auto", "json", "console"] = "auto"
     """``json`` for machines, ``console`` for people. ``auto``: ``console`` on a terminal, otherwise ``json``."""
+    content: bool = False
+    """Whether each turn also has a line with what the caller sent and what was answered. It may be personal or secret:
+    consider who reads the log."""
 
 
 def _default_store() -> PluginSettings:
@@ -408,6 +426,7 @@ class Config(Settings):
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
     admin: AdminSettings = AdminSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
 

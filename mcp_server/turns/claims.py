@@ -153,7 +153,7 @@ def claim(
         if entry.full:
             raise Overloaded(
                 f"too many turns wait for {session.name}: send the call again later",
-                metadata={"session": session.name},
+                metadata={"session": session.name, "limit": "max_queued"},
                 retry_after=1,
             )
         turn, taken = _taken(stored, turn, request, candidates, now)

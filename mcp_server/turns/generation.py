@@ -68,7 +68,7 @@ class Generation:
         self._earlier = earlier
         self._answer = Answer(log.append, Meter())
         # The first call may turn out to go to another model than the claim has stored.
-        self._ledger = Ledger(turn.attempts[:-1], clock)
+        self._ledger = Ledger(turn.attempts[:-1], clock, service=turn.service, turn=turn.name)
 
     async def run(self, candidates: Candidates, *, until: float) -> None:
         """Generate the answer.

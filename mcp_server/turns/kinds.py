@@ -23,6 +23,7 @@ from mcp_server.values import (
     MCPSession,
     Message,
     ResponseFormat,
+    Role,
     Struct,
     Text,
     Tool,
@@ -80,6 +81,11 @@ class ChatInput(Struct):
     """Whether it must call one."""
     truncate: bool = True
     """Whether old exchanges may be left out."""
+
+    @property
+    def content(self) -> Sequence[Message]:
+        """What is asked."""
+        return self.messages
 
     def violations(self) -> rules.Violations:
         """What is wrong with the request."""
@@ -184,6 +190,11 @@ class CompletionInput(Struct):
     """Put the session's context before the prompt."""
     save_as: str = ""
     """The name of the context entry that the answer becomes, or empty."""
+
+    @property
+    def content(self) -> Sequence[Message]:
+        """What is asked, as a message."""
+        return (Message(role=Role.USER, parts=(Text(text=self.prompt),)),)
 
     def violations(self) -> rules.Violations:
         """What is wrong with the request."""

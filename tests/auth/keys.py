@@ -44,7 +44,8 @@ def new_key(
         moment = time.gmtime(time.time() + expires)
         table["expire_time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)
     hashed = f"sha256:{hash_of(secret).hex()}"
-    return NewKey(key_id, secret, KeySettings(hash=hashed, tenant=tenant, scopes=tuple(scopes), **table))
+    table |= {"hash": hashed, "tenant": tenant, "scopes": tuple(scopes)}
+    return NewKey(key_id, secret, KeySettings(**table))
 
 
 def bearer(secret: str) -> Metadata:
@@ -74,7 +75,7 @@ class Outcome(NamedTuple):
 
 
 async def invoke(
-    channel: grpc.aio.Channel,
+    channel: Any,
     method: MethodDescriptor,
     request: Message | bytes,
     metadata: Metadata = (),
@@ -89,7 +90,7 @@ async def invoke(
     options: dict[str, Any] = {"metadata": metadata, "timeout": timeout}
     try:
         if method.client_streaming:
-            call: Any = channel.stream_stream(path, response_deserializer=parse)(iter([body]), **options)
+            call = channel.stream_stream(path, response_deserializer=parse)(iter([body]), **options)
             responses = [response async for response in call]
         elif method.server_streaming:
             call = channel.unary_stream(path, response_deserializer=parse)(body, **options)
