@@ -237,9 +237,13 @@ class UnifiedMCPServer:
             log.warning("turns interrupted by the last stop", turns=interrupted)
         self._readiness = Readiness(store)
         pages = AdminPages(
-            metrics=metrics.page(), ready=self._readiness.problem, turns=turns.running, clock=self._clock
+            metrics=metrics.page(),
+            ready=self._readiness.problem,
+            turns=turns.running,
+            clock=self._clock,
+            authentication=authentication,
         )
-        listeners = AdminListeners(config, pages, metrics.page())
+        listeners = AdminListeners(config, pages)
         stack.callback(listeners.close)
         self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
         for name, repeated in {

@@ -16,14 +16,14 @@ from mcp_server.gateway import Gateway
 from mcp_server.interfaces import GRPCService, Middleware
 from mcp_server.rpc.descriptors import descriptors_for_connections
 from mcp_server.rpc.edge import Edge
+from mcp_server.rpc.flow import MAX_REQUEST_BYTES, Flow
 from mcp_server.rpc.health import Health
+from mcp_server.rpc.lost_answers import keep_out_of_log
 from mcp_server.rpc.reflection import reflection_services
 from mcp_server.rpc.tls import ListenerCertificates
 from mcp_server.settings import ServerSettings
 
 HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"]
-MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
-
 KEEPALIVE: Final = (30.0, 10.0)
 """After how many seconds of silence a client is pinged, and how long it may take to answer. One that is gone without a
 word, as after a power cut, would otherwise keep its connection, and the readers of its turns, for two hours."""
@@ -87,8 +87,15 @@ class GRPCServer:
                     f"the gRPC service {service.descriptor.full_name} is served already: remove one of the two"
                 )
             names.add(service.descriptor.full_name)
+        self._flow = Flow(
+            max_bytes=self._settings.max_bytes_in_flight,
+            receive_timeout=self._settings.receive_timeout,
+            reader_timeout=self._settings.reader_timeout,
+        )
+        self._watch: asyncio.Task[None] | None = None
         self._certificates = certificates
-        edge = Edge(middleware, clients_verified=certificates is not None and certificates.clients_verified)
+        verified = certificates is not None and certificates.clients_verified
+        edge = Edge(middleware, self._flow, clients_verified=verified)
         self._handlers = [edge.handlers(service) for service in served if service is not health]
         self._health_methods = edge.methods(health)
         self._server: grpc.aio.Server | None = None
@@ -99,6 +106,7 @@ class GRPCServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
+        keep_out_of_log()
         settings = self._settings
         limits = (
             ("grpc.max_allowed_incoming_connections", min(settings.max_connections, descriptors_for_connections())),
@@ -124,6 +132,7 @@ class GRPCServer:
             ) from error
         await server.start()
         self._server = server
+        self._watch = asyncio.create_task(self._flow.watch(), name="readers")
         return port
 
     async def stop(self, grace: float) -> None:
@@ -133,3 +142,5 @@ class GRPCServer:
             # Watches end by themselves in the next step of the loop.
             await asyncio.sleep(0)
             await self._server.stop(grace)
+        if self._watch is not None:
+            self._watch.cancel()
