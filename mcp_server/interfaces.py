@@ -344,7 +344,9 @@ class Change(Struct):
     """Rates of the tenant to use up."""
     read_last: int = 0
     """How many messages to return from the end of the history as it was before this step. A store may return fewer, the
-    last ones, if they exceed 32 MiB."""
+    last ones, if they exceed ``read_bytes`` as stored."""
+    read_bytes: int = 32 * 1024 * 1024
+    """How many bytes of messages are enough for ``read_last``."""
 
 
 class Changed(Struct):

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from mcp_server.interfaces import Change, Changed, Decide, Finish
 from mcp_server.settings import AdminSettings, AuthSettings, Config, MetricsSettings, admin_addresses
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.memory import MemoryStore
+from mcp_server.stores.sqlite.store import SQLiteStore
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from tests.auth.keys import new_key
 
@@ -51,15 +53,17 @@ async def get(server: UnifiedMCPServer, path: str, **headers: str) -> tuple[int,
     return await asyncio.to_thread(read)
 
 
-async def test_a_server_that_runs_is_healthy_and_ready() -> None:
-    """With the metrics beside; other paths name those that exist."""
-    async with running(served(), providers=ECHO) as server:
+async def test_a_server_that_runs_is_healthy_and_ready(tmp_path: Path) -> None:
+    """With the metrics beside; other paths name those that exist. A check leaves nothing in the store."""
+    store = SQLiteStore(tmp_path / "sessions.db")
+    async with running(served(), providers=ECHO, store=store) as server:
         assert await get(server, "/healthz") == (HTTPStatus.OK, "ok\n")
         assert await get(server, "/readyz") == (HTTPStatus.OK, "ready\n")
         status, text = await get(server, "/metrics")
         assert (status, "contextprotocol_config_version 1.0" in text) == (HTTPStatus.OK, True)
         status, text = await get(server, "/health")
         assert (status, "/healthz" in text) == (HTTPStatus.NOT_FOUND, True)
+        assert await store.forget(1 << 62, 10) == 0
 
 
 async def test_turns_that_run_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

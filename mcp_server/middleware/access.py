@@ -65,6 +65,8 @@ class AccessLog:
             facts["reason"] = turn.error.reason
         if turn.key:
             facts["key"] = turn.key
+        if turn.labels:
+            facts["labels"] = dict(turn.labels)
         if trace_id := trace_context.trace_id():
             facts["trace_id"] = trace_id
         (self._log.info if turn.state in _INTENDED else self._log.warning)("turn", **facts)

@@ -103,6 +103,15 @@ class ServerSettings(Settings):
     """The most calls at a time on one connection. A client waits with further calls, or opens further connections, as
     ``MCPClient`` does. A higher number lets one connection hold more of the memory of the server: 16 MiB for each call
     whose request is being received."""
+    max_bytes_in_flight: Annotated[int, Meta(ge=32 * 1024 * 1024)] = 512 * 1024 * 1024
+    """How many bytes of requests and of answers that wait for their callers the server holds at a time. Messages of up
+    to 64 KiB are not counted; a request that takes longer than 0.2 seconds to arrive counts as 16 MiB until it is
+    complete. Calls beyond it are refused with OVERLOADED."""
+    receive_timeout: Annotated[float, Meta(ge=0.1, le=DAY)] = 120.0
+    """How long a request may take to arrive, in seconds. Then its call ends with OVERLOADED."""
+    reader_timeout: Annotated[float, Meta(ge=0.1, le=DAY)] = 60.0
+    """How long an answer may wait for a caller that reads nothing, in seconds. Then its call ends with OVERLOADED. A
+    turn that has lost its last reader so continues or ends as after a lost connection."""
     idle_timeout: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3600.0
     """How long a connection without calls is kept open, in seconds. Clients connect again with their next call."""
     drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0

@@ -191,6 +191,13 @@ class TurnRegistry:
             return log_of(turn, pieces)
         return await asyncio.to_thread(log_of, turn, pieces)
 
+    async def _whole(self, turn: Turn) -> Turn:
+        """A stored turn with the parts of its message."""
+        pieces = await self._store.events(turn)
+        if sum(map(len, pieces)) <= MAX_INLINE:
+            return whole(turn, pieces)
+        return await asyncio.to_thread(whole, turn, pieces)
+
     def running(self) -> Sequence[Turn]:
         """The turns that run or wait in this process, as they are now, their messages without parts."""
         return [runner.present() for runner in self._live]
@@ -205,7 +212,7 @@ class TurnRegistry:
         if runner is not None:
             return runner.snapshot()
         turn = await self._store.get(tenant, session_id, turn_id)
-        return whole(turn, await self._store.events(turn))
+        return await self._whole(turn)
 
     async def list(self, session: MCPSession, *, limit: int, before: str) -> Sequence[Turn]:
         """Up to ``limit`` turns of a session that are older than the one with the id ``before``, the newest first."""
@@ -246,7 +253,7 @@ class TurnRegistry:
             if turn.state not in FINAL:
                 turn = await self._store.give_up(turn, error)
             if turn.state in FINAL:
-                return whole(turn, await self._store.events(turn))
+                return await self._whole(turn)
             # It had been interrupted, and its request was sent again meanwhile; or it ends just now.
             await asyncio.sleep(0)
             runner = self._live.get(turn_id)

@@ -341,7 +341,6 @@ class TurnRunner(LiveTurn):
 
     async def _generate(self, claim: Claim, conversation: Conversation) -> None:
         assert claim.candidates is not None
-        conversation = await self._store.with_whole_exchange(conversation)
         self._generation = Generation(
             self.turn,
             self.log,

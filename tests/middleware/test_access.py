@@ -58,6 +58,7 @@ def stream() -> Iterator[Stream]:
     stream = Stream()
     logs.configure(level="debug", format="json", stream=stream)
     yield stream
+    structlog.get_config()["processors"][0].flush()
     structlog.reset_defaults()
     logging.getLogger().handlers[:] = handlers
 
@@ -126,7 +127,7 @@ async def test_no_prompt_and_no_answer_is_logged(stream: Stream, serve: Serve) -
 
 
 async def test_lines_name_the_key_and_the_trace(stream: Stream, serve: Serve) -> None:
-    """The public id of the key, and the trace of the caller."""
+    """The public id of the key, the trace of the caller, and for whom the call was made."""
 
     @contextlib.asynccontextmanager
     async def authenticate(call: Call) -> AsyncIterator[None]:
@@ -135,11 +136,12 @@ async def test_lines_name_the_key_and_the_trace(stream: Stream, serve: Serve) ->
 
     wire = await serve(middleware=[authenticate])
     trace_id = "0af7651916cd43dd8448eb211c80319c"
-    request = chat_pb2.ChatRequest(messages=[user("hello")])
+    request = chat_pb2.ChatRequest(messages=[user("hello")], labels={"team": "\x1b[2Jone"})
     await wire.chat.Chat(request, metadata=(("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),))
     (call,), (turn,) = stream.events("call"), stream.events("turn")
     assert (call["tenant"], call["key"], call["trace_id"]) == ("acme", "k123", trace_id)
-    assert (turn["tenant"], turn["key"]) == ("acme", "k123")
+    assert (turn["tenant"], turn["key"], turn["labels"]) == ("acme", "k123", {"team": "\x1b[2Jone"})
+    assert "\x1b" not in stream.text
 
 
 async def test_a_trace_that_is_none_is_not_logged(stream: Stream, serve: Serve) -> None:

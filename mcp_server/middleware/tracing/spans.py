@@ -63,6 +63,8 @@ def of_turn(turn: Turn) -> Found:
         "contextprotocol.window.input_tokens": window.input_tokens,
         "gen_ai.usage.input_tokens": usage.input_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens,
+        **({"contextprotocol.key": turn.key} if turn.key else {}),
+        **{f"contextprotocol.label.{name}": value for name, value in turn.labels.items()},
         **of_session(turn),
     }
 

@@ -78,6 +78,7 @@ class Writer:
             if work or running:
                 self._commit(work)
             settle(work)
+            batch, work = [], []  # results may be large: they are not kept until the next change
 
     def _commit(self, work: Sequence[Job]) -> None:
         """Run all jobs in one transaction; if that fails, each in one of its own."""
@@ -175,6 +176,7 @@ class Reader:
                 if isinstance(job.error, StoreUnavailable):
                     log.error("store cannot read", exc_info=error)
             settle([job])
+            job = None  # its result may be large: it is not kept until the next read
         if queries is not None:
             queries.connection.close()  # also if it was closed before
 
