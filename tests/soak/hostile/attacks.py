@@ -24,12 +24,12 @@ from contextprotocol.v1 import chat_pb2, model_pb2, session_pb2, turn_pb2
 from tests.costly import METHODS, different, fields, filled, is_map, path_of
 from tests.faults.caller import reason_of
 from tests.faults.proxy import Fault, Kind, Proxy, Way
-from tests.raw_http2 import PREFACE, connect, resets
+from tests.http2 import PREFACE, SETTINGS, connect, frame, resets
 from tests.wire import Wire, user
 
 CONNECTIONS: Final = 400
 """Of a flood: more than the server takes."""
-HALF_SENT: Final = 32
+HALF_SENT: Final = 64
 """Messages that are never complete, at a time."""
 SLOW_READERS: Final = 400
 """Readers that take nothing, at a time."""
@@ -69,7 +69,7 @@ async def flood_connections(address: str, seconds: float, generator: random.Rand
             outcomes["connected"] += 1
             writers.append(writer)
             if generator.random() < 0.5:
-                writer.write(PREFACE)
+                writer.write(PREFACE + frame(SETTINGS, 0, 0, b""))
         await asyncio.sleep(end - time.monotonic())
     finally:
         for writer in writers:

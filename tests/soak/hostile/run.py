@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from mcp_client import MCPClient
+from mcp_server.settings import ServerSettings
 from tests.soak.hostile.attackers import attackers
-from tests.soak.hostile.attacks import HALF_SENT, LARGEST
 from tests.soak.hostile.clients import PATIENCE, Canary, Conversation, Talker, Tenant, compared, opened
 from tests.soak.hostile.disk import disk
 from tests.soak.hostile.disturbances import Disturbances
@@ -34,8 +34,8 @@ TENANTS: Final = tuple(Tenant(name=f"talker-{number}") for number in range(4))
 ATTACKS_AT_ONCE: Final = 2
 QUIET: Final = 2.0
 """Seconds at the beginning in which only clients talk, which show what the server takes then."""
-CONFIGURED: Final = HALF_SENT * LARGEST
-"""Bytes of messages that may be received at a time."""
+CONFIGURED: Final = ServerSettings().max_bytes_in_flight
+"""Bytes that the callers of the server may hold of it."""
 
 
 async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
