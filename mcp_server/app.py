@@ -33,10 +33,11 @@ from mcp_server.models.inventory import Inventory
 from mcp_server.plugins import Registry, build, build_all
 from mcp_server.rpc.descriptors import DescriptorWatch
 from mcp_server.rpc.server import GRPCServer
+from mcp_server.rpc.tls import ListenerCertificates, read_files
 from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
-from mcp_server.settings import Config
+from mcp_server.settings import Config, check_exposure
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
 
@@ -115,8 +116,11 @@ class UnifiedMCPServer:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         config = self.config
+        check_exposure(config)
         registry = Registry()
         registry.check()
+        files = read_files(config.server.tls)
+        self._certificates = ListenerCertificates(files) if files is not None else None
         metrics = Metrics()
         access = AccessLog()
         middleware = (access, metrics, *build_all(config.middleware, "middleware"), *self._middleware)
@@ -176,7 +180,7 @@ class UnifiedMCPServer:
         }.items():
             await stack.enter_async_context(background(name, repeated))
 
-        server = GRPCServer(gateway, middleware, services, settings=config.server)
+        server = GRPCServer(gateway, middleware, services, settings=config.server, certificates=self._certificates)
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)

@@ -12,23 +12,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 try:
     import typer
 except ModuleNotFoundError:
     sys.exit("mcp-server: the server needs typer: pip install 'contextprotocol[local]'")
 
+from mcp_server.commands.certs import certs
+from mcp_server.commands.options import ConfigOption
+from mcp_server.commands.reporting import FAILED, fail, reported
+
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer
     from mcp_server.model_files import Progress
     from mcp_server.settings import Loaded, ModelFile
-
-FAILED = 1
-"""The exit status of a command that failed."""
-MISUSED = 2
-"""The exit status of a command with invalid settings or arguments."""
 
 app = typer.Typer(
     name="mcp-server",
@@ -42,25 +40,14 @@ models = typer.Typer(
     help="List the models that run on this machine, and download their files.", invoke_without_command=True
 )
 app.add_typer(models, name="models")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        help="The TOML file with the settings. Default: CONTEXTPROTOCOL_CONFIG, or contextprotocol.toml in the user's "
-        "config folder, or none.",
-        show_default=False,
-    ),
-]
+app.add_typer(certs, name="certs")
 
 
 def main() -> None:
     """Run the command line."""
     needed = ("msgspec", "platformdirs", "prometheus_client", "structlog", "grpc_reflection")
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
-        _fail(f"the server needs {', '.join(missing)}: pip install 'contextprotocol[local]'", FAILED)
+        fail(f"the server needs {', '.join(missing)}: pip install 'contextprotocol[local]'", FAILED)
     app()
 
 
@@ -88,7 +75,7 @@ def serve(
         "--store": ("store.path", store),
         "--log-level": ("log.level", log_level),
     }
-    with _reported():
+    with reported():
         from mcp_server.allocator import return_large_blocks
         from mcp_server.settings import prepare_grpc, read
 
@@ -153,7 +140,7 @@ def _store(loaded: Loaded) -> str:
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
     """Print every setting with its origin, or every problem with the settings. Secrets are masked."""
-    with _reported():
+    with reported():
         from mcp_server.settings import read
 
         loaded = read(config)
@@ -166,7 +153,7 @@ def check_config(config: ConfigOption = None) -> None:
 @app.command("config-schema")
 def config_schema() -> None:
     """Print a JSON Schema of the configuration file, with which editors complete and check it."""
-    with _reported():
+    with reported():
         import json
 
         from mcp_server.plugins import Registry
@@ -180,7 +167,7 @@ def list_models(context: typer.Context, config: ConfigOption = None) -> None:
     """List the catalogue of models, which of them are downloaded, and the models of the settings."""
     if context.invoked_subcommand is not None:
         return
-    with _reported():
+    with reported():
         from mcp_server import model_files
         from mcp_server.settings import read
 
@@ -211,7 +198,7 @@ def pull(
     config: ConfigOption = None,
 ) -> None:
     """Download model files that are missing, and print their paths."""
-    with _reported():
+    with reported():
         from mcp_server import model_files
         from mcp_server.settings import read
 
@@ -221,7 +208,7 @@ def pull(
                 try:
                     path = model_files.pull(source, progress=progress)
                 except model_files.ModelFileError as error:
-                    _fail(str(error), FAILED)
+                    fail(str(error), FAILED)
             print(path)
 
 
@@ -308,29 +295,6 @@ def _bytes(size: int) -> str:
 def version() -> None:
     """Print the version."""
     print(_version())
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Report an error that ends a command in one message, with an exit status."""
-    from mcp_server.errors import ConfigError, MCPError
-
-    try:
-        yield
-    except ConfigError as error:
-        problems = str(error).splitlines()
-        if len(problems) > 1:
-            problems.insert(0, f"{len(problems)} problems with the settings")
-        _fail("\n  ".join(problems), MISUSED)
-    except MCPError as error:
-        _fail(error.message, FAILED)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    print(f"mcp-server: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 def _import_structlog() -> None:

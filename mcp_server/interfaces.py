@@ -9,11 +9,11 @@ all interfaces stand on one page, so that authors of plug-ins need no other.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
-from mcp_server.principal import ANONYMOUS, Principal
+from mcp_server.principal import ANONYMOUS, PeerCertificate, Principal
 from mcp_server.values import (
     Attempt,
     ContextEntry,
@@ -548,16 +548,6 @@ class ContextType(Protocol):
 # -- middleware -------------------------------------------------------------------------------------------------------
 
 
-CertificateProperties = Callable[[], Mapping[str, Iterable[bytes]]]
-"""Returns the properties of the client certificate of a connection under gRPC's names, such as
-``x509_subject_alternative_name``; empty without a certificate that was verified."""
-
-
-def no_certificate() -> Mapping[str, Iterable[bytes]]:
-    """The :data:`CertificateProperties` of a connection without a client certificate."""
-    return {}
-
-
 class Call:
     """One call to the server while it runs, on any edge.
 
@@ -568,7 +558,7 @@ class Call:
         peer: the address that the call came from.
         metadata: the caller's metadata; of repeated keys the last.
         repeated: the keys of the metadata that the caller sent more than once.
-        certificate: reads the properties of the client certificate, which takes some microseconds.
+        certificate: the client's certificate; ``None`` unless the listener requires one (``server.tls.client_ca``).
         principal: who the call is made for; a middleware that authenticates callers sets it.
         reason: how the call ended: ``None`` while it runs, ``OK``, or the ``reason`` of an error.
         code: the status that the edge reports, by gRPC's name: ``OK``, ``NOT_FOUND`` …
@@ -598,7 +588,7 @@ class Call:
         peer: str,
         metadata: Mapping[str, str],
         repeated: Collection[str] = (),
-        certificate: CertificateProperties = no_certificate,
+        certificate: PeerCertificate | None = None,
     ) -> None:
         self.service = service
         self.method = method

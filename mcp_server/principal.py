@@ -37,3 +37,16 @@ ANONYMOUS: Final = Principal()
 
 STRANGER: Final = Principal(tenant="", scopes=frozenset(), models=())
 """The principal of a call without credentials that is open to everyone, while there is authentication."""
+
+
+class PeerCertificate(Struct):
+    """The certificate of a client that the listener has verified: who the peer of a connection is."""
+
+    common_name: str = ""
+    """The common name of its subject."""
+    uris: tuple[str, ...] = ()
+    """The URIs among its subject alternative names, for example SPIFFE ids."""
+    dns_names: tuple[str, ...] = ()
+    """The DNS names among them."""
+    emails: tuple[str, ...] = ()
+    """The mail addresses among them."""

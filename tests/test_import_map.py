@@ -47,7 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
     "app": VALUES | CORE | EDGES | PLUGGED_IN | {"admission", "gateway", "settings", "plugins", "lifecycle"},
     "testing": VALUES | CORE | {"settings", "app"},
-    "cli": {"allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
+    "commands": {"errors", "settings", "stores"},
+    "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
     "__main__": {"cli"},
     **FORMER_NAMES,
 }
@@ -55,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 ONLY_IN = {
     "grpc": {"rpc"},
+    "cryptography": {"rpc", "commands"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},
     "google": EDGES,

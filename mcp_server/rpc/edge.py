@@ -17,6 +17,7 @@ from mcp_server.api.wire_limits import Parse, parser
 from mcp_server.errors import InternalError, MCPError, NotSupported
 from mcp_server.interfaces import Call, GRPCService, Middleware
 from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
+from mcp_server.rpc.tls import peer_certificate
 
 log = structlog.get_logger("contextprotocol.rpc")
 
@@ -42,10 +43,12 @@ class Edge:
 
     Args:
         middleware: entered around each call, the first outermost, before the request is decoded.
+        clients_verified: whether clients have certificates, which calls then carry.
     """
 
-    def __init__(self, middleware: Sequence[Middleware]) -> None:
+    def __init__(self, middleware: Sequence[Middleware], *, clients_verified: bool = False) -> None:
         self._middleware = tuple(middleware)
+        self._clients_verified = clients_verified
 
     def handlers(self, service: GRPCService) -> grpc.GenericRpcHandler:
         """The handlers of all methods of a service."""
@@ -109,7 +112,7 @@ class Edge:
             peer=context.peer(),
             metadata=metadata,
             repeated=() if len(metadata) == len(texts) else _repeated(texts),
-            certificate=context.auth_context,
+            certificate=peer_certificate(context.auth_context()) if self._clients_verified else None,
         )
         try:
             return await self._through(0, call, inner)

@@ -17,6 +17,7 @@ from mcp_server.rpc.descriptors import descriptors_for_connections
 from mcp_server.rpc.edge import Edge
 from mcp_server.rpc.health import Health
 from mcp_server.rpc.reflection import reflection_services
+from mcp_server.rpc.tls import ListenerCertificates
 from mcp_server.settings import ServerSettings
 
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
@@ -54,6 +55,7 @@ class GRPCServer:
         middleware: entered around each call, the first outermost.
         services: served beside the contract.
         settings: the limits of connections.
+        certificates: what connections are encrypted with; ``None``: they are not.
 
     Raises:
         ConfigError: two services have the same name.
@@ -66,6 +68,7 @@ class GRPCServer:
         services: Sequence[GRPCService] = (),
         *,
         settings: ServerSettings | None = None,
+        certificates: ListenerCertificates | None = None,
     ) -> None:
         self._settings = settings or ServerSettings()
         served = [*contract(gateway), *services]
@@ -81,7 +84,8 @@ class GRPCServer:
                     f"the gRPC service {service.descriptor.full_name} is served already: remove one of the two"
                 )
             names.add(service.descriptor.full_name)
-        edge = Edge(middleware)
+        self._certificates = certificates
+        edge = Edge(middleware, clients_verified=certificates is not None and certificates.clients_verified)
         self._handlers = [edge.handlers(service) for service in served]
         self._server: grpc.aio.Server | None = None
 
@@ -101,7 +105,10 @@ class GRPCServer:
         server = grpc.aio.server(options=(*options(), *limits))
         server.add_generic_rpc_handlers(self._handlers)
         try:
-            port = server.add_insecure_port(address)
+            if self._certificates is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, self._certificates.credentials())
         except RuntimeError as error:
             raise ConfigError(
                 f"server.address: cannot listen on {address}: the port is in use, or the address is not this machine's"

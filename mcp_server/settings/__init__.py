@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettings, Secret, Settings
 from mcp_server.plugins import built_in
+from mcp_server.settings.exposure import check_exposure
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
     AdmissionSettings,
@@ -19,6 +20,7 @@ from mcp_server.settings.tables import (
     RoutingSettings,
     ServerSettings,
     SessionSettings,
+    TLSSettings,
     TurnSettings,
     WindowSettings,
     split_address,
@@ -42,8 +44,10 @@ __all__ = [
     "ServerSettings",
     "SessionSettings",
     "Settings",
+    "TLSSettings",
     "TurnSettings",
     "WindowSettings",
+    "check_exposure",
     "load",
     "prepare_grpc",
     "read",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcp_server.settings.decoding import dotted, shown
+from mcp_server.settings.exposure import exposure_problem
 from mcp_server.settings.tables import Config, RouteSettings, split_address
 
 
@@ -32,9 +33,20 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
         for name, plugin in getattr(config, kind).items():
             for path, problem in plugin.problems():
                 yield _key(f"{kind}.{name}", path), problem
+    yield from _server(config)
     address = config.metrics.address
     if address and address == config.server.address and split_address(address)[1]:
         yield "metrics.address", f"found {shown(address)}, which is also server.address; expected another port"
+
+
+def _server(config: Config) -> Iterator[tuple[str, str]]:
+    """The address of the server, and its certificates."""
+    tls = config.server.tls
+    for key, needed in (("certificate", "key"), ("key", "certificate"), ("client_ca", "certificate")):
+        if getattr(tls, key) is not None and getattr(tls, needed) is None:
+            yield f"server.tls.{key}", f"requires server.tls.{needed}, which is not set"
+    if problem := exposure_problem(config):
+        yield "server.address", problem
 
 
 class _Names:

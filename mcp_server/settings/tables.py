@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -63,11 +64,29 @@ Alias = Annotated[
 ]
 
 
+class TLSSettings(Settings):
+    """The certificates with which connections are encrypted, each a file in PEM format. Connections use TLS 1.2 or
+    newer. The files are read again whenever the settings are."""
+
+    certificate: Path | None = None
+    """The file with the certificate of the server, followed by those of intermediate authorities. Not set: connections
+    are not encrypted."""
+    key: Path | None = None
+    """The file with the private key of ``certificate``, not encrypted."""
+    client_ca: Path | None = None
+    """The file with the certificates of the authorities that issue client certificates. Every client must then have
+    one (mTLS). Not set: clients are asked for none."""
+
+
 class ServerSettings(Settings):
     """The address that the server listens on, and how it stops."""
 
     address: Address = "127.0.0.1:50051"
-    """``host:port`` of the gRPC service. Port 0 chooses a free port."""
+    """``host:port`` of the gRPC service. Port 0 chooses a free port. An address that is not loopback requires
+    authentication and TLS, unless ``insecure`` is set."""
+    insecure: bool = False
+    """Whether the server may listen on an address that is not loopback without authentication or without TLS: for a
+    network in which everybody may use the server, or behind a proxy that provides both."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     """The most connections at a time; further ones are closed at once. Fewer if the process may not open so many file
     descriptors."""
@@ -83,6 +102,7 @@ class ServerSettings(Settings):
     delay."""
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     """How long running turns may continue after that, in seconds."""
+    tls: TLSSettings = TLSSettings()
 
 
 class SessionSettings(Settings):

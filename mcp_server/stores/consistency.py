@@ -32,6 +32,9 @@ def check(tenant: str, session: str, old: MCPSession | None, change: Change, *, 
         _check_turn(tenant, remaining, change.turn)
     if change.receipt is not None:
         _check_receipt(tenant, remaining, change.receipt)
+    for owned in (change.hold, *change.book):
+        if owned is not None and owned.tenant != tenant:
+            raise ValueError(f"the change of tenant {tenant!r} writes a hold or usage of {owned.tenant!r}")
 
 
 def _check_session(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import bisect
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import (
     NO_LOOK_UP,
+    Account,
+    AccountQuery,
     Change,
     Changed,
     Decide,
@@ -18,9 +20,13 @@ from mcp_server.interfaces import (
     RequestKey,
     SessionQuery,
     Stored,
+    UsageQuery,
 )
 from mcp_server.stores.consistency import check, request_taken, turn_moved
-from mcp_server.values import UNFINISHED, MCPSession, Message, Receipt, Turn
+from mcp_server.stores.memory_accounts import MemoryAccounts
+from mcp_server.values import UNFINISHED, Key, MCPSession, Message, Receipt, Turn, UsageSum
+
+_encode = msgspec.msgpack.Encoder().encode
 
 _TurnKey = tuple[str, str]
 """Tenant and id of a turn."""
@@ -29,17 +35,18 @@ _RequestIndex = tuple[str, str, str, str]
 
 
 class _Contents:
-    """The messages of a session and the ids of its turns."""
+    """The messages of a session, of which a fork shares the first ``shared``, and the ids of its turns."""
 
-    __slots__ = ("messages", "turns")
+    __slots__ = ("messages", "shared", "turns")
 
     def __init__(self, messages: list[Message]) -> None:
         self.messages = messages
+        self.shared = len(messages)
         self.turns: set[str] = set()
 
 
 class MemoryStore:
-    """A :class:`~mcp_server.interfaces.Store` in plain dictionaries, for one server.
+    """An :class:`~mcp_server.interfaces.AccountStore` in plain dictionaries, for one server.
 
     A change never awaits, so it is atomic on its event loop. ``expired``, ``forget`` and ``counts`` take time
     proportional to what is stored; ``interrupted`` to the number of unfinished turns.
@@ -57,6 +64,7 @@ class MemoryStore:
         self._receipts: dict[_RequestIndex, Receipt] = {}
         # For each tenant its sessions as (create_time, uid, id), in the order in which they are listed.
         self._order: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
+        self._accounts = MemoryAccounts()
 
     async def open(self) -> None:
         """Make ready for use."""
@@ -74,6 +82,7 @@ class MemoryStore:
             self._requests,
             self._receipts,
             self._order,
+            self._accounts,
         ):
             table.clear()
 
@@ -108,6 +117,7 @@ class MemoryStore:
                 self._events[tenant, change.turn.id].append(change.events)
         if change.receipt is not None:
             self._receipts[_receipt_index(change.receipt)] = change.receipt
+        self._accounts.write(tenant, change)
         return Changed(change=change, stored=stored, messages=tuple(tail))
 
     def _now(self) -> int | None:
@@ -131,8 +141,21 @@ class MemoryStore:
             receipt=None if receipt is None else self._receipts.get(receipt),
             other=self._sessions.get((tenant, look_up.other)) if look_up.other else None,
             holder=self._turns.get((tenant, old.claim)) if look_up.holder and old and old.claim else None,
+            accounts=tuple([self._account(tenant, query) for query in look_up.accounts]),
             now=self._now(),
         )
+
+    def _account(self, tenant: str, query: AccountQuery) -> Account:
+        account = self._accounts.read(tenant, query)
+        if not query.stored:
+            return account
+        sessions = [self._sessions[tenant, name] for _, _, name in self._order.get(tenant, ())]
+        sessions = [session for session in sessions if query.key in ("", session.key)]
+        size = 0
+        for session in sessions:
+            contents = self._contents[tenant, session.uid]
+            size += len(_encode((session.context, session.metadata, contents.messages[contents.shared :])))
+        return msgspec.structs.replace(account, sessions=len(sessions), stored_bytes=size)
 
     def _check_keys(self, change: Change) -> None:
         turn, receipt = change.turn, change.receipt
@@ -253,6 +276,34 @@ class MemoryStore:
         for key in receipts:
             del self._receipts[key]
         return len(old) + len(receipts)
+
+    async def usage(self, query: UsageQuery, /) -> Sequence[UsageSum]:
+        """The sums of the usage ledger by group."""
+        self._check_open()
+        return self._accounts.usage(query)
+
+    async def change_key(self, key: str, decide: Callable[[Key | None], Key], /) -> Key:
+        """Read, decide and write an API key without awaiting in between."""
+        self._check_open()
+        new = self._accounts.keys[key] = decide(self._accounts.keys.get(key))
+        return new
+
+    async def key(self, key: str, /) -> Key | None:
+        """The API key with that id."""
+        self._check_open()
+        return self._accounts.keys.get(key)
+
+    async def keys(self, tenant: str, limit: int, after: tuple[int, str] | None, /) -> Sequence[Key]:
+        """The API keys of a tenant, oldest first."""
+        self._check_open()
+        keys = [key for key in self._accounts.keys.values() if key.tenant == tenant]
+        keys = [key for key in keys if after is None or (key.create_time, key.id) > after]
+        return sorted(keys, key=lambda key: (key.create_time, key.id))[:limit]
+
+    async def secret(self, name: str, /) -> bytes:
+        """The secret of that name."""
+        self._check_open()
+        return self._accounts.secret(name)
 
     async def counts(self, now: int, /) -> Mapping[str, int]:
         """The number of sessions."""

@@ -42,12 +42,14 @@ from mcp_server.values.message import (
 )
 from mcp_server.values.model import Capabilities, Model, ModelState
 from mcp_server.values.session import MCPSession, Receipt, SessionDraft, SessionUpdate
-from mcp_server.values.time import SECOND, Clock, elapsed
+from mcp_server.values.time import DAY, HOUR, SECOND, Clock, elapsed
 from mcp_server.values.turn import FINAL, UNFINISHED, Attempt, Lease, Turn, TurnError, TurnState, Window, turn_name
 from mcp_server.values.usage import Usage, UsageEntry, UsageSource, UsageSum
 
 __all__ = [
+    "DAY",
     "FINAL",
+    "HOUR",
     "NO_LIMITS",
     "SCOPES",
     "SECOND",

@@ -27,19 +27,23 @@ class CachedSession:
         summary_size: the size of its summary, in bytes as encoded.
         content_size: the size of its content, in bytes as encoded.
         shared: how many of its first messages other sessions wrote.
+        bytes: the size of all that it has written, in bytes as encoded.
         tail: the last messages of its history, up to ``wanted``. Empty if they have not been read.
         tail_sizes: the size of each of them, in bytes as encoded.
         wanted: the largest number of messages that a change has asked for.
     """
 
-    __slots__ = ("content_size", "key", "session", "shared", "summary_size", "tail", "tail_sizes", "wanted")
+    __slots__ = ("bytes", "content_size", "key", "session", "shared", "summary_size", "tail", "tail_sizes", "wanted")
 
-    def __init__(self, key: int, session: MCPSession, summary_size: int, content_size: int, shared: int) -> None:
+    def __init__(
+        self, key: int, session: MCPSession, *, summary_size: int, content_size: int, shared: int, bytes: int
+    ) -> None:
         self.key = key
         self.session = session
         self.summary_size = summary_size
         self.content_size = content_size
         self.shared = shared
+        self.bytes = bytes
         self.tail: tuple[Message, ...] = ()
         self.tail_sizes: tuple[int, ...] = ()
         self.wanted = 0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
+from collections.abc import Callable
 
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, RequestKey, Stored
 from mcp_server.stores.consistency import check
+from mcp_server.stores.sqlite.accounts import AccountRows
 from mcp_server.stores.sqlite.cache import CachedSession, SessionCache
 from mcp_server.stores.sqlite.garbage import GarbageCollector
 from mcp_server.stores.sqlite.queries import Queries
 from mcp_server.stores.sqlite.receipts import ReceiptRows
-from mcp_server.stores.sqlite.rows import receipt_of, session_of, turn_of
+from mcp_server.stores.sqlite.rows import encode, receipt_of, session_of, turn_of
 from mcp_server.stores.sqlite.sessions import SessionRows
 from mcp_server.stores.sqlite.turns import TurnRows
-from mcp_server.values import MCPSession, Receipt, Turn
+from mcp_server.values import Key, MCPSession, Receipt, Turn
 
 
 class Changes(Queries):
@@ -24,6 +27,7 @@ class Changes(Queries):
         self._sessions = SessionRows(connection, self)
         self._turns = TurnRows(connection)
         self._receipts = ReceiptRows(connection)
+        self._accounts = AccountRows(connection)
         self._garbage = GarbageCollector(connection, self._turns)
         self._cache = SessionCache()
         self._data_version = 0
@@ -57,16 +61,16 @@ class Changes(Queries):
             cached = None
         if new is not None:
             if cached is None:
-                cached = self._sessions.insert(new, shared)
+                cached = self._sessions.insert(new, shared, change.append)
             else:
-                self._sessions.update(cached, new)
-            if change.append:
-                self._sessions.append(cached, change.append)
+                self._sessions.update(cached, new, change.append)
         turn = change.turn
         if turn is not None:
             self._turns.put(turn, change.events, cached.key if cached is not None and turn.session_uid else None)
         if change.receipt is not None:
             self._receipts.insert(change.receipt)
+        if change.hold is not None or change.release or change.book or change.rates:
+            self._accounts.write(tenant, change)
         if cached is not None:
             self._cache.put(cached)
         return Changed(change=change, stored=stored, messages=tail)
@@ -75,7 +79,14 @@ class Changes(Queries):
         row = self._row(tenant, session) if session else None
         if row is None:
             return None
-        return CachedSession(row[0], session_of(row, row[11]), len(row[10]), len(row[11]), row[12])
+        return CachedSession(
+            row[0],
+            session_of(row, row[12]),
+            summary_size=len(row[11]),
+            content_size=len(row[12]),
+            shared=row[13],
+            bytes=row[14],
+        )
 
     def _stored(self, tenant: str, cached: CachedSession | None, look_up: LookUp) -> Stored:
         session = None if cached is None else cached.session
@@ -88,6 +99,7 @@ class Changes(Queries):
             receipt=None if look_up.receipt is None else self._receipt(tenant, session, look_up.receipt),
             other=self.session(tenant, look_up.other) if look_up.other else None,
             holder=self.turn(tenant, session.claim) if look_up.holder and session and session.claim else None,
+            accounts=tuple([self._accounts.read(tenant, query) for query in look_up.accounts]),
         )
 
     def _turn_of_request(self, tenant: str, cached: CachedSession | None, request: RequestKey) -> Turn | None:
@@ -119,6 +131,28 @@ class Changes(Queries):
         count = self._turns.forget(before, limit) + self._receipts.forget(before, limit)
         self.has_garbage = True
         return count
+
+    def change_key(self, key: str, decide: Callable[[Key | None], Key]) -> Key:
+        """Read an API key, decide and write."""
+        new = decide(self.key(key))
+        self._execute(
+            "INSERT INTO api_keys (id, tenant, create_time, body) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET body = excluded.body",
+            (new.id, new.tenant, new.create_time, encode(new)),
+        )
+        return new
+
+    def secret(self, name: str) -> bytes:
+        """The secret of that name, made at the first call."""
+        self._execute(
+            "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, secrets.token_bytes(32))
+        )
+        value: bytes = self._execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()[0]
+        return value
+
+    def drop_holds(self) -> None:
+        """Delete all holds: the work that had them is gone."""
+        self._execute("DELETE FROM holds")
 
     def collect_garbage(self) -> None:
         """Delete a portion of what deleted sessions have left."""

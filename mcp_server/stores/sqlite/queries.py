@@ -7,19 +7,21 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from mcp_server.interfaces import SessionQuery
+from mcp_server.interfaces import SessionQuery, UsageQuery
+from mcp_server.stores.sqlite.accounts import usage_sums
 from mcp_server.stores.sqlite.rows import (
     MAX_MESSAGES,
     NO_CONTENT,
     SESSION_COLUMNS,
     Segment,
     history,
+    key_of,
     messages_of,
     pieces,
     session_of,
     turn_of,
 )
-from mcp_server.values import MCPSession, Message, Turn
+from mcp_server.values import Key, MCPSession, Message, Turn, UsageSum
 
 _COUNTED_LABELS: Final = 1000
 """How many sessions of a label are counted at most to find the rarest one."""
@@ -41,11 +43,11 @@ class Queries:
     def session(self, tenant: str, session: str) -> MCPSession | None:
         """The session with that id."""
         row = self._row(tenant, session)
-        return None if row is None else session_of(row, row[11])
+        return None if row is None else session_of(row, row[12])
 
     def _row(self, tenant: str, session: str) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._execute(
-            f"SELECT {SESSION_COLUMNS}, c.content, s.shared FROM sessions s JOIN contents c ON c.key = s.key"
+            f"SELECT {SESSION_COLUMNS}, c.content, s.shared, s.bytes FROM sessions s JOIN contents c ON c.key = s.key"
             " WHERE s.tenant = ? AND s.id = ?",
             (tenant, session),
         ).fetchone()
@@ -172,3 +174,23 @@ class Queries:
             "SELECT (SELECT count(*) FROM sessions) - (SELECT count(*) FROM sessions WHERE end_time <= ?)", (now,)
         ).fetchone()
         return {"sessions": row[0]}
+
+    # -- accounts -----------------------------------------------------------------------------------------------------
+
+    def key(self, key: str) -> Key | None:
+        """The API key with that id."""
+        row = self._execute("SELECT body FROM api_keys WHERE id = ?", (key,)).fetchone()
+        return None if row is None else key_of(row[0])
+
+    def keys(self, tenant: str, limit: int, after: tuple[int, str] | None) -> Sequence[Key]:
+        """The API keys of a tenant, oldest first."""
+        rows = self._execute(
+            "SELECT body FROM api_keys WHERE tenant = ? AND (create_time, id) > (?, ?)"
+            " ORDER BY create_time, id LIMIT ?",
+            (tenant, *(after or (-1, "")), limit),
+        )
+        return [key_of(body) for (body,) in rows]
+
+    def usage(self, query: UsageQuery) -> Sequence[UsageSum]:
+        """Sums of the usage ledger."""
+        return usage_sums(self.connection, query)

@@ -10,6 +10,7 @@ import msgspec
 from mcp_server.errors import StoreUnavailable
 from mcp_server.values import (
     ContextEntry,
+    Key,
     MCPSession,
     Message,
     Receipt,
@@ -33,7 +34,7 @@ Segment = tuple[int, int]
 
 SESSION_COLUMNS: Final = """
     s.key, s.tenant, s.id, s.uid, s.create_time, s.update_time, s.etag, s.expire_time, s.message_count, s.claim,
-    c.summary"""
+    s.creator, c.summary"""
 """What :func:`session_of` decodes, from the tables ``sessions`` and ``contents``."""
 
 
@@ -72,13 +73,14 @@ _decode_content: Final = _decoder(_Content)
 _decode_messages: Final = _decoder(tuple[Message, ...])
 turn_of: Final = _decoder(Turn)
 receipt_of: Final = _decoder(Receipt)
+key_of: Final = _decoder(Key)
 
 NO_CONTENT: Final = encode(_Content())
 
 
 def session_of(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
     """Decode a row of :data:`SESSION_COLUMNS`."""
-    summary = _decode_summary(row[10])
+    summary = _decode_summary(row[11])
     content = _decode_content(encoded_content)
     return MCPSession(
         tenant=row[1],
@@ -90,6 +92,7 @@ def session_of(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
         expire_time=row[7],
         message_count=row[8],
         claim=row[9] or "",
+        key=row[10],
         ttl=summary.ttl,
         labels=summary.labels,
         system_instruction=summary.system_instruction,

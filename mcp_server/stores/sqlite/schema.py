@@ -23,6 +23,17 @@ APPLICATION_ID: Final = 0x6D635073
 # events     ``key`` is the key of the turn times 2**24 plus the number of the piece of its log.
 # receipts   What calls with a request_id did that are not turns.
 # removed    The keys of deleted sessions whose messages and turns are still to be collected as garbage.
+#
+# ``creator`` is the id of the API key that created a session, and ``bytes`` the size of what it has written: messages,
+# context and metadata. Triggers keep the sums of both in ``totals``.
+#
+# totals     The number and the bytes of the sessions of each tenant and key.
+# holds      What unfinished turns and embedding requests may still use of limits. Empty when the file is opened.
+# usage      The ledger: what was used in an hour, by everything that can be asked for.
+# spent      The sums of the ledger that limits need: by tenant, with an empty key, and by key.
+# rates      Until when the limits per minute are used up.
+# api_keys   The API keys, without their secrets.
+# secrets    Random bytes that the server needs to recognise what it has issued.
 STEPS: Final = (
     """
     CREATE TABLE sessions (
@@ -133,6 +144,91 @@ STEPS: Final = (
     ALTER TABLE sessions DROP COLUMN claim_expire_time;
     ALTER TABLE sessions DROP COLUMN fence;
     """,
+    """
+    ALTER TABLE sessions ADD COLUMN creator TEXT NOT NULL DEFAULT '';
+    ALTER TABLE sessions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+    UPDATE sessions SET bytes = (SELECT length(summary) + length(content) FROM contents c WHERE c.key = sessions.key)
+        + coalesce((SELECT sum(length(body)) FROM messages m WHERE m.key >= sessions.key << 32
+            AND m.key < (sessions.key + 1) << 32), 0);
+
+    CREATE TABLE totals (
+        tenant TEXT NOT NULL,
+        creator TEXT NOT NULL,
+        sessions INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (tenant, creator)
+    ) WITHOUT ROWID;
+    INSERT INTO totals SELECT tenant, creator, count(*), sum(bytes) FROM sessions GROUP BY tenant, creator;
+    CREATE TRIGGER session_created AFTER INSERT ON sessions BEGIN
+        INSERT INTO totals VALUES (new.tenant, new.creator, 1, new.bytes) ON CONFLICT DO UPDATE
+            SET sessions = sessions + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER session_grown AFTER UPDATE OF bytes ON sessions WHEN new.bytes != old.bytes BEGIN
+        UPDATE totals SET bytes = bytes + new.bytes - old.bytes WHERE tenant = new.tenant AND creator = new.creator;
+    END;
+    CREATE TRIGGER session_deleted AFTER DELETE ON sessions BEGIN
+        UPDATE totals SET sessions = sessions - 1, bytes = bytes - old.bytes
+            WHERE tenant = old.tenant AND creator = old.creator;
+        DELETE FROM totals WHERE tenant = old.tenant AND creator = old.creator AND sessions = 0;
+    END;
+
+    CREATE TABLE holds (
+        tenant TEXT NOT NULL,
+        id TEXT NOT NULL,
+        key TEXT NOT NULL,
+        tokens INTEGER NOT NULL,
+        cost_nanos INTEGER NOT NULL,
+        currency TEXT NOT NULL,
+        expire_time INTEGER NOT NULL,
+        PRIMARY KEY (tenant, id)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE usage (
+        tenant TEXT NOT NULL,
+        hour INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        session TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        model TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        currency TEXT NOT NULL,
+        turns INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        cached_input_tokens INTEGER NOT NULL,
+        cache_write_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        reasoning_tokens INTEGER NOT NULL,
+        estimated INTEGER NOT NULL,
+        cost_nanos INTEGER NOT NULL,
+        PRIMARY KEY (tenant, hour, key, session, provider, model, labels, currency)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE spent (
+        tenant TEXT NOT NULL,
+        key TEXT NOT NULL,
+        hour INTEGER NOT NULL,
+        currency TEXT NOT NULL,
+        tokens INTEGER NOT NULL,
+        cost_nanos INTEGER NOT NULL,
+        PRIMARY KEY (tenant, key, hour, currency)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE rates (
+        tenant TEXT NOT NULL,
+        key TEXT NOT NULL,
+        name TEXT NOT NULL,
+        time INTEGER NOT NULL,
+        PRIMARY KEY (tenant, key, name)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE api_keys (
+        id TEXT PRIMARY KEY, tenant TEXT NOT NULL, create_time INTEGER NOT NULL, body BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX api_keys_by_age ON api_keys (tenant, create_time, id);
+
+    CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    """,
 )
 
 VERSION: Final = len(STEPS)
@@ -148,5 +244,12 @@ TABLES: Final = (
     "events",
     "receipts",
     "removed",
+    "totals",
+    "holds",
+    "usage",
+    "spent",
+    "rates",
+    "api_keys",
+    "secrets",
 )
 """The tables of this version."""

@@ -43,33 +43,42 @@ class SessionRows:
 
     # -- a session ----------------------------------------------------------------------------------------------------
 
-    def insert(self, session: MCPSession, shared: Sequence[Segment]) -> CachedSession:
-        """Create a session that shares the messages of these segments."""
+    def insert(self, session: MCPSession, shared: Sequence[Segment], append: Sequence[Message]) -> CachedSession:
+        """Create a session that shares the messages of these segments, and append messages."""
         self._last_key = key = self._last_key + 1
         count = shared[-1][1] if shared else 0
+        summary, content = summary_of(session), content_of(session)
+        bodies = [encode(message) for message in append]
+        size = len(summary) + len(content) + sum(map(len, bodies))
         self._execute(
-            "INSERT INTO sessions (key, tenant, id, uid, create_time, update_time, etag, expire_time, end_time,"
-            " message_count, claim, shared) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (key, session.tenant, session.id, session.uid, session.create_time, *hot_columns(session), count),
+            "INSERT INTO sessions (key, tenant, id, uid, create_time, creator, shared, bytes, update_time, etag,"
+            " expire_time, end_time, message_count, claim) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(key, session.tenant, session.id, session.uid, session.create_time, session.key, count, size),
+                *hot_columns(session),
+            ),
         )
         self._connection.executemany(
             "INSERT INTO segments (session, stop, writer) VALUES (?, ?, ?)",
             [(key, stop, writer) for writer, stop in shared],
         )
-        summary, content = summary_of(session), content_of(session)
         self._execute("INSERT INTO contents (key, summary, content) VALUES (?, ?, ?)", (key, summary, content))
         if session.labels:
             self._insert_labels(key, session)
-        return CachedSession(key, session, len(summary), len(content), count)
-
-    def update(self, cached: CachedSession, new: MCPSession) -> None:
-        """Write the fields that differ."""
-        key, old = cached.key, cached.session
-        self._execute(
-            "UPDATE sessions SET update_time = ?, etag = ?, expire_time = ?, end_time = ?, message_count = ?,"
-            " claim = ? WHERE key = ?",
-            (*hot_columns(new), key),
+        cached = CachedSession(
+            key, session, summary_size=len(summary), content_size=len(content), shared=count, bytes=size
         )
+        self._append(cached, append, bodies)
+        return cached
+
+    def update(self, cached: CachedSession, new: MCPSession, append: Sequence[Message]) -> None:
+        """Write the fields that differ, and append messages."""
+        key, old = cached.key, cached.session
+        size = cached.bytes
+        bodies: Sequence[bytes] = ()
+        if append:
+            bodies = [encode(message) for message in append]
+            size += sum(map(len, bodies))
         # A turn returns the very objects that it received: they are neither compared nor written.
         if (
             new.labels is not old.labels
@@ -79,6 +88,7 @@ class SessionRows:
             or new.parent is not old.parent
         ):
             summary = summary_of(new)
+            size += len(summary) - cached.summary_size
             cached.summary_size = len(summary)
             self._execute("UPDATE contents SET summary = ? WHERE key = ?", (summary, key))
             if new.labels != old.labels:
@@ -86,9 +96,18 @@ class SessionRows:
                 self._insert_labels(key, new)
         if new.context is not old.context or new.metadata is not old.metadata:
             content = content_of(new)
+            size += len(content) - cached.content_size
             cached.content_size = len(content)
             self._execute("UPDATE contents SET content = ? WHERE key = ?", (content, key))
+        hot = "update_time = ?, etag = ?, expire_time = ?, end_time = ?, message_count = ?, claim = ?"
+        if size == cached.bytes:
+            self._execute(f"UPDATE sessions SET {hot} WHERE key = ?", (*hot_columns(new), key))
+        else:
+            cached.bytes = size
+            self._execute(f"UPDATE sessions SET {hot}, bytes = ? WHERE key = ?", (*hot_columns(new), size, key))
         cached.session = new
+        if append:
+            self._append(cached, append, bodies)
 
     def delete(self, cached: CachedSession) -> None:
         """Delete a session. Its messages and turns are left to the garbage collector."""
@@ -123,14 +142,14 @@ class SessionRows:
 
     # -- its history --------------------------------------------------------------------------------------------------
 
-    def append(self, cached: CachedSession, messages: Sequence[Message]) -> None:
+    def _append(self, cached: CachedSession, messages: Sequence[Message], bodies: Sequence[bytes]) -> None:
         """Add messages to the end of a history."""
         first, _ = own_messages(cached.key)
-        rows = [(first + message.index, encode(message)) for message in messages]
+        rows = [(first + message.index, body) for message, body in zip(messages, bodies, strict=True)]
         self._connection.executemany("INSERT INTO messages (key, body) VALUES (?, ?)", rows)
         if cached.wanted:
             cached.tail = (*cached.tail, *messages)[-cached.wanted :]
-            cached.tail_sizes = (*cached.tail_sizes, *[len(body) for _, body in rows])[-cached.wanted :]
+            cached.tail_sizes = (*cached.tail_sizes, *map(len, bodies))[-cached.wanted :]
 
     def tail(self, cached: CachedSession, length: int) -> tuple[Message, ...]:
         """The last messages of a history, as many as :data:`MAX_TAIL_BYTES` allows."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery
+from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery, UsageQuery
 from mcp_server.stores.sqlite.changes import Changes
 from mcp_server.stores.sqlite.file import DatabaseFile
 from mcp_server.stores.sqlite.jobs import JobQueue
 from mcp_server.stores.sqlite.threads import Reader, Writer
-from mcp_server.values import MCPSession, Message, Turn
+from mcp_server.values import Key, MCPSession, Message, Turn, UsageSum
 
 _READERS: Final = 2
 
 
 class SQLiteStore:
-    """A :class:`~mcp_server.interfaces.Store` in one SQLite file, for one server at a time.
+    """An :class:`~mcp_server.interfaces.AccountStore` in one SQLite file, for one server at a time.
 
     A change is on disk when :meth:`change` returns. Changes that wait at the same time are committed together. A caller
     that is cancelled does not learn whether its change was made; it is made entirely or not at all.
@@ -52,7 +52,9 @@ class SQLiteStore:
         self._reads.open()
 
     def _open(self) -> Writer:
-        return Writer(self._file, Changes(self._file.open()), self._changes)
+        changes = Changes(self._file.open())
+        changes.drop_holds()
+        return Writer(self._file, changes, self._changes)
 
     async def close(self) -> None:
         """Finish the changes that were accepted, then close the file."""
@@ -111,3 +113,25 @@ class SQLiteStore:
     async def counts(self, now: int, /) -> Mapping[str, int]:
         """The number of sessions."""
         return await self._reads.run(lambda queries: queries.counts(now))
+
+    # -- accounts -----------------------------------------------------------------------------------------------------
+
+    async def usage(self, query: UsageQuery, /) -> Sequence[UsageSum]:
+        """The sums of the usage ledger by group."""
+        return await self._reads.run(lambda queries: queries.usage(query))
+
+    async def change_key(self, key: str, decide: Callable[[Key | None], Key], /) -> Key:
+        """Read, decide and write an API key in one transaction."""
+        return await self._changes.run(lambda changes: changes.change_key(key, decide))
+
+    async def key(self, key: str, /) -> Key | None:
+        """The API key with that id."""
+        return await self._reads.run(lambda queries: queries.key(key))
+
+    async def keys(self, tenant: str, limit: int, after: tuple[int, str] | None, /) -> Sequence[Key]:
+        """The API keys of a tenant, oldest first."""
+        return await self._reads.run(lambda queries: queries.keys(tenant, limit, after))
+
+    async def secret(self, name: str, /) -> bytes:
+        """The secret of that name."""
+        return await self._changes.run(lambda changes: changes.secret(name))

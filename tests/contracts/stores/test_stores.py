@@ -10,10 +10,10 @@ import pytest
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.stores.shared_memory import SharedMemoryStore
 from mcp_server.stores.sqlite import SQLiteStore
-from mcp_server.testing.contracts.stores import SharedStoreContract, StoreContract
+from mcp_server.testing.contracts.stores import AccountStoreContract, SharedStoreContract
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(AccountStoreContract):
     """In memory."""
 
     @pytest.fixture
@@ -25,7 +25,7 @@ class TestMemoryStore(StoreContract):
         await store.close()
 
 
-class TestSharedMemoryStore(SharedStoreContract):
+class TestSharedMemoryStore(SharedStoreContract, AccountStoreContract):
     """In memory, shared by two servers."""
 
     @pytest.fixture
@@ -43,7 +43,7 @@ class TestSharedMemoryStore(SharedStoreContract):
         return store
 
 
-class TestSQLiteStore(StoreContract):
+class TestSQLiteStore(AccountStoreContract):
     """In a file."""
 
     @pytest.fixture

@@ -13,10 +13,22 @@
 
 import pytest
 
-for _module in ("concurrency", "forks", "leases", "lists", "messages", "requests", "sessions", "shared", "turns"):
+for _module in (
+    "accounts",
+    "concurrency",
+    "forks",
+    "leases",
+    "lists",
+    "messages",
+    "requests",
+    "sessions",
+    "shared",
+    "turns",
+):
     # So that a failing assertion shows its values. It must be before the import.
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
+from mcp_server.testing.contracts.stores.accounts import AccountContract  # noqa: E402  # see above
 from mcp_server.testing.contracts.stores.concurrency import ConcurrencyContract  # noqa: E402  # see above
 from mcp_server.testing.contracts.stores.forks import ForkContract  # noqa: E402  # see above
 from mcp_server.testing.contracts.stores.leases import LeaseContract  # noqa: E402  # see above
@@ -27,7 +39,7 @@ from mcp_server.testing.contracts.stores.sessions import SessionContract  # noqa
 from mcp_server.testing.contracts.stores.shared import SharedContract  # noqa: E402  # see above
 from mcp_server.testing.contracts.stores.turns import TurnContract  # noqa: E402  # see above
 
-__all__ = ["SharedStoreContract", "StoreContract"]
+__all__ = ["AccountStoreContract", "SharedStoreContract", "StoreContract"]
 
 
 @pytest.mark.asyncio
@@ -47,3 +59,7 @@ class StoreContract(
 class SharedStoreContract(StoreContract, SharedContract):
     """What a store does that several servers use at once. Provide the fixtures ``store`` and ``another``, which is the
     same store as a second server opens it."""
+
+
+class AccountStoreContract(StoreContract, AccountContract):
+    """What a store does that keeps API keys, usage and limits too. Provide the fixture ``store``."""

@@ -1,0 +1,1 @@
+"""Groups of commands of ``mcp-server``, a file each, and what they share."""

@@ -1,0 +1,137 @@
+"""The settings of authentication: who may call, and what for."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from mcp_server.plugin_settings import Settings
+from mcp_server.settings.fields import ModelPattern, TenantName
+
+ScopeName = Literal["chat", "sessions.read", "sessions.write", "models", "usage", "admin", "operator"]
+Amount = Annotated[int, Meta(ge=1, le=2**62)]
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds since the Unix epoch of a time such as ``2027-01-31T12:00:00Z``.
+
+    Raises:
+        ValueError: it is not such a time, or has no time zone.
+    """
+    time = datetime.datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(text)
+    since_epoch = time - datetime.datetime.fromtimestamp(0, datetime.UTC)
+    return since_epoch // datetime.timedelta(microseconds=1) * 1000
+
+
+def parse_hash(text: str) -> bytes:
+    """The hash in ``sha256:`` and 64 hexadecimal digits.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    if re.fullmatch("sha256:[0-9a-f]{64}", text) is None:
+        raise ValueError(text)
+    return bytes.fromhex(text.removeprefix("sha256:"))
+
+
+class LimitSettings(Settings):
+    """How much may be used. A limit that is not set does not apply."""
+
+    requests_per_minute: Amount | None = None
+    """Calls per minute that generate or compute embeddings."""
+    request_burst: Amount | None = None
+    """How many of them may be made at once after a pause. Not set: as ``requests_per_minute``."""
+    tokens_per_minute: Amount | None = None
+    """Tokens per minute, of prompts and answers together."""
+    token_burst: Amount | None = None
+    """How many tokens may be used at once after a pause. Not set: as ``tokens_per_minute``."""
+    tokens_per_day: Amount | None = None
+    """Tokens per day (UTC)."""
+    tokens_per_month: Amount | None = None
+    """Tokens per month (UTC)."""
+    cost_per_day: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    """Cost per day (UTC), in ``currency``."""
+    cost_per_month: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    """Cost per month (UTC), in ``currency``."""
+    window_hours: Annotated[int, Meta(ge=1, le=744)] | None = None
+    """The length of the rolling window of the next two limits, in hours."""
+    tokens_per_window: Amount | None = None
+    """Tokens within the window."""
+    cost_per_window: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    """Cost within the window, in ``currency``."""
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", extra={"allowed": "an ISO 4217 code such as USD"})] = "USD"
+    """The currency of the costs. Costs in other currencies do not count."""
+    concurrent_turns: Amount | None = None
+    """Turns and embedding requests at a time, those that wait in a queue included."""
+    sessions: Amount | None = None
+    """Sessions that exist at a time."""
+    stored_bytes: Amount | None = None
+    """Bytes of messages and context that are stored at a time."""
+
+
+class KeySettings(Settings):
+    """An API key. The settings contain a hash of its secret only."""
+
+    hash: Annotated[
+        str,
+        Meta(extra={"check": parse_hash, "hidden": True, "allowed": '"sha256:" and 64 hexadecimal digits in lower case'}),
+    ]
+    """The SHA-256 of the secret, as ``mcp-server keys new`` prints it."""
+    tenant: TenantName = "default"
+    """The tenant whose sessions, turns and usage the key works on."""
+    scopes: Annotated[
+        tuple[ScopeName, ...],
+        Meta(
+            min_length=1,
+            extra={"allowed": "an array of chat, sessions.read, sessions.write, models, usage, admin and operator"},
+        ),
+    ]
+    """What the key may do. ``operator`` names tenants and sees all of them."""
+    models: Annotated[
+        tuple[ModelPattern, ...],
+        Meta(max_length=64, extra={"allowed": 'an array of up to 64 patterns of "provider/model"'}),
+    ] = ()
+    """The models that the key may use, as patterns of ``provider/model`` in which ``*`` matches any text. Empty:
+    all."""
+    display_name: str = ""
+    """A name for people."""
+    labels: Mapping[str, str] = {}
+    """Labels, which ``ListKeys`` returns."""
+    expire_time: (
+        Annotated[
+            str, Meta(extra={"check": parse_time, "allowed": 'a time with its zone, such as "2027-01-31T12:00:00Z"'})
+        ]
+        | None
+    ) = None
+    """When the key expires. Not set: never."""
+    limits: LimitSettings = LimitSettings()
+
+
+KeyId = Annotated[
+    str, Meta(pattern="^[a-z0-9]{12}$", extra={"allowed": "the id of a key: 12 characters of a-z and 0-9"})
+]
+
+
+class AuthSettings(Settings):
+    """Who may call the server. Without any of these settings everybody may, without credentials."""
+
+    stored_keys: bool = False
+    """Whether API keys may be created by calls (``mcp-server keys create``) and are kept in the store. At the first
+    start the server then makes a key with all scopes, unless a key of the settings has the scope ``admin``."""
+    first_key_file: Path | None = None
+    """Where the secret of that first key is written, in a file that only its owner can read. Not set: beside the file
+    of the store, with ``.first-key`` at the end of its name."""
+    keys: Mapping[KeyId, KeySettings] = {}
+    """API keys by their public ids. ``mcp-server keys new`` makes one."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether callers need credentials."""
+        return self.stored_keys or bool(self.keys)

@@ -1,0 +1,148 @@
+"""What tenants and their API keys have used and hold, in plain dictionaries: a part of the memory store."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Sequence
+
+import msgspec
+
+from mcp_server.interfaces import Account, AccountQuery, Change, UsageQuery
+from mcp_server.values import DAY, HOUR, Hold, Key, Usage, UsageEntry, UsageSource, UsageSum
+
+replace = msgspec.structs.replace
+
+_NOTHING = Usage(source=UsageSource.REPORTED)
+
+
+class MemoryAccounts:
+    """Keys, the usage ledger, holds and rates.
+
+    Reads take time proportional to the ledger of the tenant.
+    """
+
+    def __init__(self) -> None:
+        self.keys: dict[str, Key] = {}
+        """The API keys, by id."""
+        self._holds: defaultdict[str, dict[str, Hold]] = defaultdict(dict)
+        self._ledger: defaultdict[str, dict[tuple[object, ...], UsageEntry]] = defaultdict(dict)
+        self._rates: dict[tuple[str, str, str], int] = {}
+        self._secrets: defaultdict[str, bytes] = defaultdict(lambda: secrets.token_bytes(32))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for table in (self.keys, self._holds, self._ledger, self._rates, self._secrets):
+            table.clear()
+
+    def read(self, tenant: str, query: AccountQuery) -> Account:
+        """What a tenant or a key has used and holds, except its sessions."""
+        holds = [
+            hold
+            for hold in self._holds[tenant].values()
+            if hold.expire_time > query.now and query.key in ("", hold.key)
+        ]
+        entries = [entry for entry in self._ledger[tenant].values() if query.key in ("", entry.key)]
+        periods = [[entry for entry in entries if entry.time >= since] for since in query.since]
+        return Account(
+            holds=len(holds),
+            held_tokens=sum([hold.tokens for hold in holds]),
+            held_cost_nanos=sum([hold.cost_nanos for hold in holds if hold.currency == query.currency]),
+            tokens=tuple([sum([_tokens(entry.usage) for entry in period]) for period in periods]),
+            cost_nanos=tuple(
+                [sum([entry.cost_nanos for entry in period if entry.currency == query.currency]) for period in periods]
+            ),
+            rates=tuple([self._rates.get((tenant, query.key, name), 0) for name in query.rates]),
+        )
+
+    def write(self, tenant: str, change: Change) -> None:
+        """Carry out the part of a change that concerns accounts."""
+        if change.hold is not None:
+            self._holds[tenant][change.hold.id] = change.hold
+        if change.release:
+            self._holds[tenant].pop(change.release, None)
+        for rate in change.rates:
+            index = tenant, rate.key, rate.name
+            self._rates[index] = max(self._rates.get(index, 0), rate.floor) + rate.advance
+        for entry in change.book:
+            entry = replace(entry, time=entry.time - entry.time % HOUR)
+            labels = tuple(sorted(entry.labels.items()))
+            row = entry.time, entry.key, entry.session, entry.provider, entry.model, labels, entry.currency
+            earlier = self._ledger[tenant].get(row)
+            self._ledger[tenant][row] = entry if earlier is None else _added(earlier, entry)
+
+    def usage(self, query: UsageQuery) -> Sequence[UsageSum]:
+        """Sums of the ledger by group, in the order of the groups."""
+        sums: dict[tuple[str, ...], UsageEntry] = {}
+        ledgers = self._ledger.values() if query.tenant is None else [self._ledger[query.tenant]]
+        for ledger in ledgers:
+            for entry in ledger.values():
+                if _matches(entry, query):
+                    group = (*[_group(entry, name) for name in query.group_by], entry.currency)
+                    earlier = sums.get(group)
+                    sums[group] = entry if earlier is None else _added(earlier, entry)
+        groups = sorted([group for group in sums if query.after is None or group > query.after])
+        return [
+            UsageSum(
+                group=group[:-1],
+                turns=(entry := sums[group]).turns,
+                attempts=entry.attempts,
+                usage=entry.usage,
+                cost_nanos=entry.cost_nanos,
+                currency=entry.currency,
+            )
+            for group in groups[: query.limit]
+        ]
+
+    def secret(self, name: str) -> bytes:
+        """The secret of that name, made at the first call."""
+        return self._secrets[name]
+
+
+def _tokens(usage: Usage) -> int:
+    return usage.input_tokens + usage.output_tokens
+
+
+def _added(first: UsageEntry, second: UsageEntry) -> UsageEntry:
+    """The first entry with the numbers of both."""
+    return replace(
+        first,
+        turns=first.turns + second.turns,
+        attempts=first.attempts + second.attempts,
+        cost_nanos=first.cost_nanos + second.cost_nanos,
+        usage=_added_usage(first, second),
+    )
+
+
+def _added_usage(first: UsageEntry, second: UsageEntry) -> Usage:
+    # An entry without attempts has no tokens, whose source would matter.
+    one, other = [entry.usage if entry.attempts else _NOTHING for entry in (first, second)]
+    reported = UsageSource.REPORTED
+    return Usage(
+        input_tokens=one.input_tokens + other.input_tokens,
+        cached_input_tokens=one.cached_input_tokens + other.cached_input_tokens,
+        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+        reasoning_tokens=one.reasoning_tokens + other.reasoning_tokens,
+        source=reported if one.source is reported and other.source is reported else UsageSource.ESTIMATED,
+    )
+
+
+def _matches(entry: UsageEntry, query: UsageQuery) -> bool:
+    return (
+        all(getattr(query, field) in (None, getattr(entry, field)) for field in ("key", "provider", "model", "session"))
+        and (query.start is None or entry.time >= query.start)
+        and (query.end is None or entry.time < query.end)
+        and query.labels.items() <= entry.labels.items()
+    )
+
+
+def _group(entry: UsageEntry, name: str) -> str:
+    if name.startswith("label:"):
+        return entry.labels.get(name.removeprefix("label:"), "")
+    if name == "hour":
+        return str(entry.time)
+    if name == "day":
+        return str(entry.time - entry.time % DAY)
+    value: str = getattr(entry, name)
+    return value
