@@ -34,6 +34,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
             for path, problem in plugin.problems():
                 yield _key(f"{kind}.{name}", path), problem
     yield from _server(config)
+    yield from _identities(config)
     address = config.metrics.address
     if address and address == config.server.address and split_address(address)[1]:
         yield "metrics.address", f"found {shown(address)}, which is also server.address; expected another port"
@@ -47,6 +48,18 @@ def _server(config: Config) -> Iterator[tuple[str, str]]:
             yield f"server.tls.{key}", f"requires server.tls.{needed}, which is not set"
     if problem := exposure_problem(config):
         yield "server.address", problem
+
+
+def _identities(config: Config) -> Iterator[tuple[str, str]]:
+    """Callers without API keys: issuers of tokens, and client certificates."""
+    issuers: dict[str, str] = {}
+    for name, issuer in config.auth.jwt.items():
+        for key, problem in issuer.problems():
+            yield f"auth.jwt.{name}.{key}", problem
+        if (other := issuers.setdefault(issuer.issuer, name)) != name:
+            yield f"auth.jwt.{name}.issuer", f"found {shown(issuer.issuer)}, which is also auth.jwt.{other}.issuer"
+    if config.auth.certificates and config.server.tls.client_ca is None:
+        yield "auth.certificates", "requires server.tls.client_ca, which is not set"
 
 
 class _Names:

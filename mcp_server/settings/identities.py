@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from mcp_server.plugin_settings import Secret, Settings
+from mcp_server.settings.fields import ModelPattern, ScopeName, TenantName
 
-Scope = Literal["chat", "sessions.read", "sessions.write", "models", "usage", "admin", "operator"]
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512"
 ]
@@ -21,17 +21,20 @@ SYMMETRIC: Final[Mapping[str, int]] = {"HS256": 32, "HS384": 48, "HS512": 64}
 ASYMMETRIC: Final = ("RS256", "PS256", "ES256", "EdDSA")
 """The algorithms that are accepted unless an issuer lists its own."""
 
-TenantName = Annotated[
+IssuerName = Annotated[
+    str,
+    Meta(pattern="^[a-z][a-z0-9_-]{0,62}$", extra={"allowed": "a name of a-z, 0-9, _ and - that begins with a letter"}),
+]
+CertificatePattern = Annotated[
     str,
     Meta(
-        pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
-        extra={"allowed": "a name of up to 63 letters, digits, ., _ and -"},
+        pattern=r"^(uri|dns|email):\S*[^*\s]\S*$",
+        extra={"allowed": '"uri:", "dns:" or "email:" and a name, with * for any text'},
     ),
 ]
-ModelPattern = Annotated[str, Meta(pattern="^[^\\s]{1,256}$")]
 ClaimName = Annotated[str, Meta(pattern="^[^\\s]{1,256}$", extra={"allowed": "the name of a claim"})]
 Scopes = Annotated[
-    tuple[Scope, ...],
+    tuple[ScopeName, ...],
     Meta(extra={"allowed": "an array of chat, sessions.read, sessions.write, models, usage, admin and operator"}),
 ]
 Models = Annotated[
@@ -137,17 +140,6 @@ class JWTIssuerSettings(Settings):
             yield "models", "cannot be combined with models_claim"
         if self.ca_file is not None and self.jwks_url is None:
             yield "ca_file", "requires jwks_url"
-
-
-def check_certificate_pattern(pattern: str) -> None:
-    """Make sure that a pattern says to which kind of name it belongs.
-
-    Raises:
-        ValueError: it does not.
-    """
-    kind, colon, text = pattern.partition(":")
-    if kind not in ("uri", "dns", "email") or not colon or not text.strip("*"):
-        raise ValueError(pattern)
 
 
 class CertificateSettings(Settings):
