@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plugin_settings": set(),
     "providers": VALUES | {"plugin_settings", "entry_points", "model_files"},
     "stores": VALUES | {"plugin_settings"},
-    "middleware": VALUES,
+    "middleware": VALUES | {"settings"},
     "plugins": {"errors", "entry_points", "plugin_settings", "providers", "stores"},
     "settings": {"errors", "plugin_settings", "plugins"},
     "sessions": VALUES | {"rules", "settings"},
@@ -56,7 +56,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 ONLY_IN = {
     "grpc": {"rpc"},
-    "cryptography": {"rpc", "commands"},
+    "cryptography": {"rpc", "commands", "middleware"},
+    "jwt": {"middleware"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},
     "google": EDGES,
@@ -64,7 +65,7 @@ ONLY_IN = {
     "connectrpc": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
-    "aiohttp": {"providers"},
+    "aiohttp": {"providers", "middleware"},  # of middleware, the keys of issuers of tokens
     "openai": set(),  # it takes half a second and 50 MB to import; a test compares the provider with it
     "torch": {"providers"},
     "transformers": {"providers"},
