@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcp_server.errors import BadCredentials, ConfigError
 from mcp_server.middleware.authentication.jwt import fetcher
@@ -426,3 +431,69 @@ def test_a_file_that_cannot_be_used_is_reported(tmp_path: Path, content: str | N
         file.write_text(content)
     with pytest.raises(ConfigError, match=r"^auth\.jwt\.corp\.keys_file: .*keys\.pem "):
         Checker(corp=settings(keys_file=file))
+
+
+# -- anything ---------------------------------------------------------------------------------------------------------
+
+
+TEXT = st.text("abc.XYZ019-_=/ \n\0é\u2028😀", max_size=20)
+"""Few characters: the tables of all others take seconds to build."""
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=8,
+)
+HEADERS = st.fixed_dictionaries(
+    {}, optional={"alg": JSON | st.just("ES256"), "kid": JSON, "typ": JSON, "crit": JSON, "b64": JSON}
+)
+EXAMPLES = hypothesis.settings(derandomize=True, deadline=None, max_examples=100)
+NAMES = ("iss", "aud", "exp", "nbf", "iat", "sub", "scope", "org", "models")
+
+
+@pytest.fixture(scope="module")
+def any_checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
+    """An issuer whose tokens need every claim."""
+    keys: dict[str, Any] = {"tenant_claim": "org", "tenants": ("acme",), "models_claim": "models"}
+    return Checker(corp=settings(keys_file=pem_file(tmp_path_factory.mktemp("keys"), Signer()), **keys))
+
+
+async def is_accepted(checker: Checker, token: str) -> bool:
+    """Whether a token is accepted; no other error than a refusal comes out."""
+    try:
+        return await checker.authenticator.authenticate(call(token)) is not None
+    except BadCredentials:
+        return False
+
+
+@EXAMPLES
+@given(
+    header=HEADERS,
+    claims=st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, JSON)),
+    signature=st.binary(max_size=80),
+)
+def test_no_forgery_is_accepted(
+    any_checker: Checker, header: dict[str, Any], claims: dict[str, Any], signature: bytes
+) -> None:
+    """Whatever its parts are."""
+    assert not asyncio.run(is_accepted(any_checker, forged(header, CLAIMS | claims, signature)))
+
+
+@EXAMPLES
+@given(text=TEXT, place=st.integers(0, 300))
+def test_no_text_is_accepted(any_checker: Checker, text: str, place: int) -> None:
+    """On its own, or within a token that is valid."""
+    assert not asyncio.run(is_accepted(any_checker, text))
+    token = Signer().token(org="acme", models="a/*")
+    changed = token[:place] + text + token[place:]
+    assert changed == token or not asyncio.run(is_accepted(any_checker, changed))
+
+
+@EXAMPLES
+@given(claims=st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, JSON)))
+def test_claims_of_the_issuer_do_no_harm(any_checker: Checker, claims: dict[str, Any]) -> None:
+    """Whatever they are: the caller is accepted for a tenant of the settings, or refused."""
+    token = Signer().token({**CLAIMS, "org": "acme", "models": "a/*", **claims})
+    principal = None
+    with contextlib.suppress(BadCredentials):
+        principal = asyncio.run(any_checker.authenticator.authenticate(call(token)))
+    assert principal is None or principal.tenant == "acme"
