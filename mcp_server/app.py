@@ -14,9 +14,12 @@ from typing import Self
 import structlog
 
 from mcp_server.admission import AdmitAll, TurnLimit
+from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
+    AccountStore,
     Admission,
+    Authenticator,
     ContextType,
     GRPCService,
     Middleware,
@@ -25,8 +28,10 @@ from mcp_server.interfaces import (
     Store,
     TurnObserver,
 )
+from mcp_server.keys import KeyManager, ensure_first_key, first_key_file, settings_keys
 from mcp_server.lifecycle import Housekeeping, background, close_provider, stop_signal
 from mcp_server.middleware.access import AccessLog
+from mcp_server.middleware.authentication import Authentication, KeyAuthenticator
 from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
@@ -37,7 +42,7 @@ from mcp_server.rpc.tls import ListenerCertificates, read_files
 from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
-from mcp_server.settings import Config, check_exposure
+from mcp_server.settings import AuthSettings, Config, check_exposure
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
 
@@ -57,6 +62,7 @@ class UnifiedMCPServer:
         providers: further providers by name; one with the name of a configured provider replaces it.
         store: the store, instead of the configured one.
         middleware: further middleware, entered inside the configured one.
+        authenticators: asked who makes a call, beside the configured ones; callers then need credentials.
         observers: further observers of turns.
         context_types: further context types by name.
         services: further gRPC services.
@@ -71,6 +77,7 @@ class UnifiedMCPServer:
         providers: Mapping[str, Provider] | None = None,
         store: Store | None = None,
         middleware: Sequence[Middleware] = (),
+        authenticators: Sequence[Authenticator] = (),
         observers: Sequence[TurnObserver] = (),
         context_types: Mapping[str, ContextType] | None = None,
         services: Sequence[GRPCService] = (),
@@ -85,6 +92,7 @@ class UnifiedMCPServer:
         self._providers = dict(providers or {})
         self._store = store
         self._middleware = tuple(middleware)
+        self._authenticators = tuple(authenticators)
         self._observers = tuple(observers)
         self._context_types = dict(context_types or {})
         self._services = tuple(services)
@@ -123,7 +131,8 @@ class UnifiedMCPServer:
         self._certificates = ListenerCertificates(files) if files is not None else None
         metrics = Metrics()
         access = AccessLog()
-        middleware = (access, metrics, *build_all(config.middleware, "middleware"), *self._middleware)
+        authenticators = (*build_all(config.authenticators, "authenticators"), *self._authenticators)
+        middleware = (*build_all(config.middleware, "middleware"), *self._middleware)
         guarded = map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers))
         observers: Sequence[TurnObserver] = (metrics, access, *guarded)
         services = (*build_all(config.services, "services"), *self._services)
@@ -138,6 +147,11 @@ class UnifiedMCPServer:
             provider = self._providers[name] if added else build(config.providers[name], name, f"providers.{name}")
             providers[name] = provider
             stack.push_async_callback(close_provider, name, provider)
+
+        authentication, keys = await self._authentication(store, authenticators, services)
+        if authentication is not None:
+            middleware = (authentication, *middleware)
+            await stack.enter_async_context(background("authentication", authentication.run()))
 
         lease = LEASE_SECONDS if isinstance(store, SharedStore) else None
         ownership = Ownership(uuid.uuid4().hex, self._clock, lease_seconds=lease)
@@ -160,6 +174,7 @@ class UnifiedMCPServer:
             clock=self._clock,
             models=config.models,
             turn_settings=config.turns,
+            keys=keys,
             observers=observers,
             admission=TurnLimit(config.admission.max_turns, self._admission or AdmitAll()),
         )
@@ -180,11 +195,42 @@ class UnifiedMCPServer:
         }.items():
             await stack.enter_async_context(background(name, repeated))
 
+        middleware = (access, metrics, *middleware)
         server = GRPCServer(gateway, middleware, services, settings=config.server, certificates=self._certificates)
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
         self._server = server
+
+    async def _authentication(
+        self, store: Store, authenticators: Sequence[Authenticator], services: Sequence[GRPCService]
+    ) -> tuple[Authentication | None, KeyManager]:
+        """What authenticates callers, ``None`` if everybody may call, and what manages API keys."""
+        settings = self.config.auth
+        stored = store if settings.stored_keys and isinstance(store, AccountStore) else None
+        if settings.stored_keys and stored is None:
+            raise ConfigError("auth.stored_keys: this store cannot keep API keys: use another one, or auth.keys")
+        self._keys = KeyAuthenticator(settings_keys(settings), stored, self._clock)
+        if stored is not None:
+            await ensure_first_key(stored, first_key_file(self.config), self._keys.settings_keys, self._clock)
+        self._authenticated: Authentication | None = None
+        if settings.configured or authenticators:
+            self._authenticated = Authentication([self._keys, *authenticators], services)
+        manager = KeyManager(
+            store=stored, settings_keys=lambda: self._keys.settings_keys, clock=self._clock, changed=self._key_changed
+        )
+        return self._authenticated, manager
+
+    def _key_changed(self, key_id: str) -> None:
+        self._keys.forget(key_id)
+        if self._authenticated is not None:
+            self._authenticated.check_now()
+
+    def replace_keys(self, settings: AuthSettings) -> None:
+        """Use the API keys of these settings from now on. Streams of those that are gone end at once."""
+        self._keys.replace_settings(settings_keys(settings))
+        if self._authenticated is not None:
+            self._authenticated.check_now()
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop, if it has started: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running

@@ -18,6 +18,7 @@ from mcp_server import rules
 from mcp_server.admission import AdmitAll
 from mcp_server.errors import MCPError, NotAllowed, Violation
 from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
+from mcp_server.keys import KeyManager
 from mcp_server.models.catalogue import Candidates, Catalogue
 from mcp_server.models.embedding import Embedded, EmbedInput, embed
 from mcp_server.models.entry import ModelEntry, entries
@@ -40,6 +41,7 @@ from mcp_server.values import (
     SessionUpdate,
     Turn,
 )
+from mcp_server.values.pattern import may_match
 
 __all__ = [
     "ChatInput",
@@ -70,6 +72,7 @@ class Gateway:
         models: the default models.
         turn_settings: how long a turn may take if its call does not say.
         admission: decides who may begin work.
+        keys: manages API keys.
         observers: are notified of calls to providers that belong to no turn.
     """
 
@@ -83,9 +86,11 @@ class Gateway:
         clock: Clock,
         models: ModelSettings,
         turn_settings: TurnSettings,
+        keys: KeyManager,
         admission: Admission | None = None,
         observers: Sequence[TurnObserver] = (),
     ) -> None:
+        self.keys = keys
         self._sessions = sessions
         self._turns = turns
         self._inventory = inventory
@@ -437,8 +442,13 @@ class Gateway:
         return entry
 
     def provider_names(self, principal: Principal) -> Sequence[str]:
-        """The configured names of the providers."""
-        return tuple(self._inventory.providers)
+        """The configured names of the providers, those of whose models the caller may use one."""
+        models = principal.models
+        return [
+            name
+            for name in self._inventory.providers
+            if models is None or any(may_match(pattern, f"{name}/") for pattern in models)
+        ]
 
     async def provider_ready(self, principal: Principal, name: str) -> bool:
         """Whether the provider with that configured name has a model that can answer now."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from mcp_server.errors import BadCredentials, NotAllowed
 from mcp_server.values import NO_LIMITS, Limits, Struct
+
+MISSING: Final = "the call has no credentials that this server accepts: send the metadata `authorization: Bearer …`"
+"""The message to callers without credentials."""
 
 
 class Principal(Struct):
@@ -30,6 +34,18 @@ class Principal(Struct):
     def allows(self, scope: str) -> bool:
         """Whether the caller has that scope."""
         return self.scopes is None or scope in self.scopes
+
+    def require(self, scope: str, what: str) -> None:
+        """Make sure that the caller has that scope.
+
+        Raises:
+            BadCredentials: the caller has sent no credentials.
+            NotAllowed: the credentials of the caller lack the scope.
+        """
+        if not self.allows(scope):
+            if self is STRANGER:
+                raise BadCredentials(MISSING)
+            raise NotAllowed(f"{what} requires the scope `{scope}`, which the credentials lack")
 
 
 ANONYMOUS: Final = Principal()

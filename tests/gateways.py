@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Provider, Store
+from mcp_server.keys import KeyManager
 from mcp_server.models.inventory import Inventory
 from mcp_server.sessions.context_types import BUILT_IN
 from mcp_server.sessions.manager import MCPSessionManager
@@ -44,6 +45,7 @@ async def gateway_of(
         clock=time.time_ns,
         models=config.models,
         turn_settings=config.turns,
+        keys=KeyManager(store=None, settings_keys=dict, clock=time.time_ns, changed=lambda _: None),
     )
     await turns.drain(0)
     await store.close()

@@ -13,6 +13,7 @@ from contextprotocol.v1 import (
     chat_pb2_grpc,
     completion_pb2_grpc,
     embedding_pb2_grpc,
+    key_pb2_grpc,
     message_pb2,
     model_pb2_grpc,
     session_pb2,
@@ -34,6 +35,7 @@ class Wire:
         self.completion: Any = completion_pb2_grpc.CompletionServiceStub(channel)
         self.embedding: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         self.models: Any = model_pb2_grpc.ModelServiceStub(channel)
+        self.keys: Any = key_pb2_grpc.KeyServiceStub(channel)
         self.turns: Any = turn_pb2_grpc.TurnServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2
+from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, key_pb2, model_pb2, session_pb2, turn_pb2
 from mcp_server.api.chat import ChatService
 from mcp_server.api.completion import CompletionService
 from mcp_server.api.embedding import EmbeddingService
+from mcp_server.api.key import KeyService
 from mcp_server.api.model import ModelService
 from mcp_server.api.session import SessionService
 from mcp_server.api.turn import TurnService
@@ -22,6 +23,7 @@ def services(gateway: Gateway) -> list[GRPCService]:
         embedding_pb2: EmbeddingService(gateway),
         turn_pb2: TurnService(gateway),
         model_pb2: ModelService(gateway),
+        key_pb2: KeyService(gateway),
     }
     return [
         GRPCService(

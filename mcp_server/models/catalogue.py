@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from mcp_server.errors import ModelNotFound, NotAllowed, UnsupportedByModel
 from mcp_server.models.target import Target
 from mcp_server.settings.tables import RouteSettings, RoutingSettings
 from mcp_server.values import ModelState, Struct
+from mcp_server.values.pattern import matches
 
 replace = msgspec.structs.replace
 
@@ -173,7 +173,7 @@ class Catalogue(Struct, gc=True):
         return None
 
     def _allows(self, name: str) -> bool:
-        return self.allowed is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.allowed)
+        return self.allowed is None or any(matches(pattern, name) for pattern in self.allowed)
 
     def _not_found(self, name: str) -> ModelNotFound:
         known = ", ".join(sorted({*self.aliases, *self.routes, *[target.name for target in self.listed()]})[:20])

@@ -1,6 +1,7 @@
 """The standard health service, with ``List``: the server (``""``), each service by its full name, ``providers/NAME``.
 
-A provider is SERVING as long as one of its models is READY.
+A provider is SERVING as long as one of its models is READY. The health of providers requires the scope ``models``; that
+of the server and its services is open to everyone, for load balancers.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ class Health:
     async def _status(self, principal: Principal, name: str) -> Any:
         if name in self._services:
             return _SERVING if self._serving else _NOT_SERVING
+        if name.startswith(PROVIDERS):
+            principal.require("models", f"the health of {PROVIDERS}…")
         provider = name.removeprefix(PROVIDERS)
         if not name.startswith(PROVIDERS) or provider not in self._gateway.provider_names(principal):
             return _UNKNOWN

@@ -6,6 +6,8 @@ rules, whoever calls, and raises what they found together with what the edge cou
 
 from mcp_server.rules.context import check_context, context_field
 from mcp_server.rules.embedding import embedding
+from mcp_server.rules.grants import check_grant
+from mcp_server.rules.key import KEY_FIELDS, key_draft, key_update, tenant_name
 from mcp_server.rules.message import chat_messages, messages
 from mcp_server.rules.primitives import expected_etag, model_name, request_id, whole
 from mcp_server.rules.session import SESSION_FIELDS, labels, session_draft, session_id, session_update
@@ -15,15 +17,19 @@ from mcp_server.rules.turn import completion, turn
 from mcp_server.rules.violations import Violations, refuse, shown
 
 __all__ = [
+    "KEY_FIELDS",
     "SESSION_FIELDS",
     "Violations",
     "chat_messages",
     "check_context",
+    "check_grant",
     "check_tool_results",
     "completion",
     "context_field",
     "embedding",
     "expected_etag",
+    "key_draft",
+    "key_update",
     "labels",
     "messages",
     "model_name",
@@ -34,6 +40,7 @@ __all__ = [
     "session_id",
     "session_update",
     "shown",
+    "tenant_name",
     "tool_choice",
     "tools",
     "turn",

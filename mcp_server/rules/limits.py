@@ -85,3 +85,19 @@ MAX_EMBEDDING_INPUTS: Final = 2048
 """Texts of one request, whatever the model takes."""
 MAX_EMBEDDING_INPUT_BYTES: Final = MIB
 """Of one text."""
+
+TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+TENANT_RULE: Final = "1 to 63 letters, digits, . _ and -, beginning with a letter or a digit"
+MODEL_PATTERN: Final = re.compile(r"\S{1,256}")
+MAX_MODEL_PATTERNS: Final = 64
+"""Of one API key."""
+MAX_DISPLAY_NAME: Final = 128
+"""Characters."""
+MIN_WINDOW: Final = 3600 * SECOND
+MAX_WINDOW: Final = 31 * 24 * MIN_WINDOW
+"""The rolling window of the limits of an API key, in whole hours."""
+MAX_AMOUNT: Final = 2**62
+"""Of any limit of an API key."""
+CURRENCY: Final = re.compile("[A-Z]{3}")
+MAX_TIME: Final = 7_258_118_400 * SECOND
+"""The beginning of the year 2200: nanoseconds since 1970 must fit into 64 bits."""

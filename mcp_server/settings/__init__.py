@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettings, Secret, Settings
 from mcp_server.plugins import built_in
+from mcp_server.settings.auth import AuthSettings, KeySettings, LimitSettings
 from mcp_server.settings.exposure import check_exposure
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
@@ -28,7 +29,10 @@ from mcp_server.settings.tables import (
 
 __all__ = [
     "AdmissionSettings",
+    "AuthSettings",
     "Config",
+    "KeySettings",
+    "LimitSettings",
     "Loaded",
     "LogSettings",
     "MetricsSettings",

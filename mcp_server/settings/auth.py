@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -23,11 +23,11 @@ def parse_time(text: str) -> int:
     Raises:
         ValueError: it is not such a time, or has no time zone.
     """
-    time = datetime.datetime.fromisoformat(text)
+    time = dt.datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise ValueError(text)
-    since_epoch = time - datetime.datetime.fromtimestamp(0, datetime.UTC)
-    return since_epoch // datetime.timedelta(microseconds=1) * 1000
+    since_epoch = time - dt.datetime.fromtimestamp(0, dt.UTC)
+    return since_epoch // dt.timedelta(microseconds=1) * 1000
 
 
 def parse_hash(text: str) -> bytes:
@@ -76,6 +76,15 @@ class LimitSettings(Settings):
     """Bytes of messages and context that are stored at a time."""
 
 
+LIMIT_NEEDS: Final = (
+    ("request_burst", "requests_per_minute"),
+    ("token_burst", "tokens_per_minute"),
+    ("tokens_per_window", "window_hours"),
+    ("cost_per_window", "window_hours"),
+)
+"""Limits that have no effect unless another one is set, and that other one."""
+
+
 class KeySettings(Settings):
     """An API key. The settings contain a hash of its secret only."""
 
@@ -86,8 +95,6 @@ class KeySettings(Settings):
         ),
     ]
     """The SHA-256 of the secret, as ``mcp-server keys new`` prints it."""
-    tenant: TenantName = "default"
-    """The tenant whose sessions, turns and usage the key works on."""
     scopes: Annotated[
         tuple[ScopeName, ...],
         Meta(
@@ -96,16 +103,16 @@ class KeySettings(Settings):
         ),
     ]
     """What the key may do. ``operator`` names tenants and sees all of them."""
+    tenant: TenantName = "default"
+    """The tenant whose sessions, turns and usage the key works on."""
     models: Annotated[
         tuple[ModelPattern, ...],
         Meta(max_length=64, extra={"allowed": 'an array of up to 64 patterns of "provider/model"'}),
     ] = ()
     """The models that the key may use, as patterns of ``provider/model`` in which ``*`` matches any text. Empty:
     all."""
-    display_name: str = ""
+    display_name: Annotated[str, Meta(max_length=128, extra={"allowed": "a string of up to 128 characters"})] = ""
     """A name for people."""
-    labels: Mapping[str, str] = {}
-    """Labels, which ``ListKeys`` returns."""
     expire_time: (
         Annotated[
             str, Meta(extra={"check": parse_time, "allowed": 'a time with its zone, such as "2027-01-31T12:00:00Z"'})
@@ -129,7 +136,8 @@ class AuthSettings(Settings):
     start the server then makes a key with all scopes, unless a key of the settings has the scope ``admin``."""
     first_key_file: Path | None = None
     """Where the secret of that first key is written, in a file that only its owner can read. Not set: beside the file
-    of the store, with ``.first-key`` at the end of its name."""
+    of the store, with ``.first-key`` at the end of its name, or for other stores ``first-key`` in the folder
+    ``contextprotocol`` of the user's data folder."""
     keys: Mapping[KeyId, KeySettings] = {}
     """API keys by their public ids. ``mcp-server keys new`` makes one."""
     jwt: Mapping[IssuerName, JWTIssuerSettings] = {}

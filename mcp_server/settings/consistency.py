@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mcp_server.settings.auth import LIMIT_NEEDS
 from mcp_server.settings.decoding import dotted, shown
 from mcp_server.settings.exposure import exposure_problem
 from mcp_server.settings.tables import Config, RouteSettings, split_address
@@ -29,12 +30,13 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
             yield _key(f"providers.{name}", path), problem
     for path, problem in config.store.problems():
         yield _key("store", path), problem
-    for kind in ("middleware", "observers", "services"):
+    for kind in ("middleware", "authenticators", "admission_rules", "observers", "services"):
         for name, plugin in getattr(config, kind).items():
             for path, problem in plugin.problems():
                 yield _key(f"{kind}.{name}", path), problem
     yield from _server(config)
     yield from _identities(config)
+    yield from _keys(config)
     address = config.metrics.address
     if address and address == config.server.address and split_address(address)[1]:
         yield "metrics.address", f"found {shown(address)}, which is also server.address; expected another port"
@@ -60,6 +62,14 @@ def _identities(config: Config) -> Iterator[tuple[str, str]]:
             yield f"auth.jwt.{name}.issuer", f"found {shown(issuer.issuer)}, which is also auth.jwt.{other}.issuer"
     if config.auth.certificates and config.server.tls.client_ca is None:
         yield "auth.certificates", "requires server.tls.client_ca, which is not set"
+
+
+def _keys(config: Config) -> Iterator[tuple[str, str]]:
+    """The API keys: limits that have no effect without another one."""
+    for key_id, key in config.auth.keys.items():
+        for limit, needed in LIMIT_NEEDS:
+            if getattr(key.limits, limit) is not None and getattr(key.limits, needed) is None:
+                yield f"auth.keys.{key_id}.limits.{limit}", f"requires {needed}, which is not set"
 
 
 class _Names:

@@ -23,7 +23,7 @@ def is_loopback(host: str) -> bool:
 
 def authentication_configured(config: Config) -> bool:
     """Whether nobody can use the server without having proven who it is."""
-    return config.server.tls.client_ca is not None
+    return config.auth.configured or bool(config.authenticators) or config.server.tls.client_ca is not None
 
 
 def exposure_problem(config: Config) -> str:
@@ -35,7 +35,7 @@ def exposure_problem(config: Config) -> str:
     missing = [
         name
         for name, there in (
-            ("authentication (server.tls.client_ca)", authentication_configured(config)),
+            ("authentication (auth.keys, auth.stored_keys or server.tls.client_ca)", authentication_configured(config)),
             ("TLS (server.tls.certificate and server.tls.key)", server.tls.certificate is not None),
         )
         if not there

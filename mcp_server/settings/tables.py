@@ -16,6 +16,8 @@ from msgspec import Meta
 
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Settings
 from mcp_server.plugins import built_in
+from mcp_server.settings.auth import AuthSettings
+from mcp_server.settings.fields import ModelPattern
 
 DAY = 86_400.0
 EMBEDDED_MODEL: Final = "smollm2-135m"
@@ -55,9 +57,6 @@ RouteName = Annotated[
         pattern="^[A-Za-z0-9*][A-Za-z0-9._/:*-]{0,126}$",
         extra={"allowed": "a name of letters, digits, . _ / : and -, with at most one *"},
     ),
-]
-ModelPattern = Annotated[
-    str, Meta(pattern="^[^\\s]{1,256}$", extra={"allowed": 'a pattern of "provider/model", with * for any text'})
 ]
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", extra={"allowed": "a name of letters, digits, . _ and -"})
@@ -302,6 +301,7 @@ class Config(Settings):
     """The settings of a server."""
 
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     store: Annotated[PluginSettings, Meta(extra={"plugin": "stores", "type": "sqlite"})] = msgspec.field(
         default_factory=_default_store
     )
@@ -321,6 +321,11 @@ class Config(Settings):
     unless the table has a ``type``."""
     observers: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "observers"})]] = {}
     """Installed observers to notify of every turn, as ``middleware``."""
+    authenticators: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "authenticators"})]] = {}
+    """Installed authenticators to ask who makes a call, as ``middleware``. With one of them callers need credentials,
+    as with the settings of ``auth``."""
+    admission_rules: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "admission_rules"})]] = {}
+    """Installed rules that decide whether a caller may begin work, as ``middleware``. All have to agree."""
     services: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "services"})]] = {}
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
     metrics: MetricsSettings = MetricsSettings()

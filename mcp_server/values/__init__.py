@@ -4,7 +4,7 @@ Times are integers: nanoseconds since the Unix epoch. Durations are integers: na
 an empty string or an empty collection, never a placeholder number. :mod:`msgspec` can encode and decode every value.
 """
 
-from mcp_server.values.access import NO_LIMITS, SCOPES, Hold, Key, Limits, LimitState
+from mcp_server.values.access import NO_LIMITS, SCOPES, Hold, Key, KeyDraft, KeyState, KeyUpdate, Limits, LimitState
 from mcp_server.values.base import Struct
 from mcp_server.values.context import ContextEntry, Visibility
 from mcp_server.values.embedding import Embeddings
@@ -69,6 +69,9 @@ __all__ = [
     "Hold",
     "IfBusy",
     "Key",
+    "KeyDraft",
+    "KeyState",
+    "KeyUpdate",
     "Lease",
     "LimitState",
     "Limits",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from enum import Enum
+from typing import Any, Final
 
 from mcp_server.values.base import Struct
 
@@ -50,6 +51,14 @@ NO_LIMITS: Final = Limits()
 """Nothing is limited."""
 
 
+class KeyState(Enum):
+    """Whether an API key can be used."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
 class Key(Struct):
     """An API key, as it is stored."""
 
@@ -86,6 +95,32 @@ class Key(Struct):
     def name(self) -> str:
         """The full resource name."""
         return f"keys/{self.id}"
+
+    def state(self, now: int) -> KeyState:
+        """Whether it can be used at that time."""
+        if self.revoke_time is not None:
+            return KeyState.REVOKED
+        return KeyState.EXPIRED if self.expire_time is not None and self.expire_time <= now else KeyState.ACTIVE
+
+
+class KeyDraft(Struct):
+    """What its creator decides about an API key; the fields are those of :class:`Key`."""
+
+    display_name: str = ""
+    scopes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    limits: Limits = NO_LIMITS
+    labels: Mapping[str, str] = {}
+    expire_time: int | None = None
+
+
+class KeyUpdate(Struct):
+    """A change to an API key."""
+
+    fields: Mapping[str, Any]
+    """The new values, by the names of the fields of :class:`KeyDraft`."""
+    etag: str = ""
+    """The etag that the key must have; empty: any."""
 
 
 class Hold(Struct):

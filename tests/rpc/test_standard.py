@@ -26,6 +26,7 @@ SERVICES = {
     "contextprotocol.v1.ChatService",
     "contextprotocol.v1.CompletionService",
     "contextprotocol.v1.EmbeddingService",
+    "contextprotocol.v1.KeyService",
     "contextprotocol.v1.ModelService",
     "contextprotocol.v1.SessionService",
     "contextprotocol.v1.TurnService",

@@ -6,8 +6,9 @@ would stand. Everything else is judged by :mod:`mcp_server.rules`, which the gat
 """
 
 from mcp_server.api.decode.embedding import embed_input
+from mcp_server.api.decode.key import key_draft, key_update
 from mcp_server.api.decode.message import messages
-from mcp_server.api.decode.name import model_name, session_name, turn_name
+from mcp_server.api.decode.name import key_name, model_name, session_name, turn_name
 from mcp_server.api.decode.session import labels, session_draft, session_update
 from mcp_server.api.decode.turn import chat_input, completion_input
 
@@ -15,6 +16,9 @@ __all__ = [
     "chat_input",
     "completion_input",
     "embed_input",
+    "key_draft",
+    "key_name",
+    "key_update",
     "labels",
     "messages",
     "model_name",

@@ -7,6 +7,7 @@ from typing import Final
 
 from mcp_server.rules import Violations, shown
 from mcp_server.rules.limits import SESSION_ID, SESSION_ID_RULE
+from mcp_server.values.key_secret import is_key_id
 
 _TURN_NAME: Final = re.compile(rf"(?:sessions/({SESSION_ID.pattern})/)?turns/([a-z0-9]{{1,64}})")
 
@@ -33,6 +34,15 @@ def turn_name(found: Violations, field: str, name: str) -> tuple[str, str]:
         )
         return "", ""
     return match[1] or "", match[2]
+
+
+def key_name(found: Violations, field: str, name: str) -> str:
+    """The id in ``keys/{key}``."""
+    prefix, _, key_id = name.partition("/")
+    if prefix == "keys" and is_key_id(key_id):
+        return key_id
+    found.add(field, f"{shown(name)} is not a valid key name: must be keys/ID, where the ID is 12 characters [a-z0-9]")
+    return ""
 
 
 def model_name(found: Violations, field: str, name: str) -> str:

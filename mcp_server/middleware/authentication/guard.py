@@ -14,7 +14,7 @@ from mcp_server.errors import BadCredentials, NotAllowed, Overloaded
 from mcp_server.interfaces import Authenticator, Call, GRPCService
 from mcp_server.middleware.authentication.failures import Failures, host_of
 from mcp_server.middleware.authentication.scopes import OPEN, rules
-from mcp_server.principal import STRANGER, Principal
+from mcp_server.principal import MISSING, STRANGER, Principal
 
 log = structlog.get_logger("contextprotocol.authentication")
 
@@ -22,8 +22,9 @@ CHECK_SECONDS: Final = 0.5
 """The interval at which the credentials of running streams are authenticated again."""
 MAX_OPEN_STREAMS: Final = 256
 """How many streams one host may hold open without credentials: watches of the health."""
+_UNKNOWN: Final = frozenset({"operator"})
+"""The rule of a method that no table names."""
 _CHECKED_AT_ONCE: Final = 64
-_MISSING: Final = "the call has no credentials that this server accepts: send the metadata `authorization: Bearer …`"
 _TWO: Final = "the call has two credentials: send one"
 _ENDED: Final = "the credentials of this call are not valid any more"
 
@@ -77,13 +78,14 @@ class Authentication:
             BadCredentials: it has none, two, or one that is not valid.
             NotAllowed: its credentials do not permit the method.
         """
-        rule = self._rules.get((call.service, call.method), frozenset({"operator"}))
+        call.principal = STRANGER
+        rule = self._rules.get((call.service, call.method), _UNKNOWN)
         try:
             principal = await self._principal(call)
             if principal is None:
                 if rule is not OPEN:
-                    raise BadCredentials(_MISSING)
-                principal = STRANGER
+                    raise BadCredentials(MISSING)
+                return
         except BadCredentials:
             await self._failures.delay(call.peer)
             raise
