@@ -13,7 +13,7 @@ from typing import Self
 
 import structlog
 
-from mcp_server.admission import AdmitAll, TurnLimit
+from mcp_server.admission import AllOf, TurnLimit
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
@@ -31,7 +31,7 @@ from mcp_server.interfaces import (
 from mcp_server.keys import KeyManager, ensure_first_key, first_key_file, settings_keys
 from mcp_server.lifecycle import Housekeeping, background, close_provider, stop_signal
 from mcp_server.middleware.access import AccessLog
-from mcp_server.middleware.authentication import Authentication, KeyAuthenticator
+from mcp_server.middleware.authentication import Authentication, CertificateAuthenticator, KeyAuthenticator
 from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
@@ -66,7 +66,7 @@ class UnifiedMCPServer:
         observers: further observers of turns.
         context_types: further context types by name.
         services: further gRPC services.
-        admission: decides who may begin work, within the configured limit; by default everybody may.
+        admission: decides who may begin work, after the configured limit and rules.
         clock: the time, in nanoseconds since the Unix epoch.
     """
 
@@ -136,6 +136,9 @@ class UnifiedMCPServer:
         guarded = map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers))
         observers: Sequence[TurnObserver] = (metrics, access, *guarded)
         services = (*build_all(config.services, "services"), *self._services)
+        rules = build_all(config.admission_rules, "admission_rules")
+        if self._admission is not None:
+            rules.append(self._admission)
         context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 
         store: Store = self._store if self._store is not None else build(config.store, "store", "store")
@@ -148,6 +151,7 @@ class UnifiedMCPServer:
             providers[name] = provider
             stack.push_async_callback(close_provider, name, provider)
 
+        authenticators = (*await self._identities(stack, metrics), *authenticators)
         authentication, keys = await self._authentication(store, authenticators, services)
         if authentication is not None:
             middleware = (authentication, *middleware)
@@ -176,7 +180,7 @@ class UnifiedMCPServer:
             turn_settings=config.turns,
             keys=keys,
             observers=observers,
-            admission=TurnLimit(config.admission.max_turns, self._admission or AdmitAll()),
+            admission=TurnLimit(config.admission.max_turns, AllOf(rules)),
         )
 
         self._turns = turns
@@ -201,6 +205,23 @@ class UnifiedMCPServer:
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
         self._server = server
+
+    async def _identities(self, stack: contextlib.AsyncExitStack, metrics: Metrics) -> Sequence[Authenticator]:
+        """The authenticators of callers without API keys: by client certificates, and by tokens of issuers."""
+        settings = self.config.auth
+        found: list[Authenticator] = []
+        if settings.certificates:
+            found.append(CertificateAuthenticator(settings.certificates))
+        if settings.jwt:
+            try:
+                from mcp_server.middleware.authentication.jwt.authenticator import JWTAuthenticator
+            except ModuleNotFoundError as error:
+                raise ConfigError("auth.jwt: needs the extra `auth`: pip install 'contextprotocol[auth]'") from error
+            tokens = JWTAuthenticator(settings.jwt, self._clock, metrics.issuers.fetched)
+            stack.push_async_callback(tokens.close)
+            await tokens.open()
+            found.append(tokens)
+        return found
 
     async def _authentication(
         self, store: Store, authenticators: Sequence[Authenticator], services: Sequence[GRPCService]

@@ -1,5 +1,7 @@
-"""The pages about extension points, as written: each as an installed package, found by its entry point, in a server whose
-callers need credentials."""
+"""The pages about extension points, as written: each builds an installed package, which is found by its entry point.
+
+The callers of the servers here need credentials.
+"""
 
 from __future__ import annotations
 
@@ -129,20 +131,17 @@ async def handled(server: UnifiedMCPServer, service: str, method: str, code: str
 async def test_the_tests_of_the_pages_pass(installed: Any, tmp_path: Path) -> None:
     """The suite, and the test with a whole server."""
     tests = [getattr(installed, name) for name in dir(installed) if name.startswith("test_")]
-    for name in dir(installed):
-        if name.startswith("Test"):
-            suite = getattr(installed, name)()
-            tests += [
-                test
-                for test in [getattr(suite, name) for name in dir(suite) if name.startswith("test_")]
-                if not any(mark.name == "parametrize" for mark in getattr(test, "pytestmark", ()))
-            ]
-    assert len(tests) >= 1 if installed.__name__ == "greeter" else len(tests) >= 3
+    suites = [getattr(installed, name)() for name in dir(installed) if name.startswith("Test")]
+    assert len(suites) == (installed.__name__ != "greeter")
+    tests += [getattr(suite, name) for suite in suites for name in dir(suite) if name.startswith("test_")]
     for test in tests:
-        arguments = {"tmp_path": tmp_path} if "tmp_path" in inspect.signature(test).parameters else {}
-        awaitable = test(**arguments)
-        if awaitable is not None:
-            await awaitable
+        marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
+        parameters = [{mark.args[0]: value} for mark in marks for value in mark.args[1]] or [{}]
+        for arguments in parameters:
+            folder = {"tmp_path": tmp_path} if "tmp_path" in inspect.signature(test).parameters else {}
+            awaitable = test(**arguments, **folder)
+            if awaitable is not None:
+                await awaitable
 
 
 @page("write-middleware.md")
@@ -180,13 +179,13 @@ async def test_an_authenticator_stands_beside_the_keys(installed: Any, tmp_path:
 async def test_a_stream_ends_when_its_ticket_expires(installed: Any, tmp_path: Path) -> None:
     """The server asks again while it runs."""
     ticket = installed.sign(b"correct horse battery staple", "acme", int(time.time()) + 2)
-    async with serving(tmp_path, "write-an-authenticator.md") as server:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
-            with pytest.raises(grpc.aio.AioRpcError) as ended:
-                async for _ in watch(b"", metadata=[("x-ticket", ticket)]):
-                    pass
-            assert ended.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    serving_page = serving(tmp_path, "write-an-authenticator.md")
+    async with serving_page as server, grpc.aio.insecure_channel(server.address) as channel:
+        watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            async for _ in watch(b"", metadata=[("x-ticket", ticket)]):
+                pass
+        assert ended.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
 class Held(EchoProvider):
@@ -226,28 +225,33 @@ async def test_an_admission_rule_binds_each_tenant(installed: Any, tmp_path: Pat
 @page("write-a-turn-observer.md")
 async def test_an_observer_sees_the_turns_of_every_tenant(installed: Any, tmp_path: Path) -> None:
     """And none that was refused."""
-    async with serving(tmp_path, "write-a-turn-observer.md") as server:
-        async with client(server) as caller, client(server, GLOBEX) as reader, client(server, None) as stranger:
-            await caller.chat("hello there")
-            for refused in (reader, stranger):
-                with pytest.raises(AccessError):
-                    await refused.chat("hello there")
+    serving_page = serving(tmp_path, "write-a-turn-observer.md")
+    async with (
+        serving_page as server,
+        client(server) as caller,
+        client(server, GLOBEX) as reader,
+        client(server, None) as stranger,
+    ):
+        await caller.chat("hello there")
+        for refused in (reader, stranger):
+            with pytest.raises(AccessError):
+                await refused.chat("hello there")
     assert installed.billing.tokens == {"acme": 4}
 
 
 @page("write-a-context-type.md")
 async def test_a_context_type_is_active_when_installed(installed: Any, tmp_path: Path) -> None:
     """What a tenant stores with it belongs to that tenant."""
-    async with serving(tmp_path, "write-a-context-type.md") as server:
-        async with client(server) as caller, client(server, GLOBEX) as other:
-            years = ContextEntry(type="table", json=[["Ada", 1815]])
-            session = await caller.create_session(context={"years": years})
-            assert (await caller.get_session(session.name)).context["years"].json == [["Ada", 1815]]
-            with pytest.raises(MCPError, match="requires a `json` value"):
-                await caller.create_session(context={"years": ContextEntry(type="table", text="Ada")})
-            with pytest.raises(MCPError) as hidden:
-                await other.get_session(session.name)
-            assert hidden.value.reason == "SESSION_NOT_FOUND"
+    serving_page = serving(tmp_path, "write-a-context-type.md")
+    async with serving_page as server, client(server) as caller, client(server, GLOBEX) as other:
+        years = ContextEntry(type="table", json=[["Ada", 1815]])
+        session = await caller.create_session(context={"years": years})
+        assert (await caller.get_session(session.name)).context["years"].json == [["Ada", 1815]]
+        with pytest.raises(MCPError, match="requires a `json` value"):
+            await caller.create_session(context={"years": ContextEntry(type="table", text="Ada")})
+        with pytest.raises(MCPError) as hidden:
+            await other.get_session(session.name)
+        assert hidden.value.reason == "SESSION_NOT_FOUND"
 
 
 @page("write-a-service.md")

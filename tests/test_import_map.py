@@ -80,10 +80,12 @@ ONLY_IN = {
 COMPONENTS = {
     "AccessLog",
     "Authentication",
+    "CertificateAuthenticator",
     "GRPCServer",
     "Gateway",
     "Housekeeping",
     "Inventory",
+    "JWTAuthenticator",
     "KeyAuthenticator",
     "KeyManager",
     "MCPSessionManager",

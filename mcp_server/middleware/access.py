@@ -104,5 +104,7 @@ class _LoggedCall:
             facts["turn"] = call.turn
         facts["duration_ms"] = milliseconds(time.perf_counter_ns() - self._begin)
         facts["tenant"] = call.tenant
+        if call.principal.subject:
+            facts["subject"] = call.principal.subject
         facts["peer"] = call.peer
         write("call", **facts)

@@ -128,10 +128,10 @@ class JWTIssuerSettings(Settings):
             yield "algorithms", "with a secret, expected HS256, HS384 or HS512 only"
         elif self.secret is None and symmetric:
             yield "algorithms", f"found {symmetric[0]}, which requires secret"
-        elif self.secret is not None and len(self.secret.reveal().encode()) < max(
-            SYMMETRIC[name] for name in symmetric
-        ):
-            yield "secret", f"is too short; {symmetric[-1]} requires {SYMMETRIC[symmetric[-1]]} bytes"
+        elif self.secret is not None:
+            longest = max(symmetric, key=SYMMETRIC.__getitem__)
+            if len(self.secret.reveal().encode()) < SYMMETRIC[longest]:
+                yield "secret", f"is too short; {longest} requires {SYMMETRIC[longest]} bytes"
         if (self.tenant is None) == (self.tenant_claim is None):
             yield "tenant", "expected exactly one of tenant and tenant_claim"
         elif (self.tenant_claim is None) == bool(self.tenants):

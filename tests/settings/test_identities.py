@@ -30,7 +30,7 @@ def problem(folder: Path, text: str) -> str:
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
         load(file, {})
-    return str(caught.value).replace(f"{file}: ", "")
+    return str(caught.value).replace(f"{file}: ", "").removeprefix("default: ")
 
 
 def test_the_smallest_issuer(tmp_path: Path) -> None:

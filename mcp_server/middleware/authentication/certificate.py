@@ -33,6 +33,10 @@ class CertificateAuthenticator:
     """
 
     def __init__(self, rows: Mapping[str, CertificateSettings]) -> None:
+        self.replace_settings(rows)
+
+    def replace_settings(self, rows: Mapping[str, CertificateSettings]) -> None:
+        """Use these rows from now on."""
         self._rows = [(_expression(pattern), row) for pattern, row in rows.items()]
 
     async def authenticate(self, call: Call, /) -> Principal | None:

@@ -14,6 +14,7 @@ from mcp_server.interfaces import Call
 from mcp_server.middleware.metrics.calls import CallMetrics
 from mcp_server.middleware.metrics.endpoint import MetricsEndpoint
 from mcp_server.middleware.metrics.families import Families
+from mcp_server.middleware.metrics.issuers import IssuerMetrics
 from mcp_server.middleware.metrics.turns import MAX_MODELS, TurnMetrics
 from mcp_server.values import Attempt, Turn
 
@@ -37,6 +38,8 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.registry.register(self.families)
+        self.issuers = IssuerMetrics(self.families)
+        """Fetches of the keys of issuers of tokens."""
         self._calls = CallMetrics(self.families)
         self._turns = TurnMetrics(self.families, max_models=max_models)
         self._endpoint: MetricsEndpoint | None = None

@@ -54,18 +54,52 @@ class JWTAuthenticator:
     """
 
     def __init__(self, issuers: Mapping[str, JWTIssuerSettings], clock: Clock, observe: FetchObserver) -> None:
-        self._issuers = {settings.issuer: _Issuer(name, settings, clock, observe) for name, settings in issuers.items()}
-        self._fetchers = [issuer.fetcher for issuer in self._issuers.values() if issuer.fetcher is not None]
         self._clock = clock
+        self._observe = observe
+        self._issuers: Mapping[str, Issuer] = {}
+        self._fetching: dict[KeyFetcher, asyncio.Task[None]] = {}
         self._known: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._issuers = self.prepare(issuers)
 
     async def open(self) -> None:
-        """Fetch the keys for the first time. Issuers that cannot be reached do not keep the server from starting."""
-        await asyncio.gather(*[fetcher.open() for fetcher in self._fetchers])
+        """Fetch the keys, and keep them fresh until :meth:`close`. A server starts although an issuer cannot be
+        reached."""
+        await asyncio.gather(*[one.fetcher.open() for one in self._issuers.values() if one.fetcher is not None])
+        self._follow()
 
-    async def run(self) -> None:
-        """Keep the keys fresh, until cancelled."""
-        await asyncio.gather(*[fetcher.run() for fetcher in self._fetchers])
+    async def close(self) -> None:
+        """Stop fetching keys."""
+        self._issuers = {}
+        self._follow()
+
+    def prepare(self, issuers: Mapping[str, JWTIssuerSettings]) -> Mapping[str, Issuer]:
+        """Make issuers, by their ``iss``, and read their files; those whose keys are fetched stay if nothing changes.
+
+        Raises:
+            ConfigError: the keys of one cannot be read.
+        """
+        made: dict[str, Issuer] = {}
+        for name, settings in issuers.items():
+            issuer = self._issuers.get(settings.issuer)
+            if issuer is None or issuer.fetcher is None or (issuer.name, issuer.settings) != (name, settings):
+                issuer = Issuer(name, settings, self._clock, self._observe)
+            made[settings.issuer] = issuer
+        return made
+
+    def use(self, issuers: Mapping[str, Issuer]) -> None:
+        """Accept tokens of these issuers, which :meth:`prepare` has made, and of no other."""
+        self._issuers = issuers
+        self._known.clear()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Keep the keys of the present issuers fresh, and of no other."""
+        wanted = [one.fetcher for one in self._issuers.values() if one.fetcher is not None]
+        for fetcher in [one for one in self._fetching if one not in wanted]:
+            self._fetching.pop(fetcher).cancel()
+        for fetcher in wanted:
+            if fetcher not in self._fetching:
+                self._fetching[fetcher] = asyncio.create_task(fetcher.run())
 
     async def authenticate(self, call: Call, /) -> Principal | None:
         """Who sent the token; ``None`` if the call has none.
@@ -130,18 +164,31 @@ class _Verified(Struct):
     """Who sends it."""
     period: Period
     """When it is valid."""
-    issuer: _Issuer
+    issuer: Issuer
     """Whose it is."""
     keys: KeySet
     """The keys with which it was verified."""
 
 
-class _Issuer:
-    """One issuer and its keys."""
+class Issuer:
+    """One issuer and its keys.
+
+    Args:
+        name: the name of its table in the settings.
+        settings: the table.
+        clock: the time, in nanoseconds since the Unix epoch.
+        observe: called after each fetch of keys.
+
+    Attributes:
+        fetcher: fetches the keys; ``None``: they are in the settings or in a file.
+
+    Raises:
+        ConfigError: the keys cannot be read.
+    """
 
     def __init__(self, name: str, settings: JWTIssuerSettings, clock: Clock, observe: FetchObserver) -> None:
-        self._name = name
-        self._settings = settings
+        self.settings = settings
+        self.name = name
         self._clock = clock
         self.fetcher = KeyFetcher(name, settings, observe) if settings.jwks_url is not None else None
         self._fixed = KeySet() if self.fetcher is not None else _fixed_keys(name, settings)
@@ -165,7 +212,7 @@ class _Issuer:
         Raises:
             UnfitClaims: it is not valid.
         """
-        if header.alg not in self._settings.algorithms:
+        if header.alg not in self.settings.algorithms:
             raise UnfitClaims("the algorithm is none of algorithms")
         if header.typ.lower().removeprefix("application/") not in self._types:
             raise UnfitClaims("the type is none of types")
@@ -175,11 +222,11 @@ class _Issuer:
             await self.fetcher.renew()
         keys = self.keys
         claims = self._claims(token, header, keys)
-        check_addressee(claims, self._settings)
-        valid = period(claims, self._settings.leeway)
+        check_addressee(claims, self.settings)
+        valid = period(claims, self.settings.leeway)
         valid.check(self._clock())
         return _Verified(
-            principal=principal(claims, self._settings, self._name, credential), period=valid, issuer=self, keys=keys
+            principal=principal(claims, self.settings, self.name, credential), period=valid, issuer=self, keys=keys
         )
 
     def _claims(self, token: str, header: _Header, keys: KeySet) -> dict[str, Any]:

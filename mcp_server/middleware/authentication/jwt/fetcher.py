@@ -70,8 +70,9 @@ class KeyFetcher:
         """Keep the keys fresh, until cancelled."""
         try:
             while True:
-                # After a failure, do not wait as long as for keys that are only to be replaced.
-                await asyncio.sleep(self._pause() if self._failures else self._interval)
+                if self._last_begin is not None:
+                    # After a failure, do not wait as long as for keys that are only to be replaced.
+                    await asyncio.sleep(self._pause() if self._failures else self._interval)
                 await self._refresh()
         finally:
             if self._fetch is not None:
@@ -92,11 +93,13 @@ class KeyFetcher:
             self._last_begin = self._clock()
             self._fetch = asyncio.create_task(self._fetch_once())
             self._fetch.add_done_callback(self._ended)
-        # A caller who leaves must not end the fetch for the others.
-        await asyncio.shield(self._fetch)
+        # Not awaited itself: a caller who leaves must not end the fetch for the others.
+        await asyncio.wait([self._fetch])
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, fetch: asyncio.Task[None]) -> None:
         self._fetch = None
+        if not fetch.cancelled() and (error := fetch.exception()) is not None:
+            log.error("keys of an issuer not fetched", issuer=self._name, exc_info=error)
 
     async def _fetch_once(self) -> None:
         try:
