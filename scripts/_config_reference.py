@@ -16,7 +16,14 @@ from mcp_server.settings import decoding, schema, tables
 from mcp_server.settings.load import PREFIX
 
 HEAD: Final = "| key | allowed | default | meaning | variable |\n|-|-|-|-|-|\n"
-NAMES: Final = {"models": "MODEL", "routes": "ROUTE", "settings": "PATTERN"}
+NAMES: Final = {
+    "certificates": "PATTERN",
+    "jwt": "ISSUER",
+    "keys": "KEY",
+    "models": "MODEL",
+    "routes": "ROUTE",
+    "settings": "PATTERN",
+}
 """What the names of the tables in a table are called, by its key."""
 
 
@@ -53,6 +60,9 @@ def _table(struct: type[msgspec.Struct], name: str, type_: str = "") -> Iterator
     descriptions = schema.describe_fields(struct)
     inner: list[tuple[type[msgspec.Struct], str]] = []
     for field in msgspec.structs.fields(struct):
+        if inspect.isclass(field.type) and issubclass(field.type, msgspec.Struct):
+            inner.append((field.type, f"{name}.{field.encode_name}"))  # a table with a section of its own
+            continue
         allowed = decoding.allowed(msgspec.inspect.type_info(field.type))
         key = f"{name}.{field.encode_name}"
         cells = (

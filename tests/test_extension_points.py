@@ -259,7 +259,8 @@ async def test_a_service_is_refused_without_a_key(installed: Any, tmp_path: Path
     """Or with one that lacks its scope, before the request is decoded; the metrics count every call."""
     async with serving(tmp_path, "write-a-service.md") as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
-            greet, count = channel.unary_unary("/company.Greeter/Greet"), channel.unary_stream("/company.Greeter/Count")
+            greet: Any = channel.unary_unary("/company.Greeter/Greet")
+            count: Any = channel.unary_stream("/company.Greeter/Count")
             request: bytes = installed.greeter_pb2.GreetRequest(name="Ada").SerializeToString()
 
             def key(secret: str) -> list[tuple[str, str]]:

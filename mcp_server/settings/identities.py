@@ -102,7 +102,7 @@ class JWTIssuerSettings(Settings):
     tenant_claim: ClaimName | None = None
     """The claim that names the tenant, which must be one of ``tenants``. Here and in the other keys, dots lead into
     nested claims, as in ``realm_access.roles``, unless there is a claim with the whole name."""
-    tenants: tuple[TenantName, ...] = ()
+    tenants: Annotated[tuple[TenantName, ...], Meta(extra={"allowed": "an array of names of tenants"})] = ()
     """The tenants that ``tenant_claim`` may name."""
     scopes: Scopes = ()
     """What every caller with a token of this issuer may do."""

@@ -30,9 +30,12 @@ def _private_key(algorithm: str, number: int) -> Any:
     if algorithm == "EdDSA":
         return ed25519.Ed25519PrivateKey.generate()
     if algorithm.startswith("ES"):
-        return ec.generate_private_key(
-            {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}[algorithm]()
-        )
+        curves: dict[str, ec.EllipticCurve] = {
+            "ES256": ec.SECP256R1(),
+            "ES384": ec.SECP384R1(),
+            "ES512": ec.SECP521R1(),
+        }
+        return ec.generate_private_key(curves[algorithm])
     return rsa.generate_private_key(65537, 2048)
 
 
@@ -56,7 +59,8 @@ class Signer:
     @property
     def pem(self) -> bytes:
         """The public key."""
-        return self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        pem: bytes = self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return pem
 
     def jwk(self, **more: Any) -> dict[str, Any]:
         """The public key as an entry of a JWKS. A member that is ``None`` is left out."""

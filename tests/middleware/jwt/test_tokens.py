@@ -81,7 +81,7 @@ async def test_a_token_is_accepted(tmp_path: Path, algorithm: str) -> None:
     signer = Signer(algorithm=algorithm)
     checker = Checker(corp=settings(keys_file=pem_file(tmp_path, signer)))
     principal = await checker.check(signer.token(scope="chat usage"))
-    assert (principal.tenant, principal.scopes, principal.models) == ("acme", {"chat", "usage"}, None)
+    assert (principal.tenant, principal.scopes, principal.models) == ("acme", frozenset({"chat", "usage"}), None)
     assert (principal.key, principal.subject) == ("", "corp/ada")
 
 
@@ -202,7 +202,7 @@ async def test_the_public_key_is_no_secret(tmp_path: Path, capsys: pytest.Captur
     hmac = jwt.get_algorithm_by_name("HS256")
     for secret in (signer.pem, signer.pem.strip(), json.dumps(signer.jwk()).encode()):
         unsigned = forged({"alg": "HS256"}, CLAIMS).rstrip(".")
-        signature = jwt.utils.base64url_encode(hmac.sign(unsigned.encode(), secret)).decode()  # type: ignore[arg-type]  # bytes
+        signature = jwt.utils.base64url_encode(hmac.sign(unsigned.encode(), secret)).decode()
         assert "none of algorithms" in await checker.refused(f"{unsigned}.{signature}", capsys)
 
 
@@ -322,7 +322,7 @@ async def test_known_tokens_are_bounded(checker: Checker, monkeypatch: pytest.Mo
 async def test_scopes(tmp_path: Path, keys: dict[str, Any], claims: dict[str, Any], expected: set[str]) -> None:
     """Those of the settings, and those of the token as the settings translate them."""
     checker = Checker(corp=settings(keys_file=pem_file(tmp_path, Signer()), **keys))
-    assert (await checker.check(Signer().token(claims))).scopes == expected
+    assert (await checker.check(Signer().token(claims))).scopes == frozenset(expected)
 
 
 async def test_a_token_names_one_of_the_tenants(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -330,7 +330,8 @@ async def test_a_token_names_one_of_the_tenants(tmp_path: Path, capsys: pytest.C
     keys: dict[str, Any] = {"tenant_claim": "org.id", "tenants": ("acme", "globex")}
     checker = Checker(corp=settings(keys_file=pem_file(tmp_path, Signer()), **keys))
     assert (await checker.check(Signer().token(org={"id": "globex"}))).tenant == "globex"
-    for value in ("initech", "ACME", ["acme"], None, 7, {}):
+    others: tuple[Any, ...] = ("initech", "ACME", ["acme"], None, 7, {})
+    for value in others:
         assert "is none of tenants" in await checker.refused(Signer().token(org={"id": value}), capsys)
 
 

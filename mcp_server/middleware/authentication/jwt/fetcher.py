@@ -85,7 +85,7 @@ class KeyFetcher:
 
     def _pause(self) -> float:
         """How long to wait after a failure: longer after each, until it is as long as ever."""
-        return min(PAUSE * 2 ** min(self._failures - 1, 16), self._interval)
+        return min(PAUSE * 2.0 ** min(self._failures - 1, 16), self._interval)
 
     async def _refresh(self) -> None:
         """Fetch the keys, together with everybody who wants them fetched now."""
