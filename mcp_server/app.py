@@ -13,6 +13,7 @@ from typing import Self
 
 import structlog
 
+from mcp_server.accounts import Accounts
 from mcp_server.admission import AllOf, TurnLimit
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
@@ -42,7 +43,7 @@ from mcp_server.rpc.tls import ListenerCertificates, read_files
 from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
-from mcp_server.settings import AuthSettings, Config, check_exposure
+from mcp_server.settings import Config, check_exposure
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
 
@@ -179,6 +180,7 @@ class UnifiedMCPServer:
             models=config.models,
             turn_settings=config.turns,
             keys=keys,
+            accounts=Accounts(store, config, self._clock),
             observers=observers,
             admission=TurnLimit(config.admission.max_turns, AllOf(rules)),
         )
@@ -231,7 +233,7 @@ class UnifiedMCPServer:
         stored = store if settings.stored_keys and isinstance(store, AccountStore) else None
         if settings.stored_keys and stored is None:
             raise ConfigError("auth.stored_keys: this store cannot keep API keys: use another one, or auth.keys")
-        self._keys = KeyAuthenticator(settings_keys(settings), stored, self._clock)
+        self._keys = KeyAuthenticator(settings_keys(self.config), stored, self._clock)
         if stored is not None:
             await ensure_first_key(stored, first_key_file(self.config), self._keys.settings_keys, self._clock)
         self._authenticated: Authentication | None = None
@@ -247,9 +249,9 @@ class UnifiedMCPServer:
         if self._authenticated is not None:
             self._authenticated.check_now()
 
-    def replace_keys(self, settings: AuthSettings) -> None:
+    def replace_keys(self, config: Config) -> None:
         """Use the API keys of these settings from now on. Streams of those that are gone end at once."""
-        self._keys.replace_settings(settings_keys(settings))
+        self._keys.replace_settings(settings_keys(config))
         if self._authenticated is not None:
             self._authenticated.check_now()
 

@@ -10,7 +10,7 @@ import gc
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +20,10 @@ except ModuleNotFoundError:
     sys.exit("mcp-server: the server needs typer: pip install 'contextprotocol[local]'")
 
 from mcp_server.commands.certs import certs
+from mcp_server.commands.keys import keys
 from mcp_server.commands.options import ConfigOption
 from mcp_server.commands.reporting import FAILED, fail, reported
+from mcp_server.commands.tables import print_table
 
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer
@@ -41,6 +43,7 @@ models = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(certs, name="certs")
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:
@@ -181,8 +184,8 @@ def list_models(context: typer.Context, config: ConfigOption = None) -> None:
             (name, "yes" if file.path.is_file() else "no", str(file.path))
             for name, file in _model_files(loaded).items()
         ]
-    _table("Catalogue", ("NAME", "SIZE", "LICENCE", "FETCHED", "WHAT TO EXPECT"), rows)
-    _table("Served with these settings from this machine", ("MODEL", "FETCHED", "FILE"), served)
+    print_table("Catalogue", ("NAME", "SIZE", "LICENCE", "FETCHED", "WHAT TO EXPECT"), rows)
+    print_table("Served with these settings from this machine", ("MODEL", "FETCHED", "FILE"), served)
 
 
 @models.command()
@@ -219,24 +222,6 @@ def _model_files(loaded: Loaded) -> dict[str, ModelFile]:
         for name, provider in loaded.config.providers.items()
         for model, file in provider.model_files().items()
     }
-
-
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows: a table for people, or lines with tabs for programs."""
-    if not sys.stdout.isatty():
-        for row in (head, *rows):
-            print("\t".join(row))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in head:
-        table.add_column(name, overflow="fold", justify="right" if name == "SIZE" else "left")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 @contextmanager

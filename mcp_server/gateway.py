@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from mcp_server import rules
+from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll
 from mcp_server.errors import MCPError, NotAllowed, Violation
 from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
@@ -23,10 +24,13 @@ from mcp_server.models.catalogue import Candidates, Catalogue
 from mcp_server.models.embedding import Embedded, EmbedInput, embed
 from mcp_server.models.entry import ModelEntry, entries
 from mcp_server.models.inventory import Inventory, find_route
-from mcp_server.models.usage import Ledger
+from mcp_server.models.usage import Ledger, highest_costs
 from mcp_server.principal import Principal
+from mcp_server.quotas import Demand
+from mcp_server.sessions.changes import fresh_id
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.settings.tables import ModelSettings, TurnSettings
+from mcp_server.token_estimates import tokens_of_text
 from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.log import TurnReader
 from mcp_server.turns.options import TurnOptions
@@ -35,6 +39,7 @@ from mcp_server.turns.request import TurnRequest, release
 from mcp_server.values import (
     SECOND,
     Clock,
+    Hold,
     MCPSession,
     Message,
     SessionDraft,
@@ -71,6 +76,7 @@ class Gateway:
         clock: tells the time.
         models: the default models.
         turn_settings: how long a turn may take if its call does not say.
+        accounts: the limits and the usage of callers.
         admission: decides who may begin work.
         keys: manages API keys.
         observers: are notified of calls to providers that belong to no turn.
@@ -87,6 +93,7 @@ class Gateway:
         models: ModelSettings,
         turn_settings: TurnSettings,
         keys: KeyManager,
+        accounts: Accounts,
         admission: Admission | None = None,
         observers: Sequence[TurnObserver] = (),
     ) -> None:
@@ -99,6 +106,8 @@ class Gateway:
         self._default_model = models.default
         self._default_embedding_model = models.default_embedding
         self._turn_timeout = int(turn_settings.timeout * SECOND)
+        self.accounts = accounts
+        """The limits and the usage of callers."""
         self._admission = admission or AdmitAll()
         self._observers = observers
 
@@ -130,6 +139,7 @@ class Gateway:
             model=options.model,
             max_output_tokens=options.config.max_output_tokens,
         )
+        quota = self.accounts.quota(principal)
         return await self._turns.open(
             TurnRequest(
                 tenant=principal.tenant,
@@ -139,6 +149,9 @@ class Gateway:
                 default_model=self._default_model,
                 draw=draw,
                 candidates=candidates,
+                quota=quota,
+                input_tokens=input.estimate_tokens() if quota is not None else 0,
+                key=principal.key,
                 permit=await self._permit(principal, work),
             )
         )
@@ -166,6 +179,7 @@ class Gateway:
             principal, Work(service="embedding", session=request.session, model=request.model)
         )
         ledger = Ledger((), self._clock)
+        hold: Hold | None = None
         try:
             session_model = ""
             if request.session:
@@ -173,12 +187,27 @@ class Gateway:
             catalogue = (await self._inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
+            if (quota := self.accounts.quota(principal)) is not None:
+                hold = await self.accounts.hold(quota, self._embed_demand(request, candidates))
             until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
             return await embed(request, candidates, ledger, until=until)
         finally:
+            # What was used is booked before the caller knows its vectors, also if the caller leaves.
+            await asyncio.shield(
+                self.accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
+            )
             for observer in self._observers:
                 observer.attempts_ended("embedding", ledger.rows)
             release(permit)
+
+    def _embed_demand(self, request: EmbedInput, candidates: Candidates) -> Demand:
+        tokens = sum(map(tokens_of_text, request.inputs))
+        return Demand(
+            id=fresh_id("e"),
+            tokens=tokens,
+            costs=highest_costs(candidates.targets, tokens, 0),
+            timeout=self._turn_timeout,
+        )
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -203,7 +232,14 @@ class Gateway:
         rules.session_draft(found, draft, self._context_types)
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
-        return await self._sessions.create(principal.tenant, session_id, draft, request=_key(request_id))
+        return await self._sessions.create(
+            principal.tenant,
+            session_id,
+            draft,
+            request=_key(request_id),
+            key=principal.key,
+            quota=self.accounts.quota(principal),
+        )
 
     async def get_session(
         self, principal: Principal, session_id: str, *, violations: Sequence[Violation] = ()
@@ -253,7 +289,7 @@ class Gateway:
         rules.session_update(found, update, self._context_types)
         rules.refuse(violations, found)
         update = replace(update, remove_context=frozenset(update.remove_context))
-        return await self._sessions.update(principal.tenant, session_id, update)
+        return await self._sessions.update(principal.tenant, session_id, update, quota=self.accounts.quota(principal))
 
     async def delete_session(
         self, principal: Principal, session_id: str, *, etag: str = "", violations: Sequence[Violation] = ()
@@ -292,7 +328,13 @@ class Gateway:
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
         return await self._sessions.fork(
-            principal.tenant, session_id, new_id=new_id, message_count=message_count, request=_key(request_id)
+            principal.tenant,
+            session_id,
+            new_id=new_id,
+            message_count=message_count,
+            request=_key(request_id),
+            key=principal.key,
+            quota=self.accounts.quota(principal),
         )
 
     async def list_messages(
@@ -353,7 +395,12 @@ class Gateway:
         rules.request_id(found, request_id)
         rules.refuse(violations, found)
         return await self._sessions.append(
-            principal.tenant, session_id, messages, etag=etag, request=_key(request_id, in_session=True)
+            principal.tenant,
+            session_id,
+            messages,
+            etag=etag,
+            request=_key(request_id, in_session=True),
+            quota=self.accounts.quota(principal),
         )
 
     # -- turns --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from mcp_server.accounts import Accounts
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Provider, Store
 from mcp_server.keys import KeyManager
@@ -46,6 +47,7 @@ async def gateway_of(
         models=config.models,
         turn_settings=config.turns,
         keys=KeyManager(store=None, settings_keys=dict, clock=time.time_ns, changed=lambda _: None),
+        accounts=Accounts(store, config, time.time_ns),
     )
     await turns.drain(0)
     await store.close()

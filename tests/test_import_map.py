@@ -30,6 +30,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interfaces": {"errors", "values", "principal"},
     "principal": {"errors", "values"},
     "rules": VALUES,
+    "token_estimates": {"values"},
+    "quotas": VALUES,
+    "booking": VALUES,
+    "accounts": VALUES | {"rules", "quotas", "booking", "settings"},
     "entry_points": {"errors"},
     "plugin_settings": set(),
     "providers": VALUES | {"plugin_settings", "entry_points", "model_files"},
@@ -37,18 +41,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "middleware": VALUES | {"settings"},
     "plugins": {"errors", "entry_points", "plugin_settings", "providers", "stores"},
     "settings": {"errors", "plugin_settings", "plugins"},
-    "sessions": VALUES | {"rules", "settings"},
-    "models": VALUES | {"rules", "settings"},
-    "turns": VALUES | CORE | {"rules", "settings"},
+    "sessions": VALUES | {"rules", "quotas", "settings", "token_estimates"},
+    "models": VALUES | {"rules", "settings", "token_estimates"},
+    "turns": VALUES | CORE | {"rules", "quotas", "booking", "settings", "token_estimates"},
     "admission": VALUES,
-    "keys": VALUES | {"rules", "settings"},
-    "gateway": VALUES | CORE | {"rules", "admission", "keys", "settings"},
-    "api": VALUES | {"gateway", "rules"},
+    "keys": VALUES | {"rules", "accounts", "settings"},
+    "gateway": VALUES | CORE | {"rules", "admission", "accounts", "keys", "quotas", "settings", "token_estimates"},
+    "api": VALUES | {"accounts", "gateway", "rules"},
     "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
-    "app": VALUES | CORE | EDGES | PLUGGED_IN | {"admission", "gateway", "keys", "settings", "plugins", "lifecycle"},
+    "app": VALUES
+    | CORE
+    | EDGES
+    | PLUGGED_IN
+    | {"accounts", "admission", "gateway", "keys", "settings", "plugins", "lifecycle"},
     "testing": VALUES | CORE | {"settings", "app"},
-    "commands": {"errors", "settings", "stores"},
+    "commands": {"errors", "keys", "settings", "stores", "values"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
     "__main__": {"cli"},
     **FORMER_NAMES,
@@ -56,13 +64,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 """For each part of ``mcp_server``, a file or a folder, the other parts that it may see."""
 
 ONLY_IN = {
-    "grpc": {"rpc"},
+    "grpc": {"rpc", "commands"},
     "cryptography": {"rpc", "commands", "middleware"},
     "jwt": {"middleware"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},
-    "google": EDGES,
-    "contextprotocol": EDGES,
+    "google": EDGES | {"commands"},
+    "contextprotocol": EDGES | {"commands"},
     "connectrpc": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
@@ -78,6 +86,7 @@ ONLY_IN = {
 """Libraries that only some parts of ``mcp_server`` may see."""
 
 COMPONENTS = {
+    "Accounts",
     "AccessLog",
     "Authentication",
     "CertificateAuthenticator",

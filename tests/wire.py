@@ -66,6 +66,8 @@ class Refused:
     metadata: dict[str, str]
     violations: dict[str, str]
     retry_after: float | None
+    quota: str
+    """Whom the quota binds that is used up, or empty."""
     trailers: dict[str, str | bytes]
 
     def __enter__(self) -> Refused:
@@ -78,16 +80,20 @@ class Refused:
         self.code, self.details = error.code(), error.details() or ""
         self.trailers = dict(error.trailing_metadata() or ())
         self.reason, self.metadata, self.violations, self.retry_after = "", {}, {}, None
+        self.quota = ""
         status = status_pb2.Status.FromString(self.trailers.get("grpc-status-details-bin", b""))  # type: ignore[arg-type]  # it is bytes
         for detail in status.details:
             info = error_details_pb2.ErrorInfo()
             bad = error_details_pb2.BadRequest()
             retry = error_details_pb2.RetryInfo()
+            quota = error_details_pb2.QuotaFailure()
             if detail.Unpack(info):
                 assert info.domain == "contextprotocol"
                 self.reason, self.metadata = info.reason, dict(info.metadata)
             elif detail.Unpack(bad):
                 self.violations = {v.field: v.description for v in bad.field_violations}
+            elif detail.Unpack(quota):
+                self.quota = quota.violations[0].subject
             elif detail.Unpack(retry):
                 self.retry_after = retry.retry_delay.ToTimedelta().total_seconds()
         return True

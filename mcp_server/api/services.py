@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, key_pb2, model_pb2, session_pb2, turn_pb2
+from contextprotocol.v1 import (
+    chat_pb2,
+    completion_pb2,
+    embedding_pb2,
+    key_pb2,
+    model_pb2,
+    session_pb2,
+    turn_pb2,
+    usage_pb2,
+)
 from mcp_server.api.chat import ChatService
 from mcp_server.api.completion import CompletionService
 from mcp_server.api.embedding import EmbeddingService
@@ -10,6 +19,7 @@ from mcp_server.api.key import KeyService
 from mcp_server.api.model import ModelService
 from mcp_server.api.session import SessionService
 from mcp_server.api.turn import TurnService
+from mcp_server.api.usage import UsageService
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import GRPCService
 
@@ -24,6 +34,7 @@ def services(gateway: Gateway) -> list[GRPCService]:
         turn_pb2: TurnService(gateway),
         model_pb2: ModelService(gateway),
         key_pb2: KeyService(gateway),
+        usage_pb2: UsageService(gateway),
     }
     return [
         GRPCService(

@@ -16,9 +16,10 @@ from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
 from mcp_server.models.provider_call import ProviderCall
 from mcp_server.models.target import Target
-from mcp_server.models.usage import BYTES_PER_TOKEN, Ledger, checked_usage, sum_of
+from mcp_server.models.usage import Ledger, checked_usage
 from mcp_server.rules.limits import MAX_EMBEDDING_INPUTS, MAX_RESPONSE_BYTES
-from mcp_server.values import Attempt, Embeddings, Struct, TurnState, Usage
+from mcp_server.token_estimates import BYTES_PER_TOKEN
+from mcp_server.values import Attempt, Embeddings, Struct, TurnState, Usage, total_usage
 
 replace = msgspec.structs.replace
 
@@ -156,7 +157,7 @@ async def _ask(request: EmbedInput, made: dict[str, Vectors], call: ProviderCall
         call.piece()
         vectors += embeddings.vectors
         usages.append(checked_usage(embeddings.usage))
-        call.meter.usage = sum_of(usages)
+        call.meter.usage = total_usage(usages)
     return target, vectors
 
 

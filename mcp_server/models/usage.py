@@ -19,12 +19,10 @@ from mcp_server.errors import (
 )
 from mcp_server.models.target import Target
 from mcp_server.settings.tables import PriceSettings
-from mcp_server.values import Attempt, Clock, TurnError, TurnState, Usage, UsageSource, elapsed
+from mcp_server.token_estimates import BYTES_PER_TOKEN
+from mcp_server.values import Attempt, Clock, TurnError, TurnState, Usage, elapsed, total_usage
 
 replace = msgspec.structs.replace
-
-BYTES_PER_TOKEN: Final = 4
-"""A common average for text; only an estimate."""
 
 _MAX_TOKENS: Final = 1 << 40
 """More than any call takes, and little enough to be added up and priced."""
@@ -128,7 +126,7 @@ class Ledger:
 
     def total(self) -> Usage:
         """What all calls took together."""
-        return sum_of([row.usage for row in self.rows])
+        return total_usage([row.usage for row in self.rows])
 
     def _put(self, row: Attempt) -> None:
         self.present = row
@@ -140,22 +138,6 @@ class Ledger:
         if isinstance(error, _NOTHING_USED) and row.first_token_duration is None:
             return Usage()
         return Usage(input_tokens=self._input_tokens, output_tokens=self._meter.estimated_tokens())
-
-
-def sum_of(usages: Sequence[Usage]) -> Usage:
-    """What calls took together: REPORTED if all that took anything reported it."""
-    if len(usages) == 1:
-        return usages[0]
-    usages = [usage for usage in usages if usage != Usage()]
-    reported = bool(usages) and all(usage.source is UsageSource.REPORTED for usage in usages)
-    return Usage(
-        input_tokens=sum(usage.input_tokens for usage in usages),
-        cached_input_tokens=sum(usage.cached_input_tokens for usage in usages),
-        cache_write_tokens=sum(usage.cache_write_tokens for usage in usages),
-        output_tokens=sum(usage.output_tokens for usage in usages),
-        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
-        source=UsageSource.REPORTED if reported else UsageSource.ESTIMATED,
-    )
 
 
 def checked_usage(usage: Usage) -> Usage:
@@ -193,6 +175,16 @@ def cost_nanos(usage: Usage, price: PriceSettings) -> int:
         + usage.output_tokens * price.output
     )
     return round(millionths * 1_000)
+
+
+def highest_costs(targets: Sequence[Target], input_tokens: int, output_tokens: int) -> tuple[tuple[str, int], ...]:
+    """What a call with so many tokens costs with the dearest of the models, for each currency."""
+    costs: dict[str, int] = {}
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    for target in targets:
+        if (price := target.price) is not None:
+            costs[price.currency] = max(cost_nanos(usage, price), costs.get(price.currency, 0))
+    return tuple(costs.items())
 
 
 def error_record(error: MCPError | None) -> TurnError | None:

@@ -14,6 +14,7 @@ from mcp_server.rules.session import SESSION_FIELDS, labels, session_draft, sess
 from mcp_server.rules.tool import tool_choice, tools
 from mcp_server.rules.tool_results import check_tool_results, open_calls
 from mcp_server.rules.turn import completion, turn
+from mcp_server.rules.usage import usage_query
 from mcp_server.rules.violations import Violations, refuse, shown
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "tool_choice",
     "tools",
     "turn",
+    "usage_query",
     "whole",
 ]

@@ -25,6 +25,14 @@ from mcp_server.values import SCOPES, KeyDraft, KeyUpdate, Limits
 KEY_FIELDS: Final = KeyDraft.__struct_fields__
 """The fields of an API key that callers set."""
 _AMOUNTS: Final = tuple(name for name in Limits.__struct_fields__ if name not in ("window", "currency"))
+_AT_LEAST_ONE: Final = (
+    "requests_per_minute",
+    "request_burst",
+    "tokens_per_minute",
+    "token_burst",
+    "concurrent_turns",
+)
+"""Limits of which 0 would mean that nothing works; others may be 0, so that a key can be stopped for a while."""
 _NEEDS: Final = {
     "request_burst": "requests_per_minute",
     "token_burst": "tokens_per_minute",
@@ -83,7 +91,7 @@ def _limits(found: Violations, field: str, limits: Limits) -> None:
     for name in _AMOUNTS:
         amount = getattr(limits, name)
         if amount is not None:
-            whole(found, f"{field}.{name}", amount, 1, MAX_AMOUNT)
+            whole(found, f"{field}.{name}", amount, 1 if name in _AT_LEAST_ONE else 0, MAX_AMOUNT)
             needed = _NEEDS.get(name)
             if needed is not None and getattr(limits, needed) is None:
                 found.add(f"{field}.{name}", f"requires {needed}, which is not set")

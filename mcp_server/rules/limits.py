@@ -71,6 +71,8 @@ MAX_TTL: Final = 3650 * 86_400 * SECOND
 MAX_LABELS: Final = 64
 MAX_CALL_LABELS: Final = 16
 """Labels of a call."""
+MAX_USAGE_GROUPS: Final = 8
+"""Items by which one question groups usage."""
 MAX_LABEL: Final = 128
 """Characters of a label's value."""
 MAX_MASK_PATHS: Final = 100
@@ -96,7 +98,7 @@ MAX_DISPLAY_NAME: Final = 128
 MIN_WINDOW: Final = 3600 * SECOND
 MAX_WINDOW: Final = 31 * 24 * MIN_WINDOW
 """The rolling window of the limits of an API key, in whole hours."""
-MAX_AMOUNT: Final = 2**62
+MAX_AMOUNT: Final = 10**18
 """Of any limit of an API key."""
 CURRENCY: Final = re.compile("[A-Z]{3}")
 MAX_TIME: Final = 7_258_118_400 * SECOND

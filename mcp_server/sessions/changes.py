@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from mcp_server.errors import EtagMismatch, SessionNotFound
+from mcp_server.token_estimates import tokens_of_messages
 from mcp_server.values import MCPSession, Message
 
 replace = msgspec.structs.replace
@@ -86,7 +87,8 @@ def appended(
             for index, message in enumerate(messages, first)
         ]
     )
-    return replace(session, message_count=first + len(stored)), stored
+    tokens = session.tokens if turn else session.tokens + sum(tokens_of_messages(messages))
+    return replace(session, message_count=first + len(stored), tokens=tokens), stored
 
 
 def check_etag(session: MCPSession, etag: str) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from mcp_server.errors import InvalidArgument, SessionExists, Violation
 from mcp_server.interfaces import Change, Changed, Decide, LookUp, RequestKey, SessionQuery, Store, Stored
+from mcp_server.quotas import Quota, check_stored, queries
 from mcp_server.rules import check_context, check_tool_results, open_calls
 from mcp_server.sessions.changes import (
     appended,
@@ -29,6 +30,7 @@ from mcp_server.sessions.changes import (
 from mcp_server.sessions.idempotency import check_receipt, digest_of, receipt_of
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import SessionSettings
+from mcp_server.token_estimates import tokens_of_instruction
 from mcp_server.values import SECOND, MCPSession, Message, Role, SessionDraft, SessionUpdate, Struct
 
 SWEEP_BATCH: Final = 500
@@ -72,15 +74,31 @@ class MCPSessionManager:
         self._default_ttl = None if ttl is None else int(ttl * SECOND)
 
     async def create(
-        self, tenant: str, session_id: str, draft: SessionDraft, *, request: RequestKey | None = None
+        self,
+        tenant: str,
+        session_id: str,
+        draft: SessionDraft,
+        *,
+        request: RequestKey | None = None,
+        key: str = "",
+        quota: Quota | None = None,
     ) -> MCPSession:
         """Begin a session; an empty ``session_id`` lets the server choose. With a ``request`` that was carried out
         before, return the session that it began.
+
+        Args:
+            tenant: whose it is.
+            session_id: its id, or empty.
+            draft: what the caller decides.
+            request: makes the call safe to retry.
+            key: the id of the caller's API key, or empty.
+            quota: the caller's limits.
 
         Raises:
             SessionExists: the id is taken.
             RequestIdReused: the key of ``request`` was used for a different request.
             InvalidArgument: the context is over its limits.
+            QuotaExceeded: the caller may store no further session.
         """
         now = self._clock()
         check_context(draft.context, "session.context")
@@ -99,9 +117,11 @@ class MCPSessionManager:
             system_instruction=draft.system_instruction,
             default_model=draft.default_model,
             context=draft.context,
+            key=key,
         )
+        session = replace(session, tokens=tokens_of_instruction(session))
         digest = digest_of("create", session_id, draft) if request is not None else b""
-        return await self._begin(session, request, digest, lambda _: Change(session=session))
+        return await self._begin(session, request, digest, lambda _: Change(session=session), quota=quota)
 
     async def fork(
         self,
@@ -111,6 +131,8 @@ class MCPSessionManager:
         new_id: str,
         message_count: int | None,
         request: RequestKey | None = None,
+        key: str = "",
+        quota: Quota | None = None,
     ) -> MCPSession:
         """Begin a session with the first messages of another, and with everything that its caller set.
 
@@ -120,11 +142,14 @@ class MCPSessionManager:
             new_id: the id of the new one; empty: the server chooses.
             message_count: how many messages to keep; ``None``: all.
             request: as in :meth:`create`.
+            key: the id of the caller's API key, or empty.
+            quota: the caller's limits.
 
         Raises:
             SessionNotFound: there is no session to fork.
             SessionExists: the new id is taken.
             RequestIdReused: the key of ``request`` was used for a different request.
+            QuotaExceeded: the caller may store no further session.
             InvalidArgument: the history is shorter.
         """
         now = self._clock()
@@ -136,6 +161,7 @@ class MCPSessionManager:
             update_time=now,
             etag=new_etag(),
             parent=session_id,
+            key=key,
         )
 
         def decide(stored: Stored) -> Change:
@@ -156,14 +182,22 @@ class MCPSessionManager:
                 default_model=parent.default_model,
                 context=parent.context,
                 message_count=count,
+                tokens=parent.tokens,
             )
             return Change(session=session, fork_of=parent.uid if count else "")
 
         digest = digest_of("fork", session_id, new_id, message_count) if request is not None else b""
-        return await self._begin(draft, request, digest, decide, other=session_id)
+        return await self._begin(draft, request, digest, decide, other=session_id, quota=quota)
 
     async def _begin(
-        self, draft: MCPSession, request: RequestKey | None, digest: bytes, decide: Decide, *, other: str = ""
+        self,
+        draft: MCPSession,
+        request: RequestKey | None,
+        digest: bytes,
+        decide: Decide,
+        *,
+        other: str = "",
+        quota: Quota | None,
     ) -> MCPSession:
         """Write a new session, unless the request has done that before."""
         tenant = draft.tenant
@@ -179,12 +213,15 @@ class MCPSessionManager:
                     f"the session {old.name} already exists: choose another session_id, or use that session",
                     metadata={"session": old.name},
                 )
+            if quota is not None:
+                check_stored(quota, stored.accounts, new_session=True)
             change = decide(stored)
             if request is None:
                 return change
             return replace(change, receipt=receipt_of(_written(change), request, digest, now))
 
-        changed = await self._store.change(tenant, draft.id, begin, LookUp(receipt=request, other=other))
+        look_up = LookUp(receipt=request, other=other, accounts=queries(quota, self._clock(), stored=True))
+        changed = await self._store.change(tenant, draft.id, begin, look_up)
         receipt = changed.stored.receipt
         if receipt is None:
             return _session(changed)
@@ -223,19 +260,24 @@ class MCPSessionManager:
         )
         return [self._present(session) for session in await self._store.sessions(query)]
 
-    async def update(self, tenant: str, session_id: str, update: SessionUpdate) -> MCPSession:
-        """Change a session in one step and renew its ttl.
+    async def update(
+        self, tenant: str, session_id: str, update: SessionUpdate, *, quota: Quota | None = None
+    ) -> MCPSession:
+        """Change a session in one step and renew its ttl; ``quota`` has the limits of the caller.
 
         Raises:
             SessionNotFound: there is none.
             EtagMismatch: it has changed since the caller read it.
             InvalidArgument: the context would exceed its limits.
+            QuotaExceeded: the caller may store no more.
         """
 
         def decide(stored: Stored) -> Change:
             now = self._ownership.now(stored)
             session = existing(stored.session, session_id, now)
             check_etag(session, update.etag)
+            if quota is not None:
+                check_stored(quota, stored.accounts, new_session=False)
             fields = dict(update.fields)
             if "ttl" in fields and fields["ttl"] is None:
                 fields["ttl"] = self._default_ttl
@@ -244,9 +286,13 @@ class MCPSessionManager:
                 fields["context"] = {**kept, **update.set_context}
             if "context" in fields:
                 check_context(fields["context"], "set_context" if update.set_context else "session.context")
-            return Change(session=touched(replace(session, **fields), now, content=True))
+            changed = replace(session, **fields)
+            grown = tokens_of_instruction(changed) - tokens_of_instruction(session)
+            changed = replace(changed, tokens=max(session.tokens + grown, 0))
+            return Change(session=touched(changed, now, content=True))
 
-        return self._present(_session(await self._store.change(tenant, session_id, decide)))
+        look_up = LookUp(accounts=queries(quota, self._clock(), stored=True))
+        return self._present(_session(await self._store.change(tenant, session_id, decide, look_up)))
 
     async def delete(self, tenant: str, session_id: str, *, etag: str = "") -> MCPSession:
         """Remove a session and all that belongs to it, and return it as it was.
@@ -272,10 +318,11 @@ class MCPSessionManager:
         *,
         etag: str = "",
         request: RequestKey | None = None,
+        quota: Quota | None = None,
     ) -> tuple[MCPSession, int]:
         """Add messages to the end of the history, all or none; return the session and the index of the first of them.
 
-        With a ``request`` that was carried out before, nothing is added again.
+        With a ``request`` that was carried out before, nothing is added again. ``quota`` has the limits of the caller.
 
         Raises:
             SessionNotFound: there is none.
@@ -284,6 +331,7 @@ class MCPSessionManager:
             RequestIdReused: the key of ``request`` was used for a different request.
             ToolResultsMissing: a tool call before the end of the messages has no result.
             InvalidArgument: a result has no call, or its call has another result.
+            QuotaExceeded: the caller may store no more.
         """
         digest = digest_of("append", messages, etag) if request is not None else b""
         end = _HistoryEnd()
@@ -300,18 +348,22 @@ class MCPSessionManager:
             if (end.uid, end.message_count) != (session.uid, first):
                 raise _HistoryChanged
             check_tool_results(end.open_calls, messages, complete=False)
+            if quota is not None:
+                check_stored(quota, stored.accounts, new_session=False)
             session, stored_messages = appended(session, messages, now)
             receipt = None
             if request is not None:
                 receipt = receipt_of(session, request, digest, now, first_index=first)
             return Change(session=touched(session, now, content=True), append=stored_messages, receipt=receipt)
 
+        accounts = queries(quota, self._clock(), stored=True)
+        look_up = LookUp(receipt=request, holder=True, accounts=accounts)
         changed = None
         while changed is None:
             # Messages cannot be read inside the store's step.
             end = await self._history_end(tenant, session_id)
             with contextlib.suppress(_HistoryChanged):
-                changed = await self._store.change(tenant, session_id, decide, LookUp(receipt=request, holder=True))
+                changed = await self._store.change(tenant, session_id, decide, look_up)
         receipt = changed.stored.receipt
         if receipt is not None:
             assert changed.stored.session is not None

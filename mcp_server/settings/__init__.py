@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettings, Secret, Settings
 from mcp_server.plugins import built_in
-from mcp_server.settings.auth import AuthSettings, KeySettings, LimitSettings
+from mcp_server.settings.auth import AuthSettings, KeySettings
 from mcp_server.settings.exposure import check_exposure
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
     AdmissionSettings,
     Config,
+    LimitSettings,
     LogSettings,
     MetricsSettings,
     ModelOverrides,
@@ -21,6 +22,7 @@ from mcp_server.settings.tables import (
     RoutingSettings,
     ServerSettings,
     SessionSettings,
+    TenantSettings,
     TLSSettings,
     TurnSettings,
     WindowSettings,
@@ -49,6 +51,7 @@ __all__ = [
     "SessionSettings",
     "Settings",
     "TLSSettings",
+    "TenantSettings",
     "TurnSettings",
     "WindowSettings",
     "check_exposure",

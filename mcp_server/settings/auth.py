@@ -6,15 +6,13 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta
 
 from mcp_server.plugin_settings import Settings
 from mcp_server.settings.fields import ModelPattern, ScopeName, TenantName
 from mcp_server.settings.identities import CertificatePattern, CertificateSettings, IssuerName, JWTIssuerSettings
-
-Amount = Annotated[int, Meta(ge=1, le=2**62)]
 
 
 def parse_time(text: str) -> int:
@@ -39,50 +37,6 @@ def parse_hash(text: str) -> bytes:
     if re.fullmatch("sha256:[0-9a-f]{64}", text) is None:
         raise ValueError(text)
     return bytes.fromhex(text.removeprefix("sha256:"))
-
-
-class LimitSettings(Settings):
-    """How much may be used. A limit that is not set does not apply."""
-
-    requests_per_minute: Amount | None = None
-    """Calls per minute that generate or compute embeddings."""
-    request_burst: Amount | None = None
-    """How many of them may be made at once after a pause. Not set: as ``requests_per_minute``."""
-    tokens_per_minute: Amount | None = None
-    """Tokens per minute, of prompts and answers together."""
-    token_burst: Amount | None = None
-    """How many tokens may be used at once after a pause. Not set: as ``tokens_per_minute``."""
-    tokens_per_day: Amount | None = None
-    """Tokens per day (UTC)."""
-    tokens_per_month: Amount | None = None
-    """Tokens per month (UTC)."""
-    cost_per_day: Annotated[float, Meta(gt=0, le=1e9)] | None = None
-    """Cost per day (UTC), in ``currency``."""
-    cost_per_month: Annotated[float, Meta(gt=0, le=1e9)] | None = None
-    """Cost per month (UTC), in ``currency``."""
-    window_hours: Annotated[int, Meta(ge=1, le=744)] | None = None
-    """The length of the rolling window of the next two limits, in hours."""
-    tokens_per_window: Amount | None = None
-    """Tokens within the window."""
-    cost_per_window: Annotated[float, Meta(gt=0, le=1e9)] | None = None
-    """Cost within the window, in ``currency``."""
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", extra={"allowed": "an ISO 4217 code such as USD"})] = "USD"
-    """The currency of the costs. Costs in other currencies do not count."""
-    concurrent_turns: Amount | None = None
-    """Turns and embedding requests at a time, those that wait in a queue included."""
-    sessions: Amount | None = None
-    """Sessions that exist at a time."""
-    stored_bytes: Amount | None = None
-    """Bytes of messages and context that are stored at a time."""
-
-
-LIMIT_NEEDS: Final = (
-    ("request_burst", "requests_per_minute"),
-    ("token_burst", "tokens_per_minute"),
-    ("tokens_per_window", "window_hours"),
-    ("cost_per_window", "window_hours"),
-)
-"""Limits that have no effect unless another one is set, and that other one."""
 
 
 class KeySettings(Settings):
@@ -120,7 +74,8 @@ class KeySettings(Settings):
         | None
     ) = None
     """When the key expires. Not set: never."""
-    limits: LimitSettings = LimitSettings()
+    limits: str = ""
+    """The profile of ``limits`` that binds the key, beside that of its tenant. Empty: none does."""
 
 
 KeyId = Annotated[

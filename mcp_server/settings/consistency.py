@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mcp_server.settings.auth import LIMIT_NEEDS
 from mcp_server.settings.decoding import dotted, shown
 from mcp_server.settings.exposure import exposure_problem
 from mcp_server.settings.tables import Config, RouteSettings, split_address
@@ -28,6 +27,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for name, provider in config.providers.items():
         for path, problem in provider.problems():
             yield _key(f"providers.{name}", path), problem
+    yield from _limits(config)
     for path, problem in config.store.problems():
         yield _key("store", path), problem
     for kind in ("middleware", "authenticators", "admission_rules", "observers", "services"):
@@ -36,7 +36,6 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
                 yield _key(f"{kind}.{name}", path), problem
     yield from _server(config)
     yield from _identities(config)
-    yield from _keys(config)
     address = config.metrics.address
     if address and address == config.server.address and split_address(address)[1]:
         yield "metrics.address", f"found {shown(address)}, which is also server.address; expected another port"
@@ -64,12 +63,20 @@ def _identities(config: Config) -> Iterator[tuple[str, str]]:
         yield "auth.certificates", "requires server.tls.client_ca, which is not set"
 
 
-def _keys(config: Config) -> Iterator[tuple[str, str]]:
-    """The API keys: limits that have no effect without another one."""
-    for key_id, key in config.auth.keys.items():
-        for limit, needed in LIMIT_NEEDS:
-            if getattr(key.limits, limit) is not None and getattr(key.limits, needed) is None:
-                yield f"auth.keys.{key_id}.limits.{limit}", f"requires {needed}, which is not set"
+def _limits(config: Config) -> Iterator[tuple[str, str]]:
+    """Profiles of limits, and the tenants and keys that they bind."""
+    for name, limits in config.limits.items():
+        windowed = [field for field in ("tokens_per_window", "cost_per_window") if getattr(limits, field) is not None]
+        if limits.window_hours is None and windowed:
+            yield dotted(f"limits.{name}", windowed[0]), "requires window_hours"
+        for burst, rate in (("request_burst", "requests_per_minute"), ("token_burst", "tokens_per_minute")):
+            if getattr(limits, burst) is not None and getattr(limits, rate) is None:
+                yield dotted(f"limits.{name}", burst), f"requires {rate}"
+    profiles = ", ".join(config.limits) or "no profile, since none is configured"
+    for table, bound in (("tenants", config.tenants), ("auth.keys", config.auth.keys)):
+        for name, settings in bound.items():
+            if settings.limits and settings.limits not in config.limits:
+                yield f"{dotted(table, name)}.limits", f"found {shown(settings.limits)}; expected one of {profiles}"
 
 
 class _Names:

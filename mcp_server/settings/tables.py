@@ -51,6 +51,13 @@ PluginName = Annotated[
     Meta(pattern="^[a-z][a-z0-9_-]{0,62}$", extra={"allowed": "a name of a-z, 0-9, _ and - that begins with a letter"}),
 ]
 ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,256}$")]
+TenantOrAll = Annotated[
+    str,
+    Meta(
+        pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,62}|\\*)$",
+        extra={"allowed": "a name of letters, digits, . _ and -, or * for all others"},
+    ),
+]
 RouteName = Annotated[
     str,
     Meta(
@@ -58,6 +65,7 @@ RouteName = Annotated[
         extra={"allowed": "a name of letters, digits, . _ / : and -, with at most one *"},
     ),
 ]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", extra={"allowed": "an ISO 4217 code such as USD"})]
 Alias = Annotated[
     str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", extra={"allowed": "a name of letters, digits, . _ and -"})
 ]
@@ -140,6 +148,54 @@ class AdmissionSettings(Settings):
     max_turns: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     """The most turns and embedding requests at a time, those that wait for their session included. Further ones are
     refused with OVERLOADED."""
+    default_output_tokens: Annotated[int, Meta(ge=1, le=100_000_000)] = 4096
+    """How many tokens of limits a call holds for its answer until it has ended, if it sets no ``max_output_tokens``."""
+
+
+Count = Annotated[int, Meta(ge=0, le=10**18)]
+PerMinute = Annotated[int, Meta(ge=1, le=10**12)]
+
+
+class LimitSettings(Settings):
+    """How much may be used. A limit that is not set does not apply."""
+
+    requests_per_minute: PerMinute | None = None
+    """Calls per minute that generate or compute embeddings, replays included."""
+    request_burst: PerMinute | None = None
+    """How many of them may be made at once after a pause. Not set: as ``requests_per_minute``."""
+    tokens_per_minute: PerMinute | None = None
+    """Tokens per minute, of prompts and answers together."""
+    token_burst: PerMinute | None = None
+    """How many tokens may be used at once after a pause. Not set: as ``tokens_per_minute``."""
+    tokens_per_day: Count | None = None
+    """Tokens per day (UTC)."""
+    tokens_per_month: Count | None = None
+    """Tokens per month (UTC)."""
+    cost_per_day: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    """Cost per day (UTC), in ``currency``."""
+    cost_per_month: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    """Cost per month (UTC), in ``currency``."""
+    window_hours: Annotated[int, Meta(ge=1, le=744)] | None = None
+    """The length of the rolling window of the next two limits, in hours."""
+    tokens_per_window: Count | None = None
+    """Tokens within the window."""
+    cost_per_window: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    """Cost within the window, in ``currency``."""
+    currency: Currency = "USD"
+    """The currency of the costs. Costs in other currencies do not count."""
+    concurrent_turns: PerMinute | None = None
+    """Turns and embedding requests at a time, those that wait in a queue included."""
+    sessions: Count | None = None
+    """Sessions that exist at a time."""
+    stored_bytes: Count | None = None
+    """Bytes of messages and context that are stored at a time. Once they are reached, nothing more is stored."""
+
+
+class TenantSettings(Settings):
+    """What binds a tenant."""
+
+    limits: str = ""
+    """The profile of ``limits`` that binds the tenant. Empty: none does."""
 
 
 class WindowSettings(Settings):
@@ -185,7 +241,7 @@ class PriceSettings(Settings):
     """Prompt tokens that are read from the provider's cache. Not set: as ``input``."""
     cache_write: Cost | None = None
     """Prompt tokens that are written to the provider's cache. Not set: as ``input``."""
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", extra={"allowed": "an ISO 4217 code such as USD"})] = "USD"
+    currency: Currency = "USD"
     """The currency of the prices."""
 
 
@@ -309,6 +365,10 @@ class Config(Settings):
     sessions: SessionSettings = SessionSettings()
     turns: TurnSettings = TurnSettings()
     admission: AdmissionSettings = AdmissionSettings()
+    limits: Mapping[PluginName, LimitSettings] = {}
+    """Profiles of limits by name."""
+    tenants: Mapping[TenantOrAll, TenantSettings] = {}
+    """Tenants by name; ``*`` stands for all that have no table of their own."""
     window: WindowSettings = WindowSettings()
     models: ModelSettings = ModelSettings()
     routing: RoutingSettings = RoutingSettings()

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 import msgspec
 
 from mcp_server.interfaces import Account, AccountQuery, Change, UsageQuery
-from mcp_server.values import DAY, HOUR, Hold, Key, Usage, UsageEntry, UsageSource, UsageSum
+from mcp_server.values import DAY, HOUR, Hold, Key, Usage, UsageEntry, UsageSum, total_usage
 
 replace = msgspec.structs.replace
-
-_NOTHING = Usage(source=UsageSource.REPORTED)
 
 
 class MemoryAccounts:
@@ -110,21 +108,7 @@ def _added(first: UsageEntry, second: UsageEntry) -> UsageEntry:
         turns=first.turns + second.turns,
         attempts=first.attempts + second.attempts,
         cost_nanos=first.cost_nanos + second.cost_nanos,
-        usage=_added_usage(first, second),
-    )
-
-
-def _added_usage(first: UsageEntry, second: UsageEntry) -> Usage:
-    # An entry without attempts has no tokens, whose source would matter.
-    one, other = [entry.usage if entry.attempts else _NOTHING for entry in (first, second)]
-    reported = UsageSource.REPORTED
-    return Usage(
-        input_tokens=one.input_tokens + other.input_tokens,
-        cached_input_tokens=one.cached_input_tokens + other.cached_input_tokens,
-        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        reasoning_tokens=one.reasoning_tokens + other.reasoning_tokens,
-        source=reported if one.source is reported and other.source is reported else UsageSource.ESTIMATED,
+        usage=total_usage([first.usage, second.usage]),
     )
 
 

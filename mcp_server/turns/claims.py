@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from mcp_server import quotas
+from mcp_server.booking import settle, settled
 from mcp_server.errors import (
     MCPError,
     Overloaded,
@@ -64,7 +66,7 @@ class ClaimState(enum.Enum):
     QUEUED = enum.auto()
     """The turn is stored and waits for its session."""
     ENDED = enum.auto()
-    """The turn of the request has ended before; nothing was written."""
+    """The turn of the request has ended before; the call counts as a request of its caller."""
     ELSEWHERE = enum.auto()
     """The request runs on another server; nothing was written."""
 
@@ -105,6 +107,7 @@ def claim(
         SessionBusy: another turn has the session, and this one does not wait.
         EtagMismatch: the session has changed since the caller read it.
         Overloaded: too many turns wait for the session.
+        QuotaExceeded: a limit of the caller does not allow the turn.
         MCPError: no model can be asked.
     """
     now = ownership.now(stored)
@@ -114,7 +117,8 @@ def claim(
     earlier = stored.turn
     if earlier is not None and earlier.state in FINAL:
         check_digest(earlier, turn.digest)
-        return Claim(state=ClaimState.ENDED, turn=earlier)
+        replay = quotas.count_replay(request.quota, now) if request.quota is not None else Change()
+        return Claim(state=ClaimState.ENDED, turn=earlier, change=replay)
     if earlier is None or earlier.id == turn.id:
         earlier = None
     else:
@@ -128,11 +132,12 @@ def claim(
         turn = replace(turn, fence=turn.fence + 1)
     if session is None:
         candidates = request.candidates_for(None)
-        running = _running(replace(turn, lease=lease), candidates, now)
+        turn, taken = _taken(stored, replace(turn, lease=lease), request, candidates, now)
+        running = _running(turn, candidates, now)
         return Claim(
             state=ClaimState.RUNNING,
             turn=running,
-            change=Change(turn=running),
+            change=replace(taken, turn=running),
             candidates=candidates,
             earlier=earlier,
         )
@@ -150,21 +155,24 @@ def claim(
                 metadata={"session": session.name},
                 retry_after=1,
             )
+        turn, taken = _taken(stored, turn, request, candidates, now)
         queued = replace(turn, state=TurnState.QUEUED, waited=True)
         # A turn that was taken over may have had the session; now it waits like any other.
         left = replace(session, claim="") if session.claim == turn.id else session
         return Claim(
             state=ClaimState.QUEUED,
             turn=queued,
-            change=Change(session=touched(left, now), turn=queued),
+            change=replace(taken, session=touched(left, now), turn=queued),
             earlier=earlier,
             holder=stored.holder,
         )
+    turn, taken = _taken(stored, turn, request, candidates, now)
     running = _running(turn, candidates, now)
+    claimed = replace(touched(session, now), claim=turn.id)
     return Claim(
         state=ClaimState.RUNNING,
         turn=running,
-        change=Change(session=replace(touched(session, now), claim=turn.id), turn=running, read_last=read_last),
+        change=replace(taken, session=claimed, turn=running, read_last=read_last),
         candidates=candidates,
         earlier=earlier,
     )
@@ -201,14 +209,16 @@ def commit(stored: Stored, turn: Turn, outcome: Outcome, events: bytes, ownershi
         raise session_deleted(turn)
     check_held(stored, turn)
     now = ownership.now(stored)
-    ended = replace(turn, lease=None)
+    ended = settled(turn)
     session = stored.session
     if session is None:
-        return Change(turn=ended, events=events)
+        return settle(Change(turn=ended, events=events), turn, now)
     if session.claim != turn.id:
         raise lease_lost(turn)
     messages = outcome.messages
     if messages:
+        # The next prompt begins with this one and its answer.
+        session = replace(session, tokens=turn.window.input_tokens + turn.attempts[-1].usage.output_tokens)
         session, messages = appended(session, messages, now, turn=turn.name)
         ended = replace(ended, message=replace(messages[-1], parts=()))  # its parts are in the log
     if outcome.save_as:
@@ -217,17 +227,21 @@ def commit(stored: Stored, turn: Turn, outcome: Outcome, events: bytes, ownershi
         session = replace(session, context=context)
     session = replace(touched(session, now, content=bool(messages or outcome.save_as)), claim="")
     ended = replace(ended, session_etag=session.etag)
-    return Change(session=session, append=messages, turn=ended, events=events)
+    return settle(Change(session=session, append=messages, turn=ended, events=events), turn, now)
 
 
 def release(stored: Stored, turn: Turn, events: bytes, ownership: Ownership) -> Change:
     """End a turn that did not succeed, and free its session; the history stays as it was.
 
-    Nothing is written over a turn that ended before by the record, or that another process has taken.
+    Nothing is written over a turn that ended before by the record, or that another process has taken. Of a turn whose
+    session was deleted only what it has used is written.
     """
-    if not _is_held(stored, turn) or _session_is_gone(stored, turn):
+    if not _is_held(stored, turn):
         return Change()
-    return _ended(stored, replace(turn, lease=None), ownership.now(stored), events)
+    now = ownership.now(stored)
+    if _session_is_gone(stored, turn):
+        return settle(Change(), turn, now)
+    return _ended(stored, turn, now, events)
 
 
 def give_up(stored: Stored, turn: Turn, error: MCPError, ownership: Ownership) -> Change:
@@ -244,7 +258,7 @@ def give_up(stored: Stored, turn: Turn, error: MCPError, ownership: Ownership) -
     if found.state in FINAL or found.id in ownership.live:
         return Change()
     now = ownership.now(stored)
-    cancelled = replace(found, state=TurnState.CANCELLED, error=error_record(error), end_time=now, lease=None)
+    cancelled = replace(found, state=TurnState.CANCELLED, error=error_record(error), end_time=now)
     return _ended(stored, cancelled, now)
 
 
@@ -305,6 +319,15 @@ def turn_not_found(name: str) -> TurnNotFound:
     )
 
 
+def _taken(stored: Stored, turn: Turn, request: TurnRequest, candidates: Candidates, now: int) -> tuple[Turn, Change]:
+    """The turn with its hold, and what that takes of the limits of its caller; only once."""
+    if request.quota is None or turn.hold is not None:
+        return turn, Change()
+    demand = request.demand(turn.id, stored.session, candidates)
+    change, hold = quotas.take(request.quota, stored.accounts, demand, now)
+    return replace(turn, key=request.key, hold=hold), change
+
+
 def _taken_over(earlier: Turn) -> Turn:
     """An interrupted turn as it runs again. Numbers that its process may have given to events are not given again."""
     if earlier.sequence_limit + SEQUENCE_BLOCK > MAX_SEQUENCE:
@@ -340,4 +363,4 @@ def _ended(stored: Stored, turn: Turn, now: int, events: bytes = b"") -> Change:
     freed = None
     if session is not None and session.claim == turn.id:
         freed = replace(touched(session, now), claim="")
-    return Change(session=freed, turn=turn, events=events)
+    return settle(Change(session=freed, turn=settled(turn), events=events), turn, now)

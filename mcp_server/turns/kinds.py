@@ -12,9 +12,10 @@ from mcp_server.errors import UnsupportedByModel
 from mcp_server.interfaces import ContextType, GenerateRequest
 from mcp_server.models.circuit import CallKind
 from mcp_server.models.target import Target
+from mcp_server.token_estimates import tokens_of_messages, tokens_of_text, tokens_of_tools
 from mcp_server.turns.options import TurnOptions
 from mcp_server.turns.tools import for_provider
-from mcp_server.turns.window import context_text, estimate_tokens, select, system_messages
+from mcp_server.turns.window import context_text, select, system_messages
 from mcp_server.values import (
     Blob,
     ContextEntry,
@@ -92,6 +93,10 @@ class ChatInput(Struct):
         if self.tools and "tools" not in needs:
             needs.append("tools")
         return _with_format(needs, self.options)
+
+    def estimate_tokens(self) -> int:
+        """About how many tokens the input has."""
+        return sum(tokens_of_messages(self.messages)) + tokens_of_tools(self.tools)
 
     async def build_prompt(
         self,
@@ -189,6 +194,10 @@ class CompletionInput(Struct):
         """The capabilities that a model must have."""
         return _with_format(["completion"], self.options)
 
+    def estimate_tokens(self) -> int:
+        """About how many tokens the input has."""
+        return tokens_of_text(self.prompt) + tokens_of_text(self.suffix)
+
     async def build_prompt(
         self,
         conversation: Conversation,
@@ -210,7 +219,7 @@ class CompletionInput(Struct):
             config=self.options.config,
             provider_options=self.options.provider_options,
         )
-        return Prompt(request=request, window=Window(input_tokens=estimate_tokens(text)))
+        return Prompt(request=request, window=Window(input_tokens=tokens_of_text(text)))
 
     def outcome(self, answer: Message) -> Outcome:
         """What the answer changes: it may become an entry of the context."""

@@ -10,6 +10,7 @@ import structlog
 
 from mcp_server.errors import MCPError
 from mcp_server.interfaces import NO_LOOK_UP, Change, LookUp, SharedStore, Store, Stored
+from mcp_server.quotas import Quota, count_replay, queries
 from mcp_server.sessions.changes import existing
 from mcp_server.sessions.idempotency import request_of
 from mcp_server.sessions.ownership import Ownership
@@ -84,12 +85,13 @@ class TurnStore:
             return result.change
 
         holder = bool(turn.session)
+        accounts = queries(request.quota, self.ownership.clock())
         if stored and self._shared is not None:
-            look_up = LookUp(turn=turn.id, holder=holder)
+            look_up = LookUp(turn=turn.id, holder=holder, accounts=accounts)
         elif turn.request_id:
-            look_up = LookUp(request=request_of(turn), holder=holder)
+            look_up = LookUp(request=request_of(turn), holder=holder, accounts=accounts)
         else:
-            look_up = LookUp(holder=holder)
+            look_up = LookUp(holder=holder, accounts=accounts)
         try:
             changed = await self._store.change(turn.tenant, turn.session, decide, look_up)
         except BaseException:
@@ -117,6 +119,12 @@ class TurnStore:
             if users:
                 break
         return replace(conversation, messages=messages)
+
+    async def count_replay(self, quota: Quota) -> None:
+        """Count a call that finds its turn as a request of the caller."""
+        change = count_replay(quota, self.ownership.clock())
+        if change.rates:
+            await self._store.change(quota.tenant, "", lambda _: change)
 
     async def journal(self, turn: Turn, events: bytes) -> None:
         """Store how far a turn is, as :func:`~mcp_server.turns.claims.journal`."""

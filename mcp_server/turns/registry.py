@@ -95,6 +95,8 @@ class TurnRegistry:
             raise
         if not begun:
             release(request.permit)
+            if request.quota is not None:
+                await self._store.count_replay(request.quota)
         return reader
 
     async def _open(self, request: TurnRequest) -> tuple[TurnReader, bool]:

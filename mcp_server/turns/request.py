@@ -11,6 +11,8 @@ import structlog
 from mcp_server.errors import MCPError
 from mcp_server.interfaces import Permit
 from mcp_server.models.catalogue import Candidates, Catalogue
+from mcp_server.models.usage import highest_costs
+from mcp_server.quotas import Demand, Quota
 from mcp_server.sessions.idempotency import digest_of
 from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.options import TurnOptions
@@ -39,6 +41,12 @@ class TurnRequest:
     candidates: Candidates | MCPError | None
     """The models to ask, or why there are none; ``None``: the default model of the session decides, which the claim
     reads."""
+    quota: Quota | None
+    """The limits of the caller; ``None``: there are none."""
+    input_tokens: int
+    """About how many tokens the new input has; 0 without a quota."""
+    key: str
+    """The id of the caller's API key, or empty."""
     permit: Permit | MCPError
     """The permit of a turn that begins, or why none may begin. A turn that began before is found all the same."""
 
@@ -55,6 +63,22 @@ class TurnRequest:
             return self.candidates
         named = session.default_model if session is not None else ""
         return self.catalogue.route(named, self.default_model).candidates(self.input.needs(), self.draw)
+
+    def demand(self, turn: str, session: MCPSession | None, candidates: Candidates) -> Demand:
+        """What the turn may use at most: a prompt with the history of the session, as long as the largest window, and
+        the longest answer."""
+        assert self.quota is not None
+        answer = self.input.options.config.max_output_tokens or self.quota.default_output_tokens
+        prompt = self.input_tokens + (session.tokens if session is not None and self.input.reads_history else 0)
+        windows = [target.model.context_window for target in candidates.targets]
+        if all(windows):
+            prompt = min(prompt, max(windows))
+        return Demand(
+            id=turn,
+            tokens=prompt + answer,
+            costs=highest_costs(candidates.targets, prompt, answer),
+            timeout=self.timeout,
+        )
 
 
 def release(permit: Permit | MCPError, **facts: str) -> None:

@@ -446,6 +446,7 @@ def new_turn(request: TurnRequest, clock: Clock) -> Turn:
         request_id=options.request_id,
         digest=digest(request.tenant, request.input) if options.request_id else b"",
         on_disconnect=options.on_disconnect,
+        key=request.key,
         labels=options.labels,
         sequence_limit=SEQUENCE_BLOCK,
     )

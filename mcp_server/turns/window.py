@@ -13,29 +13,21 @@ import structlog
 
 from mcp_server.errors import ContextTooLong, InternalError
 from mcp_server.interfaces import ContextType
-from mcp_server.models.usage import BYTES_PER_TOKEN
+from mcp_server.token_estimates import BYTES_PER_TOKEN, tokens_of_messages, tokens_of_tools
 from mcp_server.values import (
     ContextEntry,
     MCPSession,
     Message,
-    Reasoning,
-    Refusal,
     Role,
     Struct,
     Text,
     Tool,
-    ToolCall,
-    ToolResult,
     Visibility,
     Window,
 )
 
 log = structlog.get_logger("contextprotocol.turns")
 
-TOKENS_PER_MESSAGE = 8
-"""What a template adds to a message, generously."""
-TOKENS_PER_BLOB = 1_000
-"""About what providers count for an image."""
 DEFAULT_ANSWER_TOKENS = 1_024
 """Room that is kept for an answer whose length is not limited, or a quarter of the context window if that is less."""
 
@@ -49,39 +41,6 @@ class Selection(Struct):
     """The whole prompt: system message, history, new input."""
     window: Window
     """The part of the history in it."""
-
-
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a text has."""
-    size = len(text) if text.isascii() else len(text.encode())
-    return -(-size // BYTES_PER_TOKEN)
-
-
-def estimate_tokens_of(messages: Sequence[Message]) -> list[int]:
-    """About how many tokens each of the messages has."""
-    # Nearly every message is one text, and this is done for each message of each window.
-    return [
-        TOKENS_PER_MESSAGE - (-len(parts[0].text) // BYTES_PER_TOKEN)
-        if len(parts := message.parts) == 1 and type(parts[0]) is Text and parts[0].text.isascii()
-        else TOKENS_PER_MESSAGE + sum([_estimate_part(part) for part in parts])
-        for message in messages
-    ]
-
-
-def _estimate_part(part: object) -> int:
-    if isinstance(part, Text | Reasoning | Refusal):
-        return estimate_tokens(part.text)
-    if isinstance(part, ToolCall):
-        return TOKENS_PER_MESSAGE + estimate_tokens(part.name) + estimate_tokens(part.arguments_json)
-    if isinstance(part, ToolResult):
-        return TOKENS_PER_MESSAGE + sum([_estimate_part(piece) for piece in part.parts])
-    return TOKENS_PER_BLOB
-
-
-def _estimate_tool(tool: Tool) -> int:
-    return TOKENS_PER_MESSAGE + sum(
-        [estimate_tokens(text) for text in (tool.name, tool.description, tool.parameters_json)]
-    )
 
 
 def context_text(session: MCPSession, types: Mapping[str, ContextType]) -> str:
@@ -156,8 +115,8 @@ async def select(
             metadata={"limit": str(len(history))},
         )
     conversation = (*history, *new)
-    sizes = estimate_tokens_of(conversation)
-    fixed = sum(estimate_tokens_of(system)) + sum([_estimate_tool(tool) for tool in tools])
+    sizes = tokens_of_messages(conversation)
+    fixed = sum(tokens_of_messages(system)) + tokens_of_tools(tools)
 
     def prompt(start: int) -> tuple[Message, ...]:
         return (*system, *conversation[start:])

@@ -44,7 +44,7 @@ from mcp_server.values.model import Capabilities, Model, ModelState
 from mcp_server.values.session import MCPSession, Receipt, SessionDraft, SessionUpdate
 from mcp_server.values.time import DAY, HOUR, SECOND, Clock, elapsed
 from mcp_server.values.turn import FINAL, UNFINISHED, Attempt, Lease, Turn, TurnError, TurnState, Window, turn_name
-from mcp_server.values.usage import Usage, UsageEntry, UsageSource, UsageSum
+from mcp_server.values.usage import Usage, UsageEntry, UsageSource, UsageSum, total_usage
 
 __all__ = [
     "DAY",
@@ -110,5 +110,6 @@ __all__ = [
     "Visibility",
     "Window",
     "elapsed",
+    "total_usage",
     "turn_name",
 ]

@@ -140,6 +140,8 @@ class Hold(Struct):
     """The highest cost, in billionths of ``currency``."""
     currency: str = ""
     """An ISO 4217 code, or empty."""
+    token_rates: Mapping[str, int] = {}
+    """The tokens per minute that bind it: by the id of the key, and of the tenant by an empty one."""
 
 
 class LimitState(Struct):

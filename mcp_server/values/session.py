@@ -40,6 +40,8 @@ class MCPSession(Struct):
     """Context entries, by name."""
     message_count: int = 0
     """How many messages its history has."""
+    tokens: int = 0
+    """About how many tokens the prompt of its next turn has without new messages."""
     claim: str = ""
     """The id of the turn that runs on it, or empty. It is void once that turn has ended or lost its lease."""
     parent: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mcp_server.values.base import Struct
 
@@ -34,6 +34,22 @@ class Usage(Struct):
     """The source of the counts."""
 
 
+def total_usage(usages: Sequence[Usage]) -> Usage:
+    """What calls took together: REPORTED if all that took anything reported it."""
+    if len(usages) == 1:
+        return usages[0]
+    usages = [usage for usage in usages if usage != Usage()]
+    reported = bool(usages) and all(usage.source is UsageSource.REPORTED for usage in usages)
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        cached_input_tokens=sum(usage.cached_input_tokens for usage in usages),
+        cache_write_tokens=sum(usage.cache_write_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
+        source=UsageSource.REPORTED if reported else UsageSource.ESTIMATED,
+    )
+
+
 class UsageEntry(Struct):
     """What a turn or an embedding request used of one model: an entry of the usage ledger."""
 
@@ -56,7 +72,7 @@ class UsageEntry(Struct):
     attempts: int = 0
     """How many calls to the provider were made."""
     usage: Usage = Usage()
-    """Their tokens. Sums have the source REPORTED if all of their parts do."""
+    """Their tokens, as :func:`total_usage`."""
     cost_nanos: int = 0
     """Their cost, in billionths of ``currency``."""
     currency: str = ""

@@ -52,14 +52,11 @@ def bearer(secret: str) -> Metadata:
     return (("authorization", f"Bearer {secret}"),)
 
 
-def auth_of(*keys: NewKey, **auth: Any) -> AuthSettings:
-    """The table ``[auth]`` with these keys."""
-    return AuthSettings(keys={key.id: key.table for key in keys}, **auth)
-
-
 def config_with(*keys: NewKey, **auth: Any) -> Config:
     """A server whose only provider is ``echo``, with these keys."""
-    return msgspec.structs.replace(settings(default_model="echo/echo"), auth=auth_of(*keys, **auth))
+    return msgspec.structs.replace(
+        settings(default_model="echo/echo"), auth=AuthSettings(keys={key.id: key.table for key in keys}, **auth)
+    )
 
 
 class Outcome(NamedTuple):

@@ -152,18 +152,9 @@ CASES = {
 CONTRACT = (chat_pb2, completion_pb2, embedding_pb2, key_pb2, model_pb2, session_pb2, turn_pb2, usage_pb2)
 
 
-NOT_SERVED = {"contextprotocol.v1.UsageService"}
-"""Services of the contract that the server does not have."""
-
-
 def served() -> list[ServiceDescriptor]:
     """The descriptors of everything in the contract, of health and of reflection."""
-    contract = [
-        service
-        for file in CONTRACT
-        for service in file.DESCRIPTOR.services_by_name.values()
-        if service.full_name not in NOT_SERVED
-    ]
+    contract = [service for file in CONTRACT for service in file.DESCRIPTOR.services_by_name.values()]
     health = health_pb2.DESCRIPTOR.services_by_name["Health"]
     return [*contract, health, *[service.descriptor for service in reflection_services([*contract, health])]]
 

@@ -18,7 +18,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2
+from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2, usage_pb2, usage_pb2_grpc
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.plugins import built_in
 from mcp_server.settings import Config, SessionSettings, TurnSettings
@@ -173,6 +173,23 @@ class Machine(RuleBasedStateMachine):
             }
             for turn in session.turns:
                 assert self.teller.calls[turn.question] == turn.calls, turn.question
+
+        await self._check_usage()
+
+    async def _check_usage(self) -> None:
+        """Every call to the provider that has ended is in the ledger, once: also those of deleted sessions."""
+        running = [session for session in self.world.live if session.running is not None]
+        expected = sum(self.teller.calls.values()) - len(running)
+        async with asyncio.timeout(10):
+            while await self._booked() < expected:  # noqa: ASYNC110  # nothing announces the end of a turn without readers
+                await asyncio.sleep(0.01)
+        assert await self._booked() == expected
+
+    async def _booked(self) -> int:
+        """How many calls to the provider are in the ledger."""
+        usage: Any = usage_pb2_grpc.UsageServiceStub(self.wire.channel)
+        response = await usage.QueryUsage(usage_pb2.QueryUsageRequest())
+        return sum(row.attempts for row in response.rows)
 
     async def _refused(self, reason: str, call: Any) -> Refused:
         with Refused() as refused:

@@ -30,6 +30,7 @@ SERVICES = {
     "contextprotocol.v1.ModelService",
     "contextprotocol.v1.SessionService",
     "contextprotocol.v1.TurnService",
+    "contextprotocol.v1.UsageService",
 }
 
 

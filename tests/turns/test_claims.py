@@ -88,6 +88,9 @@ def request(*, etag: str = "", candidates: Any = ..., models: Catalogue | None =
         default_model="p/m",
         draw=0.0,
         candidates=chosen,
+        quota=None,
+        input_tokens=0,
+        key="",
         permit=AdmitAll.PERMIT,
     )
 
@@ -346,7 +349,9 @@ def test_a_release_frees_only_its_own_session() -> None:
     assert change.turn is not None
     assert (change.session, change.turn.lease, change.events) == (session(claim=""), None, b"x")
     assert claims.release(Stored(session=session(claim="t2")), failed, b"x", ownership()).session is None
-    assert claims.release(Stored(), failed, b"x", ownership()) == Change()
+    gone = claims.release(Stored(), failed, b"x", ownership())
+    assert replace(gone, book=()) == Change()
+    assert [entry.turns for entry in gone.book] == [1], "what it used is booked all the same"
     succeeded = running(state=TurnState.SUCCEEDED)
     assert claims.release(Stored(session=session(), turn=succeeded), failed, b"", ownership()) == Change()
 

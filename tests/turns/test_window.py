@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from mcp_server.errors import ContextTooLong
-from mcp_server.turns.window import Selection, estimate_tokens, select
+from mcp_server.token_estimates import tokens_of_text
+from mcp_server.turns.window import Selection, select
 from mcp_server.values import (
     Message,
     Role,
@@ -103,10 +104,10 @@ async def test_an_unknown_context_window_drops_nothing() -> None:
 
 def test_estimates_go_by_bytes() -> None:
     """Other scripts have more bytes, and more tokens, than characters."""
-    assert estimate_tokens("abcd") == 1
-    assert estimate_tokens("abcde") == 2
-    assert estimate_tokens("日本") == 2
-    assert estimate_tokens("") == 0
+    assert tokens_of_text("abcd") == 1
+    assert tokens_of_text("abcde") == 2
+    assert tokens_of_text("日本") == 2
+    assert tokens_of_text("") == 0
 
 
 async def select_answering(history: Sequence[Message], *new: Message, context_window: int) -> Selection:

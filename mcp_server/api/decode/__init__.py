@@ -11,6 +11,7 @@ from mcp_server.api.decode.message import messages
 from mcp_server.api.decode.name import key_name, model_name, session_name, turn_name
 from mcp_server.api.decode.session import labels, session_draft, session_update
 from mcp_server.api.decode.turn import chat_input, completion_input
+from mcp_server.api.decode.usage import usage_filter, usage_groups
 
 __all__ = [
     "chat_input",
@@ -26,4 +27,6 @@ __all__ = [
     "session_name",
     "session_update",
     "turn_name",
+    "usage_filter",
+    "usage_groups",
 ]

@@ -6,6 +6,7 @@ from mcp_server.api.encode.message import message
 from mcp_server.api.encode.model import model
 from mcp_server.api.encode.session import session
 from mcp_server.api.encode.turn import turn, turn_completed, turn_event
+from mcp_server.api.encode.usage import usage_row
 
 __all__ = [
     "embed_response",
@@ -17,4 +18,5 @@ __all__ = [
     "turn",
     "turn_completed",
     "turn_event",
+    "usage_row",
 ]

@@ -115,7 +115,7 @@ class AccountRows:
                 *(entry.tenant, hour, entry.key, entry.session, entry.provider, entry.model, labels, entry.currency),
                 *(entry.turns, entry.attempts, usage.input_tokens, usage.cached_input_tokens),
                 *(usage.cache_write_tokens, usage.output_tokens, usage.reasoning_tokens),
-                *(entry.attempts if usage.source is UsageSource.ESTIMATED else 0, entry.cost_nanos),
+                *(int(usage.source is UsageSource.ESTIMATED and usage != Usage()), entry.cost_nanos),
             ),
         )
         tokens = usage.input_tokens + usage.output_tokens
@@ -190,7 +190,7 @@ def _sum(row: tuple[Any, ...], groups: int) -> UsageSum:
             cache_write_tokens=cache_write,
             output_tokens=output,
             reasoning_tokens=reasoning,
-            source=UsageSource.ESTIMATED if estimated else UsageSource.REPORTED,
+            source=UsageSource.REPORTED if input_tokens + output and not estimated else UsageSource.ESTIMATED,
         ),
         cost_nanos=cost,
         currency=currency,

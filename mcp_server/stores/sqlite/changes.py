@@ -81,11 +81,11 @@ class Changes(Queries):
             return None
         return CachedSession(
             row[0],
-            session_of(row, row[12]),
-            summary_size=len(row[11]),
-            content_size=len(row[12]),
-            shared=row[13],
-            bytes=row[14],
+            session_of(row, row[13]),
+            summary_size=len(row[12]),
+            content_size=len(row[13]),
+            shared=row[14],
+            bytes=row[15],
         )
 
     def _stored(self, tenant: str, cached: CachedSession | None, look_up: LookUp) -> Stored:

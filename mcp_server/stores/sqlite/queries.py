@@ -43,7 +43,7 @@ class Queries:
     def session(self, tenant: str, session: str) -> MCPSession | None:
         """The session with that id."""
         row = self._row(tenant, session)
-        return None if row is None else session_of(row, row[12])
+        return None if row is None else session_of(row, row[13])
 
     def _row(self, tenant: str, session: str) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._execute(

@@ -34,7 +34,7 @@ Segment = tuple[int, int]
 
 SESSION_COLUMNS: Final = """
     s.key, s.tenant, s.id, s.uid, s.create_time, s.update_time, s.etag, s.expire_time, s.message_count, s.claim,
-    s.creator, c.summary"""
+    s.creator, s.tokens, c.summary"""
 """What :func:`session_of` decodes, from the tables ``sessions`` and ``contents``."""
 
 
@@ -80,7 +80,7 @@ NO_CONTENT: Final = encode(_Content())
 
 def session_of(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
     """Decode a row of :data:`SESSION_COLUMNS`."""
-    summary = _decode_summary(row[11])
+    summary = _decode_summary(row[12])
     content = _decode_content(encoded_content)
     return MCPSession(
         tenant=row[1],
@@ -93,6 +93,7 @@ def session_of(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
         message_count=row[8],
         claim=row[9] or "",
         key=row[10],
+        tokens=row[11],
         ttl=summary.ttl,
         labels=summary.labels,
         system_instruction=summary.system_instruction,
@@ -104,12 +105,12 @@ def session_of(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
 
 
 def hot_columns(session: MCPSession) -> tuple[Any, ...]:
-    """The columns that a turn changes: ``update_time``, ``etag``, ``expire_time``, ``end_time``, ``message_count`` and
-    ``claim``."""
+    """The columns that a turn changes: ``update_time``, ``etag``, ``expire_time``, ``end_time``, ``message_count``,
+    ``claim`` and ``tokens``."""
     # A session does not expire while a turn has claimed it.
     end = None if session.claim else session.expire_time
     claim = session.claim or None
-    return session.update_time, session.etag, session.expire_time, end, session.message_count, claim
+    return session.update_time, session.etag, session.expire_time, end, session.message_count, claim, session.tokens
 
 
 def summary_of(session: MCPSession) -> bytes:

@@ -147,9 +147,11 @@ STEPS: Final = (
     """
     ALTER TABLE sessions ADD COLUMN creator TEXT NOT NULL DEFAULT '';
     ALTER TABLE sessions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0;
     UPDATE sessions SET bytes = (SELECT length(summary) + length(content) FROM contents c WHERE c.key = sessions.key)
         + coalesce((SELECT sum(length(body)) FROM messages m WHERE m.key >= sessions.key << 32
             AND m.key < (sessions.key + 1) << 32), 0);
+    UPDATE sessions SET tokens = bytes / 4;
 
     CREATE TABLE totals (
         tenant TEXT NOT NULL,

@@ -52,7 +52,8 @@ class SessionRows:
         size = len(summary) + len(content) + sum(map(len, bodies))
         self._execute(
             "INSERT INTO sessions (key, tenant, id, uid, create_time, creator, shared, bytes, update_time, etag,"
-            " expire_time, end_time, message_count, claim) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " expire_time, end_time, message_count, claim, tokens)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(key, session.tenant, session.id, session.uid, session.create_time, session.key, count, size),
                 *hot_columns(session),
@@ -99,7 +100,7 @@ class SessionRows:
             size += len(content) - cached.content_size
             cached.content_size = len(content)
             self._execute("UPDATE contents SET content = ? WHERE key = ?", (content, key))
-        hot = "update_time = ?, etag = ?, expire_time = ?, end_time = ?, message_count = ?, claim = ?"
+        hot = "update_time = ?, etag = ?, expire_time = ?, end_time = ?, message_count = ?, claim = ?, tokens = ?"
         if size == cached.bytes:
             self._execute(f"UPDATE sessions SET {hot} WHERE key = ?", (*hot_columns(new), key))
         else:

@@ -1,0 +1,1 @@
+"""Limits and usage, through the front door."""
