@@ -143,6 +143,8 @@ class UnifiedMCPServer:
         context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 
         store: Store = self._store if self._store is not None else build(config.store, "store", "store")
+        if (config.limits or config.tenants) and not isinstance(store, AccountStore):
+            log.warning("this store keeps no accounts: limits do not apply, and usage is not recorded")
         await store.open()
         stack.push_async_callback(store.close)
         providers: dict[str, Provider] = {}

@@ -17,7 +17,12 @@ from mcp_server.settings.schema import json_schema
 from tests.packages import install
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "docs" / "config.md", ROOT / "docs" / "setup.md", ROOT / "docs" / "routing.md"]
+PAGES = [
+    ROOT / "docs" / "config.md",
+    ROOT / "docs" / "setup.md",
+    ROOT / "docs" / "routing.md",
+    ROOT / "docs" / "limits.md",
+]
 PAGES += sorted((ROOT / "docs" / "providers").glob("*.md"))
 EXAMPLES = [
     block for page in PAGES for block in re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
