@@ -108,6 +108,10 @@ async def test_two_tokens_have_two_credentials(checker: Checker) -> None:
         ({"exp": None}, "the claim exp is missing"),
         ({"exp": "1800000000"}, "the claim exp is not a time"),
         ({"exp": True}, "the claim exp is not a time"),
+        ({"exp": 1e308}, "the claim exp is not a time"),
+        ({"exp": 10**400}, "the claim exp is not a time"),
+        ({"exp": 2**64}, "the claim exp is not a time"),
+        ({"nbf": -1}, "the claim nbf is not a time"),
         ({"nbf": NOW + 1}, "the token is not valid yet"),
         ({"nbf": "0"}, "the claim nbf is not a time"),
         ({"iat": NOW + 1}, "the token is not valid yet"),
@@ -422,6 +426,31 @@ async def test_an_outage_at_the_start_ends(
     server.status = 200
     monkeypatch.setattr(fetcher, "PAUSE", 0.0)
     await checker.check(token)
+
+
+async def test_issuers_can_be_replaced(server: KeyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While the server runs: those that stay keep their keys, those that are gone are not believed any more."""
+    stays, goes = Signer("first", number=1), Signer(number=2)
+    file = pem_file(tmp_path, goes)
+    both = {"stays": settings(jwks_url=server.url), "goes": settings(keys_file=file, issuer="goes")}
+    checker = Checker(**both)
+    await checker.authenticator.open()
+    tokens = stays.token(), goes.token(iss="goes"), Signer(number=3).token(iss="goes")
+    for token in tokens[:2]:
+        await checker.check(token)
+    file.write_bytes(Signer(number=3).pem)
+    checker.authenticator.use(checker.authenticator.prepare(both))
+    assert "no key of the issuer" in await checker.refused(tokens[1], capsys)
+    await checker.check(tokens[2])
+    checker.authenticator.use(checker.authenticator.prepare({"stays": both["stays"]}))
+    assert "no issuer of that name" in await checker.refused(tokens[2], capsys)
+    await checker.check(tokens[0])
+    assert server.fetches == 1
+    file.unlink()
+    with pytest.raises(ConfigError):
+        checker.authenticator.prepare(both)
+    await checker.check(tokens[0])
+    await checker.authenticator.close()
 
 
 @pytest.mark.parametrize("content", [None, "nothing"])

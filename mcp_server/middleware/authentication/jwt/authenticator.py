@@ -113,7 +113,7 @@ class JWTAuthenticator:
         digest = hashlib.sha256(token.encode()).digest()
         try:
             verified = self._known.pop(digest, None)
-            if verified is None or verified.keys is not verified.issuer.keys:
+            if verified is None or not self._still_holds(verified):
                 # Where the keys have just changed, there are no newer ones to be fetched.
                 verified = await self._verify(token, digest, fetch=verified is None)
             verified.period.check(self._clock())
@@ -127,6 +127,11 @@ class JWTAuthenticator:
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
         return verified.principal
+
+    def _still_holds(self, verified: _Verified) -> bool:
+        """Whether the issuer and its keys are the same as when a token was verified."""
+        issuer = verified.issuer
+        return self._issuers.get(issuer.settings.issuer) is issuer and issuer.keys is verified.keys
 
     async def _verify(self, token: str, digest: bytes, *, fetch: bool) -> _Verified:
         if len(token) > MAX_TOKEN:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -14,6 +13,8 @@ MAX_SUBJECT: Final = 128
 """The most characters of a subject that logs show."""
 MAX_MODELS: Final = 64
 """The most models that a token may list."""
+_LATEST: Final = 10**11
+"""The latest time that a claim may name, in seconds since the Unix epoch: some thousand years ahead."""
 _ONLY_BY_SETTINGS: Final = frozenset({"admin", "operator"})
 """Scopes that an issuer grants only where the settings map a value of its own to them: its words for other
 applications may be the same."""
@@ -167,6 +168,6 @@ def _time(claims: Mapping[str, Any], name: str) -> int | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LATEST:
         raise UnfitClaims(f"the claim {name} is not a time")
     return int(value * 1_000_000_000)
