@@ -19,7 +19,7 @@ HEAD: Final = "| key | allowed | default | meaning | variable |\n|-|-|-|-|-|\n"
 NAMES: Final = {
     "certificates": "PATTERN",
     "jwt": "ISSUER",
-    "keys": "KEY",
+    "keys": "ID",
     "models": "MODEL",
     "routes": "ROUTE",
     "settings": "PATTERN",
@@ -38,8 +38,11 @@ def _sections() -> Iterator[str]:
             yield from _plugin_tables("stores", "store")
         elif section.name == "providers":
             yield from _plugin_tables("providers", "providers.NAME")
-        elif inspect.isclass(section.type) and issubclass(section.type, msgspec.Struct):
+        elif _is_table(section.type):
             yield from _table(section.type, section.name)
+        elif named := [part for part in get_args(section.type) if _is_table(part)]:
+            meaning = schema.describe_fields(tables.Config)[section.name]
+            yield from _table(named[0], f"{section.name}.NAME", meaning=meaning)
         else:
             meaning = schema.describe_fields(tables.Config)[section.name]
             yield f"\n### `[{section.name}.NAME]`\n\n{meaning} See [Plug-ins](plugins.md).\n"
@@ -50,9 +53,13 @@ def _plugin_tables(kind: str, name: str) -> Iterator[str]:
         yield from _table(plugins.built_in(kind, type_), name, type_)
 
 
-def _table(struct: type[msgspec.Struct], name: str, type_: str = "") -> Iterator[str]:
+def _is_table(type_: Any) -> bool:
+    return inspect.isclass(type_) and issubclass(type_, msgspec.Struct)
+
+
+def _table(struct: type[msgspec.Struct], name: str, type_: str = "", meaning: str = "") -> Iterator[str]:
     kind = f", `type = {decoding.shown(type_)}`" if type_ else ""
-    yield f"\n### `[{name}]`{kind}\n\n{schema.describe(struct)}\n\n{HEAD}"
+    yield f"\n### `[{name}]`{kind}\n\n{meaning or schema.describe(struct)}\n\n{HEAD}"
     if type_:
         default = f"`{decoding.toml(type_)}`" if type_ == "sqlite" else "must be set"
         variable = f"{PREFIX}{name}.type".upper().replace(".", "__")
@@ -60,8 +67,8 @@ def _table(struct: type[msgspec.Struct], name: str, type_: str = "") -> Iterator
     descriptions = schema.describe_fields(struct)
     inner: list[tuple[type[msgspec.Struct], str]] = []
     for field in msgspec.structs.fields(struct):
-        if inspect.isclass(field.type) and issubclass(field.type, msgspec.Struct):
-            inner.append((field.type, f"{name}.{field.encode_name}"))  # a table with a section of its own
+        if _is_table(field.type) and field.name not in descriptions:
+            inner.append((field.type, f"{name}.{field.encode_name}"))
             continue
         allowed = decoding.allowed(msgspec.inspect.type_info(field.type))
         key = f"{name}.{field.encode_name}"
@@ -74,8 +81,7 @@ def _table(struct: type[msgspec.Struct], name: str, type_: str = "") -> Iterator
         )
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
         place = f"{key}.{NAMES[field.name]}" if field.name in NAMES else key
-        parts = [part for part in (field.type, *get_args(field.type)) if inspect.isclass(part)]
-        inner += [(part, place) for part in parts if issubclass(part, msgspec.Struct)]
+        inner += [(part, place) for part in (field.type, *get_args(field.type)) if _is_table(part)]
     for table, place in inner:
         yield from _table(table, place)
 

@@ -64,5 +64,5 @@ class KeyService:
             key=f"keys/{principal.key}" if principal.key else "",
             scopes=[scope for scope in SCOPES if principal.allows(scope)],
             models=principal.models or (),
-            limits=map(encode.limit_state, await self._accounts.states(principal)),
+            limits=map(encode.limit_state, await self._gateway.accounts.states(principal)),
         )

@@ -54,8 +54,8 @@ ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,25
 TenantOrAll = Annotated[
     str,
     Meta(
-        pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,62}|\\*)$",
-        extra={"allowed": "a name of letters, digits, . _ and -, or * for all others"},
+        pattern=f"{TENANT_PATTERN}|^\\*$",
+        extra={"allowed": "a name of up to 63 letters, digits, . _ and -, or * for all others"},
     ),
 ]
 RouteName = Annotated[
