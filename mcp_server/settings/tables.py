@@ -17,7 +17,7 @@ from msgspec import Meta
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Settings
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings
-from mcp_server.settings.fields import ModelPattern
+from mcp_server.settings.fields import TENANT_PATTERN, ModelPattern
 
 DAY = 86_400.0
 EMBEDDED_MODEL: Final = "smollm2-135m"
@@ -110,6 +110,7 @@ class ServerSettings(Settings):
     drain_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     """How long running turns may continue after that, in seconds."""
     tls: TLSSettings = TLSSettings()
+    """The certificates with which connections are encrypted."""
 
 
 class SessionSettings(Settings):
