@@ -15,7 +15,7 @@ class KeyService:
     """Manages API keys."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._accounts = gateway.accounts
+        self._gateway = gateway
         self._keys = gateway.keys
 
     async def CreateKey(self, call: Call, request: key_pb2.CreateKeyRequest) -> key_pb2.CreateKeyResponse:

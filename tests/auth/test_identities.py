@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import msgspec
 import pytest
@@ -17,12 +19,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2
+from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, key_pb2, key_pb2_grpc, message_pb2
 from mcp_client import TLS, MCPClient
 from mcp_client.errors import BadCredentials, NotAllowed
 from mcp_server.app import UnifiedMCPServer
+from mcp_server.errors import ConfigError
 from mcp_server.interfaces import Finish
-from mcp_server.settings import AuthSettings, Config, KeySettings
+from mcp_server.settings import AuthSettings, Config, KeySettings, MetricsSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.settings.identities import CertificateSettings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
@@ -69,10 +72,12 @@ async def keys() -> AsyncIterator[KeyServer]:
 
 
 @asynccontextmanager
-async def trusting(keys: KeyServer, clock: Clock, **arguments: Any) -> AsyncIterator[UnifiedMCPServer]:
+async def trusting(
+    keys: KeyServer, clock: Clock, *, metrics: str = "", **arguments: Any
+) -> AsyncIterator[UnifiedMCPServer]:
     """A server that accepts tokens of the issuer, beside an API key."""
     auth = AuthSettings(keys=KEYS, jwt={"corp": issuer(jwks_url=keys.url, scopes=("sessions.write",))})
-    config = replace(settings(default_model="echo/echo"), auth=auth)
+    config = replace(settings(default_model="echo/echo"), auth=auth, metrics=MetricsSettings(address=metrics))
     async with running(config, clock=clock, **{"providers": ECHO, **arguments}) as server:
         yield server
 
@@ -157,6 +162,40 @@ async def test_a_key_that_the_issuer_withdraws_ends_streams(keys: KeyServer, mon
             await other.chat("hello")
         with pytest.raises(BadCredentials, match="not valid any more"):
             await anext(stream)
+
+
+async def test_who_am_i_knows_callers_without_keys(keys: KeyServer) -> None:
+    """Their tenant, scopes and models."""
+    async with trusting(keys, Clock()) as server, grpc.aio.insecure_channel(server.address) as channel:
+        stub: Any = key_pb2_grpc.KeyServiceStub(channel)
+        bearer = ("authorization", f"Bearer {Signer().token(scope='chat')}")
+        answer = await stub.WhoAmI(key_pb2.WhoAmIRequest(), metadata=[bearer])
+        assert (answer.tenant, answer.key, list(answer.scopes)) == ("acme", "", ["chat", "sessions.write"])
+
+
+async def test_the_metrics_count_fetches_of_keys(keys: KeyServer) -> None:
+    """By issuer and outcome."""
+    async with trusting(keys, Clock(), metrics="127.0.0.1:0") as server, aiohttp.ClientSession() as http:
+        page = await (await http.get(f"http://127.0.0.1:{server.metrics_port}/metrics")).text()
+    assert 'contextprotocol_issuer_key_fetches_total{issuer="corp",outcome="succeeded"} 1.0' in page
+
+
+async def test_an_issuer_that_cannot_be_reached_does_not_keep_the_server_from_starting(keys: KeyServer) -> None:
+    """Its callers are refused, others are not."""
+    keys.status = 503
+    async with trusting(keys, Clock()) as server, with_token(server, SECRET) as client:
+        assert (await client.chat("hello")).text == "hello"
+        async with with_token(server, Signer().token(scope="chat")) as refused:
+            with pytest.raises(BadCredentials):
+                await refused.chat("hello")
+
+
+async def test_a_missing_extra_is_named(keys: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that installs it."""
+    monkeypatch.setitem(sys.modules, "mcp_server.middleware.authentication.jwt.authenticator", None)
+    with pytest.raises(ConfigError, match=r"auth\.jwt: needs the extra `auth`: pip install 'contextprotocol\[auth\]'"):
+        async with trusting(keys, Clock()):
+            pass
 
 
 # -- certificates -----------------------------------------------------------------------------------------------------

@@ -10,25 +10,17 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
-import jwt
 import msgspec
 import structlog
 
-from mcp_server.errors import BadCredentials, ConfigError
+from mcp_server.errors import BadCredentials
 from mcp_server.interfaces import Call
-from mcp_server.middleware.authentication.jwt.claims import (
-    ExpiredToken,
-    Period,
-    UnfitClaims,
-    check_addressee,
-    period,
-    principal,
-)
+from mcp_server.middleware.authentication.jwt.claims import ExpiredToken, UnfitClaims
 from mcp_server.middleware.authentication.jwt.fetcher import FetchObserver, KeyFetcher
-from mcp_server.middleware.authentication.jwt.keys import KeySet, UnusableKeys, parse_file, secret_key
+from mcp_server.middleware.authentication.jwt.issuer import Issuer, TokenHeader, VerifiedToken
 from mcp_server.principal import Principal
-from mcp_server.settings.identities import SYMMETRIC, JWTIssuerSettings
-from mcp_server.values import Clock, Struct
+from mcp_server.settings.identities import JWTIssuerSettings
+from mcp_server.values import Clock
 
 log = structlog.get_logger("contextprotocol.authentication")
 
@@ -58,7 +50,7 @@ class JWTAuthenticator:
         self._observe = observe
         self._issuers: Mapping[str, Issuer] = {}
         self._fetching: dict[KeyFetcher, asyncio.Task[None]] = {}
-        self._known: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._known: OrderedDict[bytes, VerifiedToken] = OrderedDict()
         self._issuers = self.prepare(issuers)
 
     async def open(self) -> None:
@@ -110,7 +102,7 @@ class JWTAuthenticator:
         token = _token(call)
         if token is None:
             return None
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         try:
             verified = self._known.pop(digest, None)
             if verified is None or not self._still_holds(verified):
@@ -128,18 +120,18 @@ class JWTAuthenticator:
             self._known.popitem(last=False)
         return verified.principal
 
-    def _still_holds(self, verified: _Verified) -> bool:
+    def _still_holds(self, verified: VerifiedToken) -> bool:
         """Whether the issuer and its keys are the same as when a token was verified."""
         issuer = verified.issuer
         return self._issuers.get(issuer.settings.issuer) is issuer and issuer.keys is verified.keys
 
-    async def _verify(self, token: str, digest: bytes, *, fetch: bool) -> _Verified:
+    async def _verify(self, token: str, digest: bytes, *, fetch: bool) -> VerifiedToken:
         if len(token) > MAX_TOKEN:
             raise UnfitClaims(f"the token has more than {MAX_TOKEN:,} characters")
         if token.count(".") != 2:
             raise UnfitClaims("the token is malformed")
         header_part, payload_part, _ = token.split(".")
-        header = _decode(header_part, _Header)
+        header = _decode(header_part, TokenHeader)
         claimed = _decode(payload_part, _Unverified)
         issuer = self._issuers.get(claimed.iss)
         if issuer is None:
@@ -147,106 +139,10 @@ class JWTAuthenticator:
         return await issuer.verify(token, header, f"jwt:{digest.hex()[:32]}", fetch=fetch)
 
 
-class _Header(msgspec.Struct):
-    """The header of a token, of which nobody knows yet who wrote it."""
-
-    alg: str
-    kid: str = ""
-    typ: str = "JWT"
-    crit: Any = None
-
-
 class _Unverified(msgspec.Struct):
     """What a token claims, before its signature is verified: only who is to verify it."""
 
     iss: str
-
-
-class _Verified(Struct):
-    """A token whose signature and claims have been verified."""
-
-    principal: Principal
-    """Who sends it."""
-    period: Period
-    """When it is valid."""
-    issuer: Issuer
-    """Whose it is."""
-    keys: KeySet
-    """The keys with which it was verified."""
-
-
-class Issuer:
-    """One issuer and its keys.
-
-    Args:
-        name: the name of its table in the settings.
-        settings: the table.
-        clock: the time, in nanoseconds since the Unix epoch.
-        observe: called after each fetch of keys.
-
-    Attributes:
-        fetcher: fetches the keys; ``None``: they are in the settings or in a file.
-
-    Raises:
-        ConfigError: the keys cannot be read.
-    """
-
-    def __init__(self, name: str, settings: JWTIssuerSettings, clock: Clock, observe: FetchObserver) -> None:
-        self.settings = settings
-        self.name = name
-        self._clock = clock
-        self.fetcher = KeyFetcher(name, settings, observe) if settings.jwks_url is not None else None
-        self._fixed = KeySet() if self.fetcher is not None else _fixed_keys(name, settings)
-        self._types = frozenset(one.lower() for one in settings.types)
-        self._jws = jwt.PyJWS(algorithms=list(settings.algorithms))
-
-    @property
-    def keys(self) -> KeySet:
-        """The keys at present."""
-        return self._fixed if self.fetcher is None else self.fetcher.keys
-
-    async def verify(self, token: str, header: _Header, credential: str, *, fetch: bool) -> _Verified:
-        """Verify a token that names this issuer.
-
-        Args:
-            token: the token.
-            header: its header.
-            credential: identifies it.
-            fetch: whether to fetch the keys if it is signed with an unknown one.
-
-        Raises:
-            UnfitClaims: it is not valid.
-        """
-        if header.alg not in self.settings.algorithms:
-            raise UnfitClaims("the algorithm is none of algorithms")
-        if header.typ.lower().removeprefix("application/") not in self._types:
-            raise UnfitClaims("the type is none of types")
-        if header.crit is not None:
-            raise UnfitClaims("the token has a critical extension")
-        if fetch and self.fetcher is not None and not self.keys.candidates(header.kid, header.alg):
-            await self.fetcher.renew()
-        keys = self.keys
-        claims = self._claims(token, header, keys)
-        check_addressee(claims, self.settings)
-        valid = period(claims, self.settings.leeway)
-        valid.check(self._clock())
-        return _Verified(
-            principal=principal(claims, self.settings, self.name, credential), period=valid, issuer=self, keys=keys
-        )
-
-    def _claims(self, token: str, header: _Header, keys: KeySet) -> dict[str, Any]:
-        """The claims of a token that one of the keys has signed."""
-        if not keys.keys:
-            raise UnfitClaims("the keys of the issuer could not be fetched yet")
-        for candidate in keys.candidates(header.kid, header.alg):
-            try:
-                payload = self._jws.decode(token, candidate.key, algorithms=[header.alg])
-                return msgspec.json.decode(payload, type=dict[str, Any])
-            except jwt.InvalidSignatureError:
-                continue
-            except (jwt.PyJWTError, msgspec.MsgspecError, RecursionError) as error:
-                raise UnfitClaims("the token is malformed") from error
-        raise UnfitClaims("no key of the issuer has signed the token")
 
 
 def _token(call: Call) -> str | None:
@@ -260,15 +156,3 @@ def _decode(part: str, type_: type[Any]) -> Any:
         return msgspec.json.decode(base64.urlsafe_b64decode(f"{part}{'=' * (-len(part) % 4)}"), type=type_)
     except (binascii.Error, ValueError, RecursionError) as error:
         raise UnfitClaims("the token is malformed") from error
-
-
-def _fixed_keys(name: str, settings: JWTIssuerSettings) -> KeySet:
-    if settings.secret is not None:
-        return secret_key(settings.secret.reveal().encode(), [one for one in settings.algorithms if one in SYMMETRIC])
-    assert settings.keys_file is not None
-    try:
-        return parse_file(settings.keys_file.read_bytes())
-    except UnusableKeys as error:
-        raise ConfigError(f"auth.jwt.{name}.keys_file: {settings.keys_file} {error}") from error
-    except OSError as error:
-        raise ConfigError(f"auth.jwt.{name}.keys_file: {settings.keys_file} cannot be read: {error}") from error
