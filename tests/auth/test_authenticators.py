@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import key_pb2
 from mcp_server.errors import BadCredentials, ConfigError
 from mcp_server.interfaces import Call, GRPCService
+from mcp_server.middleware.authentication import guard
 from mcp_server.principal import Principal
 from mcp_server.settings import read
 from mcp_server.testing import EchoProvider, running
@@ -113,6 +117,55 @@ async def test_an_authenticator_that_fails_refuses_calls_and_keeps_streams(wire:
     await asyncio.wait_for(checked.wait(), 5)
     assert not watch.done()
     watch.cancel()
+
+
+async def test_a_check_that_hangs_does_not_hold_up_the_others(
+    serve: Serve, badges: Badges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams with another credential are looked at all the same."""
+    monkeypatch.setattr(guard, "CHECK_TIMEOUT", 0.05)
+    wire = await serve(authenticators=[badges], providers={"echo": EchoProvider()})
+    ada, bob = [
+        wire.health.Watch(health_pb2.HealthCheckRequest(), metadata=(("x-badge", name),)) for name in ("ada", "bob")
+    ]
+    for watch in (ada, bob):
+        await watch.read()
+    authenticate = badges.authenticate
+
+    async def hang(call: Call, /) -> Principal | None:
+        if call.metadata.get("x-badge") == "ada":
+            await asyncio.Event().wait()
+        return await authenticate(call)
+
+    badges.authenticate = hang  # type: ignore[method-assign]  # it breaks while the server runs
+    badges.lost.add("bob")
+    with Refused() as refused:
+        await asyncio.wait_for(bob.read(), 5)
+    assert refused.reason == "BAD_CREDENTIALS"
+    assert not ada.done()
+    ada.cancel()
+
+
+async def test_middleware_inside_may_change_the_principal_of_a_stream(serve: Serve, badges: Badges) -> None:
+    """It is authenticated again with what the caller sent."""
+
+    @asynccontextmanager
+    async def renaming(call: Call) -> AsyncIterator[None]:
+        call.principal = msgspec.structs.replace(call.principal, credential="another", tenant="another")
+        yield
+
+    wire = await serve(authenticators=[badges], middleware=[renaming], providers={"echo": EchoProvider()})
+    assert (await who_am_i(wire, BADGE)).tenant == "another"
+    for metadata in (BADGE, ()):
+        watch = wire.health.Watch(health_pb2.HealthCheckRequest(), metadata=metadata)
+        await watch.read()
+        watch.cancel()
+    watch = wire.health.Watch(health_pb2.HealthCheckRequest(), metadata=BADGE)
+    await watch.read()
+    badges.lost.add("ada")
+    with Refused() as refused:
+        await asyncio.wait_for(watch.read(), 5)
+    assert refused.reason == "BAD_CREDENTIALS"
 
 
 async def test_an_installed_authenticator_is_named_in_the_settings(

@@ -20,6 +20,8 @@ log = structlog.get_logger("contextprotocol.authentication")
 
 CHECK_SECONDS: Final = 0.5
 """The interval at which the credentials of running streams are authenticated again."""
+CHECK_TIMEOUT: Final = 5.0
+"""How long that may take, in seconds, before it counts as failed."""
 MAX_OPEN_STREAMS: Final = 256
 """How many streams one host may hold open without credentials: watches of the health."""
 _UNKNOWN: Final = frozenset({"operator"})
@@ -109,30 +111,26 @@ class Authentication:
     # -- streams ------------------------------------------------------------------------------------------------------
 
     def _add(self, stream: _AuthenticatedCall) -> None:
-        call = stream.call
-        if call.principal is STRANGER:
-            host = host_of(call.peer)
-            if self._open_streams[host] >= MAX_OPEN_STREAMS:
+        if stream.credential is None:
+            if self._open_streams[stream.host] >= MAX_OPEN_STREAMS:
                 raise Overloaded(
                     f"{MAX_OPEN_STREAMS} streams without credentials are open from this host: send credentials",
                     retry_after=1.0,
                 )
-            self._open_streams[host] += 1
+            self._open_streams[stream.host] += 1
         else:
-            self._streams.setdefault(call.principal.credential, set()).add(stream)
+            self._streams.setdefault(stream.credential, set()).add(stream)
 
     def _remove(self, stream: _AuthenticatedCall) -> None:
-        call = stream.call
-        if call.principal is STRANGER:
-            host = host_of(call.peer)
-            self._open_streams[host] -= 1
-            if not self._open_streams[host]:
-                del self._open_streams[host]
+        if stream.credential is None:
+            self._open_streams[stream.host] -= 1
+            if not self._open_streams[stream.host]:
+                del self._open_streams[stream.host]
         else:
-            streams = self._streams[call.principal.credential]
+            streams = self._streams[stream.credential]
             streams.remove(stream)
             if not streams:
-                del self._streams[call.principal.credential]
+                del self._streams[stream.credential]
 
     async def _check(self) -> None:
         """Authenticate one stream of each credential, and end all those whose credential is not valid any more."""
@@ -143,7 +141,8 @@ class Authentication:
 
     async def _check_group(self, streams: Sequence[_AuthenticatedCall]) -> None:
         try:
-            valid = await self._principal(streams[0].call) is not None
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                valid = await self._principal(streams[0].call) is not None
         except BadCredentials:
             valid = False
         except Exception as error:  # the credential may still be valid: the next check decides
@@ -157,18 +156,28 @@ class Authentication:
 class _AuthenticatedCall:
     """Entered around one call."""
 
-    __slots__ = ("_authentication", "_cancelling", "_ended", "_task", "call")
+    __slots__ = ("_authentication", "_cancelling", "_ended", "_task", "call", "credential", "host")
 
     def __init__(self, authentication: Authentication, call: Call) -> None:
         self._authentication = authentication
         self.call = call
+        self.credential: str | None = None
+        """Of a stream: what identifies its credential; ``None``: it has none."""
+        self.host = ""
+        """Of a stream without a credential: where it comes from."""
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._ended = False
 
     async def __aenter__(self) -> None:
-        await self._authentication._admit(self.call)
-        if self.call.kind != "unary":
+        call = self.call
+        await self._authentication._admit(call)
+        if call.kind != "unary":
+            # Noted here, since middleware inside may change the principal.
+            if call.principal is STRANGER:
+                self.host = host_of(call.peer)
+            else:
+                self.credential = call.principal.credential
             self._authentication._add(self)
             self._task = asyncio.current_task()
             assert self._task is not None
