@@ -41,7 +41,8 @@ class TurnLimit:
     """
 
     def __init__(self, most: int, following: Admission) -> None:
-        self._most = most
+        self.most = most
+        """How many turns and embedding requests it admits at a time."""
         self._following = following
         self._held = 0
 
@@ -52,9 +53,9 @@ class TurnLimit:
             Overloaded: so many are held already.
             MCPError: what comes next grants none.
         """
-        if self._held >= self._most:
+        if self._held >= self.most:
             raise Overloaded(
-                f"the server runs {self._most} turns, as many as it may at a time: try again later",
+                f"the server runs {self.most} turns, as many as it may at a time: try again later",
                 retry_after=RETRY_SECONDS,
             )
         self._held += 1

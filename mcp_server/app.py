@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 import structlog
 
 from mcp_server.accounts import Accounts
+from mcp_server.admin.listeners import AdminListeners
+from mcp_server.admin.pages import AdminPages
+from mcp_server.admin.readiness import Readiness
 from mcp_server.admission import AllOf, TurnLimit
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
@@ -30,20 +32,23 @@ from mcp_server.interfaces import (
     TurnObserver,
 )
 from mcp_server.keys import KeyManager, ensure_first_key, first_key_file, settings_keys
-from mcp_server.lifecycle import Housekeeping, background, close_provider, stop_signal
+from mcp_server.lifecycle import Housekeeping, background, follow_settings, stop_signal
 from mcp_server.middleware.access import AccessLog
-from mcp_server.middleware.authentication import Authentication, CertificateAuthenticator, KeyAuthenticator
+from mcp_server.middleware.authentication import Authentication, Identities, KeyAuthenticator
 from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
 from mcp_server.plugins import Registry, build, build_all
+from mcp_server.provider_set import ProviderSet
+from mcp_server.reloading import Reloader
 from mcp_server.rpc.descriptors import DescriptorWatch
 from mcp_server.rpc.server import GRPCServer
 from mcp_server.rpc.tls import ListenerCertificates, read_files
 from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
-from mcp_server.settings import Config, check_exposure
+from mcp_server.settings import Config, Loaded, check_exposure
+from mcp_server.settings.changes import Changes
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
 
@@ -85,11 +90,13 @@ class UnifiedMCPServer:
         admission: Admission | None = None,
         clock: Clock = time.time_ns,
     ) -> None:
-        self.config = config
+        self._config = config
         self.address = config.server.address
         """The address that it listens on; once started, with the actual port."""
-        self.metrics_port: int | None = None
-        """The port of the metrics; ``None`` if they are not served."""
+        self.admin_address = ""
+        """``host:port`` of the admin pages, once started; empty if they are not served."""
+        self.metrics_address = ""
+        """The same of the metrics: that of the admin pages, unless they have a port of their own."""
         self._providers = dict(providers or {})
         self._store = store
         self._middleware = tuple(middleware)
@@ -101,13 +108,24 @@ class UnifiedMCPServer:
         self._clock = clock
         self._running = contextlib.AsyncExitStack()
         self._server: GRPCServer | None = None
+        self._reloader: Reloader | None = None
         self._stopped = False
         self._urged = asyncio.Event()
+
+    @property
+    def config(self) -> Config:
+        """The settings in effect."""
+        return self._config if self._reloader is None else self._reloader.config
 
     @property
     def port(self) -> int:
         """The port of :attr:`address`."""
         return int(self.address.rpartition(":")[2])
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of :attr:`metrics_address`; ``None`` if the metrics are not served."""
+        return int(self.metrics_address.rpartition(":")[2]) if self.metrics_address else None
 
     async def idle(self) -> None:
         """Return when no turn is running."""
@@ -129,7 +147,7 @@ class UnifiedMCPServer:
         registry = Registry()
         registry.check()
         files = read_files(config.server.tls)
-        self._certificates = ListenerCertificates(files) if files is not None else None
+        certificates = ListenerCertificates(files) if files is not None else None
         metrics = Metrics()
         access = AccessLog()
         authenticators = (*build_all(config.authenticators, "authenticators"), *self._authenticators)
@@ -147,15 +165,14 @@ class UnifiedMCPServer:
             log.warning("this store keeps no accounts: limits do not apply, and usage is not recorded")
         await store.open()
         stack.push_async_callback(store.close)
-        providers: dict[str, Provider] = {}
-        for name in {**config.providers, **self._providers}:
-            added = name in self._providers
-            provider = self._providers[name] if added else build(config.providers[name], name, f"providers.{name}")
-            providers[name] = provider
-            stack.push_async_callback(close_provider, name, provider)
+        providers = ProviderSet(self._providers)
+        stack.push_async_callback(providers.close)
+        providers.use(config.providers, await providers.prepare(config.providers))
 
-        authenticators = (*await self._identities(stack, metrics), *authenticators)
-        authentication, keys = await self._authentication(store, authenticators, services)
+        identities = Identities(config.auth, self._clock, metrics.issuers.fetched)
+        stack.push_async_callback(identities.close)
+        await identities.open()
+        authentication, keys = await self._authentication(store, identities, authenticators, services)
         if authentication is not None:
             middleware = (authentication, *middleware)
             await stack.enter_async_context(background("authentication", authentication.run()))
@@ -171,8 +188,9 @@ class UnifiedMCPServer:
             context_types=context_types,
             observers=observers,
         )
-        inventory = Inventory(providers, config.models, config.routing)
-        metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in providers})
+        inventory = Inventory(providers.providers, config.models, config.routing)
+        accounts = Accounts(store, config, self._clock)
+        admission = TurnLimit(config.admission.max_turns, AllOf(rules))
         gateway = Gateway(
             sessions=sessions,
             turns=turns,
@@ -182,18 +200,37 @@ class UnifiedMCPServer:
             models=config.models,
             turn_settings=config.turns,
             keys=keys,
-            accounts=Accounts(store, config, self._clock),
+            accounts=accounts,
             observers=observers,
-            admission=TurnLimit(config.admission.max_turns, AllOf(rules)),
+            admission=admission,
         )
 
         self._turns = turns
         self._housekeeping = Housekeeping(sessions, store, metrics, config, self._clock)
+        self._reloader = Reloader(
+            config,
+            gateway=gateway,
+            turns=turns,
+            sessions=sessions,
+            admission=admission,
+            accounts=accounts,
+            housekeeping=self._housekeeping,
+            inventory=inventory,
+            providers=providers,
+            identities=identities,
+            replace_keys=self.replace_keys,
+            certificates=certificates,
+            metrics=metrics,
+        )
         if interrupted := await turns.recover():
             log.warning("turns interrupted by the last stop", turns=interrupted)
-        if config.metrics.address:
-            self.metrics_port = metrics.serve(config.metrics.address)
-            stack.callback(metrics.close)
+        self._readiness = Readiness(store)
+        pages = AdminPages(
+            metrics=metrics.page(), ready=self._readiness.problem, turns=turns.running, clock=self._clock
+        )
+        listeners = AdminListeners(config, pages, metrics.page())
+        stack.callback(listeners.close)
+        self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
         for name, repeated in {
             "housekeeping": self._housekeeping.run(),
             "heartbeats": turns.beat(),
@@ -204,31 +241,19 @@ class UnifiedMCPServer:
             await stack.enter_async_context(background(name, repeated))
 
         middleware = (access, metrics, *middleware)
-        server = GRPCServer(gateway, middleware, services, settings=config.server, certificates=self._certificates)
+        server = GRPCServer(gateway, middleware, services, settings=config.server, certificates=certificates)
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
+        self._readiness.serving = True
         self._server = server
 
-    async def _identities(self, stack: contextlib.AsyncExitStack, metrics: Metrics) -> Sequence[Authenticator]:
-        """The authenticators of callers without API keys: by client certificates, and by tokens of issuers."""
-        settings = self.config.auth
-        found: list[Authenticator] = []
-        if settings.certificates:
-            found.append(CertificateAuthenticator(settings.certificates))
-        if settings.jwt:
-            try:
-                from mcp_server.middleware.authentication.jwt.authenticator import JWTAuthenticator
-            except ModuleNotFoundError as error:
-                raise ConfigError("auth.jwt: needs the extra `auth`: pip install 'contextprotocol[auth]'") from error
-            tokens = JWTAuthenticator(settings.jwt, self._clock, metrics.issuers.fetched)
-            stack.push_async_callback(tokens.close)
-            await tokens.open()
-            found.append(tokens)
-        return found
-
     async def _authentication(
-        self, store: Store, authenticators: Sequence[Authenticator], services: Sequence[GRPCService]
+        self,
+        store: Store,
+        identities: Identities,
+        authenticators: Sequence[Authenticator],
+        services: Sequence[GRPCService],
     ) -> tuple[Authentication | None, KeyManager]:
         """What authenticates callers, ``None`` if everybody may call, and what manages API keys."""
         settings = self.config.auth
@@ -240,7 +265,7 @@ class UnifiedMCPServer:
             await ensure_first_key(stored, first_key_file(self.config), self._keys.settings_keys, self._clock)
         self._authenticated: Authentication | None = None
         if settings.configured or authenticators:
-            self._authenticated = Authentication([self._keys, *authenticators], services)
+            self._authenticated = Authentication([self._keys, *identities.authenticators, *authenticators], services)
         manager = KeyManager(
             store=stored, settings_keys=lambda: self._keys.settings_keys, clock=self._clock, changed=self._key_changed
         )
@@ -257,6 +282,37 @@ class UnifiedMCPServer:
         if self._authenticated is not None:
             self._authenticated.check_now()
 
+    async def reload(self, load: Callable[[], Config]) -> Changes:
+        """Read the settings again and use them, without touching turns that run.
+
+        Args:
+            load: reads them; called on another thread.
+
+        Returns:
+            Which keys have changed, and which need a restart.
+
+        Raises:
+            ConfigError: they cannot be used. Nothing has changed; the log says why.
+        """
+        assert self._reloader is not None, "the server has not started"
+        return await self._reloader.reload(load)
+
+    async def follow_settings(
+        self, loaded: Loaded, read: Callable[[], Loaded], applied: Callable[[Config], None] = lambda config: None
+    ) -> None:
+        """Without end: :meth:`reload` at SIGHUP, and when a file that the settings come from has changed.
+
+        Args:
+            loaded: the settings at the start.
+            read: reads them again.
+            applied: called with the settings after each reload.
+        """
+
+        async def reload(load: Callable[[], Config]) -> None:
+            applied((await self.reload(load)).config)
+
+        await follow_settings(loaded, read, reload)
+
     async def stop(self, grace: float | None = None) -> None:
         """Stop, if it has started: the health becomes NOT_SERVING; after ``drain_delay`` new turns are refused; running
         turns may continue for ``grace`` seconds, then they are interrupted.
@@ -269,6 +325,7 @@ class UnifiedMCPServer:
         self._stopped = True
         async with self._running:
             self._server.health.set_serving(False)
+            self._readiness.serving = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.server.drain_delay):
                     await self._urged.wait()

@@ -9,9 +9,7 @@ import asyncio
 import gc
 import importlib.util
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 try:
@@ -19,15 +17,16 @@ try:
 except ModuleNotFoundError:
     sys.exit("mcp-server: the server needs typer: pip install 'contextprotocol[local]'")
 
+from mcp_server.commands.backup import backup, restore
 from mcp_server.commands.certs import certs
 from mcp_server.commands.keys import keys
 from mcp_server.commands.options import ConfigOption
+from mcp_server.commands.progress import progress_of, size_text
 from mcp_server.commands.reporting import FAILED, fail, reported
 from mcp_server.commands.tables import print_table
 
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer
-    from mcp_server.model_files import Progress
     from mcp_server.settings import Loaded, ModelFile
 
 app = typer.Typer(
@@ -44,6 +43,8 @@ models = typer.Typer(
 app.add_typer(models, name="models")
 app.add_typer(certs, name="certs")
 app.add_typer(keys, name="keys")
+app.command()(backup)
+app.command()(restore)
 
 
 def main() -> None:
@@ -82,7 +83,8 @@ def serve(
         from mcp_server.allocator import return_large_blocks
         from mcp_server.settings import prepare_grpc, read
 
-        loaded = read(config, options={name: (key, text) for name, (key, text) in options.items() if text is not None})
+        given = {name: (key, text) for name, (key, text) in options.items() if text is not None}
+        loaded = read(config, options=given)
         prepare_grpc()
         return_large_blocks()
         _import_structlog()
@@ -92,15 +94,20 @@ def serve(
         from mcp_server.app import UnifiedMCPServer
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(UnifiedMCPServer(loaded.config), loaded))
+            runner.run(_serve(UnifiedMCPServer(loaded.config), loaded, lambda: read(config, options=given)))
 
 
-async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
+async def _serve(server: UnifiedMCPServer, loaded: Loaded, read: Callable[[], Loaded]) -> None:
     import structlog
+
+    from mcp_server import logs
 
     log = structlog.get_logger("contextprotocol.cli")
     async with server:
         signalled = asyncio.create_task(server.wait_for_signal())
+        following = asyncio.create_task(
+            server.follow_settings(loaded, read, lambda config: logs.set_level(config.log.level))
+        )
         await asyncio.sleep(0)  # signals are caught from here on, before the next line is printed
         print(_banner(server, loaded), flush=True)
         for model, file in _model_files(loaded).items():
@@ -110,7 +117,8 @@ async def _serve(server: UnifiedMCPServer, loaded: Loaded) -> None:
         # What the start made lives to the end: the garbage collector need not inspect it at each collection.
         gc.freeze()
         await signalled
-        settings = loaded.config.server
+        following.cancel()
+        settings = server.config.server
         log.info(
             "stopping when running turns have ended",
             drain_delay=settings.drain_delay,
@@ -127,9 +135,10 @@ def _banner(server: UnifiedMCPServer, loaded: Loaded) -> str:
         f"model {config.models.default or 'none by default'}",
         f"settings {loaded.file or 'built in'}",
     ]
-    if server.metrics_port is not None:
-        host = config.metrics.address.rpartition(":")[0]
-        facts.append(f"metrics http://{host}:{server.metrics_port}/metrics")
+    if server.metrics_address:
+        facts.append(f"metrics http://{server.metrics_address}/metrics")
+    if server.admin_address not in ("", server.metrics_address):
+        facts.append(f"admin http://{server.admin_address}")
     return " · ".join(facts)
 
 
@@ -177,8 +186,8 @@ def list_models(context: typer.Context, config: ConfigOption = None) -> None:
         loaded = read(config)
         fetched = {file.source for file in model_files.installed()}
         rows = [
-            (model.name, _bytes(model.size), model.license, "yes" if model.name in fetched else "no", model.description)
-            for model in model_files.CATALOGUE.values()
+            (one.name, size_text(one.size), one.license, "yes" if one.name in fetched else "no", one.description)
+            for one in model_files.CATALOGUE.values()
         ]
         served = [
             (name, "yes" if file.path.is_file() else "no", str(file.path))
@@ -207,7 +216,7 @@ def pull(
 
         served = [] if sources else [file.source for file in _model_files(read(config)).values()]
         for source in sources or [source for source in served if source is not None]:
-            with _progress(source) as progress:
+            with progress_of(source) as progress:
                 try:
                     path = model_files.pull(source, progress=progress)
                 except model_files.ModelFileError as error:
@@ -222,58 +231,6 @@ def _model_files(loaded: Loaded) -> dict[str, ModelFile]:
         for name, provider in loaded.config.providers.items()
         for model, file in provider.model_files().items()
     }
-
-
-@contextmanager
-def _progress(source: str) -> Iterator[Progress]:
-    """Show the progress of a download: a bar on a terminal, otherwise a few lines."""
-    if not sys.stderr.isatty():
-        yield _Lines(source)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(source, total=None, start=False, visible=False)  # no bar for a file that is there
-
-        def show(what: str, done: int, total: int) -> None:
-            description = f"{source}: {what}"
-            if bar.tasks[0].description != description:
-                bar.reset(task, description=description)
-            bar.update(task, completed=done, total=total or None, visible=True)
-
-        yield show
-
-
-class _Lines:
-    """Reports progress in lines: one for each step, and one every few seconds during a step."""
-
-    INTERVAL = 5.0
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._what = ""
-        self._next = 0.0
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if what == self._what and now < self._next:
-            return
-        of = f" {_bytes(done)} of" if what == self._what else ""
-        self._what, self._next = what, now + self.INTERVAL
-        size = f"{of} {_bytes(total)}" if total else ""
-        print(f"{self._source}: {what}{size}", file=sys.stderr, flush=True)
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 @app.command()

@@ -100,16 +100,20 @@ class Gateway:
         self.keys = keys
         self._sessions = sessions
         self._turns = turns
-        self._inventory = inventory
         self._context_types = context_types
         self._clock = clock
-        self._default_model = models.default
-        self._default_embedding_model = models.default_embedding
-        self._turn_timeout = int(turn_settings.timeout * SECOND)
+        self.configure(inventory, models, turn_settings)
         self.accounts = accounts
         """The limits and the usage of callers."""
         self._admission = admission or AdmitAll()
         self._observers = observers
+
+    def configure(self, inventory: Inventory, models: ModelSettings, turn_settings: TurnSettings) -> None:
+        """Use other settings for calls that begin from now on."""
+        self._inventory = inventory
+        self._default_model = models.default
+        self._default_embedding_model = models.default_embedding
+        self._turn_timeout = int(turn_settings.timeout * SECOND)
 
     # -- chat, complete, embed ----------------------------------------------------------------------------------------
 
@@ -129,30 +133,41 @@ class Gateway:
     async def _open(self, principal: Principal, input: ChatInput | CompletionInput) -> TurnReader:
         options = input.options
         draw = random.random()  # noqa: S311  # spreads calls, and guards nothing
-        catalogue = (await self._inventory.catalogue()).restricted(principal.models)
-        candidates: Candidates | MCPError | None = None
-        if options.model or not options.session:
-            catalogue, candidates = _candidates(catalogue, (options.model, self._default_model), input.needs(), draw)
-        work = Work(
-            service=input.service,
-            session=options.session,
-            model=options.model,
-            max_output_tokens=options.config.max_output_tokens,
-        )
         quota = self.accounts.quota(principal)
+        inventory, default_model, timeout = self._inventory, self._default_model, self._turn_timeout
+        inventory.begin_use()
+        try:
+            catalogue = (await inventory.catalogue()).restricted(principal.models)
+            candidates: Candidates | MCPError | None = None
+            if options.model or not options.session:
+                catalogue, candidates = _candidates(catalogue, (options.model, default_model), input.needs(), draw)
+            work = Work(
+                service=input.service,
+                session=options.session,
+                model=options.model,
+                max_output_tokens=options.config.max_output_tokens,
+            )
+            permit = await self._permit(principal, work)
+        except BaseException:
+            inventory.end_use()
+            raise
+        if isinstance(permit, MCPError):
+            inventory.end_use()  # no turn begins
+        else:
+            permit = _PermitWithModels(permit, inventory)
         return await self._turns.open(
             TurnRequest(
                 tenant=principal.tenant,
                 input=input,
-                timeout=options.timeout if options.timeout is not None else self._turn_timeout,
+                timeout=options.timeout if options.timeout is not None else timeout,
                 catalogue=catalogue,
-                default_model=self._default_model,
+                default_model=default_model,
                 draw=draw,
                 candidates=candidates,
                 quota=quota,
                 input_tokens=input.estimate_tokens() if quota is not None else 0,
                 key=principal.key,
-                permit=await self._permit(principal, work),
+                permit=permit,
             )
         )
 
@@ -180,11 +195,13 @@ class Gateway:
         )
         ledger = Ledger((), self._clock)
         hold: Hold | None = None
+        inventory = self._inventory
+        inventory.begin_use()
         try:
             session_model = ""
             if request.session:
                 session_model = (await self._sessions.touch(principal.tenant, request.session)).default_model
-            catalogue = (await self._inventory.catalogue()).restricted(principal.models)
+            catalogue = (await inventory.catalogue()).restricted(principal.models)
             route, _ = find_route(catalogue, request.model, session_model, self._default_embedding_model)
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
             if (quota := self.accounts.quota(principal)) is not None:
@@ -192,13 +209,16 @@ class Gateway:
             until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
             return await embed(request, candidates, ledger, until=until)
         finally:
-            # What was used is booked before the caller knows its vectors, also if the caller leaves.
-            await asyncio.shield(
-                self.accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
-            )
-            for observer in self._observers:
-                observer.attempts_ended("embedding", ledger.rows)
-            release(permit)
+            try:
+                # What was used is booked before the caller knows its vectors, also if the caller leaves.
+                await asyncio.shield(
+                    self.accounts.settle(principal, hold, ledger.rows, session=request.session, labels=request.labels)
+                )
+                for observer in self._observers:
+                    observer.attempts_ended("embedding", ledger.rows)
+            finally:
+                inventory.end_use()
+                release(permit)
 
     def _embed_demand(self, request: EmbedInput, candidates: Candidates) -> Demand:
         tokens = sum(map(tokens_of_text, request.inputs))
@@ -500,6 +520,21 @@ class Gateway:
     async def provider_ready(self, principal: Principal, name: str) -> bool:
         """Whether the provider with that configured name has a model that can answer now."""
         return await self._inventory.ready(name)
+
+
+class _PermitWithModels:
+    """The permit of a turn, which also keeps the providers of its models open until it is given back."""
+
+    __slots__ = ("_inventory", "_permit")
+
+    def __init__(self, permit: Permit, inventory: Inventory) -> None:
+        self._permit = permit
+        self._inventory = inventory
+
+    def release(self) -> None:
+        """Give both back, the models even if the permit fails."""
+        self._inventory.end_use()
+        self._permit.release()
 
 
 def _key(request_id: str, *, in_session: bool = False) -> RequestKey | None:

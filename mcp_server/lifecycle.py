@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import structlog
 
-from mcp_server.interfaces import Provider, Store
+from mcp_server.interfaces import Store
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.sessions.manager import MCPSessionManager
-from mcp_server.settings import Config
+from mcp_server.settings import Config, Loaded
+from mcp_server.settings.watch import FileWatch
 from mcp_server.values import SECOND, Clock
 
 log = structlog.get_logger("contextprotocol.server")
@@ -25,8 +26,8 @@ TRUST_SECONDS: Final = 3600
 """After how long a jump of the clock is believed."""
 TOLERANCE_SECONDS: Final = 60
 """How far the clock may be ahead of what has passed since it was last read: clocks are adjusted."""
-CLOSE_SECONDS: Final = 10.0
-"""How long a provider may take to close."""
+LOOK_SECONDS: Final = 1.0
+"""The interval between two looks at the files of the settings."""
 
 
 class CautiousClock:
@@ -78,10 +79,14 @@ class Housekeeping:
         self._sessions = sessions
         self._store = store
         self._metrics = metrics
+        self._clock = clock
+        self.configure(config)
+        self._cautious = CautiousClock(clock)
+
+    def configure(self, config: Config) -> None:
+        """Use other settings from the next sweep on."""
         self._retention = int(config.turns.retention * SECOND)
         self._interval = config.sessions.sweep_interval
-        self._clock = clock
-        self._cautious = CautiousClock(clock)
 
     async def sweep(self) -> None:
         """Delete expired sessions, and turns past their retention, by the clock."""
@@ -114,15 +119,6 @@ async def background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterato
             await task
 
 
-async def close_provider(name: str, provider: Provider) -> None:
-    """Close a provider. One that raises, or takes too long, does not keep the server from stopping."""
-    try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await provider.close()
-    except Exception as error:
-        log.error("provider not closed", provider=name, exc_info=error)
-
-
 async def stop_signal(on_second: Callable[[], None]) -> None:
     """Return at the first of :data:`STOP_SIGNALS`; each further one calls ``on_second``."""
     loop = asyncio.get_running_loop()
@@ -136,3 +132,37 @@ async def stop_signal(on_second: Callable[[], None]) -> None:
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, on_signal)
     await first.wait()
+
+
+async def follow_settings(
+    loaded: Loaded, read: Callable[[], Loaded], reload: Callable[[Callable[[], Config]], Awaitable[None]]
+) -> None:
+    """Without end: read the settings again at SIGHUP, and when one of their files has changed.
+
+    Args:
+        loaded: the settings at the start.
+        read: reads them.
+        reload: calls its argument for the settings, and uses them. It logs what it raises.
+    """
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    watch = FileWatch(loaded.watched_files)
+
+    def load() -> Config:
+        nonlocal loaded
+        loaded = read()
+        return loaded.config
+
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await asked.wait()
+        if not await asyncio.to_thread(watch.changed) and not asked.is_set():
+            continue
+        asked.clear()
+        watch.accept()
+        files = loaded.watched_files
+        with contextlib.suppress(Exception):  # it is in the log, and the next change is tried again
+            await reload(load)
+        if loaded.watched_files != files:
+            watch = FileWatch(loaded.watched_files)

@@ -33,12 +33,26 @@ def configure(*, level: str, format: str, stream: TextIO | None = None) -> None:
     output = _Output(stream)
     structlog.configure(
         processors=_console(colors=stream.isatty()) if console else [_JSON()],
-        wrapper_class=structlog.make_filtering_bound_logger(levels[level.upper()]),
+        # A class of its own, which set_level may change: structlog's is shared.
+        wrapper_class=type("Logger", (structlog.make_filtering_bound_logger(levels[level.upper()]),), {}),
         logger_factory=lambda *_: output,
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers[:] = [_Forward(level=max(levels[level.upper()], logging.WARNING))]
+
+
+def set_level(level: str) -> None:
+    """Change the least severe level that is written, also by loggers that are in use. :func:`configure` was called."""
+    in_use: type = structlog.get_config()["wrapper_class"]
+    number = logging.getLevelNamesMapping()[level.upper()]
+    wanted = structlog.make_filtering_bound_logger(number)
+    # Loggers keep the class that they were made with: it takes the methods of the other level's class.
+    for name, member in vars(wanted).items():
+        if callable(member) and not name.startswith("__"):
+            setattr(in_use, name, member)
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(max(number, logging.WARNING))
 
 
 class _Output:

@@ -50,11 +50,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": VALUES | {"accounts", "gateway", "rules"},
     "rpc": VALUES | {"gateway", "api", "settings"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
+    "admin": VALUES | {"settings"},
+    "provider_set": VALUES | {"models", "plugin_settings", "plugins"},
+    "reloading": VALUES
+    | CORE
+    | {"accounts", "admission", "gateway", "lifecycle", "middleware", "provider_set", "rpc", "settings"},
     "app": VALUES
     | CORE
     | EDGES
     | PLUGGED_IN
-    | {"accounts", "admission", "gateway", "keys", "settings", "plugins", "lifecycle"},
+    | {"accounts", "admin", "admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"}
+    | {"keys"},
     "testing": VALUES | CORE | {"settings", "app"},
     "commands": {"errors", "keys", "settings", "stores", "values"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
@@ -89,17 +95,21 @@ COMPONENTS = {
     "Accounts",
     "AccessLog",
     "Authentication",
-    "CertificateAuthenticator",
+    "AdminListeners",
+    "AdminPages",
     "GRPCServer",
     "Gateway",
     "Housekeeping",
     "Inventory",
-    "JWTAuthenticator",
+    "Identities",
     "KeyAuthenticator",
     "KeyManager",
     "MCPSessionManager",
     "Metrics",
     "Ownership",
+    "ProviderSet",
+    "Readiness",
+    "Reloader",
     "TurnRegistry",
 }
 """What the server is put together of."""

@@ -458,3 +458,159 @@ def test_serving_imports_neither_rich_nor_a_model_library(
             assert program.end() == 0
     assert "structlog" in imported(log.read_text())
     assert not imported(log.read_text()) & {"rich.console", "xllamacpp", "huggingface_hub"}
+
+
+def answer(program: Program) -> str:
+    """What the server answers with its default model."""
+    with grpc.insecure_channel(program.address) as channel:
+        response = chat_pb2_grpc.ChatServiceStub(channel).Chat(HELLO, timeout=PATIENCE)
+    text: str = response.completed.message.parts[0].text
+    return text
+
+
+def logged_until(program: Program, event: str) -> dict[str, object]:
+    """The next line of the log with this event."""
+    while True:
+        line = program.logged()
+        if line["event"] == event:
+            return line
+
+
+ANSWERING = """
+from mcp_server.interfaces import Finish
+from mcp_server.values import Capabilities, Model
+
+
+class Answering:
+    def __init__(self, *, text):
+        self.text = text
+
+    async def models(self):
+        return [Model(name="m", capabilities=Capabilities(chat=True))]
+
+    async def generate(self, request):
+        yield self.text
+        yield Finish()
+
+    async def close(self):
+        pass
+"""
+
+
+@pytest.fixture
+def answering(config: Path) -> Path:
+    """Settings with a provider that answers with the text of a file."""
+    (config.parent / "my_provider.py").write_text(ANSWERING)
+    secret = config.parent / "text"
+    secret.write_text("one")
+    table = f'class = "my_provider:Answering"\nsecrets = {{ text = {{ file = "{secret}" }} }}'
+    former = 'class = "mcp_server.testing:EchoProvider"\nsecrets = {}'
+    config.write_text(SETTINGS.replace(former, table).replace("echo/echo", "echo/m"))
+    return secret
+
+
+def test_sighup_reads_the_settings_again(start: Start, config: Path, answering: Path) -> None:
+    """The files of secrets too; what cannot be used is in the log, and the server serves on."""
+    program = start(PYTHONPATH=os.pathsep.join([str(config.parent), os.environ.get("PYTHONPATH", "")]))
+    assert answer(program) == "one"
+    answering.write_text("two")
+    program.process.send_signal(signal.SIGHUP)
+    assert logged_until(program, "settings reloaded")["changed"] == ["providers.echo.secrets.text"]
+    assert answer(program) == "two"
+    good = config.read_text()
+    config.write_text(good.replace("drain_timeout", "drain_time"))
+    program.process.send_signal(signal.SIGHUP)
+    assert logged_until(program, "settings not reloaded")["problems"] == [
+        f"{config}: server.drain_time: unknown key; did you mean server.drain_timeout?"
+    ]
+    assert answer(program) == "two"
+    config.write_text(
+        good.replace("drain_timeout = 10", 'drain_timeout = 10\ninsecure = true\n[log]\nlevel = "warning"')
+    )
+    program.process.send_signal(signal.SIGHUP)
+    assert logged_until(program, "settings that need a restart keep their former values")["keys"] == ["server.insecure"]
+    assert answer(program) == "two"
+    assert program.end() == 0
+    assert program.log == []  # of level info
+
+
+def test_a_changed_file_is_read_without_a_signal(start: Start, config: Path, answering: Path) -> None:
+    """The file of the settings, and those of secrets."""
+    program = start(PYTHONPATH=os.pathsep.join([str(config.parent), os.environ.get("PYTHONPATH", "")]))
+    answering.write_text("two")
+    assert logged_until(program, "settings reloaded")["changed"] == ["providers.echo.secrets.text"]
+    assert answer(program) == "two"
+    config.write_text(config.read_text() + "\n[turns]\ntimeout = 60\n")
+    assert logged_until(program, "settings reloaded")["changed"] == ["turns.timeout"]
+    assert program.end() == 0
+
+
+def test_a_running_server_is_backed_up_and_the_copy_serves(
+    start: Start, run: Run, config: Path, tmp_path: Path
+) -> None:
+    """By other processes; a restoration under a running server is refused."""
+    backup, other = tmp_path / "backup.db", tmp_path / "other.db"
+    program = start()
+    with grpc.insecure_channel(program.address) as channel:
+        sessions, chat = session_pb2_grpc.SessionServiceStub(channel), chat_pb2_grpc.ChatServiceStub(channel)
+        sessions.CreateSession(session_pb2.CreateSessionRequest(session_id="tour"), timeout=PATIENCE)
+        request = chat_pb2.ChatRequest(session="sessions/tour", messages=HELLO.messages)
+        chat.Chat(request, timeout=PATIENCE)
+        done = run("backup", backup, "--config", config)
+        assert (done.returncode, done.stdout.startswith(f"{backup} · ")) == (0, True)
+        refused = run("restore", backup, "--config", config, "--overwrite")
+        assert (refused.returncode, "another process uses it" in refused.stderr) == (2, True)
+        chat.Chat(request, timeout=PATIENCE)
+    assert run("backup", backup, "--config", config).returncode == 2
+    assert program.end() == 0
+    assert run("restore", backup, "--config", config, "--store", other).returncode == 0
+    second = start("--store", other)
+    with grpc.insecure_channel(second.address) as channel:
+        session = session_pb2_grpc.SessionServiceStub(channel).GetSession(
+            session_pb2.GetSessionRequest(name="sessions/tour"), timeout=PATIENCE
+        )
+    assert session.message_count == 2
+    assert second.end() == 0
+
+
+def test_a_store_without_a_file_cannot_be_backed_up(run: Run, config: Path, tmp_path: Path) -> None:
+    """The message names the setting."""
+    config.write_text(SETTINGS.replace('path = "sessions.db"', 'type = "memory"'))
+    done = run("backup", tmp_path / "backup.db", "--config", config)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "mcp-server: store.type: only the store sqlite has a file to back up and restore\n",
+    )
+
+
+def test_development_certificates_serve(start: Start, run: Run, config: Path, tmp_path: Path) -> None:
+    """Made by one command, with private keys that only their owner can read; made again, they are renewed."""
+    folder = tmp_path / "certificates"
+    done = run("certs", "dev", folder, "--host", "server.test", "--client", "batch@example.test")
+    assert done.returncode == 0
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in folder.glob("*.key")}
+    assert modes == dict.fromkeys(("ca.key", "server.key", "client.key"), "0o600")
+    settings = done.stdout[done.stdout.index("[server.tls]") :]
+    config.write_text(SETTINGS + "\n" + settings)
+    program = start()
+    credentials = grpc.ssl_channel_credentials(
+        *[(folder / name).read_bytes() for name in ("ca.pem", "client.key", "client.pem")]
+    )
+    for name in ("localhost", "server.test"):
+        options = [("grpc.ssl_target_name_override", name)]
+        with grpc.secure_channel(program.address, credentials, options=options) as channel:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    authority, before = (folder / "ca.pem").read_bytes(), (folder / "server.pem").read_bytes()
+    assert run("certs", "dev", folder).returncode == 0
+    assert logged_until(program, "settings reloaded")["changed"] == ["the files of server.tls"]
+    assert (folder / "ca.pem").read_bytes() == authority
+    assert (folder / "server.pem").read_bytes() != before
+    with grpc.secure_channel(program.address, credentials) as channel:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    assert program.end() == 0
+    wrong = run("certs", "dev", folder, "--host", "two words")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "mcp-server: 'two words' is neither a host name nor an IP address\n",
+    )

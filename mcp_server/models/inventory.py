@@ -6,7 +6,7 @@ import asyncio
 import fnmatch
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 import structlog
@@ -70,6 +70,37 @@ class Inventory:
         self._catalogue: Catalogue | None = None
         self._fresh_until = 0.0
         self._renewing = asyncio.Lock()
+        self.users = 0
+        """How many turns and requests use it."""
+        self._unused = asyncio.Event()
+
+    def reconfigured(self, providers: Mapping[str, Provider], models: ModelSettings, routing: RoutingSettings) -> Self:
+        """An inventory with other settings. Of providers that are the same it remembers what this one knows: their
+        models, and their circuit breakers unless their limits have changed."""
+        new = type(self)(providers, models, routing)
+        same = [name for name, provider in providers.items() if self.providers.get(name) is provider]
+        new._last.update({name: self._last[name] for name in same if name in self._last})
+        new._ask_again.update({name: self._ask_again[name] for name in same if name in self._ask_again})
+        limits = ("circuit_failures", "circuit_seconds")
+        if all(getattr(routing, limit) == getattr(self._routing, limit) for limit in limits):
+            new._circuits.update({name: self._circuits[name] for name in same})
+        return new
+
+    def begin_use(self) -> None:
+        """Note that a turn or request begins to use its models; :meth:`end_use` is called once it has ended."""
+        self.users += 1
+
+    def end_use(self) -> None:
+        """Note that a turn or request has ended."""
+        self.users -= 1
+        if not self.users:
+            self._unused.set()
+
+    async def unused(self) -> None:
+        """Return when no turn and no request uses it any more. For an inventory that no new ones come to."""
+        while self.users:
+            self._unused.clear()
+            await self._unused.wait()
 
     async def catalogue(self) -> Catalogue:
         """What there is to choose from, at most a second old."""

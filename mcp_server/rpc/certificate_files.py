@@ -102,9 +102,7 @@ class _Check:
             return ()
         if _CERTIFICATE not in pem:
             found = "contains a private key and no certificate" if _PRIVATE_KEY in pem else "contains no certificate"
-            self._problem(
-                key, file, f"{found} in PEM format, whose first line is -----BEGIN CERTIFICATE-----{_der(pem)}"
-            )
+            self._problem(key, file, f"{found} in PEM format (BEGIN CERTIFICATE){_der(pem)}")
             return ()
         try:
             return x509.load_pem_x509_certificates(pem)
@@ -117,9 +115,7 @@ class _Check:
             return None
         if _PRIVATE_KEY not in pem:
             found = "contains a certificate and no private key" if _CERTIFICATE in pem else "contains no private key"
-            self._problem(
-                _KEY_KEY, file, f"{found} in PEM format, whose first line is -----BEGIN PRIVATE KEY-----{_der(pem)}"
-            )
+            self._problem(_KEY_KEY, file, f"{found} in PEM format (BEGIN PRIVATE KEY){_der(pem)}")
             return None
         try:
             private = load_pem_private_key(pem[pem.rindex(b"-----BEGIN ", 0, pem.index(_PRIVATE_KEY)) :], None)

@@ -67,8 +67,10 @@ class Health:
 
     async def List(self, call: Call, request: health_pb2.HealthListRequest) -> health_pb2.HealthListResponse:
         names = [*self._services, *(f"{PROVIDERS}{name}" for name in self._gateway.provider_names(call.principal))]
+        # Side by side: providers that hang are waited for once, not one after the other.
+        found = await asyncio.gather(*[self._status(call.principal, name) for name in names])
         statuses: Mapping[str, health_pb2.HealthCheckResponse] = {
-            name: health_pb2.HealthCheckResponse(status=await self._status(call.principal, name)) for name in names
+            name: health_pb2.HealthCheckResponse(status=status) for name, status in zip(names, found, strict=True)
         }
         return health_pb2.HealthListResponse(statuses=statuses)
 

@@ -33,19 +33,22 @@ class ListenerCertificates:
         """When the certificate of the server expires, in seconds since the Unix epoch."""
         self.clients_verified = files.client_ca is not None
         """Whether every client has to have a certificate."""
-        self._first = _configuration(files)
+        self._files = files
         self._next: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
 
     def credentials(self) -> grpc.ServerCredentials:
         """What the listener is made with."""
         # The type of the stubs does not know that a fetcher may return None.
         fetch: Callable[[], Any] = self._fetch
-        return grpc.dynamic_ssl_server_credentials(self._first, fetch, self.clients_verified)
+        return grpc.dynamic_ssl_server_credentials(_configuration(self._files), fetch, self.clients_verified)
 
-    def replace(self, files: CertificateFiles) -> None:
-        """Use other files from the next connection on."""
-        self.expires = files.expires
+    def replace(self, files: CertificateFiles) -> bool:
+        """Use other files from the next connection on; return whether they differ from those in use."""
+        if files == self._files:
+            return False
+        self._files, self.expires = files, files.expires
         self._next.append(_configuration(files))
+        return True
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC before each handshake, on threads of its own; ``None``: nothing has changed."""

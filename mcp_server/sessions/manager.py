@@ -70,6 +70,10 @@ class MCPSessionManager:
         self._store = store
         self._ownership = ownership
         self._clock = ownership.clock
+        self.configure(settings)
+
+    def configure(self, settings: SessionSettings) -> None:
+        """Use other settings for sessions that are created from now on."""
         ttl = settings.default_ttl
         self._default_ttl = None if ttl is None else int(ttl * SECOND)
 

@@ -7,9 +7,10 @@ from typing import Any, Final
 from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettings, Secret, Settings
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings, KeySettings
-from mcp_server.settings.exposure import check_exposure
+from mcp_server.settings.exposure import check_exposure, is_loopback
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
+    AdminSettings,
     AdmissionSettings,
     Config,
     LimitSettings,
@@ -26,10 +27,13 @@ from mcp_server.settings.tables import (
     TLSSettings,
     TurnSettings,
     WindowSettings,
+    admin_addresses,
+    admin_key,
     split_address,
 )
 
 __all__ = [
+    "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
     "Config",
@@ -54,7 +58,10 @@ __all__ = [
     "TenantSettings",
     "TurnSettings",
     "WindowSettings",
+    "admin_addresses",
+    "admin_key",
     "check_exposure",
+    "is_loopback",
     "load",
     "prepare_grpc",
     "read",

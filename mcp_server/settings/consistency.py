@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mcp_server.settings.decoding import dotted, shown
 from mcp_server.settings.exposure import exposure_problem
-from mcp_server.settings.tables import Config, RouteSettings, split_address
+from mcp_server.settings.tables import Config, RouteSettings, admin_addresses, admin_key, split_address
 
 
 def configured_models(config: Config) -> list[str]:
@@ -36,9 +36,10 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
                 yield _key(f"{kind}.{name}", path), problem
     yield from _server(config)
     yield from _identities(config)
-    address = config.metrics.address
-    if address and address == config.server.address and split_address(address)[1]:
-        yield "metrics.address", f"found {shown(address)}, which is also server.address; expected another port"
+    admin, metrics = admin_addresses(config)
+    for key, address in ((admin_key(config), admin), ("metrics.address", metrics)):
+        if address and address == config.server.address and split_address(address)[1]:
+            yield key, f"found {shown(address)}, which is also server.address; expected another port"
 
 
 def _server(config: Config) -> Iterator[tuple[str, str]]:

@@ -53,8 +53,18 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     file: Path | None
     """The file that was read."""
+    secret_files: tuple[Path, ...] = ()
+    """The files of secrets that were read."""
     settings: tuple[Setting, ...]
     """Every effective setting with its origin; secrets mask themselves."""
+
+    @property
+    def watched_files(self) -> tuple[Path, ...]:
+        """All files that the settings come from: also those of secrets, certificates and keys."""
+        tls = self.config.server.tls
+        keys = [issuer.keys_file for issuer in self.config.auth.jwt.values()]
+        files = (self.file, *self.secret_files, tls.certificate, tls.key, tls.client_ca, *keys)
+        return tuple([file for file in files if file is not None])
 
 
 def load(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -87,7 +97,13 @@ def read(
     file = _find(path, environ)
     origin = Origin(name=str(file), folder=file.parent.absolute()) if file is not None else DEFAULT
     tree: dict[str, Any] = locate(_parse(file) if file is not None else {}, origin).value
-    decoder = Decoder(_read_secret, Registry())
+    secret_files: list[Path] = []
+
+    def read_secret(path: Path) -> str:
+        secret_files.append(path)
+        return _read_secret(path)
+
+    decoder = Decoder(read_secret, Registry())
     tree.setdefault("providers", locate(DEFAULT_PROVIDERS, DEFAULT))
     for variable, key, text in _variables(environ, decoder):
         _overlay(tree, key, Located(EnvironmentText(text), Origin(name=variable)))
@@ -104,7 +120,7 @@ def read(
         decoder.problem(Origin(name=place), name, problem)
     if decoder.problems:
         raise ConfigError("\n".join(decoder.problems))
-    return Loaded(config=config, file=file, settings=tuple(decoder.settings))
+    return Loaded(config=config, file=file, secret_files=tuple(secret_files), settings=tuple(decoder.settings))
 
 
 def prepare_grpc(environ: MutableMapping[str, str] = os.environ) -> None:

@@ -20,6 +20,8 @@ from mcp_server.settings.auth import AuthSettings
 from mcp_server.settings.fields import TENANT_PATTERN, ModelPattern
 
 DAY = 86_400.0
+ADMIN_ADDRESS: Final = "127.0.0.1:9464"
+"""Where the admin pages are served unless the settings say otherwise."""
 EMBEDDED_MODEL: Final = "smollm2-135m"
 """The default model of a server without configured providers."""
 DEFAULT_PROVIDERS: Final[Mapping[str, Any]] = {"local": {"type": "llama_cpp", "models": {EMBEDDED_MODEL: {}}}}
@@ -326,11 +328,20 @@ class RoutingSettings(Settings):
     breaker."""
 
 
+class AdminSettings(Settings):
+    """The pages for monitoring and operators: ``/metrics``, ``/healthz``, ``/readyz`` and ``/debug/turns``."""
+
+    address: OptionalAddress | None = None
+    """``host:port`` of the pages. Port 0 chooses a free port; empty turns the pages off. Not set: ``metrics.address``
+    if that is set, else ``127.0.0.1:9464``."""
+
+
 class MetricsSettings(Settings):
     """The metrics for Prometheus."""
 
-    address: OptionalAddress = "127.0.0.1:9464"
-    """``host:port`` of the page ``/metrics``. Port 0 chooses a free port; empty turns the page off."""
+    address: OptionalAddress | None = None
+    """``host:port`` of a port with ``/metrics`` alone, beside ``admin.address``, for a Prometheus on another machine.
+    Not set: ``/metrics`` is only among the pages of ``admin.address``."""
 
 
 class LogSettings(Settings):
@@ -389,5 +400,19 @@ class Config(Settings):
     """Installed rules that decide whether a caller may begin work, as ``middleware``. All have to agree."""
     services: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "services"})]] = {}
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
+    admin: AdminSettings = AdminSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
+
+
+def admin_addresses(config: Config) -> tuple[str, str]:
+    """Where the admin pages are served, and where ``/metrics`` alone is; empty: nowhere."""
+    admin, metrics = config.admin.address, config.metrics.address
+    if admin is None:
+        return ADMIN_ADDRESS if metrics is None else metrics, ""
+    return admin, "" if metrics is None or metrics == admin else metrics
+
+
+def admin_key(config: Config) -> str:
+    """The dotted key that the address of the admin pages comes from."""
+    return "metrics.address" if config.admin.address is None and config.metrics.address else "admin.address"

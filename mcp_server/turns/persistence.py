@@ -45,7 +45,8 @@ class TurnStore:
         self.ownership = ownership
         self._store = store
         self._shared = store if isinstance(store, SharedStore) else None
-        self._max_messages = max_messages
+        self.max_messages = max_messages
+        """The most messages of a history that one turn reads."""
         self._unrecorded: dict[str, tuple[Turn, bytes]] = {}
 
     # -- decisions ----------------------------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ class TurnStore:
         the turn runs.
         """
         result: Claim | None = None
-        read_last = self._max_messages if request.input.reads_history else 0
+        read_last = self.max_messages if request.input.reads_history else 0
 
         def decide(found: Stored) -> Change:
             nonlocal result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from mcp_server.errors import TurnCancelled
 from mcp_server.turns.claims import Entry
@@ -44,7 +44,8 @@ class SessionQueues(Generic[T]):
     """
 
     def __init__(self, *, max_waiting: int) -> None:
-        self._max_waiting: Final = max_waiting
+        self.max_waiting = max_waiting
+        """How many turns may wait for one session."""
         self._queues: defaultdict[SessionKey, _Queue[T]] = defaultdict(_Queue)
 
     def __len__(self) -> int:
@@ -64,7 +65,7 @@ class SessionQueues(Generic[T]):
         ahead = self._ahead(turn)
         if turn.if_busy is IfBusy.REJECT:
             return Entry(ahead=ahead)
-        return Entry(wait=True, ahead=ahead, full=len(self._queues[_key(turn)].waiting) > self._max_waiting)
+        return Entry(wait=True, ahead=ahead, full=len(self._queues[_key(turn)].waiting) > self.max_waiting)
 
     def position(self, turn: T) -> int:
         """How many turns precede this one, which waits; the running one included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from weakref import WeakValueDictionary
@@ -73,6 +74,13 @@ class TurnRegistry:
         """The logs of ended turns that are being read, by the ids of the turns."""
         self._loading: dict[str, asyncio.Task[TurnLog]] = {}
         self._renewed = 0.0
+
+    def configure(self, settings: TurnSettings, *, max_messages: int) -> None:
+        """Use other settings. Turns that run keep their time limits and their grace after a disconnect."""
+        self._settings = settings
+        self._store.max_messages = max_messages
+        self._queues.max_waiting = settings.max_queued
+        self._dependencies = dataclasses.replace(self._dependencies, disconnect_grace=settings.disconnect_grace)
 
     # -- what callers do ----------------------------------------------------------------------------------------------
 
@@ -175,6 +183,10 @@ class TurnRegistry:
         if sum(map(len, pieces)) <= MAX_INLINE:
             return log_of(turn, pieces)
         return await asyncio.to_thread(log_of, turn, pieces)
+
+    def running(self) -> Sequence[Turn]:
+        """The turns that run or wait in this process, as they are now, their messages without parts."""
+        return [runner.present() for runner in self._live]
 
     async def get(self, tenant: str, session_id: str, turn_id: str) -> Turn:
         """A turn as it is now, with all parts of its message so far.

@@ -301,3 +301,57 @@ async def test_without_rows_a_certificate_only_opens_the_connection(clients: Cli
         async with clients.client(server, "other.test") as stranger:
             with pytest.raises(BadCredentials):
                 await stranger.chat("hello")
+
+
+# -- changes ----------------------------------------------------------------------------------------------------------
+
+
+async def test_issuers_change_while_the_server_runs(keys: KeyServer, tmp_path: Path) -> None:
+    """Streams of those that are gone end; a table that cannot be used changes nothing."""
+    provider = {"echo": ScriptedProvider(["Once ", Gate()], model=(await EchoProvider().models())[0])}
+    async with trusting(keys, Clock(), providers=provider) as server:
+        old, other = server.config, Signer("other", number=5)
+        pem = tmp_path / "other.pem"
+        new_issuer = issuer(issuer="other", keys_file=pem, tenant="globex", scopes=("models",))
+        new = replace(old, auth=replace(old.auth, jwt={"other": new_issuer}))
+        async with with_token(server, Signer().token(scope="chat")) as client, client.stream_chat("hello") as stream:
+            assert await anext(stream) == "Once "
+            with pytest.raises(ConfigError, match=r"auth\.jwt\.other\.keys_file"):
+                await server.reload(lambda: new)
+            async with with_token(server, Signer().token()) as same:
+                await same.create_session()
+            pem.write_bytes(other.pem)
+            assert set((await server.reload(lambda: new)).live) == {"auth.jwt.corp", "auth.jwt.other"}
+            with pytest.raises(BadCredentials):
+                await anext(stream)
+        async with with_token(server, other.token(iss="other")) as accepted:
+            assert len(await accepted.list_models()) == 1
+        pem.write_bytes(Signer(number=6).pem)
+        await server.reload(lambda: new)
+        async with with_token(server, other.token(iss="other")) as refused:
+            with pytest.raises(BadCredentials):
+                await refused.create_session()
+
+
+async def test_the_first_issuer_needs_a_restart(keys: KeyServer) -> None:
+    """Since the libraries for tokens are imported at the start; the rest of the table takes effect."""
+    first = replace(settings(default_model="echo/echo"), auth=AuthSettings(keys=KEYS))
+    async with running(first, providers=ECHO) as server:
+        new = replace(first, auth=AuthSettings(jwt={"corp": issuer(jwks_url=keys.url)}))
+        changes = await server.reload(lambda: new)
+        assert (changes.live, changes.fixed) == (("auth.keys.acme00000000",), ("auth.jwt.corp",))
+        async with with_token(server, SECRET) as refused:
+            with pytest.raises(BadCredentials):
+                await refused.chat("hello")
+
+
+async def test_rows_of_certificates_change_while_the_server_runs(clients: Clients) -> None:
+    """From the next call on."""
+    async with clients.server(ROWS) as server, clients.client(server, "ada@example.test") as client:
+        await client.create_session()
+        row = CertificateSettings(tenant="acme", scopes=("chat",))
+        new = replace(server.config, auth=replace(server.config.auth, certificates={"email:*@example.test": row}))
+        await server.reload(lambda: new)
+        assert (await client.chat("hello")).text == "hello"
+        with pytest.raises(NotAllowed):
+            await client.create_session()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 import urllib.request
 
 import msgspec
-import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcp_server.errors import ConfigError, ProviderUnavailable
+from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish
 from mcp_server.middleware.metrics import Metrics
-from mcp_server.middleware.metrics.endpoint import MAX_READERS
 from mcp_server.settings import (
     Config,
     MetricsSettings,
@@ -184,47 +180,7 @@ async def test_no_tenant_session_or_peer_becomes_a_label(serve: Serve) -> None:
     assert "a-session-of-mine" not in str(samples)
 
 
-async def test_the_port_is_free_again_after_the_server_has_stopped() -> None:
-    """Nothing answers there any more, and another may listen."""
-    async with running(served(), providers={"echo": EchoProvider()}) as server:
-        port = server.metrics_port
-    assert port is not None
-    with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection("127.0.0.1", port)
-    metrics = Metrics()
-    assert metrics.serve(f"127.0.0.1:{port}") == port
-    metrics.close()
-
-
-def test_a_port_in_use_is_an_error_of_the_setting() -> None:
-    """The message names the key to change."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ConfigError, match=rf"^metrics\.address: cannot listen on {address}: "):
-            Metrics().serve(address)
-
-
 async def test_without_an_address_no_metrics_are_served() -> None:
     """Empty means off."""
     async with running() as server:
         assert server.metrics_port is None
-
-
-async def test_readers_that_say_nothing_take_few_threads() -> None:
-    """Further connections are closed at once, and the metrics are served again when the silent ones have gone."""
-    async with running(served(), providers={"echo": EchoProvider()}) as server:
-        before = threading.active_count()
-        silent = [await asyncio.open_connection("127.0.0.1", server.metrics_port) for _ in range(MAX_READERS)]
-        late, late_writer = await asyncio.open_connection("127.0.0.1", server.metrics_port)
-        assert await late.read() == b""
-        assert threading.active_count() - before <= MAX_READERS
-        for writer in (late_writer, *[writer for _, writer in silent]):
-            writer.close()
-            await writer.wait_closed()
-        text = b""
-        while b"grpc_server_started_total" not in text:
-            reader, writer = await asyncio.open_connection("127.0.0.1", server.metrics_port)
-            writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-            text = await reader.read()
-            writer.close()
-            await writer.wait_closed()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from mcp_server.errors import ProviderUnavailable
-from mcp_server.testing import EchoProvider, ScriptedProvider
+from mcp_server.interfaces import Finish
+from mcp_server.settings import AdmissionSettings
+from mcp_server.settings import testing_config as settings
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from mcp_server.values import Capabilities, Model, ModelState
 from tests.conftest import Serve
-from tests.wire import Wire
+from tests.wire import Refused, Wire
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -46,6 +51,41 @@ async def test_health_knows_the_server_its_services_and_its_providers(wire: Wire
     for name, response in listed.items():
         assert response.status == SERVING
         assert await check(wire, name) == SERVING
+
+
+class Hanging(ScriptedProvider):
+    """A provider that does not even list its models."""
+
+    async def models(self) -> Sequence[Model]:
+        """Never returns."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_health_answers_at_once_while_the_server_is_full_and_providers_are_dead(serve: Serve) -> None:
+    """A provider shows on its own name alone, however many hang; no check asks a model for anything."""
+    gate = Gate()
+    busy = ScriptedProvider([gate, "a", Finish()])
+    config = settings(default_model="busy/scripted")
+    config = msgspec.structs.replace(config, admission=AdmissionSettings(max_turns=1))
+    dead = {f"dead{number}": Hanging() for number in range(5)}
+    wire = await serve(config, providers={"busy": busy, **dead})
+    running = asyncio.ensure_future(wire.say("hello", session=""))
+    await gate.reached.wait()
+    with Refused() as refused:
+        await wire.say("hello", session="")
+    assert refused.reason == "OVERLOADED"
+    begin = time.perf_counter()
+    assert await check(wire, "") == await check(wire, "contextprotocol.v1.ChatService") == SERVING
+    assert time.perf_counter() - begin < 0.5
+    begin = time.perf_counter()
+    statuses = (await wire.health.List(health_pb2.HealthListRequest())).statuses
+    assert time.perf_counter() - begin < 3  # each of them may take a second
+    wrong = {name for name, response in statuses.items() if response.status != SERVING}
+    assert wrong == {f"providers/{name}" for name in dead}
+    assert len(busy.requests) == 1
+    gate.open()
+    await running
 
 
 async def test_health_of_an_unknown_service_is_not_found(wire: Wire) -> None:

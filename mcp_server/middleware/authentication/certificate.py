@@ -24,7 +24,8 @@ _SEPARATORS: Final = {"uri": "/", "dns": ".", "email": "@"}
 class CertificateAuthenticator:
     """An :class:`~mcp_server.interfaces.Authenticator` of client certificates, which the listener has verified.
 
-    Only subject alternative names count: authorities check them, and not every common name.
+    Only subject alternative names count: authorities check them, and not every common name. Without rows, certificates
+    open connections and are no credentials.
 
     Args:
         rows: what clients may do, by a pattern of a name in their certificate: ``uri:``, ``dns:`` or ``email:`` and a
@@ -45,7 +46,7 @@ class CertificateAuthenticator:
         Raises:
             BadCredentials: no row matches it.
         """
-        if call.certificate is None:
+        if call.certificate is None or not self._rows:
             return None
         names = list(_names(call.certificate))
         for expression, row in self._rows:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from mcp_server.interfaces import Call
 from mcp_server.middleware.metrics.calls import CallMetrics
-from mcp_server.middleware.metrics.endpoint import MetricsEndpoint
 from mcp_server.middleware.metrics.families import Families
 from mcp_server.middleware.metrics.issuers import IssuerMetrics
+from mcp_server.middleware.metrics.settings import SettingsMetrics
 from mcp_server.middleware.metrics.turns import MAX_MODELS, TurnMetrics
 from mcp_server.values import Attempt, Turn
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 
 class Metrics:
@@ -42,22 +46,12 @@ class Metrics:
         """Fetches of the keys of issuers of tokens."""
         self._calls = CallMetrics(self.families)
         self._turns = TurnMetrics(self.families, max_models=max_models)
-        self._endpoint: MetricsEndpoint | None = None
+        self._settings = SettingsMetrics(self.families)
 
-    def serve(self, address: str) -> int:
-        """Serve the metrics over HTTP on ``host:port``, port 0 for any; return the port.
-
-        Raises:
-            ConfigError: the address cannot be listened on.
-        """
-        self._endpoint = MetricsEndpoint(self.registry, address)
-        return self._endpoint.port
-
-    def close(self) -> None:
-        """Stop serving."""
-        if self._endpoint is not None:
-            self._endpoint.close()
-            self._endpoint = None
+    def page(self) -> WSGIApplication:
+        """The page that Prometheus reads, as a WSGI application."""
+        page: WSGIApplication = make_wsgi_app(self.registry)
+        return page
 
     def __call__(self, call: Call) -> AbstractAsyncContextManager[None]:
         """Count one call."""
@@ -86,3 +80,15 @@ class Metrics:
             circuits: by the name of the provider, how many circuit breakers of its models are open.
         """
         self._turns.watch_circuits(circuits)
+
+    def count_reload(self, outcome: str) -> None:
+        """Count one attempt to read the settings again: ``applied``, ``unchanged`` or ``failed``."""
+        self._settings.count_reload(outcome)
+
+    def watch_certificate(self, expires: Callable[[], float]) -> None:
+        """Show when the certificate of the server expires.
+
+        Args:
+            expires: the time, in seconds since the Unix epoch.
+        """
+        self._settings.watch_certificate(expires)

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import filelock
 
@@ -88,6 +88,24 @@ class DatabaseFile:
             self._note_log()
             undo.pop_all()
         return connection
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[Path]:
+        """Keep other processes from using the file, which need not exist; yields its path.
+
+        Raises:
+            ConfigError: another process uses it, or its folder cannot be used.
+        """
+        try:
+            self._acquire()
+        except OSError as error:
+            raise self._unusable(f"{_reason(error)}: {_GIVE_RIGHTS}") from error
+        try:
+            if self.path.exists():
+                self._lock_itself()
+            yield self.path
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Release the locks, after all connections have been closed."""
@@ -258,13 +276,9 @@ class DatabaseFile:
         """Check the first bytes before SQLite does, which takes an empty file for a new database."""
         # Opened for writing too: SQLite would continue with a read-only file and leave a useless log behind.
         with self.path.open("r+b") as file:
-            header = file.read(_HEADER_SIZE)
-        if not header:
-            raise self._unusable(f"it is empty: {_RESTORE}")
-        if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
-            raise self._unusable(f"it is not an SQLite file, or its header is damaged: {_RESTORE}")
-        if int.from_bytes(header[68:72]) != APPLICATION_ID:
-            raise self._unusable("it is the SQLite file of another program: set another path")
+            problem = header_problem(file)
+        if problem:
+            raise self._unusable(f"{problem}: {_ANOTHER if problem == _FOREIGN else _RESTORE}")
 
     def _check(self, connection: sqlite3.Connection) -> None:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -295,6 +309,18 @@ class DatabaseFile:
         return ConfigError(f"store.path: the file {self.path} cannot be used: {what}")
 
 
+def header_problem(file: BinaryIO) -> str:
+    """What is wrong with the first bytes of a database file; empty if nothing is."""
+    header = file.read(_HEADER_SIZE)
+    if not header:
+        return "it is empty"
+    if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
+        return "it is not an SQLite file, or its header is damaged"
+    return "" if int.from_bytes(header[68:72]) == APPLICATION_ID else _FOREIGN
+
+
+_FOREIGN: Final = "it is the SQLite file of another program"
+_ANOTHER: Final = "set another path"
 _RESTORE: Final = "restore it from a backup, or move it away to start with an empty store"
 _GIVE_RIGHTS: Final = "give this user write permission there, or set another path"
 _FREE_SPACE: Final = "free some space"

@@ -1,4 +1,4 @@
-"""The HTTP endpoint from which Prometheus reads the metrics."""
+"""An HTTP listener with a bounded number of threads of its own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-
 from mcp_server.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 MAX_READERS: Final = 8
 """Requests that are answered at a time; further connections are closed at once."""
@@ -19,25 +20,32 @@ READ_SECONDS: Final = 5
 """How long a reader may send or take nothing."""
 
 
-class MetricsEndpoint:
-    """Serves metrics over HTTP, on a bounded number of threads of its own.
+class HTTPEndpoint:
+    """Serves a WSGI application over HTTP.
+
+    Args:
+        application: answers the requests, on several threads.
+        address: ``host:port`` to listen on, port 0 for any.
+        key: the dotted key of the address, for messages.
 
     Raises:
         ConfigError: the address cannot be listened on.
     """
 
-    def __init__(self, registry: CollectorRegistry, address: str) -> None:
+    def __init__(self, application: WSGIApplication, address: str, *, key: str) -> None:
         host, _, port = address.rpartition(":")
         try:
             self._server = _Server(host.strip("[]"), int(port))
         except OSError as error:
             raise ConfigError(
-                f"metrics.address: cannot listen on {address}: {error.strerror}; "
-                'choose another, port 0 for any, or "" for no metrics'
+                f"{key}: cannot listen on {address}: {error.strerror}; "
+                'choose another, port 0 for any, or "" to turn it off'
             ) from error
-        self._server.set_app(make_wsgi_app(registry))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._server.set_app(application)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
         self._thread.start()
+        self.address = f"{host}:{self._server.server_port}"
+        """The address that it listens on, with the actual port."""
         self.port = self._server.server_port
         """The port that it listens on."""
 
@@ -69,7 +77,7 @@ class _Server(WSGIServer):
     def __init__(self, host: str, port: int) -> None:
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         self._free = threading.BoundedSemaphore(MAX_READERS)
-        self._threads = ThreadPoolExecutor(MAX_READERS, thread_name_prefix="metrics")
+        self._threads = ThreadPoolExecutor(MAX_READERS, thread_name_prefix="admin")
         super().__init__((host, port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:

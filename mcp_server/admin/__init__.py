@@ -1,0 +1,1 @@
+"""The admin port: HTTP pages for monitoring, orchestrators and operators."""

@@ -1,0 +1,44 @@
+"""The ports of the admin pages and of the metrics, which may be one."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from mcp_server.admin.endpoint import HTTPEndpoint
+from mcp_server.settings import Config, admin_addresses, admin_key
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+
+class AdminListeners:
+    """Serves the admin pages, and ``/metrics`` alone where the settings give it a port of its own.
+
+    Args:
+        config: the addresses.
+        pages: all pages.
+        metrics: the page ``/metrics``.
+
+    Raises:
+        ConfigError: an address cannot be listened on; nothing is left open.
+    """
+
+    def __init__(self, config: Config, pages: WSGIApplication, metrics: WSGIApplication) -> None:
+        self.address = self.metrics_address = ""
+        """Where the pages, and where the metrics are served: ``host:port`` with the actual port, or empty."""
+        admin, metrics_alone = admin_addresses(config)
+        with contextlib.ExitStack() as stack:
+            if admin:
+                endpoint = HTTPEndpoint(pages, admin, key=admin_key(config))
+                stack.callback(endpoint.close)
+                self.address = self.metrics_address = endpoint.address
+            if metrics_alone:
+                endpoint = HTTPEndpoint(metrics, metrics_alone, key="metrics.address")
+                stack.callback(endpoint.close)
+                self.metrics_address = endpoint.address
+            self._open = stack.pop_all()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._open.close()
