@@ -15,7 +15,7 @@ class KeyService:
     """Manages API keys."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+        self._accounts = gateway.accounts
         self._keys = gateway.keys
 
     async def CreateKey(self, call: Call, request: key_pb2.CreateKeyRequest) -> key_pb2.CreateKeyResponse:
@@ -64,5 +64,5 @@ class KeyService:
             key=f"keys/{principal.key}" if principal.key else "",
             scopes=[scope for scope in SCOPES if principal.allows(scope)],
             models=principal.models or (),
-            limits=map(encode.limit_state, await self._gateway.accounts.states(principal)),
+            limits=map(encode.limit_state, await self._accounts.states(principal)),
         )

@@ -33,8 +33,8 @@ def services(gateway: Gateway) -> list[GRPCService]:
         embedding_pb2: EmbeddingService(gateway),
         turn_pb2: TurnService(gateway),
         model_pb2: ModelService(gateway),
-        usage_pb2: UsageService(gateway),
         key_pb2: KeyService(gateway),
+        usage_pb2: UsageService(gateway),
     }
     return [
         GRPCService(

@@ -17,7 +17,7 @@ from msgspec import Meta
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Settings
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings
-from mcp_server.settings.fields import TENANT_PATTERN, ModelPattern
+from mcp_server.settings.fields import ModelPattern
 
 DAY = 86_400.0
 ADMIN_ADDRESS: Final = "127.0.0.1:9464"
@@ -56,8 +56,8 @@ ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,25
 TenantOrAll = Annotated[
     str,
     Meta(
-        pattern=f"{TENANT_PATTERN}|^\\*$",
-        extra={"allowed": "a name of up to 63 letters, digits, . _ and -, or * for all others"},
+        pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,62}|\\*)$",
+        extra={"allowed": "a name of letters, digits, . _ and -, or * for all others"},
     ),
 ]
 RouteName = Annotated[

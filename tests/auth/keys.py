@@ -44,7 +44,8 @@ def new_key(
         moment = time.gmtime(time.time() + expires)
         table["expire_time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)
     hashed = f"sha256:{hash_of(secret).hex()}"
-    return NewKey(key_id, secret, KeySettings(hash=hashed, tenant=tenant, scopes=tuple(scopes), **table))
+    table |= {"hash": hashed, "tenant": tenant, "scopes": tuple(scopes)}
+    return NewKey(key_id, secret, KeySettings(**table))
 
 
 def bearer(secret: str) -> Metadata:
@@ -74,7 +75,7 @@ class Outcome(NamedTuple):
 
 
 async def invoke(
-    channel: grpc.aio.Channel,
+    channel: Any,
     method: MethodDescriptor,
     request: Message | bytes,
     metadata: Metadata = (),
