@@ -17,6 +17,7 @@ from mcp_server.admin.listeners import AdminListeners
 from mcp_server.admin.pages import AdminPages
 from mcp_server.admin.readiness import Readiness
 from mcp_server.admission import AllOf, TurnLimit
+from mcp_server.api.paging import PageTokens
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
@@ -241,7 +242,14 @@ class UnifiedMCPServer:
             await stack.enter_async_context(background(name, repeated))
 
         middleware = (access, metrics, *middleware)
-        server = GRPCServer(gateway, middleware, services, settings=config.server, certificates=certificates)
+        server = GRPCServer(
+            gateway,
+            middleware,
+            services,
+            settings=config.server,
+            certificates=certificates,
+            tokens=PageTokens(await store.secret("page_tokens") if isinstance(store, AccountStore) else None),
+        )
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)

@@ -19,6 +19,7 @@ MODULES: Final = {
     **{
         f"mcp_client/_aio/{module}.py": f"mcp_client/_sync/{module}.py"
         for module in (
+            "access",
             "calls",
             "chat",
             "client",
@@ -36,6 +37,8 @@ MODULES: Final = {
     **{
         f"tests/client/test_{tests}.py": f"tests/client/blocking/test_{tests}.py"
         for tests in (
+            "access",
+            "accounts",
             "arguments",
             "balancing",
             "connection",

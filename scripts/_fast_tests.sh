@@ -1,5 +1,5 @@
-# Sourced by scripts/lowest and scripts/pythons: the tests that show within minutes that an environment works, as arguments
-# of pytest. They go through the interfaces that users have: gRPC, the clients, the stores, one provider over HTTP.
+# Sourced by scripts/coverage, scripts/lowest and scripts/pythons: the tests that take minutes, as arguments of pytest. They
+# go through the interfaces that users have: gRPC, the clients, the stores, one provider over HTTP.
 
 fast_tests=(
   tests/client
@@ -11,4 +11,12 @@ fast_tests=(
   --ignore=tests/client/blocking                  # generated from tests/client
   --ignore=tests/client/integrations/test_page.py # tests a browser
   --ignore=tests/client/test_typing.py            # tests type checkers
+)
+
+# Those that show that an environment works: without what takes long and depends on neither Python nor packages.
+environment_tests=(
+  "${fast_tests[@]}"
+  --ignore=tests/contracts/stores/test_tutorial.py
+  --ignore=tests/rpc/test_costly_requests.py
+  --ignore=tests/stores/test_crash.py
 )

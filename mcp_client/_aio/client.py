@@ -7,6 +7,7 @@ from typing import Self
 
 import grpc
 
+from mcp_client._aio.access import AccessMethods
 from mcp_client._aio.calls import AsyncCalls
 from mcp_client._aio.completion import CompletionMethods
 from mcp_client._aio.health import HealthMethods
@@ -23,7 +24,9 @@ from mcp_client.tls import TLS
 from mcp_client.values import Seconds
 
 
-class MCPClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMethods, ModelMethods, HealthMethods):
+class MCPClient(
+    SessionMethods, ToolChatMethods, CompletionMethods, TurnMethods, ModelMethods, AccessMethods, HealthMethods
+):
     """A client of one server, or of several that share their store.
 
     ::
@@ -42,6 +45,8 @@ class MCPClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMethods,
         address: ``host:port``, any target that gRPC resolves, or several ``IP:port``.
         metadata: the headers of each call, for example ``{"authorization": "Bearer …"}``; or, for tokens that expire, a
             function, asynchronous or not, that returns them and is called before each attempt of each call.
+        api_key: an API key, or another token that is sent as ``authorization: Bearer …`` with each call. Without
+            ``credentials`` everybody between client and server can read it.
         timeout: the timeout in seconds of calls that do not involve a model. A call that does takes as long as its
             turn, unless it is given a ``timeout``.
         credentials: of an encrypted connection: :class:`TLS`, or gRPC's own; ``None``: not encrypted.
@@ -60,6 +65,7 @@ class MCPClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMethods,
         address: Address = defaults.ADDRESS,
         *,
         metadata: AsyncMetadata | None = None,
+        api_key: str | None = None,
         timeout: Seconds = defaults.TIMEOUT,
         credentials: TLS | grpc.ChannelCredentials | None = None,
         keepalive: Seconds = 30.0,
@@ -71,6 +77,7 @@ class MCPClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMethods,
         settings = ChannelSettings(
             address=address,
             metadata=metadata or {},
+            api_key=api_key,
             timeout=timeout,
             credentials=credentials,
             keepalive=keepalive,

@@ -25,6 +25,7 @@ class ModelMethods:
         session: str | Session | None = None,
         dimensions: int | None = None,
         provider_options: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
         timeout: Seconds | None = None,
     ) -> Embeddings:
         """Create the embeddings of texts, in their order.
@@ -38,10 +39,16 @@ class ModelMethods:
             session: provides the model; the call extends its ttl.
             dimensions: the length of the vectors, for models that can shorten them.
             provider_options: passed to the provider unchanged.
+            labels: for whom or what the call is made; its usage carries them.
             timeout: the timeout of the call in seconds, all batches together.
         """
         request = requests.embed(
-            inputs, model=model, session=session, dimensions=dimensions, provider_options=provider_options or {}
+            inputs,
+            model=model,
+            session=session,
+            dimensions=dimensions,
+            provider_options=provider_options or {},
+            labels=labels or {},
         )
         return responses.embeddings(await self._calls.embed(request, timeout))
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from mcp_client._core.channel import ChannelSettings, Headers, headers
+from mcp_client._core.channel import ChannelSettings, Headers
 from mcp_client._core.methods import Method, encode
 from mcp_client._core.process import connecting_process
 from mcp_client._core.status import deadline_exceeded, error_of
@@ -119,7 +119,7 @@ class AsyncTransport:
         try:
             async with asyncio.timeout(timeout) as limit:
                 result = metadata()
-                found = headers(await result if inspect.isawaitable(result) else result)
+                found = self._settings.with_key(await result if inspect.isawaitable(result) else result)
         except TimeoutError as error:
             if not limit.expired():
                 raise

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from google.protobuf import duration_pb2, struct_pb2
+from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 
 from mcp_client.values.options import Seconds
 
@@ -85,6 +85,23 @@ def duration(name: str, value: Seconds) -> duration_pb2.Duration:
         span = value.total_seconds() if isinstance(value, timedelta) else value
         result = duration_pb2.Duration()
         result.FromNanoseconds(round(span * 1_000_000_000))
+        return result
+
+
+def timestamp(name: str, value: datetime) -> timestamp_pb2.Timestamp:
+    """A point in time as a protobuf timestamp.
+
+    Raises:
+        ValueError: it has no time zone.
+        TypeError: it is not a datetime.
+    """
+    with argument(name):
+        if not isinstance(value, datetime):
+            raise TypeError(f"expected a datetime, not {value!r}")
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone: pass for example datetime.now(UTC)")
+        result = timestamp_pb2.Timestamp()
+        result.FromDatetime(value)
         return result
 
 

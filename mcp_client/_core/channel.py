@@ -30,6 +30,7 @@ MAX_KEEPALIVE: Final = 24 * 3600.0
 MAX_HEADER_BYTES: Final = 8 * 1024
 """The maximum size of metadata that a server accepts. gRPC drops larger metadata unpredictably."""
 
+_AUTHORIZATION: Final = "authorization"
 _SIGNS: Final = str.maketrans("-_.", "aaa")
 
 
@@ -39,6 +40,7 @@ class ChannelSettings:
     Args:
         address: one or several server addresses.
         metadata: the headers of each call, or a function that returns them.
+        api_key: sent with each call; ``None``: none is.
         timeout: the timeout of calls that do not involve a model.
         credentials: of an encrypted connection; ``None``: not encrypted.
         keepalive: the interval of keepalive pings.
@@ -49,7 +51,7 @@ class ChannelSettings:
         address: for messages.
         target: for gRPC.
         metadata: the function that returns the headers, if one was given.
-        headers: the headers, if they were given as values.
+        headers: those of each call, but for what the function returns.
         timeout: in seconds.
         options: of the channel.
         credentials: of the channel.
@@ -60,6 +62,7 @@ class ChannelSettings:
         *,
         address: Address,
         metadata: AsyncMetadata,
+        api_key: str | None,
         timeout: Seconds,
         credentials: TLS | grpc.ChannelCredentials | None,
         keepalive: Seconds,
@@ -72,7 +75,9 @@ class ChannelSettings:
         if not (isinstance(metadata, Mapping) or callable(metadata)):
             raise TypeError(f"metadata: expected a mapping or a function, not {type(metadata).__name__}")
         self.metadata = None if isinstance(metadata, Mapping) else metadata
-        self.headers = headers(metadata) if isinstance(metadata, Mapping) else ()
+        self.headers: Headers = _authorization(api_key) if api_key is not None else ()
+        if isinstance(metadata, Mapping):
+            self.headers = self.with_key(metadata)
         self.timeout = seconds("timeout", timeout)
         if not isinstance(credentials, TLS | grpc.ChannelCredentials | None):
             raise TypeError(f"credentials: expected TLS or gRPC's ChannelCredentials, not {type(credentials).__name__}")
@@ -104,6 +109,17 @@ class ChannelSettings:
         if isinstance(credentials, TLS) and credentials.server_name:
             self.options += (("grpc.ssl_target_name_override", credentials.server_name),)
 
+    def with_key(self, metadata: Metadata) -> Headers:
+        """The headers of a call, with the API key if there is one.
+
+        Raises:
+            ValueError, TypeError: the metadata cannot be sent.
+        """
+        found = headers(metadata)
+        if self.headers and any(key == _AUTHORIZATION for key, _ in found):
+            raise ValueError(f"api_key: cannot be combined with {_AUTHORIZATION!r} in the metadata")
+        return self.headers + found
+
 
 def headers(metadata: Metadata) -> Headers:
     """Metadata in gRPC's own form.
@@ -116,6 +132,15 @@ def headers(metadata: Metadata) -> Headers:
         if (size := sum([len(key) + len(value) for key, value in found])) > MAX_HEADER_BYTES:
             raise ValueError(f"{size:,} bytes; a server accepts at most {MAX_HEADER_BYTES:,}")
     return found
+
+
+def _authorization(api_key: str) -> Headers:
+    """The header of an API key. No error message quotes the key."""
+    if not isinstance(api_key, str):
+        raise TypeError(f"api_key: expected a text, not {type(api_key).__name__}")
+    if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise ValueError("api_key: expected printable ASCII characters without spaces")
+    return ((_AUTHORIZATION, f"Bearer {api_key}"),)
 
 
 def _header(key: str, value: str | bytes) -> str | bytes:

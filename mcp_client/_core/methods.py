@@ -9,7 +9,16 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 
-from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2
+from contextprotocol.v1 import (
+    chat_pb2,
+    completion_pb2,
+    embedding_pb2,
+    key_pb2,
+    model_pb2,
+    session_pb2,
+    turn_pb2,
+    usage_pb2,
+)
 from mcp_client._core.defaults import MAX_REQUEST_BYTES
 from mcp_client.errors import Details, InternalError
 
@@ -18,6 +27,9 @@ _NOT_IDEMPOTENT: Final = frozenset(
         # A second call would not find the session that the first has deleted, or not the etag that it has changed.
         "SessionService.DeleteSession",
         "SessionService.UpdateSession",
+        "KeyService.UpdateKey",
+        # A second call would create another key, and the secret of the first would be lost.
+        "KeyService.CreateKey",
         # The caller wants the state of this moment.
         "Health.Check",
         "Health.List",
@@ -58,7 +70,17 @@ class Method:
 
 METHODS: Final[Mapping[str, Method]] = {
     method.name: method
-    for file in (chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2, health_pb2)
+    for file in (
+        chat_pb2,
+        completion_pb2,
+        embedding_pb2,
+        key_pb2,
+        model_pb2,
+        session_pb2,
+        turn_pb2,
+        usage_pb2,
+        health_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in map(Method, service.methods)
 }

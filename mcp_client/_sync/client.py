@@ -13,6 +13,7 @@ from mcp_client._core import defaults
 from mcp_client._core.addresses import Address
 from mcp_client._core.channel import ChannelSettings, SyncMetadata
 from mcp_client._core.retry import DEFAULT_RETRY, OnRetry, Retry, RetryPolicy
+from mcp_client._sync.access import AccessMethods
 from mcp_client._sync.calls import SyncCalls
 from mcp_client._sync.completion import CompletionMethods
 from mcp_client._sync.health import HealthMethods
@@ -25,7 +26,9 @@ from mcp_client.tls import TLS
 from mcp_client.values import Seconds
 
 
-class MCPSyncClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMethods, ModelMethods, HealthMethods):
+class MCPSyncClient(
+    SessionMethods, ToolChatMethods, CompletionMethods, TurnMethods, ModelMethods, AccessMethods, HealthMethods
+):
     """A client of one server, or of several that share their store.
 
     ::
@@ -45,6 +48,8 @@ class MCPSyncClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMeth
         address: ``host:port``, any target that gRPC resolves, or several ``IP:port``.
         metadata: the headers of each call, for example ``{"authorization": "Bearer …"}``; or, for tokens that expire, a
             function that returns them and is called before each attempt of each call.
+        api_key: an API key, or another token that is sent as ``authorization: Bearer …`` with each call. Without
+            ``credentials`` everybody between client and server can read it.
         timeout: the timeout in seconds of calls that do not involve a model. A call that does takes as long as its
             turn, unless it is given a ``timeout``.
         credentials: of an encrypted connection: :class:`TLS`, or gRPC's own; ``None``: not encrypted.
@@ -63,6 +68,7 @@ class MCPSyncClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMeth
         address: Address = defaults.ADDRESS,
         *,
         metadata: SyncMetadata | None = None,
+        api_key: str | None = None,
         timeout: Seconds = defaults.TIMEOUT,
         credentials: TLS | grpc.ChannelCredentials | None = None,
         keepalive: Seconds = 30.0,
@@ -74,6 +80,7 @@ class MCPSyncClient(SessionMethods, ToolChatMethods, CompletionMethods, TurnMeth
         settings = ChannelSettings(
             address=address,
             metadata=metadata or {},
+            api_key=api_key,
             timeout=timeout,
             credentials=credentials,
             keepalive=keepalive,

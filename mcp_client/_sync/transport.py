@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import grpc
 from grpc.experimental import ChannelOptions
 
-from mcp_client._core.channel import ChannelSettings, Headers, headers
+from mcp_client._core.channel import ChannelSettings, Headers
 from mcp_client._core.defaults import STOP_TIMEOUT
 from mcp_client._core.methods import Method, encode
 from mcp_client._core.process import FORKED, check_gevent, connecting_process
@@ -142,7 +142,7 @@ class SyncTransport:
         result = self._settings.metadata()
         if not isinstance(result, Mapping):
             raise TypeError(f"metadata: expected a function that returns a mapping, not {type(result).__name__}")
-        return headers(result)
+        return self._settings.with_key(result)
 
     def _callable(self, method: Method) -> Any:
         if self.closed:

@@ -12,11 +12,11 @@ from typing import Annotated, Final
 import typer
 
 from mcp_client import HealthStatus, MCPClient, TurnOptions
-from mcp_client.cli import prompts, sessions, turns
+from mcp_client.cli import access, prompts, sessions, turns
 from mcp_client.cli.lifecycle import delete_if_empty, open_session
-from mcp_client.cli.options import DEFAULT_SERVER, AsJson, MaxTokens, ModelOption, Server, Temperature
+from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Labels, MaxTokens, ModelOption, Server, Temperature
 from mcp_client.cli.output import print_json, print_stream, print_table
-from mcp_client.cli.run import MISUSED, exit_on_error, fail, run_client
+from mcp_client.cli.run import MISUSED, exit_on_error, fail, pairs, run_client
 
 NOT_SERVING: Final = 3
 """The exit status of ``health`` if the server answers that it does not accept calls."""
@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(turns.app, name="turns")
+app.command()(access.whoami)
+app.command()(access.usage)
 
 
 @app.command()
@@ -56,6 +58,7 @@ def chat(
     model: ModelOption = "",
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
+    label: Labels = None,
     if_busy: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +70,13 @@ def chat(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Chat: one answer, or a conversation in the terminal."""
-    options = TurnOptions(model=model, temperature=temperature, max_output_tokens=max_tokens, if_busy=if_busy)
+    options = TurnOptions(
+        model=model,
+        temperature=temperature,
+        max_output_tokens=max_tokens,
+        labels=pairs(label, "--label"),
+        if_busy=if_busy,
+    )
     if prompt is None and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
         from mcp_client.cli.conversation import converse
 
@@ -109,18 +118,19 @@ def complete(
         list[str] | None,
         typer.Option(metavar="TEXT", help="A stop sequence that ends the answer; can be repeated.", show_default=False),
     ] = None,
+    label: Labels = None,
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Complete a raw prompt: without roles, template or memory."""
     text = prompts.message(prompt)
-    run_client(
-        server,
-        lambda client: print_stream(
-            client.stream_complete(
-                text, model=model, temperature=temperature, max_output_tokens=max_tokens, stop=stop or []
-            )
-        ),
+    options = TurnOptions(
+        model=model,
+        temperature=temperature,
+        max_output_tokens=max_tokens,
+        stop=stop or [],
+        labels=pairs(label, "--label"),
     )
+    run_client(server, lambda client: print_stream(client.stream_complete(text, **options)))
 
 
 @app.command()
@@ -134,13 +144,14 @@ def embed(
         ),
     ] = None,
     model: ModelOption = "",
+    label: Labels = None,
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Create embeddings: one JSON array per line."""
-    inputs = prompts.texts(texts or [])
+    inputs, labels = prompts.texts(texts or []), pairs(label, "--label")
 
     async def run(client: MCPClient) -> None:
-        for vector in (await client.embed(inputs, model=model)).vectors:
+        for vector in (await client.embed(inputs, model=model, labels=labels)).vectors:
             print(json.dumps(vector))
 
     run_client(server, run)

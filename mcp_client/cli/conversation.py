@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mcp_client import FinishReason, MCPClient, MCPError, RetryNotice, Session, TurnOptions
 from mcp_client.cli.answer import FormattedAnswer, Tail
+from mcp_client.cli.connection import connect
 from mcp_client.cli.lifecycle import delete_if_empty, open_session
 from mcp_client.cli.run import retry_line
 from mcp_client.cli.terminal import visible
@@ -40,7 +41,7 @@ def converse(server: str, *, session: str | None, system: str, options: TurnOpti
             if line := retry_line(notice):
                 console.print(Text(visible(line), style="dim"))
 
-        conversation = Conversation(MCPClient(server, on_retry=print_retry), console, options)
+        conversation = Conversation(connect(server, print_retry), console, options)
         try:
             runner.run(conversation.open(session, system))
             while True:

@@ -19,7 +19,7 @@ Server = Annotated[
         "-s",
         metavar="HOST:PORT",
         envvar=ADDRESS_VARIABLE,
-        help="The address of the server.",
+        help="The address of the server; https://HOST:PORT: with TLS.",
         show_default=True,
     ),
 ]
@@ -32,6 +32,15 @@ ModelOption = Annotated[
 Temperature = Annotated[float | None, typer.Option(metavar="NUMBER", help="0 (greedy) to 2.", show_default=False)]
 MaxTokens = Annotated[
     int | None, typer.Option(metavar="TOKENS", help="The maximum length of the answer.", show_default=False)
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="KEY=VALUE",
+        help="For whom or what the call is made: its usage carries it; can be repeated.",
+        show_default=False,
+    ),
 ]
 SessionName = Annotated[str, typer.Argument(metavar="NAME", help="The session.")]
 TurnName = Annotated[

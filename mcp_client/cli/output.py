@@ -49,6 +49,11 @@ def local_time(time: datetime | None) -> str:
     return time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if time is not None else "never"
 
 
+def amount(value: int | Decimal) -> str:
+    """A number without an exponent, and without zeros at its end."""
+    return f"{Decimal(value).normalize():f}"
+
+
 def print_json(value: Any) -> None:
     """Print one or several values of the client as JSON."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TypeVar
 
-from mcp_client import InvalidArgument, MCPClient, MCPError, RetryNotice, ServerUnavailable
+from mcp_client import BadCredentials, InvalidArgument, MCPClient, MCPError, RetryNotice, ServerUnavailable
+from mcp_client.cli.connection import API_KEY_VARIABLE, connect
 from mcp_client.cli.terminal import printable, visible
 
 FAILED: Final = 1
@@ -26,7 +27,7 @@ def run_client(server: str, command: Callable[[MCPClient], Coroutine[Any, Any, N
     """Run a command with a client. A failure is one line on standard error and an exit status."""
 
     async def run() -> None:
-        async with MCPClient(server, on_retry=_print_retry if sys.stderr.isatty() else None) as client:
+        async with connect(server, _print_retry if sys.stderr.isatty() else None) as client:
             await command(client)
 
     with exit_on_error():
@@ -58,6 +59,8 @@ def exit_on_error() -> Iterator[None]:
         yield
     except ServerUnavailable as error:
         fail(f"{error.message}. Start a server with `mcp-server serve`, or pass its address as --server.", FAILED)
+    except BadCredentials as error:
+        fail(f"{error.message}. The API key is read from the variable {API_KEY_VARIABLE}.", FAILED)
     except InvalidArgument as error:
         fail(error.message, MISUSED)
     except MCPError as error:
@@ -96,9 +99,12 @@ def fail(message: str, status: int) -> NoReturn:
     raise SystemExit(status)
 
 
-def pair(text: str, option: str) -> tuple[str, str]:
-    """The key and the value of ``KEY=VALUE``."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        fail(f"{option}: expected KEY=VALUE, not {text!r}", MISUSED)
-    return key, value
+def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    """The keys and values of texts like ``KEY=VALUE``."""
+    found = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            fail(f"{option}: expected KEY=VALUE, not {text!r}", MISUSED)
+        found[key] = value
+    return found

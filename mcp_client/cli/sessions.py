@@ -9,7 +9,7 @@ import typer
 from mcp_client import MCPClient
 from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Limit, ModelOption, Server, SessionName
 from mcp_client.cli.output import local_time, print_json, print_table
-from mcp_client.cli.run import first, pair, run_client
+from mcp_client.cli.run import first, pairs, run_client
 from mcp_client.cli.terminal import printable
 
 app = typer.Typer(help="List, show and change sessions.", no_args_is_help=True)
@@ -26,7 +26,7 @@ def list_sessions(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """List sessions, newest first."""
-    labels = dict(pair(text, "--label") for text in label or [])
+    labels = pairs(label, "--label")
 
     async def run(client: MCPClient) -> None:
         found = await first(limit, client.list_sessions(labels=labels, newest_first=True, page_size=min(limit, 1000)))
@@ -64,7 +64,7 @@ def create(
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Create a session and print its id."""
-    labels = dict(pair(text, "--label") for text in label or [])
+    labels = pairs(label, "--label")
 
     async def run(client: MCPClient) -> None:
         created = await client.create_session(

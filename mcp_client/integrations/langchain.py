@@ -110,7 +110,7 @@ class ChatContextProtocol(BaseChatModel):
     streaming: bool = False
     """Whether ``invoke`` passes each token to callbacks."""
     client_options: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
-    """Further arguments of the clients, for example ``{"metadata": {"authorization": "Bearer …"}}``."""
+    """Further arguments of the clients, for example ``{"api_key": "ctx_…"}``."""
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
     """LangChain's cache of answers: off by default, because it would answer instead of the session."""
     clients: Clients | None = Field(default=None, exclude=True, repr=False)

@@ -1,5 +1,6 @@
 """The values that a client takes and returns: plain, frozen, keyword-only."""
 
+from mcp_client.values.access import Caller, CreatedKey, Key, KeyState, Limits, LimitState
 from mcp_client.values.event import (
     AttemptSwitched,
     Delta,
@@ -29,18 +30,25 @@ from mcp_client.values.model import Embeddings, HealthStatus, Model, ModelState
 from mcp_client.values.options import Seconds, ToolChoice, TurnOptions
 from mcp_client.values.session import ContextEntry, Session
 from mcp_client.values.turn import Attempt, Reply, Turn, TurnFailure, TurnState, Window
+from mcp_client.values.usage import UsageRow
 
 __all__ = [
     "Attempt",
     "AttemptSwitched",
     "Blob",
+    "Caller",
     "ContextEntry",
+    "CreatedKey",
     "Delta",
     "Embeddings",
     "Event",
     "FinishReason",
     "HealthStatus",
     "Heartbeat",
+    "Key",
+    "KeyState",
+    "LimitState",
+    "Limits",
     "Logprob",
     "Message",
     "Model",
@@ -66,5 +74,6 @@ __all__ = [
     "TurnStarted",
     "TurnState",
     "Usage",
+    "UsageRow",
     "Window",
 ]

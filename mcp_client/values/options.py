@@ -61,3 +61,5 @@ class TurnOptions(TypedDict, total=False):
     or ``"continue"``."""
     provider_options: Mapping[str, Any] | None
     """Passed to the provider unchanged."""
+    labels: Mapping[str, str] | None
+    """For whom or what the call is made: up to 16. The turn and its usage carry them."""

@@ -133,3 +133,5 @@ class Turn:
     """Why the turn did not succeed; ``None`` if it did, or has not ended."""
     attempts: Sequence[Attempt]
     """All calls to providers, in order."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The labels of the call."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextprotocol.v1 import key_pb2
 from mcp_server.api import decode, encode
-from mcp_server.api.paging import page_of, page_size, page_token, position_of
+from mcp_server.api.paging import PageTokens, page_of, page_size
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
@@ -14,7 +14,8 @@ from mcp_server.values import SCOPES
 class KeyService:
     """Manages API keys."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, tokens: PageTokens) -> None:
+        self._tokens = tokens
         self._accounts = gateway.accounts
         self._keys = gateway.keys
 
@@ -34,14 +35,14 @@ class KeyService:
         found = Violations()
         query = ("keys", call.principal.tenant, request.tenant)
         size = page_size(found, request.page_size, 50)
-        after = position_of(found, request.page_token, tuple[int, str], *query)
+        after = self._tokens.position(found, request.page_token, tuple[int, str], *query)
         keys = await self._keys.list(call.principal, request.tenant, limit=size + 1, after=after, violations=found)
         now = self._keys.now()
         page = page_of((encode.key(key, now) for key in keys), size)
         response = key_pb2.ListKeysResponse(keys=page)
         if len(page) < len(keys):
             last = keys[len(page) - 1]
-            response.next_page_token = page_token((last.create_time, last.id), *query)
+            response.next_page_token = self._tokens.token((last.create_time, last.id), *query)
         return response
 
     async def UpdateKey(self, call: Call, request: key_pb2.UpdateKeyRequest) -> key_pb2.Key:

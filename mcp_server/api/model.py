@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextprotocol.v1 import model_pb2
 from mcp_server.api import decode, encode
-from mcp_server.api.paging import page_of, page_size, page_token, position_of
+from mcp_server.api.paging import PageTokens, page_of, page_size
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
@@ -13,16 +13,17 @@ from mcp_server.rules import Violations
 class ModelService:
     """Lists the models that this server can answer with."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, tokens: PageTokens) -> None:
         self._gateway = gateway
+        self._tokens = tokens
 
     async def ListModels(self, call: Call, request: model_pb2.ListModelsRequest) -> model_pb2.ListModelsResponse:
         found = Violations()
         size = page_size(found, request.page_size, 100)
-        after = position_of(found, request.page_token, str, "models") or ""
+        after = self._tokens.position(found, request.page_token, str, "models") or ""
         entries = await self._gateway.list_models(call.principal, limit=size + 1, after=after, violations=found)
         page = page_of(map(encode.model, entries), size)
-        token = page_token(entries[len(page) - 1].name, "models") if len(page) < len(entries) else ""
+        token = self._tokens.token(entries[len(page) - 1].name, "models") if len(page) < len(entries) else ""
         return model_pb2.ListModelsResponse(models=page, next_page_token=token)
 
     async def GetModel(self, call: Call, request: model_pb2.GetModelRequest) -> model_pb2.Model:

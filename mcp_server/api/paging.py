@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
+import secrets
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
@@ -14,7 +16,7 @@ from mcp_server.rules import Violations
 from mcp_server.rules.limits import MAX_RESPONSE_BYTES
 
 MAX_PAGE_SIZE: Final = 1000
-_DIGEST_BYTES: Final = 9
+_SIGNATURE_BYTES: Final = 16
 _ITEM_BYTES: Final = 8
 """What a list adds to the size of each of its messages."""
 T = TypeVar("T")
@@ -28,32 +30,42 @@ def page_size(found: Violations, size: int, default: int) -> int:
     return min(size or default, MAX_PAGE_SIZE)
 
 
-def page_token(position: Any, *query: Any) -> str:
-    """A token that leads to ``position`` of the list that ``query`` describes."""
-    body = msgspec.msgpack.encode(position)
-    return base64.urlsafe_b64encode(_digest(body, query) + body).decode().rstrip("=")
+class PageTokens:
+    """Makes page tokens, and reads them. Tokens are signed: a server takes only those that it could have made.
 
+    Args:
+        key: signs the tokens, 16 to 64 bytes, the same in all servers that share a store; ``None``: a random one. Then
+            the tokens end with the process.
+    """
 
-def position_of(found: Violations, token: str, kind: type[T], *query: Any) -> T | None:
-    """The position that a token leads to; ``None`` for the first page. A token of another list is a violation."""
-    if not token:
+    def __init__(self, key: bytes | None = None) -> None:
+        self._key = secrets.token_bytes(32) if key is None else key
+        self._advice = "send it unchanged, with the same parent, filter and order as before" + (
+            ", and list from the first page again if the server was restarted" if key is None else ""
+        )
+
+    def token(self, position: Any, *query: Any) -> str:
+        """A token that leads to ``position`` of the list that ``query`` describes."""
+        body = msgspec.msgpack.encode(position)
+        return base64.urlsafe_b64encode(self._signature(body, query) + body).decode().rstrip("=")
+
+    def position(self, found: Violations, token: str, kind: type[T], *query: Any) -> T | None:
+        """The position that a token leads to; ``None`` for the first page. A token of another list is a violation."""
+        if not token:
+            return None
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+            if hmac.compare_digest(signature, self._signature(body, query)):
+                return msgspec.msgpack.decode(body, type=kind, strict=False)
+        except (ValueError, msgspec.DecodeError):  # a server of another version may have signed another type
+            pass
+        found.add("page_token", f"is not a next_page_token of this list: {self._advice}")
         return None
-    try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        digest, body = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
-        if digest == _digest(body, query):
-            return msgspec.msgpack.decode(body, type=kind, strict=False)
-    except (ValueError, msgspec.DecodeError):
-        pass
-    found.add(
-        "page_token",
-        "is not a next_page_token of this list: send it unchanged, with the same parent, filter and order as before",
-    )
-    return None
 
-
-def _digest(body: bytes, query: tuple[Any, ...]) -> bytes:
-    return hashlib.blake2b(msgspec.msgpack.encode((query, body)), digest_size=_DIGEST_BYTES).digest()
+    def _signature(self, body: bytes, query: tuple[Any, ...]) -> bytes:
+        signed = msgspec.msgpack.encode((query, body))
+        return hashlib.blake2b(signed, key=self._key, digest_size=_SIGNATURE_BYTES).digest()
 
 
 class Page(list[Wire]):

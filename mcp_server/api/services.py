@@ -17,6 +17,7 @@ from mcp_server.api.completion import CompletionService
 from mcp_server.api.embedding import EmbeddingService
 from mcp_server.api.key import KeyService
 from mcp_server.api.model import ModelService
+from mcp_server.api.paging import PageTokens
 from mcp_server.api.session import SessionService
 from mcp_server.api.turn import TurnService
 from mcp_server.api.usage import UsageService
@@ -24,17 +25,22 @@ from mcp_server.gateway import Gateway
 from mcp_server.interfaces import GRPCService
 
 
-def services(gateway: Gateway) -> list[GRPCService]:
-    """The services of the contract, carried out by ``gateway``."""
+def services(gateway: Gateway, tokens: PageTokens) -> list[GRPCService]:
+    """The services of the contract.
+
+    Args:
+        gateway: carries them out.
+        tokens: of the pages of their lists.
+    """
     implementations = {
-        session_pb2: SessionService(gateway),
+        session_pb2: SessionService(gateway, tokens),
         chat_pb2: ChatService(gateway),
         completion_pb2: CompletionService(gateway),
         embedding_pb2: EmbeddingService(gateway),
-        turn_pb2: TurnService(gateway),
-        model_pb2: ModelService(gateway),
-        key_pb2: KeyService(gateway),
-        usage_pb2: UsageService(gateway),
+        turn_pb2: TurnService(gateway, tokens),
+        model_pb2: ModelService(gateway, tokens),
+        usage_pb2: UsageService(gateway, tokens),
+        key_pb2: KeyService(gateway, tokens),
     }
     return [
         GRPCService(

@@ -8,7 +8,7 @@ from google.protobuf import empty_pb2
 
 from contextprotocol.v1 import message_pb2, session_pb2
 from mcp_server.api import decode, encode
-from mcp_server.api.paging import Page, page_of, page_size, page_token, position_of
+from mcp_server.api.paging import Page, PageTokens, page_of, page_size
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
@@ -17,8 +17,9 @@ from mcp_server.rules import Violations
 class SessionService:
     """Keeps conversations."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, tokens: PageTokens) -> None:
         self._gateway = gateway
+        self._tokens = tokens
 
     async def CreateSession(self, call: Call, request: session_pb2.CreateSessionRequest) -> session_pb2.Session:
         found = Violations()
@@ -40,7 +41,7 @@ class SessionService:
         labels = decode.labels(found, "labels", request.labels)
         query = ("sessions", call.principal.tenant, sorted(labels.items()), request.newest_first)
         size = page_size(found, request.page_size, 50)
-        after = position_of(found, request.page_token, tuple[int, str], *query)
+        after = self._tokens.position(found, request.page_token, tuple[int, str], *query)
         sessions = await self._gateway.list_sessions(
             call.principal,
             limit=size + 1,
@@ -53,7 +54,7 @@ class SessionService:
         response = session_pb2.ListSessionsResponse(sessions=page)
         if len(page) < len(sessions):
             last = sessions[len(page) - 1]
-            response.next_page_token = page_token((last.create_time, last.uid), *query)
+            response.next_page_token = self._tokens.token((last.create_time, last.uid), *query)
         return response
 
     async def UpdateSession(self, call: Call, request: session_pb2.UpdateSessionRequest) -> session_pb2.Session:
@@ -87,7 +88,7 @@ class SessionService:
         session_id = decode.session_name(found, "parent", request.parent)
         query = ("messages", call.principal.tenant, session_id, request.newest_first)
         size = page_size(found, request.page_size, 50)
-        after = position_of(found, request.page_token, int, *query)
+        after = self._tokens.position(found, request.page_token, int, *query)
         messages = self._gateway.list_messages(
             call.principal,
             session_id,
@@ -101,7 +102,7 @@ class SessionService:
         async with aclosing(messages):
             async for message in messages:
                 if not page.add(encode.message(message, session_id)):
-                    token = page_token(page[-1].index, *query)
+                    token = self._tokens.token(page[-1].index, *query)
                     break
         return session_pb2.ListMessagesResponse(messages=page, next_page_token=token)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextprotocol.v1 import turn_pb2
 from mcp_server.api import decode, encode
 from mcp_server.api.call import Send
-from mcp_server.api.paging import page_of, page_size, page_token, position_of
+from mcp_server.api.paging import PageTokens, page_of, page_size
 from mcp_server.api.turn_answer import stream
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
@@ -15,8 +15,9 @@ from mcp_server.rules import Violations
 class TurnService:
     """Reads, replays and cancels turns that wait, run or have ended."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, tokens: PageTokens) -> None:
         self._gateway = gateway
+        self._tokens = tokens
 
     async def GetTurn(self, call: Call, request: turn_pb2.GetTurnRequest) -> turn_pb2.Turn:
         found = Violations()
@@ -28,12 +29,12 @@ class TurnService:
         session_id = decode.session_name(found, "parent", request.parent)
         query = ("turns", call.principal.tenant, session_id)
         size = page_size(found, request.page_size, 50)
-        before = position_of(found, request.page_token, str, *query) or ""
+        before = self._tokens.position(found, request.page_token, str, *query) or ""
         turns = await self._gateway.list_turns(
             call.principal, session_id, limit=size + 1, before=before, violations=found
         )
         page = page_of((encode.turn(turn, brief=True) for turn in turns), size)
-        token = page_token(turns[len(page) - 1].id, *query) if len(page) < len(turns) else ""
+        token = self._tokens.token(turns[len(page) - 1].id, *query) if len(page) < len(turns) else ""
         return turn_pb2.ListTurnsResponse(turns=page, next_page_token=token)
 
     async def StreamTurn(self, call: Call, request: turn_pb2.StreamTurnRequest, send: Send) -> None:

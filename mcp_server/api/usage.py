@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextprotocol.v1 import usage_pb2
 from mcp_server.api import decode, encode
-from mcp_server.api.paging import page_of, page_size, page_token, position_of
+from mcp_server.api.paging import PageTokens, page_of, page_size
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
@@ -13,8 +13,9 @@ from mcp_server.rules import Violations
 class UsageService:
     """Sums up what tenants have used."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, tokens: PageTokens) -> None:
         self._accounts = gateway.accounts
+        self._tokens = tokens
 
     async def QueryUsage(self, call: Call, request: usage_pb2.QueryUsageRequest) -> usage_pb2.QueryUsageResponse:
         found = Violations()
@@ -27,12 +28,12 @@ class UsageService:
             usage_filter,
             group_by=group_by,
             limit=size + 1,
-            after=position_of(found, request.page_token, tuple[str, ...], *listed),
+            after=self._tokens.position(found, request.page_token, tuple[str, ...], *listed),
             violations=found,
         )
         page = page_of([encode.usage_row(each, group_by) for each in sums], size)
         token = ""
         if len(page) < len(sums):
             last = sums[len(page) - 1]
-            token = page_token((*last.group, last.currency), *listed)
+            token = self._tokens.token((*last.group, last.currency), *listed)
         return usage_pb2.QueryUsageResponse(rows=page, next_page_token=token)

@@ -9,6 +9,7 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health_pb2
 
+from mcp_server.api.paging import PageTokens
 from mcp_server.api.services import services as contract
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
@@ -56,6 +57,7 @@ class GRPCServer:
         services: served beside the contract.
         settings: the limits of connections.
         certificates: what connections are encrypted with; ``None``: they are not.
+        tokens: of the pages of lists; by default they end with the process.
 
     Raises:
         ConfigError: two services have the same name.
@@ -69,9 +71,10 @@ class GRPCServer:
         *,
         settings: ServerSettings | None = None,
         certificates: ListenerCertificates | None = None,
+        tokens: PageTokens | None = None,
     ) -> None:
         self._settings = settings or ServerSettings()
-        served = [*contract(gateway), *services]
+        served = [*contract(gateway, tokens or PageTokens()), *services]
         self.health = Health([service.descriptor.full_name for service in served], gateway)
         served.append(
             GRPCService(descriptor=health_pb2.DESCRIPTOR.services_by_name["Health"], implementation=self.health)

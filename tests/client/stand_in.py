@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import grpc
 from google.protobuf import duration_pb2
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
-from contextprotocol.v1 import chat_pb2, message_pb2, session_pb2, turn_pb2
+from contextprotocol.v1 import chat_pb2, key_pb2, message_pb2, session_pb2, turn_pb2, usage_pb2
 from mcp_server.testing import Gate
 
 OK = turn_pb2.TurnEvent(
@@ -47,10 +48,19 @@ class Failure:
     """What gRPC's own retries are told, if anything."""
 
     @classmethod
-    def of(cls, code: grpc.StatusCode, reason: str, *, retry_after: float | None = None, pushback: str = "") -> Failure:
+    def of(
+        cls,
+        code: grpc.StatusCode,
+        reason: str,
+        *,
+        retry_after: float | None = None,
+        pushback: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> Failure:
         """A failure of a server of the contract."""
         status = status_pb2.Status()
-        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="contextprotocol"))
+        info = error_details_pb2.ErrorInfo(reason=reason, domain="contextprotocol", metadata=metadata)
+        status.details.add().Pack(info)
         if retry_after is not None:
             delay = duration_pb2.Duration(nanos=round(retry_after * 1e9))
             status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
@@ -73,6 +83,7 @@ class StandIn:
     Args:
         credentials: of a secure port; ``None``: the port is not secure.
         scripts: the steps of each call; the last one is for all that follow.
+        answers: what the methods of KeyService and UsageService answer, by the method's name, call by call.
         max_streams: on one connection; 0: any number.
 
     Attributes:
@@ -87,7 +98,9 @@ class StandIn:
         *scripts: Sequence[Step],
         credentials: grpc.ServerCredentials | None = None,
         max_streams: int = 0,
+        answers: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
+        self._answers = {method: iter(steps) for method, steps in (answers or {}).items()}
         self.scripts: Sequence[Sequence[Step]] = scripts or ((OK,),)
         self.requests: list[Any] = []
         self.cancelled: list[str] = []
@@ -140,6 +153,13 @@ class StandIn:
                     "contextprotocol.v1.SessionService",
                     {"DeleteSession": grpc.unary_unary_rpc_method_handler(self._refuse, delete, _serialized)},
                 ),
+                *[
+                    grpc.method_handlers_generic_handler(
+                        service.full_name, {method.name: self._answering(method) for method in service.methods}
+                    )
+                    for file in (key_pb2, usage_pb2)
+                    for service in file.DESCRIPTOR.services_by_name.values()
+                ],
             ]
         )
         if self._credentials is None:
@@ -221,6 +241,18 @@ class StandIn:
                 await context.abort(step.code, step.message, step.trailers)
             else:
                 yield step
+
+    def _answering(self, method: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            await self._admit(context)
+            self.requests.append(request)
+            step = next(self._answers[method.name])
+            if isinstance(step, Failure):
+                await context.abort(step.code, step.message, step.trailers)
+            return step
+
+        read = GetMessageClass(method.input_type).FromString
+        return grpc.unary_unary_rpc_method_handler(answer, read, _serialized)
 
     async def _cancel(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         self.stopping.set()

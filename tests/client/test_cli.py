@@ -9,14 +9,17 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+import trustme
 from typer.testing import CliRunner
 
-from contextprotocol.v1 import turn_pb2
+from contextprotocol.v1 import key_pb2, message_pb2, turn_pb2, usage_pb2
 from mcp_client import MCPClient
 from mcp_client.cli.commands import app
 from mcp_server.app import UnifiedMCPServer
@@ -33,6 +36,8 @@ COMMANDS = (
     ["embed"],
     ["models"],
     ["health"],
+    ["usage"],
+    ["whoami"],
     ["sessions"],
     *[["sessions", name] for name in ("list", "create", "show", "messages", "delete", "fork")],
     ["turns"],
@@ -465,3 +470,129 @@ async def test_the_program_explains_itself() -> None:
     ran = await mcp_client(None, "--help")
     assert (ran.status, ran.err) == (0, "")
     assert "sessions" in ran.out
+
+
+def account(**answers: Sequence[Any]) -> StandIn:
+    """A server that answers questions about keys and usage."""
+    return StandIn(answers=answers)
+
+
+async def test_who_a_caller_is_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API key comes from the environment; without it, the error names the variable."""
+    state = key_pb2.LimitState
+    answer = key_pb2.WhoAmIResponse(
+        tenant="blue",
+        key="keys/abcdefghijkl",
+        scopes=["chat", "usage"],
+        limits=[
+            state(subject="tenants/blue", limit="tokens_per_day", allowed=1000, used=250, remaining=750),
+            state(subject="keys/abcdefghijkl", limit="cost_nanos_per_day", allowed=2 * 10**9, used=1, remaining=1),
+        ],
+    )
+    server = account(WhoAmI=[answer, answer])
+    server.token = "ctx_secret"
+    async with server:
+        refused = await mcp_client(server, "whoami")
+        monkeypatch.setenv("CONTEXTPROTOCOL_API_KEY", "ctx_secret")
+        shown = await mcp_client(server, "whoami")
+        as_json = await mcp_client(server, "whoami", "--json")
+        monkeypatch.setenv("CONTEXTPROTOCOL_API_KEY", "ctx secret")
+        bad = await mcp_client(server, "whoami")
+    assert (refused.status, refused.err.count("\n")) == (1, 1)
+    assert "CONTEXTPROTOCOL_API_KEY" in refused.err
+    assert shown.out.splitlines() == [
+        "tenant: blue",
+        "key: keys/abcdefghijkl",
+        "scopes: chat, usage",
+        "models: all",
+        "LIMIT\tOF\tALLOWED\tUSED\tREMAINING\tRESET",
+        "tokens_per_day\ttenants/blue\t1000\t250\t750\t",
+        "cost_per_day\tkeys/abcdefghijkl\t2\t0.000000001\t0.000000001\t",
+    ]
+    assert json.loads(as_json.out)["limits"][0]["remaining"] == 750
+    assert bad.status == 2
+    assert "ctx secret" not in bad.err
+
+
+async def test_usage_is_a_table_or_csv_or_json() -> None:
+    """Grouped as asked, in the period that was asked for."""
+    rows = [
+        usage_pb2.UsageRow(
+            group={"model": "m,1", "label:team": "search"},
+            turns=2,
+            attempts=3,
+            usage=message_pb2.Usage(input_tokens=10, cached_input_tokens=4, output_tokens=5, reasoning_tokens=1),
+            cost_nanos=1_250_000_000,
+            currency="USD",
+        ),
+        usage_pb2.UsageRow(group={"model": "m", "label:team": ""}, turns=1, attempts=1),
+    ]
+    answer = usage_pb2.QueryUsageResponse(rows=rows)
+    period = ["--since", "2026-11-01T00:00Z", "--until", "2026-11-02T00:00+01:00"]
+    filters = ["--tenant", "*", "--key", "k", "--provider", "p", "--model", "m", "--session", "s", "--label", "a=b"]
+    arguments = ["usage", "--by", "model", "--by", "label:team", *period, *filters]
+    async with account(QueryUsage=[answer] * 4) as server:
+        table = await mcp_client(server, *arguments)
+        as_csv = await mcp_client(server, *arguments, "--csv")
+        as_json = await mcp_client(server, *arguments, "--json")
+        plain = await mcp_client(server, "usage")
+        both = await mcp_client(server, "usage", "--csv", "--json")
+        never = await mcp_client(server, "usage", "--since", "yesterday")
+    assert table.out.splitlines() == [
+        "MODEL\tLABEL:TEAM\tTURNS\tATTEMPTS\tINPUT\tOUTPUT\tCOST",
+        "m,1\tsearch\t2\t3\t10\t5\t1.25 USD",
+        "m\t\t1\t1\t0\t0\t",
+    ]
+    counts = [f"{name}_tokens" for name in ("input", "cached_input", "cache_write", "output", "reasoning")]
+    assert as_csv.out.splitlines() == [
+        f"model,label:team,turns,attempts,{','.join(counts)},cost,currency",
+        '"m,1",search,2,3,10,4,0,5,1,1.25,USD',
+        "m,,1,1,0,0,0,0,0,0,",
+    ]
+    assert json.loads(as_json.out)[0]["cost"] == "1.250000000"
+    request, *_, default = server.requests
+    assert request.start_time.ToJsonString() == "2026-11-01T00:00:00Z"
+    assert request.end_time.ToJsonString() == "2026-11-01T23:00:00Z"
+    assert list(request.group_by) == ["model", "label:team"]
+    assert request.filter == usage_pb2.UsageFilter(
+        tenant="*", key="keys/k", provider="p", model="m", session="sessions/s", labels={"a": "b"}
+    )
+    assert (list(default.group_by), default.HasField("start_time"), plain.status) == (["provider", "model"], False, 0)
+    assert (both.status, never.status) == (2, 2)
+    assert "--since" in never.err
+
+
+async def test_labels_are_those_of_the_turn(server: UnifiedMCPServer) -> None:
+    """Of chats and completions; what is not a label is refused."""
+    for command in ("chat", "complete"):
+        ran = await mcp_client(server, command, "--label", "team=search", "--label", "empty=", "Hi")
+        assert (ran.status, ran.out) == (0, "Hi\n")
+    assert (await mcp_client(server, "embed", "--label", "team", "Hi")).status == 2
+    async with MCPClient(server.address) as client:
+        (session,) = [session async for session in client.list_sessions()]
+        (turn,) = [turn async for turn in client.list_turns(session)]
+    assert turn.labels == {"team": "search", "empty": ""}
+
+
+async def test_an_address_can_ask_for_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the authority, and the certificate of the caller, that the environment names."""
+    authority = trustme.CA()
+    certificate, client = authority.issue_cert("localhost"), authority.issue_cert("client@example.test")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    client.private_key_pem.write_to_path(tmp_path / "client.key")
+    client.cert_chain_pems[0].write_to_path(tmp_path / "client.pem")
+    pair = (certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes())
+    credentials = grpc.ssl_server_credentials(
+        [pair], root_certificates=(tmp_path / "ca.pem").read_bytes(), require_client_auth=True
+    )
+    async with StandIn(credentials=credentials) as server:
+        address = f"https://localhost:{server.address.rpartition(':')[2]}"
+        for name, file in (("CA", "ca.pem"), ("CERTIFICATE", "client.pem"), ("CERTIFICATE_KEY", "client.key")):
+            monkeypatch.setenv(f"CONTEXTPROTOCOL_{name}", str(tmp_path / file))
+        assert (await mcp_client(server, "health", "--server", address)).out == "serving\n"
+        plain = await mcp_client(server, "health")
+        monkeypatch.setenv("CONTEXTPROTOCOL_CA", str(tmp_path / "missing.pem"))
+        missing = await mcp_client(server, "health", "--server", address)
+    assert (plain.status, missing.status) == (2, 2)
+    assert "https://" in plain.err
+    assert "ca: No such file" in missing.err

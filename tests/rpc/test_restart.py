@@ -54,6 +54,23 @@ async def interrupted(serve: Serve, disk: Config, *, session: bool = True) -> li
     return events
 
 
+async def test_a_page_token_outlives_its_server(serve: Serve, disk: Config, tmp_path: Path) -> None:
+    """It leads on at the next server with the same store, and at no server with another one."""
+    wire = await serve(disk)
+    for name in ("one", "two"):
+        await wire.create(name)
+    request = session_pb2.ListSessionsRequest(page_size=1)
+    request.page_token = (await wire.sessions.ListSessions(request)).next_page_token
+    await wire.server.stop()
+    wire = await serve(disk)
+    assert [session.name for session in (await wire.sessions.ListSessions(request)).sessions] == ["sessions/two"]
+    other = msgspec.structs.replace(disk, store=SQLiteSettings(path=tmp_path / "other.db"))
+    wire = await serve(other)
+    with Refused() as refused:
+        await wire.sessions.ListSessions(request)
+    assert "page_token" in refused.violations
+
+
 async def test_a_finished_turn_is_replayed_by_the_next_server(serve: Serve, disk: Config) -> None:
     """The same events with the same numbers; the provider is not asked."""
     wire = await serve(disk, providers={"scripted": ScriptedProvider(["one ", "two", Finish()])})

@@ -9,7 +9,9 @@ import pytest
 from google.protobuf import duration_pb2, field_mask_pb2, struct_pb2
 
 from contextprotocol.v1 import chat_pb2, context_pb2, message_pb2, session_pb2
+from mcp_server.api.paging import PageTokens
 from mcp_server.interfaces import Finish
+from mcp_server.rules import Violations
 from mcp_server.testing import Gate, ScriptedProvider
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, text_of, user
@@ -123,6 +125,30 @@ async def test_a_page_token_belongs_to_its_list(wire: Wire) -> None:
     with Refused() as refused:
         await wire.sessions.ListSessions(session_pb2.ListSessionsRequest(page_token=token, newest_first=True))
     assert "page_token" in refused.violations
+
+
+async def test_a_page_token_cannot_be_made_without_the_key() -> None:
+    """Not by who knows how tokens are made; those of a server that is restarted with its key stay valid."""
+    key = bytes(range(32))
+    token = PageTokens(key).token((5, "u"), "sessions", "ann")
+    found = Violations()
+    assert PageTokens(key).position(found, token, tuple[int, str], "sessions", "ann") == (5, "u")
+    assert not found
+    for tokens, query in (
+        (PageTokens(key[::-1]), ("sessions", "ann")),
+        (PageTokens(key), ("sessions", "bob")),
+        (PageTokens(), ("sessions", "ann")),
+    ):
+        assert tokens.position(found := Violations(), token, tuple[int, str], *query) is None
+        assert [violation.field for violation in found] == ["page_token"]
+
+
+async def test_tokens_that_end_with_the_server_say_so() -> None:
+    """The caller lists from the first page again."""
+    for tokens, said in ((PageTokens(), True), (PageTokens(bytes(32)), False)):
+        tokens.position(found := Violations(), "AAAA", int, "messages")
+        (violation,) = found
+        assert ("if the server was restarted" in violation.description) is said
 
 
 async def test_an_update_changes_what_its_mask_names(wire: Wire) -> None:

@@ -174,6 +174,9 @@ def _turn_fields(
         request.timeout.CopyFrom(duration("turn_timeout", turn_timeout))
     if provider_options := options.get("provider_options"):
         request.provider_options.CopyFrom(struct("provider_options", provider_options))
+    if labels := options.get("labels"):
+        with argument("labels"):
+            request.labels.update(labels)
     set_request_id(request, options.get("request_id"))
     if after_sequence is not None:
         with argument("after_sequence"):

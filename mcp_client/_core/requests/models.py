@@ -35,6 +35,7 @@ def embed(
     session: str | Session | None,
     dimensions: int | None,
     provider_options: Mapping[str, Any],
+    labels: Mapping[str, str],
 ) -> embedding_pb2.EmbedRequest:
     """Embed texts."""
     request = embedding_pb2.EmbedRequest()
@@ -51,12 +52,14 @@ def embed(
             request.dimensions = dimensions
     if provider_options:
         request.provider_options.CopyFrom(struct("provider_options", provider_options))
+    with argument("labels"):
+        request.labels.update(labels)
     return request
 
 
 def batch(request: embedding_pb2.EmbedRequest, first: int, size: int) -> embedding_pb2.EmbedRequest:
     """A request for at most ``size`` of the texts, from index ``first``, within the size limit of a server."""
-    result = embedding_pb2.EmbedRequest(model=request.model, session=request.session)
+    result = embedding_pb2.EmbedRequest(model=request.model, session=request.session, labels=request.labels)
     if request.HasField("dimensions"):
         result.dimensions = request.dimensions
     if request.HasField("provider_options"):

@@ -8,7 +8,7 @@ import secrets
 from typing import Any, Final
 
 from mcp_client._core.arguments import argument
-from mcp_client.values import Session, Turn
+from mcp_client.values import Key, Session, Turn
 
 _UNREADABLE: Final = re.compile("[^a-z0-9]+")
 _READABLE: Final = 25
@@ -71,3 +71,14 @@ def turn_name(turn: str | Turn) -> str:
             raise TypeError(f"expected the full name of a turn, or a Turn, not {type(turn).__name__}")
         turn.encode()
     return turn
+
+
+def key_name(key: str | Key) -> str:
+    """``keys/{id}``, from an id, a full name or a key."""
+    if isinstance(key, Key):
+        return key.name
+    with argument("key"):
+        if not isinstance(key, str):
+            raise TypeError(f"expected the id or full name of a key, or a Key, not {type(key).__name__}")
+        key.encode()
+    return key if key.startswith("keys/") else f"keys/{key}"

@@ -37,6 +37,7 @@ def turn(value: turn_pb2.Turn) -> Turn:
         window=window(value.window),
         error=_failure(value.error) if value.HasField("error") else None,
         attempts=tuple([attempt(item) for item in value.attempts]),
+        labels=dict(value.labels),
     )
 
 

@@ -16,6 +16,9 @@ from mcp_client.integrations._web.requests import EVENT_STREAM, ChatRequest
 
 Frames = TypeVar("Frames", bound=AsyncFrames | SyncFrames)
 
+NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff"}
+"""Browsers do not guess another type than the one of the response: an answer of a model can look like HTML."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatResponse(Generic[Frames]):
@@ -34,13 +37,15 @@ class ChatResponse(Generic[Frames]):
     frames: Frames | None = None
 
 
-END_OF_STREAM: Final[ChatResponse[Any]] = ChatResponse(HTTPStatus.NO_CONTENT, {"Cache-Control": "no-store"})
+END_OF_STREAM: Final[ChatResponse[Any]] = ChatResponse(
+    HTTPStatus.NO_CONTENT, {**NO_SNIFFING, "Cache-Control": "no-store"}
+)
 """The browser has received the whole answer. Browsers do not reconnect after this status."""
 
 
 def json_response(data: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK, **headers: str) -> ChatResponse[Any]:
     """A response in JSON."""
-    headers |= {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    headers |= {**NO_SNIFFING, "Content-Type": "application/json", "Cache-Control": "no-store"}
     return ChatResponse(status, headers, json.dumps(data, ensure_ascii=False).encode())
 
 
@@ -52,6 +57,7 @@ def accepted_response(request: ChatRequest, turn: str) -> ChatResponse[Any]:
 def stream_response(request: ChatRequest, turn: str, rest: Frames) -> ChatResponse[Frames]:
     """The stream of an answer."""
     headers = {
+        **NO_SNIFFING,
         "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
         "Cache-Control": "no-cache, no-transform",
         "X-Accel-Buffering": "no",  # nginx would buffer the tokens
@@ -64,7 +70,7 @@ def stream_response(request: ChatRequest, turn: str, rest: Frames) -> ChatRespon
 def problem_response(error: MCPError | RequestRefused) -> ChatResponse[Any]:
     """An error in JSON, as RFC 9457 defines it."""
     data = problem(error)
-    headers = {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}
+    headers = {**NO_SNIFFING, "Content-Type": "application/problem+json", "Cache-Control": "no-store"}
     if "retry_after" in data:
         headers["Retry-After"] = str(math.ceil(data["retry_after"]))
     return ChatResponse(data["status"], headers, json.dumps(data, ensure_ascii=False).encode())

@@ -12,7 +12,7 @@ from mcp_client._core.addresses import Address
 from mcp_client.integrations._clients import Clients
 from mcp_client.integrations._web.requests import ChatRequest
 from mcp_client.integrations._web.responses import ChatResponse
-from mcp_client.integrations._web.visitors import Cookie, Visitor
+from mcp_client.integrations._web.visitors import Cookie, CookieKey, Visitor
 
 Request = TypeVar("Request")
 """The request class of the framework."""
@@ -32,6 +32,9 @@ class WebChatSettings(Generic[Request]):
         turn_options: the arguments of ``stream_chat`` for each message, for example ``{"temperature": 0.2}``; or a
             function that returns them for the request.
         cookie: identifies visitors.
+        secret: signs the cookies; at least 16 bytes. A cookie that is not signed with it starts a new visitor. All
+            processes of a site need the same secret. By default each process has a random one: after a restart, and
+            at another process, visitors start anew.
         max_body: the maximum size of the request of a message, in bytes.
         **client_options: further arguments of the client, for example ``credentials``.
     """
@@ -44,6 +47,7 @@ class WebChatSettings(Generic[Request]):
         session_options: Options[Request] = MappingProxyType({}),
         turn_options: Options[Request] = MappingProxyType({}),
         cookie: Cookie = Cookie(),  # noqa: B008  # it is frozen
+        secret: str | bytes | None = None,
         max_body: int = 1 << 20,
         **client_options: Any,
     ) -> None:
@@ -52,6 +56,7 @@ class WebChatSettings(Generic[Request]):
         self.session_options = session_options
         self.turn_options = turn_options
         self.cookie = cookie
+        self._cookie_key = CookieKey(secret)
         self.max_body = max_body
         self.client_options = client_options
         self.clients = Clients(address, client_options)
@@ -67,7 +72,8 @@ class WebChatSettings(Generic[Request]):
         """
         if session is not None:
             return Visitor(session)
-        return Visitor.of_cookie(cookies.get(self.cookie.name), path.removesuffix(f"/{turn}") if turn else path)
+        chat = path.removesuffix(f"/{turn}") if turn else path
+        return Visitor.of_cookie(cookies.get(self.cookie.name), chat, self._cookie_key)
 
     def headers(self, request: ChatRequest, response: ChatResponse[Any], *, secure: bool) -> dict[str, str]:
         """The headers of the response, with the cookie of the visitor.
@@ -77,9 +83,9 @@ class WebChatSettings(Generic[Request]):
             response: to the visitor.
             secure: whether the request came over HTTPS.
         """
-        if request.turn or not request.visitor.secret:
+        if request.turn or not request.visitor.cookie:
             return dict(response.headers)
-        return {**response.headers, "Set-Cookie": self.cookie.header(request.visitor.secret, secure=secure)}
+        return {**response.headers, "Set-Cookie": self.cookie.header(request.visitor.cookie, secure=secure)}
 
 
 async def resolved(setting: Any, request: Any) -> Any:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from mcp_client import Blob, ContextEntry, MCPSyncClient, Message, Role, SyncTurnStream, Text, ToolCall
+from mcp_client import Blob, ContextEntry, Limits, MCPSyncClient, Message, Role, SyncTurnStream, Text, ToolCall
 
 HALF = "half a pair: \ud83d"
 
@@ -120,6 +121,32 @@ def first(items: Any) -> Any:
         ("dimensions", lambda c: c.embed("a", dimensions="many")),
         ("model", lambda c: c.embed("a", model=HALF)),
         ("model", lambda c: c.get_model(HALF)),
+        ("labels", lambda c: c.chat("Hi", labels={"a": HALF})),
+        ("labels", lambda c: c.complete("Hi", labels=7)),
+        ("labels", lambda c: c.embed("a", labels={"a": 1})),
+        ("scopes", lambda c: c.create_key(scopes=[HALF])),
+        ("display_name", lambda c: c.create_key(scopes=["chat"], display_name=7)),
+        ("tenant", lambda c: c.create_key(scopes=["chat"], tenant=HALF)),
+        ("models", lambda c: c.create_key(scopes=["chat"], models=7)),
+        ("limits", lambda c: c.create_key(scopes=["chat"], limits={"sessions": 1})),
+        ("limits.sessions", lambda c: c.create_key(scopes=["chat"], limits=Limits(sessions=2**70))),
+        ("limits.cost_per_day", lambda c: c.create_key(scopes=["chat"], limits=Limits(cost_per_day=0.5))),  # type: ignore[arg-type]  # wrong on purpose
+        ("limits.cost_per_day", lambda c: c.update_key("a", limits=Limits(cost_per_day=Decimal("1e-10")))),
+        ("limits.cost_per_day", lambda c: c.update_key("a", limits=Limits(cost_per_day=Decimal("nan")))),
+        ("limits.window", lambda c: c.update_key("a", limits=Limits(window="1h"))),  # type: ignore[arg-type]  # wrong on purpose
+        ("limits.currency", lambda c: c.update_key("a", limits=Limits(currency=HALF))),
+        ("labels", lambda c: c.update_key("a", labels={"a": HALF})),
+        ("etag", lambda c: c.update_key("a", etag=HALF)),
+        ("expire_time", lambda c: c.update_key("a", expire_time=datetime(2026, 1, 1))),  # noqa: DTZ001  # wrong on purpose
+        ("expire_time", lambda c: c.update_key("a", expire_time="tomorrow")),
+        ("key", lambda c: c.get_key(HALF)),
+        ("key", lambda c: c.revoke_key(7)),
+        ("page_size", lambda c: first(c.list_keys(page_size=2**40))),
+        ("start_time", lambda c: first(c.query_usage(start_time=datetime(2026, 1, 1)))),  # noqa: DTZ001  # wrong on purpose
+        ("end_time", lambda c: first(c.query_usage(end_time=7))),
+        ("group_by", lambda c: first(c.query_usage(group_by=7))),
+        ("key", lambda c: first(c.query_usage(key=7))),
+        ("labels", lambda c: first(c.query_usage(labels={"a": HALF}))),
         ("service", lambda c: c.health(HALF)),
         ("timeout", lambda c: c.wait_until_ready(0)),
     ],
@@ -135,6 +162,11 @@ def test_a_bad_argument_is_named(name: str, act: Act) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
+        ("api_key", {"api_key": ""}),
+        ("api_key", {"api_key": "ctx_a\n"}),
+        ("api_key", {"api_key": "Bearer ctx_a"}),
+        ("api_key", {"api_key": b"ctx_a"}),
+        ("api_key", {"api_key": "ctx_a", "metadata": {"Authorization": "Basic a"}}),
         ("address", {"address": ""}),
         ("address", {"address": 7}),
         ("address", {"address": HALF}),

@@ -67,6 +67,7 @@ async def started(framework: str, server: str, *, port: int = 0) -> AsyncIterato
     assert found
     settings = {
         "MCP_ADDRESS": server,
+        "CHAT_SECRET": "the same at every start",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "error",

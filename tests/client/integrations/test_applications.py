@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import fastapi
 import fastapi.testclient
 import flask
 import pytest
+import trustme
 
 from mcp_client import MCPClient, MCPSyncClient
 from mcp_client.integrations import aiohttp as for_aiohttp
@@ -262,3 +264,28 @@ async def test_a_function_of_the_settings_may_read_the_body(address: str, framew
             assert [session.labels for session in client.list_sessions()] == [{"size": "5"}]
 
     await asyncio.to_thread(visit)
+
+
+async def test_over_https_the_cookie_is_secure(address: str) -> None:
+    """Browsers then never send it over HTTP."""
+    authority = trustme.CA()
+    server_context, client_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server_context)
+    authority.configure_trust(client_context)
+
+    def visit() -> list[str]:
+        inner, other = fastapi.FastAPI(), flask.Flask(__name__)
+        for_fastapi.WebChat(address).init_app(inner)
+        for_flask.WebChat(address).init_app(other)
+        with fastapi.testclient.TestClient(inner, base_url="https://site") as browser:
+            cookies = [browser.get("/chat").headers["Set-Cookie"]]
+        return [*cookies, other.test_client().get("/chat", base_url="https://site").headers["Set-Cookie"]]
+
+    app = aiohttp.web.Application()
+    for_aiohttp.WebChat(address).init_app(app)
+    server = aiohttp.test_utils.TestServer(app, scheme="https")
+    await server.start_server(ssl=server_context)
+    async with aiohttp.test_utils.TestClient(server) as browser, browser.get("/chat", ssl=client_context) as response:
+        cookies = [response.headers["Set-Cookie"], *await asyncio.to_thread(visit)]
+    for cookie in cookies:
+        assert {"HttpOnly", "Secure", "SameSite=Lax"} <= set(cookie.split("; "))

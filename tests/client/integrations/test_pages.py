@@ -56,8 +56,9 @@ def test_the_table_of_langchains_errors_is_the_one_of_the_code() -> None:
     assert table == langchain._LANGCHAIN_ERRORS
 
 
-def test_the_settings_of_the_web_page_are_valid() -> None:
+def test_the_settings_of_the_web_page_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     """They make an object."""
+    monkeypatch.setenv("CHAT_SECRET", "what the site keeps to itself")
     (*_, settings) = programs(WEB)
     names: dict[str, Any] = {}
     exec(compile(settings, "web.md", "exec"), names)  # noqa: S102  # our own page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from http.cookies import SimpleCookie
+from http.cookies import Morsel, SimpleCookie
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -14,6 +14,7 @@ import pytest
 from yarl import URL
 
 from mcp_client import MCPClient, session_id_for
+from mcp_client.integrations._web.settings import WebChatSettings
 from mcp_client.integrations._web.visitors import Cookie
 from mcp_server import errors
 from mcp_server.app import UnifiedMCPServer
@@ -203,7 +204,7 @@ async def test_each_visitor_has_a_session_of_their_own(
     async with MCPClient(server.address) as client:
         names = [session.name async for session in client.list_sessions()]
     assert len(names) == 2
-    assert not any(cookie.value in name for name in names)  # a list of sessions opens none
+    assert not any(cookie.value.partition(".")[0] in name for name in names)  # a list of sessions opens none
 
 
 async def test_an_application_may_know_its_users(
@@ -230,23 +231,125 @@ async def test_an_application_may_know_its_users(
         assert "Set-Cookie" in response.headers
 
 
-async def test_a_cookie_that_is_none_makes_a_new_visitor(site: Site, serve: Serve, stack: AsyncExitStack) -> None:
-    """Whoever sends one of their own making has a session of their own."""
+KEY = "the secret of the site"
+FORGED = [
+    "",
+    "short",
+    "x" * 5000,
+    "../../" + "x" * 26,
+    '"' + "x" * 32,
+    "x" * 32,
+    f"{'x' * 32}.",
+    f"{'x' * 32}.{'x' * 43}",
+]
+
+
+async def cookie_for(url: str, value: str, name: str = "chat_visitor") -> Morsel[str]:
+    """The cookie that a visitor has after a request with a cookie of this value."""
+    headers = {"Cookie": f"{name}={value}"}
+    async with aiohttp.ClientSession(headers=headers) as visitor, visitor.get(url) as response:
+        assert response.status == 200
+        return SimpleCookie(response.headers["Set-Cookie"])[name]
+
+
+async def test_a_cookie_that_the_site_did_not_make_starts_a_new_visitor(
+    site: Site, serve: Serve, stack: AsyncExitStack
+) -> None:
+    """Whether it is malformed, invented, changed or signed by another site."""
+    server = await serve()
+    url = await stack.enter_async_context(site(server.address, secret=KEY)) + "/chat"
+    other = await stack.enter_async_context(site(server.address, secret="the secret of another site")) + "/chat"
+    own = (await cookie_for(url, "")).value
+    assert (await cookie_for(url, own)).value == own
+    secret, _, signature = own.partition(".")
+    changed = [f"{secret[1:]}{secret[0]}.{signature}", f"{secret}.{signature[1:]}{signature[0]}", own + "A", secret]
+    for value in [*FORGED, *changed, (await cookie_for(other, "")).value]:
+        made = (await cookie_for(url, value)).value
+        assert made not in (value, own)
+        assert made.partition(".")[0] != value.partition(".")[0]
+
+
+async def test_visitors_stay_where_the_secret_does(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """At every process of a site, and after a restart; another secret makes everybody a new visitor."""
+    server = await serve()
+    visitor = await browser()
+    histories = []
+    for secret in (KEY, KEY.encode(), "another one, just as long"):
+        async with site(server.address, secret=secret) as address:
+            async with visitor.get(f"{address}/chat") as response:
+                histories.append(len((await response.json())["messages"]))
+            async with visitor.post(f"{address}/chat", **say("Hi")) as response:
+                await whole(response)
+    assert histories == [0, 2, 0]
+
+
+@pytest.mark.parametrize("secret", ["", b"", "fifteen letters"])
+def test_a_short_secret_is_refused(secret: str | bytes) -> None:
+    """An empty one is a variable that was not set."""
+    with pytest.raises(ValueError, match="secret: must have at least 16 bytes"):
+        WebChatSettings[Any](secret=secret)
+
+
+async def test_the_attributes_of_the_cookie_can_be_chosen(site: Site, serve: Serve, stack: AsyncExitStack) -> None:
+    """Scripts never read it."""
     server = await serve()
     settings = Cookie(name="who", secure=True, samesite="Strict", max_age=60, path="/chat", domain="localhost")
     url = await stack.enter_async_context(site(server.address, cookie=settings)) + "/chat"
-    for value in ("", "short", "x" * 5000, "../../" + "x" * 26, '"' + "x" * 32):
-        async with aiohttp.ClientSession(headers={"Cookie": f"who={value}"}) as visitor, visitor.get(url) as response:
-            assert response.status == 200
-            cookie = SimpleCookie(response.headers["Set-Cookie"])["who"]
-            assert cookie.value != value
-            assert len(cookie.value) == 32
-            assert (cookie["secure"], cookie["samesite"], cookie["domain"]) == (True, "Strict", "localhost")
-    async with (
-        aiohttp.ClientSession(headers={"Cookie": f"who={cookie.value}"}) as visitor,
-        visitor.get(url) as response,
+    cookie = await cookie_for(url, "", name="who")
+    assert (cookie["httponly"], cookie["secure"], cookie["samesite"]) == (True, True, "Strict")
+    assert (cookie["max-age"], cookie["path"], cookie["domain"]) == ("60", "/chat", "localhost")
+
+
+async def test_every_response_says_that_its_type_is_not_to_be_guessed(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """Answers, histories, errors, those of the application's own routes, and the end of a stream."""
+    server = await serve(ScriptedProvider.saying("<script>alert(1)</script>"))
+    address = await stack.enter_async_context(site(server.address))
+    url = f"{address}/chat"
+    visitor = await browser()
+    async with visitor.post(url, json={"message": "Hi"}, headers={"Accept": "application/json"}) as response:
+        turn = (await response.json())["turn"]
+        statuses = {(response.status, response.headers.get("X-Content-Type-Options"))}
+    for call in (
+        visitor.get(url),
+        visitor.post(url, **say("Hi")),
+        visitor.get(f"{url}/{turn}"),
+        visitor.get(f"{url}/{turn}", headers={"Last-Event-ID": f"{turn}/end"}),
+        visitor.get(f"{url}/missing"),
+        visitor.delete(f"{url}/missing"),
+        visitor.post(url, data=b"{"),
+        visitor.get(f"{address}/missing"),
     ):
-        assert SimpleCookie(response.headers["Set-Cookie"])["who"].value == cookie.value
+        async with call as response:
+            statuses.add((response.status, response.headers.get("X-Content-Type-Options")))
+            await response.read()
+    assert statuses == {(status, "nosniff") for status in (200, 202, 204, 404, 415)}
+
+
+async def test_there_is_no_session_before_the_first_message(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """Pages that are opened, and requests that are refused, leave nothing at the server."""
+    server = await serve()
+    url = await stack.enter_async_context(site(server.address)) + "/chat"
+    visitor = await browser()
+    for call in (
+        visitor.get(url),
+        visitor.get(f"{url}/missing"),
+        visitor.delete(f"{url}/missing"),
+        visitor.post(url, json={"message": ""}),
+        visitor.post(url, json={"message": "Hi", "request_id": "a"}, headers={"Last-Event-ID": "t/5"}),
+    ):
+        async with call as response:
+            await response.read()
+    async with MCPClient(server.address) as client:
+        assert [session.name async for session in client.list_sessions()] == []
+        async with visitor.post(url, **say("Hi")) as response:
+            await whole(response)
+        assert len([session.name async for session in client.list_sessions()]) == 1
 
 
 async def test_a_session_that_is_gone_begins_anew(

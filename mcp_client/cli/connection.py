@@ -1,0 +1,52 @@
+"""The connection of a command: the address is an option, what proves who the caller is comes from the environment.
+
+Arguments of a program can be read by every user of its machine, so that a key is none.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from mcp_client import TLS, MCPClient
+from mcp_client._core.retry import OnRetry
+
+API_KEY_VARIABLE: Final = "CONTEXTPROTOCOL_API_KEY"
+"""The environment variable with the API key, or another bearer token."""
+CA_VARIABLE: Final = "CONTEXTPROTOCOL_CA"
+"""The environment variable with the path of the trusted authorities' certificates."""
+CERTIFICATE_VARIABLE: Final = "CONTEXTPROTOCOL_CERTIFICATE"
+"""The environment variable with the path of the client's certificate chain, for servers that require one."""
+CERTIFICATE_KEY_VARIABLE: Final = "CONTEXTPROTOCOL_CERTIFICATE_KEY"
+"""The environment variable with the path of the private key of that certificate."""
+
+_TLS_SCHEME: Final = "https://"
+
+
+def connect(server: str, on_retry: OnRetry | None) -> MCPClient:
+    """A client of a server.
+
+    Args:
+        server: its address; ``https://HOST:PORT``: with TLS.
+        on_retry: called before each retry.
+
+    Raises:
+        ValueError: a variable cannot be used.
+    """
+    ca, certificate, key = [_path(name) for name in (CA_VARIABLE, CERTIFICATE_VARIABLE, CERTIFICATE_KEY_VARIABLE)]
+    credentials = TLS(ca=ca, certificate=certificate, key=key) if server.startswith(_TLS_SCHEME) else None
+    if credentials is None and (ca or certificate or key):
+        raise ValueError(f"{CA_VARIABLE} and {CERTIFICATE_VARIABLE} require an address with TLS: {_TLS_SCHEME}{server}")
+    try:
+        return MCPClient(
+            server.removeprefix(_TLS_SCHEME),
+            api_key=os.environ.get(API_KEY_VARIABLE) or None,
+            credentials=credentials,
+            on_retry=on_retry,
+        )
+    except OSError as error:
+        raise ValueError(f"TLS: {error.strerror}") from error
+
+
+def _path(variable: str) -> str | None:
+    return os.environ.get(variable) or None
