@@ -92,7 +92,7 @@ async def test_a_caller_who_leaves_does_not_end_the_fetch_of_the_others(server: 
         (404, jwks(Signer("second"))),
         (200, b"<html>"),
         (200, b'{"keys": []}'),
-        (200, b'{"keys": [], "filling": "' + b"x" * MAX_BYTES + b'"}'),
+        (200, jwks(Signer("second")) + b" " * MAX_BYTES),
     ],
     ids=["500", "404", "html", "empty", "large"],
 )
