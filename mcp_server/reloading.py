@@ -121,6 +121,8 @@ class Reloader:
         use_identities()
         self._replace_keys(config)
         self._admission.most = config.admission.max_turns
+        self._admission.max_waiting = config.admission.max_waiting
+        self._admission.queue_timeout = config.admission.queue_timeout
         self._housekeeping.configure(config)
         self._metrics.watch_circuits(
             {name: partial(self._inventory.open_circuits, name) for name in providers}

@@ -34,10 +34,13 @@ KeyFile = Annotated[
     typer.Option(
         metavar="FILE",
         envvar="CONTEXTPROTOCOL_KEY_FILE",
-        help="A file with the API key to call with. Default: the file of the server's first key, if it can be read.",
+        help="A file with the API key to call with. Default: the variable CONTEXTPROTOCOL_API_KEY, else the file of "
+        "the server's first key.",
         show_default=False,
     ),
 ]
+APIKey = Annotated[str | None, typer.Option("--api-key", envvar="CONTEXTPROTOCOL_API_KEY", hidden=True)]
+"""For the variable: an argument is seen by everybody who lists processes."""
 Certificates = Annotated[
     Path | None,
     typer.Option(
@@ -121,12 +124,13 @@ def create(
     label: Label = None,
     server: Server = None,
     key_file: KeyFile = None,
+    api_key: APIKey = None,
     ca: Certificates = None,
     config: ConfigOption = None,
 ) -> None:
     """Create a key that the server stores, and print its secret, which cannot be read again."""
     fields = _fields(scope or USUAL_SCOPES, model, name, days, limit, label)
-    with _client(server, key_file, ca, config) as client:
+    with _client(server, key_file, api_key, ca, config) as client:
         key, secret = client.create(tenant=tenant, **fields)
     print(f"{secret}\n\n# The secret of {key.name}, tenant {key.tenant}: it cannot be read again.")
 
@@ -136,13 +140,14 @@ def list_keys(
     tenant: Tenant = "",
     server: Server = None,
     key_file: KeyFile = None,
+    api_key: APIKey = None,
     ca: Certificates = None,
     config: ConfigOption = None,
 ) -> None:
     """List the keys of a tenant."""
     from mcp_server.commands.key_client import state_of
 
-    with _client(server, key_file, ca, config) as client:
+    with _client(server, key_file, api_key, ca, config) as client:
         rows = [
             (
                 key.name.removeprefix("keys/"),
@@ -163,11 +168,12 @@ def show(
     key: KeyName,
     server: Server = None,
     key_file: KeyFile = None,
+    api_key: APIKey = None,
     ca: Certificates = None,
     config: ConfigOption = None,
 ) -> None:
     """Print everything about a key but its secret, which nobody has."""
-    with _client(server, key_file, ca, config) as client:
+    with _client(server, key_file, api_key, ca, config) as client:
         _show(client.get(_name(key)))
 
 
@@ -189,12 +195,13 @@ def update(
     ] = None,
     server: Server = None,
     key_file: KeyFile = None,
+    api_key: APIKey = None,
     ca: Certificates = None,
     config: ConfigOption = None,
 ) -> None:
     """Change a key. Each option that is given replaces what the key had, all limits and labels together."""
     fields = _fields(scope, model, name, days, limit, label)
-    with _client(server, key_file, ca, config) as client:
+    with _client(server, key_file, api_key, ca, config) as client:
         _show(client.update(_name(key), clear or (), **fields))
 
 
@@ -203,18 +210,19 @@ def revoke(
     key: Annotated[list[str], typer.Argument(metavar="KEY...", help="The ids of the keys.", show_default=False)],
     server: Server = None,
     key_file: KeyFile = None,
+    api_key: APIKey = None,
     ca: Certificates = None,
     config: ConfigOption = None,
 ) -> None:
     """Revoke keys for good. Calls with them are refused from then on, and their running streams end."""
-    with _client(server, key_file, ca, config) as client:
+    with _client(server, key_file, api_key, ca, config) as client:
         for each in key:
             print(f"{client.revoke(_name(each)).name} revoked")
 
 
 @contextmanager
 def _client(
-    server: str | None, key_file: Path | None, certificates: Path | None, config: Path | None
+    server: str | None, key_file: Path | None, api_key: str | None, certificates: Path | None, config: Path | None
 ) -> Iterator[KeyClient]:
     """A client by the options and the settings; errors end the command."""
     with reported():
@@ -228,6 +236,8 @@ def _client(
         try:
             if key_file is not None:
                 secret = key_file.read_text().strip()
+            elif api_key:
+                secret = api_key
             else:
                 first = first_key_file(settings)
                 secret = first.read_text().strip() if first.is_file() else ""

@@ -99,10 +99,25 @@ class ServerSettings(Settings):
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     """The most connections at a time; further ones are closed at once. Fewer if the process may not open so many file
     descriptors."""
-    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 500
+    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     """The most calls at a time on one connection. A client waits with further calls, or opens further connections, as
     ``MCPClient`` does. A higher number lets one connection hold more of the memory of the server: 16 MiB for each call
     whose request is being received."""
+    max_bytes_in_flight: Annotated[int, Meta(ge=32 * 1024 * 1024)] = 512 * 1024 * 1024
+    """How many bytes of requests and of answers that wait for their callers the server holds at a time. Messages of up
+    to 64 KiB are not counted; a request that takes longer than 0.2 seconds to arrive counts as 16 MiB until it is
+    complete. Calls beyond it are refused with OVERLOADED."""
+    receive_timeout: Annotated[float, Meta(ge=0.1, le=DAY)] = 120.0
+    """How long a request may take to arrive, in seconds. Then its call ends with OVERLOADED."""
+    reader_timeout: Annotated[float, Meta(ge=0.1, le=DAY)] = 60.0
+    """How long an answer may wait for a caller that reads nothing, in seconds. Then its call ends with OVERLOADED. A
+    turn that has lost its last reader so continues or ends as after a lost connection."""
+    max_pending: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    """The most calls that have arrived while the processor is busy with others, and wait to be looked at. Further ones
+    end with the status CANCELLED and without a reason, which costs the server next to nothing; clients send them again.
+    A lower number keeps the latency low when too many calls arrive; a higher one lets more arrive at the same moment.
+    It should be twice ``max_streams``: one connection must not use it up. Checks of the health do not wait for other
+    calls."""
     idle_timeout: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3600.0
     """How long a connection without calls is kept open, in seconds. Clients connect again with their next call."""
     drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0
@@ -149,8 +164,14 @@ class AdmissionSettings(Settings):
     """How much work the server takes on."""
 
     max_turns: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
-    """The most turns and embedding requests at a time, those that wait for their session included. Further ones are
-    refused with OVERLOADED."""
+    """The most turns and embedding requests at a time, those that wait for their session included. Further ones wait
+    until one of them has ended."""
+    max_waiting: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
+    """The most calls that wait so, of all tenants together. Further ones are refused with OVERLOADED. Tenants are
+    served in turn."""
+    queue_timeout: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    """How long a call may wait so, in seconds, if its own timeout is not shorter. Then it is refused with OVERLOADED.
+    0: no call waits."""
     default_output_tokens: Annotated[int, Meta(ge=1, le=100_000_000)] = 4096
     """How many tokens of limits a call holds for its answer until it has ended, if it sets no ``max_output_tokens``."""
 
@@ -344,6 +365,20 @@ class MetricsSettings(Settings):
     Not set: ``/metrics`` is only among the pages of ``admin.address``."""
 
 
+class TracingSettings(Settings):
+    """Traces by OpenTelemetry: a span for each call, each turn and each call to a provider. Needs the extra ``otel``.
+
+    Where they are sent, and how many, is up to OpenTelemetry's own environment variables, for example
+    ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_PROTOCOL``, ``OTEL_SERVICE_NAME`` and ``OTEL_TRACES_SAMPLER``.
+    """
+
+    enabled: bool = False
+    """Whether traces are made and sent."""
+    content: bool = False
+    """Whether the spans of calls to providers contain what the caller sent and what was answered. It may be personal or
+    secret: consider who reads the traces."""
+
+
 class LogSettings(Settings):
     """The log, which is written to standard error."""
 
@@ -351,6 +386,9 @@ class LogSettings(Settings):
     """The lowest level that is written."""
     format: Literal["auto", "json", "console"] = "auto"
     """``json`` for machines, ``console`` for people. ``auto``: ``console`` on a terminal, otherwise ``json``."""
+    content: bool = False
+    """Whether each turn also has a line with what the caller sent and what was answered. It may be personal or secret:
+    consider who reads the log."""
 
 
 def _default_store() -> PluginSettings:
@@ -402,6 +440,7 @@ class Config(Settings):
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
     admin: AdminSettings = AdminSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
 

@@ -90,7 +90,7 @@ async def invoke(
     options: dict[str, Any] = {"metadata": metadata, "timeout": timeout}
     try:
         if method.client_streaming:
-            call: Any = channel.stream_stream(path, response_deserializer=parse)(iter([body]), **options)
+            call = channel.stream_stream(path, response_deserializer=parse)(iter([body]), **options)
             responses = [response async for response in call]
         elif method.server_streaming:
             call = channel.unary_stream(path, response_deserializer=parse)(body, **options)

@@ -85,6 +85,14 @@ async def test_credentials_of_two_authenticators_are_refused(serve: Serve, badge
     )
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_the_scheme_may_be_written_in_any_case(serve: Serve, scheme: str) -> None:
+    """As HTTP has it."""
+    key = new_key("red")
+    wire = await serve(config_with(key), providers={"echo": EchoProvider()})
+    assert (await who_am_i(wire, (("authorization", f"{scheme} {key.secret}"),))).tenant == "red"
+
+
 async def test_streams_with_one_credential_are_authenticated_again_once_for_all(wire: Wire, badges: Badges) -> None:
     """And all of them end."""
     watches = [wire.health.Watch(health_pb2.HealthCheckRequest(), metadata=BADGE) for _ in range(20)]

@@ -16,9 +16,6 @@ from mcp_server.app import UnifiedMCPServer
 from mcp_server.cli import app
 from mcp_server.settings import read
 from mcp_server.values.key_secret import key_id_of
-from tests.auth.keys import new_key
-
-READER = new_key("blue", ["admin", "chat"])
 
 
 class Program:
@@ -55,8 +52,8 @@ def settings_in(folder: Path, more: str = "") -> Path:
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of the developer does not matter."""
-    monkeypatch.delenv("CONTEXTPROTOCOL_KEY_FILE", raising=False)
-    monkeypatch.delenv("CONTEXTPROTOCOL_CONFIG", raising=False)
+    for name in ("KEY_FILE", "API_KEY", "CONFIG"):
+        monkeypatch.delenv(f"CONTEXTPROTOCOL_{name}", raising=False)
 
 
 @pytest.fixture
@@ -74,7 +71,9 @@ async def program(tmp_path: Path, log_elsewhere: None) -> AsyncIterator[Program]
         yield Program(server, file)
 
 
-async def test_keys_are_managed_over_the_running_server(program: Program, tmp_path: Path) -> None:
+async def test_keys_are_managed_over_the_running_server(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the first key, which is found beside the store; from creation to revocation."""
     created = await program("create", "--name", "app", "--limit", "tokens_per_day=1000", "--label", "team=web")
     secret = created.splitlines()[0]
@@ -100,6 +99,9 @@ async def test_keys_are_managed_over_the_running_server(program: Program, tmp_pa
     refused = await program("list", "--key-file", str(tmp_path / "app.key"), status=1)
     assert "requires the scope `admin`" in refused
     assert "PERMISSION_DENIED" in refused
+    with monkeypatch.context() as variables:
+        variables.setenv("CONTEXTPROTOCOL_API_KEY", secret)
+        assert await program("list", status=1) == refused
     assert await program("revoke", key_id) == f"keys/{key_id} revoked\n"
     refused = await program("list", "--key-file", str(tmp_path / "app.key"), status=1)
     assert "the API key is not valid (UNAUTHENTICATED)" in refused

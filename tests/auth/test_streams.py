@@ -99,6 +99,22 @@ async def test_a_turn_that_continues_without_readers_survives_its_key(answering:
     assert (await collect(watching))[-1].HasField("completed")
 
 
+async def test_a_stream_that_nobody_reads_ends_too(serve: Serve, tmp_path: Path) -> None:
+    """The write that waits for its reader is given up, and the turn is stopped."""
+    reader = new_key("red")
+    provider = ScriptedProvider([*["x" * 60_000] * 500, Gate(), Finish()])
+    config = msgspec.structs.replace(config_with(ADMIN, reader), turns=TurnSettings(disconnect_grace=0.02))
+    models = msgspec.structs.replace(config.models, default="scripted/scripted", default_embedding="")
+    wire = await serve(msgspec.structs.replace(config, models=models), providers={"scripted": provider})
+    stream = wire.chat.StreamChat(chat_pb2.ChatRequest(messages=[user("hi")]), metadata=reader.metadata)
+    assert (await stream.read()).HasField("started")
+    wire.server.replace_keys(config_with(ADMIN))
+    await asyncio.wait_for(provider.stopped.wait(), 5)
+    with Refused() as refused:
+        await asyncio.wait_for(collect(stream), 5)
+    assert refused.reason == "BAD_CREDENTIALS"
+
+
 async def test_only_streams_of_the_revoked_key_end(answering: Answering) -> None:
     """Others with another key go on, also on the same turn."""
     stream, events = await answering.chat(GOOD.metadata)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery, UsageQuery
+from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery, StoreObserver, UsageQuery
 from mcp_server.stores.sqlite.changes import Changes
 from mcp_server.stores.sqlite.file import DatabaseFile
 from mcp_server.stores.sqlite.jobs import JobQueue
@@ -30,10 +31,18 @@ class SQLiteStore:
 
     def __init__(self, path: str | Path) -> None:
         self._file = DatabaseFile(Path(path))
-        self._changes = JobQueue()
-        self._reads = JobQueue()
+        self._changes = JobQueue("change")
+        self._reads = JobQueue("read")
         self._threads: list[threading.Thread] = []
         self._writer: Writer | None = None
+
+    def observe(self, observer: StoreObserver, /) -> None:
+        """Notify ``observer`` of each operation and each commit."""
+        self._changes.observer = self._reads.observer = observer
+
+    def waiting(self, operation: str, /) -> int:
+        """How many operations wait for a thread."""
+        return len(self._changes if operation == "change" else self._reads)
 
     async def open(self) -> None:
         """Open the file, or create it, and upgrade it if an earlier release wrote it.
@@ -52,8 +61,14 @@ class SQLiteStore:
         self._reads.open()
 
     def _open(self) -> Writer:
-        changes = Changes(self._file.open())
-        changes.drop_holds()
+        connection = self._file.open()
+        changes = Changes(connection)
+        try:
+            changes.drop_holds()
+        except sqlite3.Error as error:
+            connection.close()
+            self._file.close()
+            raise self._file.unusable(error) from error
         return Writer(self._file, changes, self._changes)
 
     async def close(self) -> None:
