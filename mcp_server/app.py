@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -52,6 +52,9 @@ from mcp_server.settings import Config, Loaded, check_exposure
 from mcp_server.settings.changes import Changes
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
+
+if TYPE_CHECKING:
+    from mcp_server.middleware.tracing import Tracing
 
 log = structlog.get_logger("contextprotocol.server")
 
@@ -149,16 +152,18 @@ class UnifiedMCPServer:
         registry.check()
         files = read_files(config.server.tls)
         certificates = ListenerCertificates(files) if files is not None else None
-        metrics = Metrics()
+        metrics = Metrics(self._clock)
         access = AccessLog()
+        tracing = _tracing(config, stack)
         authenticators = (*build_all(config.authenticators, "authenticators"), *self._authenticators)
         middleware = (*build_all(config.middleware, "middleware"), *self._middleware)
         guarded = map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers))
-        observers: Sequence[TurnObserver] = (metrics, access, *guarded)
+        observers: Sequence[TurnObserver] = (metrics, access, *tracing, *guarded)
         services = (*build_all(config.services, "services"), *self._services)
         context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 
         store: Store = self._store if self._store is not None else build(config.store, "store", "store")
+        metrics.watch_store(store)
         if (config.limits or config.tenants) and not isinstance(store, AccountStore):
             log.warning("this store keeps no accounts: limits do not apply, and usage is not recorded")
         await store.open()
@@ -182,10 +187,15 @@ class UnifiedMCPServer:
             max_messages=config.window.max_messages,
             context_types=context_types,
             observers=observers,
+            content_observers=(
+                *(tracing if config.tracing.content else ()),
+                *((access,) if config.log.content else ()),
+            ),
         )
         inventory = Inventory(providers.providers, config.models, config.routing)
         accounts = Accounts(store, config, self._clock)
         admission = TurnLimit(config.admission.max_turns, self._admission or AdmitAll())
+        metrics.watch_turns(turns.count)
         gateway = Gateway(
             sessions=sessions,
             turns=turns,
@@ -220,9 +230,13 @@ class UnifiedMCPServer:
             log.warning("turns interrupted by the last stop", turns=interrupted)
         self._readiness = Readiness(store)
         pages = AdminPages(
-            metrics=metrics.page(), ready=self._readiness.problem, turns=turns.running, clock=self._clock
+            metrics=metrics.page(),
+            ready=self._readiness.problem,
+            turns=turns.running,
+            clock=self._clock,
+            authentication=authentication,
         )
-        listeners = AdminListeners(config, pages, metrics.page())
+        listeners = AdminListeners(config, pages)
         stack.callback(listeners.close)
         self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
         for name, repeated in {
@@ -230,11 +244,12 @@ class UnifiedMCPServer:
             "heartbeats": turns.beat(),
             "journal": turns.journal(),
             "leases": turns.renew_leases(),
+            "event loop": metrics.watch_loop(),
             "descriptors": DescriptorWatch().run(),
         }.items():
             await stack.enter_async_context(background(name, repeated))
 
-        middleware = (access, metrics, *middleware)
+        middleware = (*tracing, access, metrics, *middleware)
         server = GRPCServer(
             gateway,
             middleware,
@@ -351,3 +366,18 @@ class UnifiedMCPServer:
     async def sweep(self) -> None:
         """Delete expired sessions, and turns past their retention. The server does it every ``sweep_interval``."""
         await self._housekeeping.sweep()
+
+
+def _tracing(config: Config, stack: contextlib.AsyncExitStack) -> Sequence[Tracing]:
+    """The middleware that traces, if it is switched on. OpenTelemetry is imported only then."""
+    if not config.tracing.enabled:
+        return ()
+    try:
+        from mcp_server.middleware.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "tracing.enabled: OpenTelemetry is not installed: pip install 'contextprotocol[otel]', or set it to false"
+        ) from error
+    tracing = Tracing()
+    stack.push_async_callback(tracing.close)
+    return (tracing,)

@@ -193,7 +193,7 @@ class Gateway:
         permit = await self._admission.admit(
             principal, Work(service="embedding", session=request.session, model=request.model)
         )
-        ledger = Ledger((), self._clock)
+        ledger = Ledger((), self._clock, service="embedding")
         hold: Hold | None = None
         inventory = self._inventory
         inventory.begin_use()

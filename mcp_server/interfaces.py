@@ -1,7 +1,7 @@
 """What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Loader`,
-:class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`AccountStore`, :class:`ContextType`,
-:class:`Middleware`, :class:`Authenticator`, :class:`GRPCService`, :class:`TurnObserver` and :class:`Admission`,
-with the values that they take and return.
+:class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`AccountStore`, :class:`ObservableStore`,
+:class:`ContextType`, :class:`Middleware`, :class:`Authenticator`, :class:`GRPCService`, :class:`TurnObserver`,
+:class:`ContentObserver` and :class:`Admission`, with the values that they take and return.
 
 Nothing is inherited: a class implements a protocol by having its methods. The file is longer than others on purpose:
 all interfaces stand on one page, so that authors of plug-ins need no other.
@@ -344,7 +344,9 @@ class Change(Struct):
     """Rates of the tenant to use up."""
     read_last: int = 0
     """How many messages to return from the end of the history as it was before this step. A store may return fewer, the
-    last ones, if they exceed 32 MiB."""
+    last ones, if they exceed ``read_bytes`` as stored."""
+    read_bytes: int = 32 * 1024 * 1024
+    """How many bytes of messages are enough for ``read_last``."""
 
 
 class Changed(Struct):
@@ -464,6 +466,42 @@ class SharedStore(Store, Protocol):
 
     async def lapsed(self, limit: int, /) -> Sequence[Turn]:
         """Up to ``limit`` queued or running turns whose lease has expired, or that have none."""
+        ...
+
+
+class StoreObserver(Protocol):
+    """Is called by a store about its own work. Methods must be fast and must not raise."""
+
+    def operation_ended(self, operation: str, seconds: float, /, *, failed: bool) -> None:
+        """Called when an operation has ended, on the event loop.
+
+        Args:
+            operation: ``change`` or ``read``.
+            seconds: how long it took, the time in which it waited included.
+            failed: whether the store could not carry it out.
+        """
+        ...
+
+    def batch_committed(self, changes: int, seconds: float, /) -> None:
+        """Called when changes have been written together, always on the same thread.
+
+        Args:
+            changes: how many.
+            seconds: how long the commit took.
+        """
+        ...
+
+
+@runtime_checkable
+class ObservableStore(Protocol):
+    """A :class:`Store` that lets itself be measured. The metrics of the store need this capability."""
+
+    def observe(self, observer: StoreObserver, /) -> None:
+        """Notify ``observer`` from now on; called before the store is opened."""
+        ...
+
+    def waiting(self, operation: str, /) -> int:
+        """How many operations of that kind, ``change`` or ``read``, wait for a thread; called on any thread."""
         ...
 
 
@@ -670,6 +708,20 @@ class TurnObserver(Protocol):
     def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
         """Called when calls to providers have ended: those that this process made for one turn of that ``service``, or,
         if it is ``embedding``, for one embedding request."""
+        ...
+
+
+class ContentObserver(Protocol):
+    """Is also shown what was asked and answered: for logs and traces, where a setting allows it."""
+
+    def turn_content(self, turn: Turn, input: Sequence[Message], answer: Message | None, /) -> None:
+        """Called when a turn has ended, before :meth:`TurnObserver.turn_ended`.
+
+        Args:
+            turn: as it ended.
+            input: the new messages of the request, or its prompt as a message; not the history.
+            answer: what was generated, also by a turn that did not succeed; ``None`` if nothing was.
+        """
         ...
 
 

@@ -51,6 +51,7 @@ MODULES: Final = {
             "security",
             "sessions",
             "tools",
+            "trace",
             "turn_service",
             "turns",
         )

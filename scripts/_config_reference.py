@@ -85,6 +85,6 @@ def _default(struct: type[msgspec.Struct], field: Any) -> str:
     if field.default is msgspec.NODEFAULT and issubclass(struct, PluginSettings):
         return "see right"  # another on each machine
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-    if value is None:
+    if value is None or isinstance(value, msgspec.Struct):
         return "not set"
     return f"`{decoding.toml(value)}`"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from mcp_server.accounts import Accounts
 from mcp_server.gateway import Gateway
@@ -15,6 +18,7 @@ from mcp_server.sessions.context_types import BUILT_IN
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings import testing_config as settings
+from mcp_server.settings.tables import RouteSettings
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.testing import EchoProvider
 from mcp_server.turns.registry import TurnRegistry
@@ -29,10 +33,18 @@ async def echo_gateway() -> AsyncIterator[Gateway]:
 
 @asynccontextmanager
 async def gateway_of(
-    providers: Mapping[str, Provider], default_model: str, store: Store, *, max_messages: int = 200
+    providers: Mapping[str, Provider],
+    default_model: str,
+    store: Store,
+    *,
+    max_messages: int = 200,
+    routes: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> AsyncIterator[Gateway]:
     """Any providers and any store, which is opened here."""
     config = settings(default_model=default_model)
+    models = replace(
+        config.models, routes={name: RouteSettings(targets=tuple(targets)) for name, targets in routes.items()}
+    )
     await store.open()
     ownership = Ownership("test", time.time_ns, lease_seconds=None)
     sessions = MCPSessionManager(store, ownership, config.sessions)
@@ -41,10 +53,10 @@ async def gateway_of(
     yield Gateway(
         sessions=sessions,
         turns=turns,
-        inventory=Inventory(providers, config.models, config.routing),
+        inventory=Inventory(providers, models, config.routing),
         context_types=context_types,
         clock=time.time_ns,
-        models=config.models,
+        models=models,
         turn_settings=config.turns,
         keys=KeyManager(store=None, settings_keys=dict, clock=time.time_ns, changed=lambda _: None),
         accounts=Accounts(store, config, time.time_ns),

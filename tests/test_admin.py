@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,10 +22,12 @@ from mcp_server.admin.pages import from_this_machine
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError, StoreUnavailable
 from mcp_server.interfaces import Change, Changed, Decide, Finish
-from mcp_server.settings import AdminSettings, Config, MetricsSettings, admin_addresses
+from mcp_server.settings import AdminSettings, AuthSettings, Config, MetricsSettings, admin_addresses
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.memory import MemoryStore
+from mcp_server.stores.sqlite.store import SQLiteStore
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from tests.auth.keys import new_key
 
 replace = msgspec.structs.replace
 ECHO = {"echo": EchoProvider()}
@@ -50,15 +53,17 @@ async def get(server: UnifiedMCPServer, path: str, **headers: str) -> tuple[int,
     return await asyncio.to_thread(read)
 
 
-async def test_a_server_that_runs_is_healthy_and_ready() -> None:
-    """With the metrics beside; other paths name those that exist."""
-    async with running(served(), providers=ECHO) as server:
+async def test_a_server_that_runs_is_healthy_and_ready(tmp_path: Path) -> None:
+    """With the metrics beside; other paths name those that exist. A check leaves nothing in the store."""
+    store = SQLiteStore(tmp_path / "sessions.db")
+    async with running(served(), providers=ECHO, store=store) as server:
         assert await get(server, "/healthz") == (HTTPStatus.OK, "ok\n")
         assert await get(server, "/readyz") == (HTTPStatus.OK, "ready\n")
         status, text = await get(server, "/metrics")
         assert (status, "contextprotocol_config_version 1.0" in text) == (HTTPStatus.OK, True)
         status, text = await get(server, "/health")
         assert (status, "/healthz" in text) == (HTTPStatus.NOT_FOUND, True)
+        assert await store.forget(1 << 62, 10) == 0
 
 
 async def test_turns_that_run_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,9 +183,8 @@ async def test_only_get_and_head_are_answered() -> None:
     ],
 )
 def test_running_turns_are_for_this_machine(environ: Mapping[str, str], allowed: bool) -> None:
-    """By the address of the reader and by the name that it asks for; the other pages are for everybody."""
-    assert from_this_machine("/debug/turns", environ) is allowed
-    assert all(from_this_machine(path, environ) for path in ("/metrics", "/healthz", "/readyz"))
+    """By the address of the reader and by the name that it asks for."""
+    assert from_this_machine(environ) is allowed
 
 
 async def test_a_stranger_s_name_for_this_machine_reads_no_turns() -> None:
@@ -188,6 +192,28 @@ async def test_a_stranger_s_name_for_this_machine_reads_no_turns() -> None:
     async with running(served(), providers=ECHO) as server:
         assert (await get(server, "/debug/turns", Host="stranger.test"))[0] == HTTPStatus.FORBIDDEN
         assert (await get(server, "/healthz", Host="stranger.test"))[0] == HTTPStatus.OK
+
+
+async def test_with_authentication_the_turns_need_an_operator() -> None:
+    """On this machine too; from other machines the metrics do as well. Health and readiness stay open."""
+    operator, chat = new_key(scopes=["operator"]), new_key(scopes=["chat"])
+    auth = AuthSettings(keys={key.id: key.table for key in (operator, chat)})
+    config = replace(served(), auth=auth, metrics=MetricsSettings(address="localhost:0"))
+    stranger = {"Host": "stranger.test"}
+    async with running(config, providers=ECHO) as server:
+        for page, host, statuses in (
+            ("/debug/turns", {}, (401, 401, 403, 200)),
+            ("/debug/turns", stranger, (401, 401, 403, 200)),
+            ("/metrics", {}, (200, 200, 200, 200)),
+            ("/metrics", stranger, (401, 401, 403, 200)),
+            ("/healthz", stranger, (200, 200, 200, 200)),
+            ("/readyz", stranger, (200, 200, 200, 200)),
+        ):
+            for token, status in zip(("", "wrong", chat.secret, operator.secret), statuses, strict=True):
+                headers = host | ({"Authorization": f"Bearer {token}"} if token else {})
+                assert (await get(server, page, **headers))[0] == status, (page, headers)
+        server.admin_address = server.metrics_address
+        assert (await get(server, "/anything", **stranger))[0] == HTTPStatus.UNAUTHORIZED
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,10 @@ async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> N
         assert (await client.get_session("detour")).message_count == 2
 
 
-def test_the_settings_of_the_setup_guide_are_valid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["docs/setup.md", "docs/operations/tls.md", "docs/operations/admin.md"])
+def test_the_settings_of_the_guides_are_valid(page: str, tmp_path: Path) -> None:
     """Each file alone."""
-    for number, block in enumerate(blocks(ROOT / "docs/setup.md", "toml")):
+    for number, block in enumerate(blocks(ROOT / page, "toml")):
         file = tmp_path / f"{number}.toml"
         file.write_text(block)
         config = load(file, {})

@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "allocator": set(),
     "logs": set(),
+    "trace_context": set(),
     "model_files": {"errors"},
     "values": {"errors"},
     "interfaces": {"errors", "values", "principal"},
@@ -36,13 +37,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounts": VALUES | {"rules", "quotas", "booking", "settings"},
     "entry_points": {"errors"},
     "plugin_settings": set(),
-    "providers": VALUES | {"plugin_settings", "entry_points", "model_files"},
+    "providers": VALUES | {"plugin_settings", "entry_points", "model_files", "trace_context"},
     "stores": VALUES | {"plugin_settings"},
-    "middleware": VALUES,
+    "middleware": VALUES | {"trace_context"},
     "plugins": {"errors", "entry_points", "plugin_settings", "providers", "stores"},
     "settings": {"errors", "plugin_settings", "plugins"},
     "sessions": VALUES | {"rules", "quotas", "settings", "token_estimates"},
-    "models": VALUES | {"rules", "settings", "token_estimates"},
+    "models": VALUES | {"rules", "settings", "token_estimates", "trace_context"},
     "turns": VALUES | CORE | {"rules", "quotas", "booking", "settings", "token_estimates"},
     "admission": VALUES,
     "keys": VALUES | {"rules", "accounts", "settings"},
@@ -80,6 +81,7 @@ ONLY_IN = {
     "starlette": {"web"},
     "uvicorn": {"web"},
     "aiohttp": {"providers"},
+    "opentelemetry": {"middleware"},
     "openai": set(),  # it takes half a second and 50 MB to import; a test compares the provider with it
     "torch": {"providers"},
     "transformers": {"providers"},
@@ -108,6 +110,7 @@ COMPONENTS = {
     "ProviderSet",
     "Readiness",
     "Reloader",
+    "Tracing",
     "TurnRegistry",
 }
 """What the server is put together of."""
@@ -249,11 +252,16 @@ def test_there_is_no_import_circle(package: str) -> None:
 
 
 def test_only_the_configuration_reads_the_environment() -> None:
-    """Every setting can be found in one file. The other one passes the environment on, without its keys."""
+    """Every setting can be found in one file. Of the others one passes the environment on, without its keys, and one
+    obeys the variables of OpenTelemetry, as its own libraries do."""
     readers = {
         _name(path) for path in _sources("mcp_server") if "os.environ" in _names(path) or "os.getenv" in _names(path)
     }
-    assert readers == {"mcp_server/settings/load.py", "mcp_server/providers/local/process.py"}
+    assert readers == {
+        "mcp_server/settings/load.py",
+        "mcp_server/providers/local/process.py",
+        "mcp_server/middleware/tracing/export.py",
+    }
 
 
 def test_nothing_imports_another_project_named_mcp() -> None:

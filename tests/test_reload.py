@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,16 +11,27 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from mcp_client import TLS, MCPClient, ModelNotFound, Overloaded, QuotaExceeded, ServerUnavailable, TurnTimeout
+from mcp_client import (
+    TLS,
+    BadCredentials,
+    MCPClient,
+    ModelNotFound,
+    Overloaded,
+    QuotaExceeded,
+    ServerUnavailable,
+    TurnTimeout,
+)
 from mcp_client import ProviderUnavailable as ClientProviderUnavailable
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError, ProviderUnavailable
-from mcp_server.interfaces import Finish, Provider
+from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent
 from mcp_server.plugin_settings import ProviderSettings
 from mcp_server.settings import Config, MetricsSettings, ModelSettings, RoutingSettings, Secret, TLSSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.settings.tables import LimitSettings, TenantSettings
-from mcp_server.testing import Gate, ScriptedProvider, running
+from mcp_server.settings.watch import FileWatch
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from tests.auth.keys import config_with, new_key
 from tests.certificates import Authority, encrypted
 
 replace = msgspec.structs.replace
@@ -127,6 +138,50 @@ async def test_a_provider_is_closed_only_when_no_turn_of_any_earlier_settings_us
         await asyncio.wait_for(old.closed.wait(), 5)
 
 
+class OpenProvider(EchoProvider):
+    """An echo that must not be used once it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
+    async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
+        """Answer in several steps of the event loop."""
+        async for event in super().generate(request):
+            await asyncio.sleep(0)
+            assert not self.closed.is_set()
+            yield event
+
+    async def close(self) -> None:
+        """Note it."""
+        self.closed.set()
+
+
+async def test_no_call_fails_while_providers_are_replaced_again_and_again(made: dict[str, Provider]) -> None:
+    """Under callers that never pause; and each provider that was replaced is closed in the end."""
+    providers = [OpenProvider() for _ in range(20)]
+    made |= {str(number): provider for number, provider in enumerate(providers)}
+    first = replace(config(a=ProviderTable(label="0")), models=ModelSettings(default="a/echo", default_embedding=""))
+    stop = False
+
+    async def call(client: MCPClient) -> int:
+        answered = 0
+        while not stop:
+            assert (await client.chat("one two three")).text == "one two three"
+            answered += 1
+        return answered
+
+    async with running(first) as server, MCPClient(server.address, retry=None) as client:
+        callers = [asyncio.create_task(call(client)) for _ in range(8)]
+        for number in range(1, len(providers)):
+            await server.reload(always(replace(first, providers={"a": ProviderTable(label=str(number))})))
+            await client.chat("one")
+        stop = True
+        assert all([await caller for caller in callers])
+        for provider in providers[:-1]:
+            await asyncio.wait_for(provider.closed.wait(), 5)
+        assert not providers[-1].closed.is_set()
+
+
 async def test_providers_that_have_not_changed_are_not_built_anew(made: dict[str, Provider]) -> None:
     """They keep their connections, their loaded models and their open circuit breakers."""
     failing = ClosingProvider(*[[ProviderUnavailable("away")]] * 2)
@@ -215,6 +270,25 @@ async def test_limits_of_tenants_change_for_what_begins_later(made: dict[str, Pr
         await say(server)
         with pytest.raises(QuotaExceeded):
             await say(server)
+
+
+async def test_api_keys_of_the_settings_change_at_once() -> None:
+    """A key that is gone is refused by the next call. Authentication itself begins and ends with a restart."""
+    former, later = new_key(), new_key()
+    async with running(config_with(former), providers={"echo": EchoProvider()}) as server:
+        assert (await server.reload(always(config_with(later)))).live == (
+            f"auth.keys.{former.id}",
+            f"auth.keys.{later.id}",
+        )
+        async with MCPClient(server.address, metadata=dict(later.metadata)) as client:
+            await client.chat("hello")
+        async with MCPClient(server.address, metadata=dict(former.metadata)) as client:
+            with pytest.raises(BadCredentials):
+                await client.chat("hello")
+    async with running(config_with(), providers={"echo": EchoProvider()}) as server:
+        changes = await server.reload(always(config_with(later)))
+        assert (changes.live, changes.fixed) == ((), (f"auth.keys.{later.id}",))
+        assert await say(server)
 
 
 async def test_settings_that_cannot_be_used_change_nothing(made: dict[str, Provider]) -> None:
@@ -311,7 +385,7 @@ async def test_certificate_files_are_read_again_though_no_key_has_changed(ours: 
 
 
 async def test_tls_begins_and_ends_with_a_restart(ours: Authority) -> None:
-    """So does asking for client certificates; a wrong file of TLS is found all the same."""
+    """So does asking for client certificates."""
     plain = encrypted(TLSSettings())
     tls = ours.server()
     async with running(plain, providers={"echo": ScriptedProvider()}) as server:
@@ -322,3 +396,26 @@ async def test_tls_begins_and_ends_with_a_restart(ours: Authority) -> None:
         changes = await server.reload(always(encrypted(replace(tls, client_ca=ours.file))))
         assert changes.fixed == ("server.tls.client_ca",)
         assert server.config.server.tls == tls
+
+
+def test_a_folder_that_is_replaced_behind_a_link_is_a_change(tmp_path: Path) -> None:
+    """As Kubernetes replaces ConfigMaps. A file that is being written counts when it has come to rest."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "settings.toml").write_text("same")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "one")
+    watch = FileWatch([link / "settings.toml", tmp_path / "missing"])
+    assert not watch.changed()
+    link.unlink()
+    link.symlink_to(tmp_path / "two")
+    assert [watch.changed(), watch.changed()] == [False, True]
+    watch.accept()
+    assert not watch.changed()
+    (tmp_path / "missing").write_text("half")
+    assert not watch.changed()
+    (tmp_path / "missing").write_text("whole now")
+    assert [watch.changed(), watch.changed()] == [False, True]
+    watch.accept()
+    (tmp_path / "missing").unlink()
+    assert [watch.changed(), watch.changed()] == [False, True]

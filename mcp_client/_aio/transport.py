@@ -16,6 +16,7 @@ from mcp_client._core.channel import ChannelSettings, Headers
 from mcp_client._core.methods import Method, encode
 from mcp_client._core.process import connecting_process
 from mcp_client._core.status import deadline_exceeded, error_of
+from mcp_client._core.trace import traced
 from mcp_client.errors import Details, MCPError, ServerUnavailable
 
 
@@ -111,7 +112,7 @@ class AsyncTransport:
         data, metadata = encode(request), self._settings.headers
         if self._settings.metadata is not None:
             metadata, timeout = await self._call_metadata(self._settings.metadata, timeout)
-        return self._callable(method)(data, metadata=metadata, timeout=timeout)
+        return self._callable(method)(data, metadata=traced(metadata), timeout=timeout)
 
     async def _call_metadata(self, metadata: Callable[[], Any], timeout: float | None) -> tuple[Headers, float | None]:
         """The headers that the metadata function returns, and what remains of ``timeout``."""

@@ -18,6 +18,7 @@ from mcp_client._core.defaults import STOP_TIMEOUT
 from mcp_client._core.methods import Method, encode
 from mcp_client._core.process import FORKED, check_gevent, connecting_process
 from mcp_client._core.status import error_of
+from mcp_client._core.trace import traced
 from mcp_client.errors import Details, MCPError, ServerUnavailable
 
 _OPTIONS: Final = (
@@ -130,7 +131,7 @@ class SyncTransport:
             timeout -= time.monotonic() - begun  # what the metadata function took
         call = self._callable(method)
         try:
-            return call(data, metadata=metadata, timeout=timeout)
+            return call(data, metadata=traced(metadata), timeout=timeout)
         except ValueError as error:
             if self.closed:  # by another thread, at the same moment
                 raise self.cancelled() from error

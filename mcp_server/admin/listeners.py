@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
 from mcp_server.admin.endpoint import HTTPEndpoint
+from mcp_server.admin.pages import AdminPages
 from mcp_server.settings import Config, admin_addresses, admin_key
-
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
 
 
 class AdminListeners:
@@ -18,13 +15,12 @@ class AdminListeners:
     Args:
         config: the addresses.
         pages: all pages.
-        metrics: the page ``/metrics``.
 
     Raises:
         ConfigError: an address cannot be listened on; nothing is left open.
     """
 
-    def __init__(self, config: Config, pages: WSGIApplication, metrics: WSGIApplication) -> None:
+    def __init__(self, config: Config, pages: AdminPages) -> None:
         self.address = self.metrics_address = ""
         """Where the pages, and where the metrics are served: ``host:port`` with the actual port, or empty."""
         admin, metrics_alone = admin_addresses(config)
@@ -34,7 +30,7 @@ class AdminListeners:
                 stack.callback(endpoint.close)
                 self.address = self.metrics_address = endpoint.address
             if metrics_alone:
-                endpoint = HTTPEndpoint(metrics, metrics_alone, key="metrics.address")
+                endpoint = HTTPEndpoint(pages.metrics_alone, metrics_alone, key="metrics.address")
                 stack.callback(endpoint.close)
                 self.metrics_address = endpoint.address
             self._open = stack.pop_all()

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 import structlog
 
+from mcp_server.errors import BadCredentials, NotAllowed
+from mcp_server.interfaces import Call, Middleware
 from mcp_server.settings import is_loopback
 from mcp_server.values import SECOND, Clock, Turn
 
@@ -27,22 +29,18 @@ READY_SECONDS: Final = 5.0
 """How long ``/readyz`` waits for the event loop and the store, whose write has a shorter limit of its own."""
 PAGES: Final = ("/metrics", "/healthz", "/readyz", "/debug/turns")
 """The paths that exist."""
-OPEN: Final = ("/metrics", "/healthz", "/readyz")
-"""The paths that everybody may read who reaches the port."""
+SERVICE: Final = "admin"
+"""The name under which authentication knows the pages; their methods are their paths."""
 T = TypeVar("T")
-Authorize = Callable[[str, Mapping[str, Any]], bool]
-"""Whether a request, by its path and WSGI environment, may be answered. Called on a thread of the admin port."""
 _Answer = tuple[HTTPStatus, str, bytes]
 
 
-def from_this_machine(path: str, environ: Mapping[str, Any]) -> bool:
-    """An :data:`Authorize` that keeps pages that are not :data:`OPEN` for programs of this machine.
+def from_this_machine(environ: Mapping[str, Any]) -> bool:
+    """Whether a request, by its WSGI environment, comes from a program of this machine.
 
     The name by which the page was asked for counts too: a web page of a stranger, whose name leads to this machine,
     must not read what only this machine may.
     """
-    if path in OPEN:
-        return True
     host = str(environ.get("HTTP_HOST", ""))
     name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
     return is_loopback(str(environ.get("REMOTE_ADDR", ""))) and is_loopback(name)
@@ -56,7 +54,8 @@ class AdminPages:
         ready: says why the server is not ready, on the event loop; empty if it is.
         turns: the turns that run, on the event loop.
         clock: the time, in nanoseconds since the Unix epoch.
-        authorize: whether a request may be answered.
+        authentication: with it, ``/debug/turns`` needs the scope ``operator``, and so does ``/metrics`` for readers on
+            other machines. Without it, ``/debug/turns`` is for this machine alone, and ``/metrics`` for everybody.
     """
 
     def __init__(
@@ -66,21 +65,24 @@ class AdminPages:
         ready: Callable[[], Awaitable[str]],
         turns: Callable[[], Sequence[Turn]],
         clock: Clock,
-        authorize: Authorize = from_this_machine,
+        authentication: Middleware | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._metrics = metrics
         self._ready = ready
         self._turns = turns
         self._clock = clock
-        self._authorize = authorize
+        self._authentication = authentication
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if path == "/metrics" and self._authorize(path, environ):
-            return self._metrics(environ, start_response)
         try:
-            status, kind, body = self._answer(path, environ)
+            refusal = self._refusal(path, environ)
+            if refusal is None and path == "/metrics":
+                return self._metrics(environ, start_response)
+            status, kind, body = refusal or self._answer(path)
+        except TimeoutError:
+            status, kind, body = _text(HTTPStatus.SERVICE_UNAVAILABLE, "the event loop does not answer")
         except Exception as error:
             log.error("admin page failed", path=path, exc_info=error)
             status, kind, body = _text(HTTPStatus.INTERNAL_SERVER_ERROR, "this page failed; the log says why")
@@ -92,28 +94,59 @@ class AdminPages:
         ]
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append(("Allow", "GET, HEAD"))
+        if status is HTTPStatus.UNAUTHORIZED:
+            headers.append(("WWW-Authenticate", "Bearer"))
         start_response(f"{status.value} {status.phrase}", headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    def _answer(self, path: str, environ: WSGIEnvironment) -> _Answer:
+    def metrics_alone(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """An application with ``/metrics`` under every path, and no other page."""
+        return self({**environ, "PATH_INFO": "/metrics"}, start_response)
+
+    def _refusal(self, path: str, environ: WSGIEnvironment) -> _Answer | None:
+        """Why a request is not answered.
+
+        Raises:
+            TimeoutError: the event loop does not answer.
+        """
         if path not in PAGES:
             return _text(HTTPStatus.NOT_FOUND, "the pages are " + " ".join(PAGES))
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD")
-        if not self._authorize(path, environ):
-            return _text(HTTPStatus.FORBIDDEN, "only from the machine of the server")
+        if self._authentication is None:
+            if path == "/debug/turns" and not from_this_machine(environ):
+                return _text(HTTPStatus.FORBIDDEN, "only from the machine of the server")
+        elif path == "/debug/turns" or (path == "/metrics" and not from_this_machine(environ)):
+            return self._on_loop(self._authenticate(self._authentication, path, environ), READY_SECONDS)
+        return None
+
+    async def _authenticate(self, authentication: Middleware, path: str, environ: WSGIEnvironment) -> _Answer | None:
+        call = Call(
+            service=SERVICE,
+            method=path,
+            kind="unary",
+            peer=str(environ.get("REMOTE_ADDR", "")),
+            metadata={"authorization": str(environ.get("HTTP_AUTHORIZATION", ""))},
+        )
         try:
-            if path == "/healthz":
-                self._on_loop(_nothing(), LOOP_SECONDS)
-                return _text(HTTPStatus.OK, "ok")
-            if path == "/readyz":
-                problem = self._on_loop(self._readiness(), READY_SECONDS)
-                if problem:
-                    return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {problem}")
-                return _text(HTTPStatus.OK, "ready")
-            return HTTPStatus.OK, "application/json", self._on_loop(self._running(), LOOP_SECONDS)
-        except TimeoutError:
-            return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the event loop does not answer")
+            async with authentication(call):
+                return None
+        except BadCredentials as error:
+            return _text(HTTPStatus.UNAUTHORIZED, error.message)
+        except NotAllowed as error:
+            return _text(HTTPStatus.FORBIDDEN, error.message)
+
+    def _answer(self, path: str) -> _Answer:
+        """The page; raises as :meth:`_refusal`."""
+        if path == "/healthz":
+            self._on_loop(_nothing(), LOOP_SECONDS)
+            return _text(HTTPStatus.OK, "ok")
+        if path == "/readyz":
+            problem = self._on_loop(self._readiness(), READY_SECONDS)
+            if problem:
+                return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {problem}")
+            return _text(HTTPStatus.OK, "ready")
+        return HTTPStatus.OK, "application/json", self._on_loop(self._running(), LOOP_SECONDS)
 
     def _on_loop(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         """The result of ``work``, which runs on the event loop.

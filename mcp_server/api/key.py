@@ -38,7 +38,7 @@ class KeyService:
         after = self._tokens.position(found, request.page_token, tuple[int, str], *query)
         keys = await self._keys.list(call.principal, request.tenant, limit=size + 1, after=after, violations=found)
         now = self._keys.now()
-        page = page_of((encode.key(key, now) for key in keys), size)
+        page = await page_of((encode.key(key, now) for key in keys), size)
         response = key_pb2.ListKeysResponse(keys=page)
         if len(page) < len(keys):
             last = keys[len(page) - 1]

@@ -22,7 +22,7 @@ class ModelService:
         size = page_size(found, request.page_size, 100)
         after = self._tokens.position(found, request.page_token, str, "models") or ""
         entries = await self._gateway.list_models(call.principal, limit=size + 1, after=after, violations=found)
-        page = page_of(map(encode.model, entries), size)
+        page = await page_of(map(encode.model, entries), size)
         token = self._tokens.token(entries[len(page) - 1].name, "models") if len(page) < len(entries) else ""
         return model_pb2.ListModelsResponse(models=page, next_page_token=token)
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from google.protobuf.message import Message
 
+from mcp_server.api.conversions import Pieces
 from mcp_server.rules import Violations
 from mcp_server.rules.limits import MAX_RESPONSE_BYTES
 
@@ -87,10 +88,12 @@ class Page(list[Wire]):
         return True
 
 
-def page_of(messages: Iterable[Wire], size: int) -> Page[Wire]:
+async def page_of(messages: Iterable[Wire], size: int) -> Page[Wire]:
     """The first of the messages, as many as fit. At most one more is taken from the iterator."""
     page: Page[Wire] = Page(size)
+    pieces = Pieces()
     for message in messages:
         if not page.add(message):
             break
+        await pieces.step()
     return page

@@ -14,6 +14,7 @@ from contextprotocol.v1 import (
 )
 from mcp_server.api.chat import ChatService
 from mcp_server.api.completion import CompletionService
+from mcp_server.api.conversions import Conversions
 from mcp_server.api.embedding import EmbeddingService
 from mcp_server.api.key import KeyService
 from mcp_server.api.model import ModelService
@@ -32,10 +33,11 @@ def services(gateway: Gateway, tokens: PageTokens) -> list[GRPCService]:
         gateway: carries them out.
         tokens: of the pages of their lists.
     """
+    conversions = Conversions()
     implementations = {
-        session_pb2: SessionService(gateway, tokens),
-        chat_pb2: ChatService(gateway),
-        completion_pb2: CompletionService(gateway),
+        session_pb2: SessionService(gateway, conversions, tokens),
+        chat_pb2: ChatService(gateway, conversions),
+        completion_pb2: CompletionService(gateway, conversions),
         embedding_pb2: EmbeddingService(gateway),
         turn_pb2: TurnService(gateway, tokens),
         model_pb2: ModelService(gateway, tokens),

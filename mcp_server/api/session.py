@@ -8,31 +8,38 @@ from google.protobuf import empty_pb2
 
 from contextprotocol.v1 import message_pb2, session_pb2
 from mcp_server.api import decode, encode
+from mcp_server.api.conversions import LARGE_BYTES, Conversions, Pieces, has_many_values
 from mcp_server.api.paging import Page, PageTokens, page_of, page_size
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
+from mcp_server.values import MCPSession
 
 
 class SessionService:
     """Keeps conversations."""
 
-    def __init__(self, gateway: Gateway, tokens: PageTokens) -> None:
+    def __init__(self, gateway: Gateway, conversions: Conversions, tokens: PageTokens) -> None:
         self._gateway = gateway
+        self._conversions = conversions
         self._tokens = tokens
+
+    async def _encoded(self, session: MCPSession) -> session_pb2.Session:
+        return await self._conversions.run(has_many_values(session), encode.session, session)
 
     async def CreateSession(self, call: Call, request: session_pb2.CreateSessionRequest) -> session_pb2.Session:
         found = Violations()
-        draft = decode.session_draft(found, request.session)
+        large = request.ByteSize() > LARGE_BYTES
+        draft = await self._conversions.run(large, decode.session_draft, found, request.session)
         session = await self._gateway.create_session(
             call.principal, request.session_id, draft, request_id=request.request_id, violations=found
         )
-        return encode.session(session)
+        return await self._encoded(session)
 
     async def GetSession(self, call: Call, request: session_pb2.GetSessionRequest) -> session_pb2.Session:
         found = Violations()
         session_id = decode.session_name(found, "name", request.name)
-        return encode.session(await self._gateway.get_session(call.principal, session_id, violations=found))
+        return await self._encoded(await self._gateway.get_session(call.principal, session_id, violations=found))
 
     async def ListSessions(
         self, call: Call, request: session_pb2.ListSessionsRequest
@@ -50,7 +57,7 @@ class SessionService:
             after=after,
             violations=found,
         )
-        page = page_of((encode.session(session, brief=True) for session in sessions), size)
+        page = await page_of((encode.session(session, brief=True) for session in sessions), size)
         response = session_pb2.ListSessionsResponse(sessions=page)
         if len(page) < len(sessions):
             last = sessions[len(page) - 1]
@@ -60,8 +67,10 @@ class SessionService:
     async def UpdateSession(self, call: Call, request: session_pb2.UpdateSessionRequest) -> session_pb2.Session:
         found = Violations()
         session_id = decode.session_name(found, "session.name", request.session.name)
-        update = decode.session_update(found, request)
-        return encode.session(await self._gateway.update_session(call.principal, session_id, update, violations=found))
+        large = request.ByteSize() > LARGE_BYTES
+        update = await self._conversions.run(large, decode.session_update, found, request)
+        session = await self._gateway.update_session(call.principal, session_id, update, violations=found)
+        return await self._encoded(session)
 
     async def DeleteSession(self, call: Call, request: session_pb2.DeleteSessionRequest) -> empty_pb2.Empty:
         found = Violations()
@@ -79,7 +88,7 @@ class SessionService:
             request_id=request.request_id,
             violations=found,
         )
-        return encode.session(session)
+        return await self._encoded(session)
 
     async def ListMessages(
         self, call: Call, request: session_pb2.ListMessagesRequest
@@ -99,8 +108,10 @@ class SessionService:
         )
         page: Page[message_pb2.Message] = Page(size)
         token = ""
+        pieces = Pieces()
         async with aclosing(messages):
             async for message in messages:
+                await pieces.step()
                 if not page.add(encode.message(message, session_id)):
                     token = self._tokens.token(page[-1].index, *query)
                     break
@@ -111,7 +122,8 @@ class SessionService:
     ) -> session_pb2.AppendMessagesResponse:
         found = Violations()
         session_id = decode.session_name(found, "parent", request.parent)
-        messages = decode.messages(found, request.messages)
+        large = request.ByteSize() > LARGE_BYTES
+        messages = await self._conversions.run(large, decode.messages, found, request.messages)
         session, first = await self._gateway.append_messages(
             call.principal,
             session_id,

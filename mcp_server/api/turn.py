@@ -33,7 +33,7 @@ class TurnService:
         turns = await self._gateway.list_turns(
             call.principal, session_id, limit=size + 1, before=before, violations=found
         )
-        page = page_of((encode.turn(turn, brief=True) for turn in turns), size)
+        page = await page_of((encode.turn(turn, brief=True) for turn in turns), size)
         token = self._tokens.token(turns[len(page) - 1].id, *query) if len(page) < len(turns) else ""
         return turn_pb2.ListTurnsResponse(turns=page, next_page_token=token)
 

@@ -31,7 +31,7 @@ class UsageService:
             after=self._tokens.position(found, request.page_token, tuple[str, ...], *listed),
             violations=found,
         )
-        page = page_of([encode.usage_row(each, group_by) for each in sums], size)
+        page = await page_of([encode.usage_row(each, group_by) for each in sums], size)
         token = ""
         if len(page) < len(sums):
             last = sums[len(page) - 1]

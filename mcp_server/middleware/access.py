@@ -1,17 +1,21 @@
-"""The access log: one line for each call and one for each turn, without any prompt or answer."""
+"""The access log: one line for each call and one for each turn, without any prompt or answer unless switched on."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
 import structlog
 
+from mcp_server import trace_context
 from mcp_server.interfaces import Call
+from mcp_server.middleware.content import shown
 from mcp_server.middleware.durations import duration, milliseconds, time_to_first_token
-from mcp_server.values import Attempt, Turn, TurnState
+from mcp_server.values import Attempt, Message, Turn, TurnState
 
 _DEBUG_SERVICES: Final = frozenset({"grpc.health.v1.Health"})
 """Services that machines call all day: their lines have the level ``debug``."""
@@ -19,6 +23,7 @@ _FAULTS: Final = frozenset({"INTERNAL", "UNKNOWN"})
 """Status codes of calls that ended by a fault of the server: their lines have the level ``error``."""
 _INTENDED: Final = frozenset({TurnState.SUCCEEDED, TurnState.CANCELLED})
 """States of turns whose lines have the level ``info``; those of the others have the level ``warning``."""
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class AccessLog:
@@ -58,41 +63,49 @@ class AccessLog:
             facts["first_token_ms"] = milliseconds(first)
         if turn.error is not None:
             facts["reason"] = turn.error.reason
+        if turn.key:
+            facts["key"] = turn.key
+        if turn.labels:
+            facts["labels"] = dict(turn.labels)
+        if trace_id := trace_context.trace_id():
+            facts["trace_id"] = trace_id
         (self._log.info if turn.state in _INTENDED else self._log.warning)("turn", **facts)
 
     def attempts_ended(self, service: str, attempts: Sequence[Attempt], /) -> None:
-        """Write a line for each call to a provider that has failed."""
-        for attempt in attempts:
-            if attempt.error is not None and attempt.outcome is TurnState.FAILED:
-                facts: dict[str, Any] = {
-                    "service": service,
-                    "model": f"{attempt.provider}/{attempt.model}",
-                    "duration_ms": milliseconds(attempt.duration),
-                    "reason": attempt.error.reason,
-                }
-                if attempt.error.reason.startswith("PROVIDER_"):
-                    # Messages of other reasons may quote a part of the prompt.
-                    facts["error"] = attempt.error.message
-                self._log.warning("attempt", **facts)
+        """Add what an embedding request took to the line of its call: it is no turn."""
+        call = _current.get()
+        if service == "embedding" and call is not None and attempts:
+            last = attempts[-1]
+            call.facts["model"] = f"{last.provider}/{last.model}"
+            call.facts["attempts"] = len(attempts)
+            call.facts["input_tokens"] = sum(attempt.usage.input_tokens for attempt in attempts)
+
+    def turn_content(self, turn: Turn, input: Sequence[Message], answer: Message | None, /) -> None:
+        """Write a line with what was asked and answered; called only if the settings allow it."""
+        self._log.info("content", turn=turn.name, input=shown(input), output=shown([answer] if answer else []))
 
 
 class _LoggedCall:
     """Entered around one call. A class with two methods costs a fifth of a generator under ``asynccontextmanager``."""
 
-    __slots__ = ("_begin", "_call", "_log")
+    __slots__ = ("_begin", "_call", "_entered", "_log", "facts")
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger, call: Call) -> None:
         self._log = log
         self._call = call
         self._begin = 0
+        self.facts: dict[str, Any] = {}
+        """Further facts for its line."""
 
     async def __aenter__(self) -> None:
+        self._entered = _current.set(self)
         self._begin = time.perf_counter_ns()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         call, log = self._call, self._log
+        _current.reset(self._entered)
         if call.code in _FAULTS:
             write = log.error
         else:
@@ -103,6 +116,21 @@ class _LoggedCall:
         if call.turn:
             facts["turn"] = call.turn
         facts["duration_ms"] = milliseconds(time.perf_counter_ns() - self._begin)
+        facts |= self.facts
         facts["tenant"] = call.tenant
+        if call.principal.key:
+            facts["key"] = call.principal.key
         facts["peer"] = call.peer
+        if trace_id := trace_context.trace_id() or _trace_id_of(call):
+            facts["trace_id"] = trace_id
         write("call", **facts)
+
+
+def _trace_id_of(call: Call) -> str:
+    """The trace of the caller, where the server itself makes none."""
+    match = _TRACEPARENT.match(call.metadata.get("traceparent", ""))
+    return "" if match is None else match[1]
+
+
+_current: ContextVar[_LoggedCall | None] = ContextVar("logged call", default=None)
+"""The call that is carried out."""

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, cast
 
 import structlog
 
+from mcp_server import trace_context
 from mcp_server.errors import InternalError, MCPError, ProviderStreamCut, ProviderTimeout
 from mcp_server.interfaces import EmbedRequest, GenerateRequest, Loader, Progress
 from mcp_server.models.circuit import CallKind
@@ -84,6 +85,7 @@ class ProviderCall:
         """The provider is asked now, with a prompt of about ``input_tokens``; return the new row of the ledger."""
         self._check()
         self.begun = True
+        trace_context.attempt_begins()
         return self._ledger.begin(self.target, input_tokens, self.meter)
 
     def progress(self, progress: Progress) -> None:

@@ -17,6 +17,7 @@ from mcp_server.errors import (
     ProviderUnavailable,
     UnsupportedByModel,
 )
+from mcp_server.models.attempt_log import attempt_failed
 from mcp_server.models.target import Target
 from mcp_server.settings.tables import PriceSettings
 from mcp_server.token_estimates import BYTES_PER_TOKEN
@@ -65,16 +66,20 @@ class Ledger:
     Args:
         earlier: the rows of calls that other processes have made for the same turn.
         clock: tells the time.
+        service: ``chat``, ``completion`` or ``embedding``, for the log.
+        turn: the full name of the turn, for the log.
     """
 
-    __slots__ = ("_clock", "_input_tokens", "_meter", "_price", "present", "rows")
+    __slots__ = ("_clock", "_input_tokens", "_meter", "_price", "_service", "_turn", "present", "rows")
 
-    def __init__(self, earlier: Sequence[Attempt], clock: Clock) -> None:
+    def __init__(self, earlier: Sequence[Attempt], clock: Clock, *, service: str, turn: str = "") -> None:
         self.rows = tuple(earlier)
         """All rows, each as it was last updated."""
         self.present: Attempt | None = None
         """The row of the last call that this process has made."""
         self._clock = clock
+        self._service = service
+        self._turn = turn
         self._price: PriceSettings | None = None
         self._input_tokens = 0
         self._meter = Meter()
@@ -112,17 +117,18 @@ class Ledger:
         cost: dict[str, Any] = {}
         if (price := self._price) is not None:
             cost = {"cost_nanos": cost_nanos(usage, price), "currency": price.currency}
-        self._put(
-            replace(
-                row,
-                duration=elapsed(row.start_time, self._clock()),
-                usage=usage,
-                delivered_tokens=usage.output_tokens,
-                outcome=outcome,
-                error=error_record(error),
-                **cost,
-            )
+        row = replace(
+            row,
+            duration=elapsed(row.start_time, self._clock()),
+            usage=usage,
+            delivered_tokens=usage.output_tokens,
+            outcome=outcome,
+            error=error_record(error),
+            **cost,
         )
+        self._put(row)
+        if outcome is TurnState.FAILED and error is not None:
+            attempt_failed(row, service=self._service, turn=self._turn)
 
     def total(self) -> Usage:
         """What all calls took together."""

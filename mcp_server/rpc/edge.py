@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -13,9 +12,11 @@ import structlog
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from mcp_server.api.conversions import LARGE_BYTES, Conversions
 from mcp_server.api.wire_limits import Parse, parser
 from mcp_server.errors import InternalError, MCPError, NotSupported
 from mcp_server.interfaces import Call, GRPCService, Middleware
+from mcp_server.rpc.flow import Flow, Transfer
 from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
 from mcp_server.rpc.tls import peer_certificate
 
@@ -26,10 +27,10 @@ _Answer = Callable[..., Awaitable[Any]]
 _Inner = Callable[[Call], Awaitable[Any]]
 
 _KINDS: Final = {
-    (False, False): ("unary", grpc.unary_unary_rpc_method_handler),
-    (False, True): ("server_stream", grpc.unary_stream_rpc_method_handler),
-    (True, False): ("client_stream", grpc.stream_unary_rpc_method_handler),
-    (True, True): ("bidi_stream", grpc.stream_stream_rpc_method_handler),
+    (False, False): "unary",
+    (False, True): "server_stream",
+    (True, False): "client_stream",
+    (True, True): "bidi_stream",
 }
 """By whether the caller streams, and whether the server does."""
 
@@ -43,11 +44,14 @@ class Edge:
 
     Args:
         middleware: entered around each call, the first outermost, before the request is decoded.
+        flow: limits what calls hold.
         clients_verified: whether clients have certificates, which calls then carry.
     """
 
-    def __init__(self, middleware: Sequence[Middleware], *, clients_verified: bool = False) -> None:
+    def __init__(self, middleware: Sequence[Middleware], flow: Flow, *, clients_verified: bool = False) -> None:
         self._middleware = tuple(middleware)
+        self._flow = flow
+        self._conversions = Conversions()
         self._clients_verified = clients_verified
 
     def handlers(self, service: GRPCService) -> grpc.GenericRpcHandler:
@@ -59,47 +63,58 @@ class Edge:
         return grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)
 
     def _handler(self, method: MethodDescriptor, answer: _Answer) -> grpc.RpcMethodHandler[Any, Any]:
-        kind, make = _KINDS[method.client_streaming, method.server_streaming]
+        kind = _KINDS[method.client_streaming, method.server_streaming]
         parse = parser(method.input_type)
-        parsed: Callable[[Any], Any] = partial(_all_parsed, parse) if method.client_streaming else parse
+        begin = self._flow.begin
 
-        # The request is decoded inside the middleware. Responses are written by a coroutine, since gRPC does not close
-        # generators that fail. gRPC keeps the exception of `abort`, whose traceback holds the frame of `handle`: there
-        # must be neither the request in that frame nor an error, which leads to the request.
+        # For gRPC every caller streams: it would keep the one request of a call until its end. The request is decoded
+        # inside the middleware. Responses are written by a coroutine, since gRPC does not close generators that fail.
+        # gRPC keeps the exception of `abort`, whose traceback holds the frame of `handle`: there must be neither the
+        # request in that frame nor an error, which leads to the request.
+        async def handle(requests: Any, context: Context) -> Any:
+            transfer = begin()
+            received: list[bytes | MCPError] = []
+
+            async def send(message: Message) -> None:
+                try:
+                    await transfer.send(context.write, message.SerializeToString())
+                except grpc.aio.InternalError as error:
+                    # The connection broke during the write. gRPC reports that here before it cancels the task.
+                    raise _CallerLeft from error
+
+            async def parsed() -> Any:
+                if method.client_streaming:
+                    return _all_parsed(parse, requests)
+                request = received.pop()
+                if isinstance(request, MCPError):
+                    raise request
+                return await self._conversions.run(len(request) > LARGE_BYTES, parse, request)
+
+            async def streamed(call: Call) -> None:
+                await answer(call, await parsed(), send)
+
+            async def answered(call: Call) -> Any:
+                response: Message = await answer(call, await parsed())
+                data = response.SerializeToString()
+                transfer.answer(len(data))
+                return data
+
+            try:
+                if not method.client_streaming:
+                    received.append(await _received(transfer, context))
+                result = await self._run(method, kind, context, streamed if method.server_streaming else answered)
+                if type(result) is Status:
+                    await context.abort(*result)
+                return result
+            finally:
+                if transfer.answering:  # gRPC sends it once this returns
+                    context.add_done_callback(lambda _: transfer.close())  # type: ignore[arg-type]  # the stubs want a class
+                else:
+                    transfer.close()
+
         if method.server_streaming:
-
-            async def handle(request: Any, context: Context) -> Any:
-                write = context.write
-
-                async def send(message: Message) -> None:
-                    try:
-                        await write(message.SerializeToString())
-                    except grpc.aio.InternalError as error:
-                        # The connection broke during the write. gRPC reports that here before it cancels the task.
-                        raise _CallerLeft from error
-
-                async def inner(call: Call) -> None:
-                    await answer(call, parsed(request), send)
-
-                refused = await self._run(method, kind, context, inner)
-                if type(refused) is Status:
-                    request = None
-                    await context.abort(*refused)
-
-        else:
-
-            async def handle(request: Any, context: Context) -> Any:
-                async def inner(call: Call) -> bytes:
-                    response: Message = await answer(call, parsed(request))
-                    return response.SerializeToString()
-
-                response = await self._run(method, kind, context, inner)
-                if type(response) is Status:
-                    request = None
-                    await context.abort(*response)
-                return response
-
-        return make(handle)
+            return grpc.stream_stream_rpc_method_handler(handle)
+        return grpc.stream_unary_rpc_method_handler(handle)
 
     async def _run(self, method: MethodDescriptor, kind: str, context: Context, inner: _Inner) -> Any:
         """What ``inner`` returns, or the :class:`Status` of the error that it ends with."""
@@ -171,6 +186,15 @@ def _internal(call: Call, cause: BaseException) -> InternalError:
     error = InternalError.logged(log, "call failed unexpectedly", cause, method=call.method)
     call.reason, call.code = error.reason, error.code
     return error
+
+
+async def _received(transfer: Transfer, context: Context) -> bytes | MCPError:
+    """The request, or why there is none."""
+    try:
+        return await transfer.receive(context.read)
+    except MCPError as error:
+        error.__traceback__ = None  # it leads to this call
+        return error
 
 
 async def _missing(call: Call, *_: Any) -> Any:

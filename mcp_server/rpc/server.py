@@ -16,12 +16,11 @@ from mcp_server.gateway import Gateway
 from mcp_server.interfaces import GRPCService, Middleware
 from mcp_server.rpc.descriptors import descriptors_for_connections
 from mcp_server.rpc.edge import Edge
+from mcp_server.rpc.flow import MAX_REQUEST_BYTES, Flow
 from mcp_server.rpc.health import Health
 from mcp_server.rpc.reflection import reflection_services
 from mcp_server.rpc.tls import ListenerCertificates
 from mcp_server.settings import ServerSettings
-
-MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 
 KEEPALIVE: Final = (30.0, 10.0)
 """After how many seconds of silence a client is pinged, and how long it may take to answer. One that is gone without a
@@ -87,8 +86,15 @@ class GRPCServer:
                     f"the gRPC service {service.descriptor.full_name} is served already: remove one of the two"
                 )
             names.add(service.descriptor.full_name)
+        self._flow = Flow(
+            max_bytes=self._settings.max_bytes_in_flight,
+            receive_timeout=self._settings.receive_timeout,
+            reader_timeout=self._settings.reader_timeout,
+        )
+        self._watch: asyncio.Task[None] | None = None
         self._certificates = certificates
-        edge = Edge(middleware, clients_verified=certificates is not None and certificates.clients_verified)
+        verified = certificates is not None and certificates.clients_verified
+        edge = Edge(middleware, self._flow, clients_verified=verified)
         self._handlers = [edge.handlers(service) for service in served]
         self._server: grpc.aio.Server | None = None
 
@@ -118,6 +124,7 @@ class GRPCServer:
             ) from error
         await server.start()
         self._server = server
+        self._watch = asyncio.create_task(self._flow.watch(), name="readers")
         return port
 
     async def stop(self, grace: float) -> None:
@@ -127,3 +134,5 @@ class GRPCServer:
             # Watches end by themselves in the next step of the loop.
             await asyncio.sleep(0)
             await self._server.stop(grace)
+        if self._watch is not None:
+            self._watch.cancel()

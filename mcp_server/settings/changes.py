@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from mcp_server.plugin_settings import PluginSettings, Settings
 from mcp_server.settings.decoding import dotted
-from mcp_server.settings.tables import Config, TLSSettings
+from mcp_server.settings.tables import Config
 
 replace = msgspec.structs.replace
 
@@ -17,13 +17,13 @@ LIVE: Final = (
     "server.drain_delay",
     "server.drain_timeout",
     "server.tls",
-    "auth.keys",
     "sessions",
     "turns",
     "admission.max_turns",
     "admission.default_output_tokens",
     "limits",
     "tenants",
+    "auth.keys",
     "window",
     "models",
     "routing",
@@ -46,36 +46,38 @@ class Changes(Settings):
 
 def compare(old: Config, new: Config) -> Changes:
     """Compare two configurations, table by table."""
+    live = _live(old, new)
     keys = [*_differences("", old, new)]
-    rigid = _fixed_tls(old.server.tls, new.server.tls)
-    # Without authentication at the start no call is authenticated, whatever keys there are.
-    open_to_all = not old.auth.configured
-    fixed = [prefix for prefix, is_fixed in (("server.tls.", rigid), ("auth.", open_to_all)) if is_fixed]
-    live = tuple(key for key in keys if _is_live(key) and not key.startswith(tuple(fixed)))
-    sections = {name: _mixed(name, getattr(old, name), getattr(new, name)) for name in Config.__struct_fields__}
-    if rigid:
-        sections["server"] = replace(sections["server"], tls=old.server.tls)
-    if open_to_all:
-        sections["auth"] = old.auth
-    return Changes(config=Config(**sections), live=live, fixed=tuple(key for key in keys if key not in live))
+    changed = tuple(key for key in keys if _within(key, live))
+    sections = {name: _mixed(name, getattr(old, name), getattr(new, name), live) for name in Config.__struct_fields__}
+    return Changes(config=Config(**sections), live=changed, fixed=tuple(key for key in keys if key not in changed))
 
 
-def _fixed_tls(old: TLSSettings, new: TLSSettings) -> bool:
-    """Whether the listener would have to be made anew: to begin or end with TLS, or with asking for certificates."""
-    return any((getattr(old, key) is None) != (getattr(new, key) is None) for key in ("certificate", "client_ca"))
+def _live(old: Config, new: Config) -> Sequence[str]:
+    """Those of :data:`LIVE` that can change from the old settings to the new ones."""
+    tables = {
+        # The listener would have to be made anew to begin or end with TLS, or with asking for client certificates.
+        "server.tls": all(
+            (getattr(old.server.tls, key) is None) == (getattr(new.server.tls, key) is None)
+            for key in ("certificate", "client_ca")
+        ),
+        # Who needs no credentials at the start needs none later, and the other way round.
+        "auth.keys": old.auth.configured or bool(old.authenticators),
+    }
+    return [key for key in LIVE if tables.get(key, True)]
 
 
-def _is_live(key: str) -> bool:
-    return any(f"{key}.".startswith(f"{live}.") for live in LIVE)
+def _within(key: str, tables: Iterable[str]) -> bool:
+    return any(f"{key}.".startswith(f"{table}.") for table in tables)
 
 
-def _mixed(name: str, old: Any, new: Any) -> Any:
+def _mixed(name: str, old: Any, new: Any, live: Sequence[str]) -> Any:
     """One table: the new one, with the old values of keys that need a restart."""
-    if _is_live(name):
+    if _within(name, live):
         return new
     if isinstance(old, PluginSettings) or not isinstance(old, Settings):
         return old
-    return replace(old, **{key: getattr(new, key) for key in old.__struct_fields__ if _is_live(f"{name}.{key}")})
+    return replace(old, **{key: getattr(new, key) for key in old.__struct_fields__ if _within(f"{name}.{key}", live)})
 
 
 def _differences(key: str, old: Any, new: Any) -> Iterator[str]:

@@ -172,7 +172,7 @@ class Decoder:
                 values[field.name] = self._value(kind, field.type, table.value[name], prefix + name)
             elif field.required:
                 self.problem(table.origin, prefix + name, f"missing key; expected {allowed(kind)}")
-            elif isinstance(bare_type(kind), inspect.StructType):
+            elif isinstance(bare_type(kind), inspect.StructType) and field.default is not None:
                 values[field.name] = self._value(kind, field.type, Located({}, DEFAULT), prefix + name)
             else:
                 value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()

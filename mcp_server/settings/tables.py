@@ -103,6 +103,15 @@ class ServerSettings(Settings):
     """The most calls at a time on one connection. A client waits with further calls, or opens further connections, as
     ``MCPClient`` does. A higher number lets one connection hold more of the memory of the server: 16 MiB for each call
     whose request is being received."""
+    max_bytes_in_flight: Annotated[int, Meta(ge=32 * 1024 * 1024)] = 512 * 1024 * 1024
+    """How many bytes of requests and of answers that wait for their callers the server holds at a time. Messages of up
+    to 64 KiB are not counted; a request that takes longer than 0.2 seconds to arrive counts as 16 MiB until it is
+    complete. Calls beyond it are refused with OVERLOADED."""
+    receive_timeout: Annotated[float, Meta(ge=0.1, le=DAY)] = 120.0
+    """How long a request may take to arrive, in seconds. Then its call ends with OVERLOADED."""
+    reader_timeout: Annotated[float, Meta(ge=0.1, le=DAY)] = 60.0
+    """How long an answer may wait for a caller that reads nothing, in seconds. Then its call ends with OVERLOADED. A
+    turn that has lost its last reader so continues or ends as after a lost connection."""
     idle_timeout: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3600.0
     """How long a connection without calls is kept open, in seconds. Clients connect again with their next call."""
     drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0
@@ -344,6 +353,20 @@ class MetricsSettings(Settings):
     Not set: ``/metrics`` is only among the pages of ``admin.address``."""
 
 
+class TracingSettings(Settings):
+    """Traces by OpenTelemetry: a span for each call, each turn and each call to a provider. Needs the extra ``otel``.
+
+    Where they are sent, and how many, is up to OpenTelemetry's own environment variables, for example
+    ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_PROTOCOL``, ``OTEL_SERVICE_NAME`` and ``OTEL_TRACES_SAMPLER``.
+    """
+
+    enabled: bool = False
+    """Whether traces are made and sent."""
+    content: bool = False
+    """Whether the spans of calls to providers contain what the caller sent and what was answered. It may be personal or
+    secret: consider who reads the traces."""
+
+
 class LogSettings(Settings):
     """The log, which is written to standard error."""
 
@@ -351,6 +374,9 @@ class LogSettings(Settings):
     """The lowest level that is written."""
     format: Literal["auto", "json", "console"] = "auto"
     """``json`` for machines, ``console`` for people. ``auto``: ``console`` on a terminal, otherwise ``json``."""
+    content: bool = False
+    """Whether each turn also has a line with what the caller sent and what was answered. It may be personal or secret:
+    consider who reads the log."""
 
 
 def _default_store() -> PluginSettings:
@@ -400,6 +426,7 @@ class Config(Settings):
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
     admin: AdminSettings = AdminSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
 

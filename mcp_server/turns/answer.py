@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -20,13 +20,12 @@ from mcp_server.interfaces import (
 from mcp_server.models.usage import Meter, checked_usage
 from mcp_server.turns.journal import part_of
 from mcp_server.turns.log import MAX_DELTA_BYTES, MAX_DELTA_CHARACTERS, delta_size, logprob_size
-from mcp_server.turns.tools import call_ids, fit_id, fit_name
+from mcp_server.turns.tools import fit_id, fit_name
 from mcp_server.values import (
     Delta,
     Event,
     FinishReason,
     Logprob,
-    Message,
     Part,
     PartStarted,
 )
@@ -64,24 +63,23 @@ class Answer:
         emit: takes each event of the turn.
         meter: counts what comes.
         before: the answer that this one continues.
-        conversation: what it answers; its tool calls have other ids than those.
+        call_ids: the ids of the tool calls of the conversation; those of the answer are others.
     """
 
-    __slots__ = ("_call_ids", "_calls", "_conversation", "_emit", "_meter", "_parts", "bytes", "finish")
+    __slots__ = ("_call_ids", "_calls", "_emit", "_meter", "_parts", "bytes", "finish")
 
     def __init__(
         self,
         emit: Callable[[Event], None],
         meter: Meter,
         before: Answer | None = None,
-        conversation: Sequence[Message] = (),
+        call_ids: Iterable[str] = (),
     ) -> None:
         self._emit = emit
         self._meter = meter
         self._parts: list[_OpenPart] = [] if before is None else before._parts
         self._calls: dict[str, int] = {}
-        self._call_ids: set[str] | None = None
-        self._conversation = conversation
+        self._call_ids = set(call_ids)
         self.bytes: int = 0 if before is None else before.bytes
         """The length of the whole answer, in bytes of UTF-8."""
         self.finish: Finish | None = None
@@ -115,8 +113,6 @@ class Answer:
             if self.bytes > MAX_OUTPUT_BYTES:
                 self.finish = Finish(reason=FinishReason.LENGTH)
                 return
-            if self._call_ids is None:
-                self._call_ids = call_ids(self._conversation)
             if len(self._calls) == MAX_TOOL_CALLS:
                 self.finish = Finish(reason=FinishReason.LENGTH)
                 return

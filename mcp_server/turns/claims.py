@@ -28,6 +28,7 @@ from mcp_server.rules import check_context
 from mcp_server.sessions.changes import appended, check_etag, existing, not_found, touched
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership, session_busy
+from mcp_server.turns.history import size_for
 from mcp_server.turns.kinds import Outcome
 from mcp_server.turns.request import TurnRequest
 from mcp_server.values import (
@@ -152,7 +153,7 @@ def claim(
         if entry.full:
             raise Overloaded(
                 f"too many turns wait for {session.name}: send the call again later",
-                metadata={"session": session.name},
+                metadata={"session": session.name, "limit": "max_queued"},
                 retry_after=1,
             )
         turn, taken = _taken(stored, turn, request, candidates, now)
@@ -172,7 +173,7 @@ def claim(
     return Claim(
         state=ClaimState.RUNNING,
         turn=running,
-        change=replace(taken, session=claimed, turn=running, read_last=read_last),
+        change=replace(taken, session=claimed, turn=running, read_last=read_last, read_bytes=size_for(candidates)),
         candidates=candidates,
         earlier=earlier,
     )

@@ -66,10 +66,9 @@ class Generation:
         self._conversation = conversation
         self._context_types = context_types
         self._earlier = earlier
-        self._messages = (*conversation.messages, *input.messages) if isinstance(input, ChatInput) else ()
         self._answer = Answer(log.append, Meter())
         # The first call may turn out to go to another model than the claim has stored.
-        self._ledger = Ledger(turn.attempts[:-1], clock)
+        self._ledger = Ledger(turn.attempts[:-1], clock, service=turn.service, turn=turn.name)
 
     async def run(self, candidates: Candidates, *, until: float) -> None:
         """Generate the answer.
@@ -124,11 +123,15 @@ class Generation:
         continues = on_cut == "continue" and plain and target.model.capabilities.prefill and before.continuable
         beginning = Message(role=Role.ASSISTANT, parts=before.parts()[-1:]) if continues else None
         if target.loader is not None:
+            if self._conversation.history is not None:
+                self._conversation.history.release()  # loading may take minutes
             await call.load(target.loader, GenerateRequest(model=target.model.name))
         prompt = await self._input.build_prompt(self._conversation, target, self._context_types, beginning)
         self._begin(call, prompt, continues=continues)
         answer, first = self._answer, True
-        async with contextlib.aclosing(target.provider.generate(prompt.request)) as events:  # type: ignore[type-var]  # a generator
+        generated = target.provider.generate(prompt.request)
+        del prompt  # it may be large, and the provider need not keep it once it is sent
+        async with contextlib.aclosing(generated) as events:  # type: ignore[type-var]  # a generator
             async for event in events:
                 if type(event) is Progress:
                     call.progress(event)
@@ -154,7 +157,7 @@ class Generation:
         row = call.begin(prompt.window.input_tokens)
         self._turn = replace(turn, start_time=turn.start_time or row.start_time, window=prompt.window)
         before = self._answer
-        self._answer = Answer(self._log.append, call.meter, before if continues else None, self._messages)
+        self._answer = Answer(self._log.append, call.meter, before if continues else None, prompt.call_ids)
         if previous is None:
             started = Started(
                 turn=turn.name,

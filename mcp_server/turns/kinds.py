@@ -13,8 +13,9 @@ from mcp_server.interfaces import ContextType, GenerateRequest
 from mcp_server.models.circuit import CallKind
 from mcp_server.models.target import Target
 from mcp_server.token_estimates import tokens_of_messages, tokens_of_text, tokens_of_tools
+from mcp_server.turns.history import History
 from mcp_server.turns.options import TurnOptions
-from mcp_server.turns.tools import for_provider
+from mcp_server.turns.tools import call_ids, for_provider
 from mcp_server.turns.window import context_text, select, system_messages
 from mcp_server.values import (
     Blob,
@@ -22,6 +23,7 @@ from mcp_server.values import (
     MCPSession,
     Message,
     ResponseFormat,
+    Role,
     Struct,
     Text,
     Tool,
@@ -39,8 +41,8 @@ class Conversation(Struct):
 
     session: MCPSession | None = None
     """The session; ``None`` for a turn without one."""
-    messages: tuple[Message, ...] = ()
-    """The end of its history, oldest first."""
+    history: History | None = None
+    """Its history, if the turn reads it."""
 
 
 class Prompt(Struct):
@@ -50,6 +52,8 @@ class Prompt(Struct):
     """The question."""
     window: Window = Window()
     """The part of the history in it."""
+    call_ids: frozenset[str] = frozenset()
+    """The ids of the tool calls of the conversation: those of the answer must be others."""
 
 
 class Outcome(Struct):
@@ -77,6 +81,11 @@ class ChatInput(Struct):
     """Whether it must call one."""
     truncate: bool = True
     """Whether old exchanges may be left out."""
+
+    @property
+    def content(self) -> Sequence[Message]:
+        """What is asked."""
+        return self.messages
 
     def violations(self) -> rules.Violations:
         """What is wrong with the request."""
@@ -119,7 +128,9 @@ class ChatInput(Struct):
             ContextTooLong: it does not fit the model.
             UnsupportedByModel: the history needs what the model cannot do.
         """
-        session, history = conversation.session, conversation.messages
+        session = conversation.session
+        window = target.model.context_window
+        history = await conversation.history.read(window) if conversation.history is not None else ()
         rules.check_tool_results(rules.open_calls(history), self.messages, complete=True)
         request = GenerateRequest(
             model=target.model.name,
@@ -139,7 +150,7 @@ class ChatInput(Struct):
             history=history,
             message_count=session.message_count if session is not None else 0,
             new=self.messages if beginning is None else (*self.messages, beginning),
-            context_window=target.model.context_window,
+            context_window=window,
             answer_tokens=self.options.config.max_output_tokens,
             truncate=self.truncate,
             count=count if counter is not None else None,
@@ -152,7 +163,11 @@ class ChatInput(Struct):
                 "ListModels lists the capabilities of each",
                 metadata={"model": target.name, "capability": lacking},
             )
-        return Prompt(request=replace(request, messages=messages), window=selection.window)
+        return Prompt(
+            request=replace(request, messages=messages),
+            window=selection.window,
+            call_ids=call_ids((*history, *self.messages)),
+        )
 
     def outcome(self, answer: Message) -> Outcome:
         """What the answer changes: the exchange goes into the history."""
@@ -175,6 +190,11 @@ class CompletionInput(Struct):
     """Put the session's context before the prompt."""
     save_as: str = ""
     """The name of the context entry that the answer becomes, or empty."""
+
+    @property
+    def content(self) -> Sequence[Message]:
+        """What is asked, as a message."""
+        return (Message(role=Role.USER, parts=(Text(text=self.prompt),)),)
 
     def violations(self) -> rules.Violations:
         """What is wrong with the request."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
-import msgspec
 import structlog
 
 from mcp_server.errors import MCPError
@@ -16,20 +15,16 @@ from mcp_server.sessions.idempotency import request_of
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.turns import claims
 from mcp_server.turns.claims import Claim, Entry
+from mcp_server.turns.history import History
 from mcp_server.turns.journal import error_of
 from mcp_server.turns.kinds import Conversation, Outcome
 from mcp_server.turns.request import TurnRequest
-from mcp_server.values import FINAL, SECOND, MCPSession, Message, Role, Turn, TurnState, turn_name
+from mcp_server.values import FINAL, SECOND, MCPSession, Message, Turn, TurnState, turn_name
 
-replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.turns")
 
 RECOVERY_BATCH = 500
 """How many interrupted turns are asked for at once."""
-READ_BATCH = 200
-"""How many messages are read at once of an exchange that is long."""
-MAX_EXCHANGE = 10_000
-"""The most messages of one exchange that a turn reads."""
 
 
 class TurnStore:
@@ -71,8 +66,8 @@ class TurnStore:
     ) -> tuple[Claim, Conversation]:
         """Store the turn and reserve its session, as :func:`~mcp_server.turns.claims.claim`.
 
-        ``stored`` says whether it is there already and waits. Also returns the session with the end of its history, if
-        the turn runs.
+        ``stored`` says whether it is there already and waits. Also returns the session with its history, if the turn
+        runs.
         """
         result: Claim | None = None
         read_last = self.max_messages if request.input.reads_history else 0
@@ -103,23 +98,10 @@ class TurnStore:
         assert result is not None
         running = result.turn.state is TurnState.RUNNING
         session = changed.change.session if running else None
-        return result, Conversation(session=session, messages=changed.messages)
-
-    async def with_whole_exchange(self, conversation: Conversation) -> Conversation:
-        """The conversation with the beginning of its last exchange, if that has more messages than are read at once."""
-        session, messages = conversation.session, conversation.messages
-        if session is None or not messages or any(message.role is Role.USER for message in messages):
-            return conversation
-        first = session.message_count - len(messages)
-        while first > 0 and len(messages) < MAX_EXCHANGE:
-            start = max(first - READ_BATCH, 0)
-            earlier = await self._store.messages(session.tenant, session.uid, start, first)
-            first = start
-            users = [index for index, message in enumerate(earlier) if message.role is Role.USER]
-            messages = (*earlier[users[-1] if users else 0 :], *messages)
-            if users:
-                break
-        return replace(conversation, messages=messages)
+        if session is None:
+            return result, Conversation()
+        history = History(self._store, session, changed.messages, max_messages=self.max_messages) if read_last else None
+        return result, Conversation(session=session, history=history)
 
     async def count_replay(self, quota: Quota) -> None:
         """Count a call that finds its turn as a request of the caller."""

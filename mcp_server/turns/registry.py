@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from mcp_server.errors import Draining, MCPError, TurnCancelled, TurnNotFound
-from mcp_server.interfaces import ContextType, Store, TurnObserver
+from mcp_server.interfaces import ContentObserver, ContextType, Store, TurnObserver
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import TurnSettings
@@ -24,7 +24,7 @@ from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues
 from mcp_server.turns.request import TurnRequest, release
 from mcp_server.turns.runner import Dependencies, TurnRunner, new_turn
-from mcp_server.values import FINAL, MCPSession, Turn, turn_name
+from mcp_server.values import FINAL, MCPSession, Turn, TurnState, turn_name
 
 log = structlog.get_logger("contextprotocol.turns")
 
@@ -42,6 +42,7 @@ class TurnRegistry:
         max_messages: the most messages of a history that one turn reads.
         context_types: render the context of sessions, by name.
         observers: are notified of each turn.
+        content_observers: are shown what each turn was asked and has answered.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TurnRegistry:
         max_messages: int,
         context_types: Mapping[str, ContextType],
         observers: Sequence[TurnObserver] = (),
+        content_observers: Sequence[ContentObserver] = (),
     ) -> None:
         self.draining = False
         """Set when no new work is taken on."""
@@ -67,6 +69,7 @@ class TurnRegistry:
             queues=self._queues,
             context_types=context_types,
             observers=observers,
+            content_observers=content_observers,
             clock=ownership.clock,
             disconnect_grace=settings.disconnect_grace,
         )
@@ -135,6 +138,10 @@ class TurnRegistry:
             self._queues.join(runner)
         return runner.reader(after), True
 
+    def count(self, state: TurnState) -> int:
+        """How many turns that run or wait here are in that state; may be called on any thread."""
+        return sum(runner.turn.state is state for runner in self._live if runner.exists)
+
     def check_draining(self) -> None:
         """Refuse new work while the server is about to stop.
 
@@ -184,6 +191,13 @@ class TurnRegistry:
             return log_of(turn, pieces)
         return await asyncio.to_thread(log_of, turn, pieces)
 
+    async def _whole(self, turn: Turn) -> Turn:
+        """A stored turn with the parts of its message."""
+        pieces = await self._store.events(turn)
+        if sum(map(len, pieces)) <= MAX_INLINE:
+            return whole(turn, pieces)
+        return await asyncio.to_thread(whole, turn, pieces)
+
     def running(self) -> Sequence[Turn]:
         """The turns that run or wait in this process, as they are now, their messages without parts."""
         return [runner.present() for runner in self._live]
@@ -198,7 +212,7 @@ class TurnRegistry:
         if runner is not None:
             return runner.snapshot()
         turn = await self._store.get(tenant, session_id, turn_id)
-        return whole(turn, await self._store.events(turn))
+        return await self._whole(turn)
 
     async def list(self, session: MCPSession, *, limit: int, before: str) -> Sequence[Turn]:
         """Up to ``limit`` turns of a session that are older than the one with the id ``before``, the newest first."""
@@ -239,7 +253,7 @@ class TurnRegistry:
             if turn.state not in FINAL:
                 turn = await self._store.give_up(turn, error)
             if turn.state in FINAL:
-                return whole(turn, await self._store.events(turn))
+                return await self._whole(turn)
             # It had been interrupted, and its request was sent again meanwhile; or it ends just now.
             await asyncio.sleep(0)
             runner = self._live.get(turn_id)

@@ -27,7 +27,7 @@ from mcp_server.errors import (
     TurnNotFound,
     TurnTimeout,
 )
-from mcp_server.interfaces import ContextType, TurnObserver
+from mcp_server.interfaces import ContentObserver, ContextType, TurnObserver
 from mcp_server.models.catalogue import LookUpNeeded
 from mcp_server.models.usage import error_record
 from mcp_server.sessions.changes import fresh_id
@@ -74,6 +74,8 @@ class Dependencies:
     """Render the context of sessions, by name."""
     observers: Sequence[TurnObserver]
     """Are notified of each turn."""
+    content_observers: Sequence[ContentObserver]
+    """Are shown what each turn was asked and has answered."""
     clock: Clock
     """The time, in nanoseconds since the Unix epoch."""
     disconnect_grace: float
@@ -247,6 +249,9 @@ class TurnRunner(LiveTurn):
         if turn.session and (following := dependencies.queues.leave(self)) is not None:
             following.try_again()
         if self.exists:
+            for reader in dependencies.content_observers:
+                answer = None if turn.message is None else self._with_parts(turn.message)
+                reader.turn_content(turn, self._request.input.content, answer)
             for observer in dependencies.observers:
                 observer.attempts_ended(turn.service, turn.attempts[self._earlier_attempts :])
                 observer.turn_ended(turn)
@@ -336,7 +341,6 @@ class TurnRunner(LiveTurn):
 
     async def _generate(self, claim: Claim, conversation: Conversation) -> None:
         assert claim.candidates is not None
-        conversation = await self._store.with_whole_exchange(conversation)
         self._generation = Generation(
             self.turn,
             self.log,

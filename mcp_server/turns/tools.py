@@ -38,9 +38,9 @@ def fit_id(id: str, taken: set[str]) -> str:
     return id
 
 
-def call_ids(messages: Iterable[Message]) -> set[str]:
+def call_ids(messages: Iterable[Message]) -> frozenset[str]:
     """The ids of all tool calls in the messages."""
-    return {part.id for message in messages for part in message.parts if isinstance(part, ToolCall)}
+    return frozenset([part.id for message in messages for part in message.parts if isinstance(part, ToolCall)])
 
 
 def for_provider(messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -99,6 +99,12 @@ async def select(
     """
     starts = _exchange_starts(history)
     if len(history) < message_count:
+        if not truncate and 0 < context_window < (tokens := sum(tokens_of_messages(history))):
+            raise ContextTooLong(
+                f"the last {len(history)} of {message_count} messages have about {tokens} tokens; the context window "
+                f"of the model has {context_window}: allow truncation, or use a model with a larger context window",
+                metadata={"tokens": str(tokens), "limit": str(context_window)},
+            )
         if not truncate:
             raise ContextTooLong(
                 f"the history has {message_count} messages, and a turn of this server reads at most {len(history)}: "

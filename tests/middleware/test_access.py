@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 from grpc_health.v1 import health_pb2
 
+from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2
 from mcp_server import logs
 from mcp_server.errors import ProviderUnavailable
-from mcp_server.testing import ScriptedProvider
+from mcp_server.interfaces import Call, Finish
+from mcp_server.principal import Principal
+from mcp_server.settings import LogSettings, ModelSettings, RouteSettings, RoutingSettings
+from mcp_server.settings import testing_config as settings
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.conftest import Serve
-from tests.wire import Refused
+from tests.wire import Refused, user
 
 
 class Stream(io.TextIOWrapper):
@@ -50,6 +58,7 @@ def stream() -> Iterator[Stream]:
     stream = Stream()
     logs.configure(level="debug", format="json", stream=stream)
     yield stream
+    structlog.get_config()["processors"][0].flush()
     structlog.reset_defaults()
     logging.getLogger().handlers[:] = handlers
 
@@ -115,6 +124,75 @@ async def test_no_prompt_and_no_answer_is_logged(stream: Stream, serve: Serve) -
     assert stream.events("turn")
     for word in ("the-instruction", "the-prompt", "the-answer"):
         assert word not in stream.text
+
+
+async def test_lines_name_the_key_and_the_trace(stream: Stream, serve: Serve) -> None:
+    """The public id of the key, the trace of the caller, and for whom the call was made."""
+
+    @contextlib.asynccontextmanager
+    async def authenticate(call: Call) -> AsyncIterator[None]:
+        call.principal = Principal(tenant="acme", key="k123")
+        yield
+
+    wire = await serve(middleware=[authenticate])
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    request = chat_pb2.ChatRequest(messages=[user("hello")], labels={"team": "\x1b[2Jone"})
+    await wire.chat.Chat(request, metadata=(("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),))
+    (call,), (turn,) = stream.events("call"), stream.events("turn")
+    assert (call["tenant"], call["key"], call["trace_id"]) == ("acme", "k123", trace_id)
+    assert (turn["tenant"], turn["key"], turn["labels"]) == ("acme", "k123", {"team": "\x1b[2Jone"})
+    assert "\x1b" not in stream.text
+
+
+async def test_a_trace_that_is_none_is_not_logged(stream: Stream, serve: Serve) -> None:
+    """Callers may send anything."""
+    wire = await serve()
+    await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("hello")]), metadata=(("traceparent", "nonsense"),))
+    (call,) = stream.events("call")
+    assert "trace_id" not in call
+
+
+async def test_a_call_to_a_provider_that_fails_is_a_line_at_once(stream: Stream, serve: Serve) -> None:
+    """With its turn, which still runs."""
+    gate = Gate()
+    models = ModelSettings(routes={"both": RouteSettings(targets=("bad/scripted", "good/scripted"))})
+    config = msgspec.structs.replace(
+        settings(default_model="both"), models=models, routing=RoutingSettings(max_attempts=1)
+    )
+    providers = {
+        "bad": ScriptedProvider([ProviderUnavailable("away")]),
+        "good": ScriptedProvider(["a", gate, Finish()]),
+    }
+    wire = await serve(config, providers=providers)
+    call = asyncio.ensure_future(wire.say("hello", session="", model="both"))
+    await gate.reached.wait()
+    (attempt,) = stream.events("attempt")
+    assert not stream.events("turn")
+    assert (attempt["model"], attempt["reason"], attempt["error"]) == ("bad/scripted", "PROVIDER_UNAVAILABLE", "away")
+    gate.open()
+    assert attempt["turn"] == (await call).turn
+
+
+async def test_an_embedding_is_described_by_its_call(stream: Stream, serve: Serve) -> None:
+    """It is no turn: model and tokens stand in the line of the call."""
+    wire = await serve()
+    await wire.embedding.Embed(embedding_pb2.EmbedRequest(inputs=["one two", "three"], model="echo/echo"))
+    (call,) = stream.events("call")
+    assert (call["model"], call["attempts"], call["input_tokens"]) == ("echo/echo", 1, 3)
+
+
+async def test_content_is_logged_where_that_is_switched_on(stream: Stream, serve: Serve) -> None:
+    """In a line of its own for each turn, in the form of OpenTelemetry."""
+    config = msgspec.structs.replace(settings(default_model="echo/echo"), log=LogSettings(content=True))
+    wire = await serve(config, providers={"echo": EchoProvider()})
+    answer = await wire.say("the-prompt", session="")
+    await wire.completion.Complete(completion_pb2.CompleteRequest(prompt="once"))
+    chat, completion = stream.events("content")
+    assert chat["turn"] == answer.turn
+    assert chat["input"] == [{"role": "user", "parts": [{"type": "text", "content": "the-prompt"}]}]
+    (output,) = chat["output"]
+    assert (output["role"], output["parts"]) == ("assistant", [{"type": "text", "content": "the-prompt"}])
+    assert completion["input"][0]["parts"] == [{"type": "text", "content": "once"}]
 
 
 async def test_health_checks_are_lines_for_debugging(stream: Stream, serve: Serve) -> None:

@@ -3,62 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.request
 
 import msgspec
 from prometheus_client import generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.settings import (
-    Config,
-    MetricsSettings,
     ModelOverrides,
     ModelSettings,
     PriceSettings,
     RouteSettings,
     RoutingSettings,
 )
-from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from mcp_server.values import Attempt, Usage, UsageSource
 from tests.conftest import Serve
-from tests.wire import Refused, Wire
-
-CHAT = {
-    "grpc_type": "unary",
-    "grpc_service": "contextprotocol.v1.ChatService",
-    "grpc_method": "Chat",
-}
-ECHO = {"provider": "echo", "model": "echo"}
-
-
-def served(default_model: str = "echo/echo", **fields: object) -> Config:
-    """Settings with metrics on any free port."""
-    config = settings(default_model=default_model)
-    return msgspec.structs.replace(config, metrics=MetricsSettings(address="127.0.0.1:0"), **fields)
-
-
-async def read(wire: Wire) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample, by its name and labels."""
-    port = wire.server.metrics_port
-
-    def get() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:  # our own server
-            text: str = response.read().decode()
-            return text
-
-    samples = {}
-    for family in text_string_to_metric_families(await asyncio.to_thread(get)):
-        for sample in family.samples:
-            samples[sample.name, frozenset(sample.labels.items())] = sample.value
-    return samples
-
-
-def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
-    return name, frozenset(labels.items())
+from tests.middleware.scrape import CHAT, ECHO, key, read, served
+from tests.wire import Refused
 
 
 async def test_calls_are_counted_by_method_and_status(serve: Serve) -> None:
@@ -176,7 +139,11 @@ async def test_no_tenant_session_or_peer_becomes_a_label(serve: Serve) -> None:
     samples = await read(wire)
     labels = {name for _, labels in samples for name, _ in labels}
     ours = labels - {"generation", "implementation", "major", "minor", "patchlevel", "version"}
-    assert ours == {*CHAT, "grpc_code", "service", "provider", "model", "state", "reason", "direction", "outcome", "le"}
+    gen_ai = {"operation_name", "provider_name", "request_model", "token_type"}
+    assert ours == {
+        *(*CHAT, "grpc_code", "service", "provider", "model", "state", "reason", "direction", "outcome", "le"),
+        *("operation", "error_type", *[f"gen_ai_{name}" for name in gen_ai]),
+    }
     assert "a-session-of-mine" not in str(samples)
 
 

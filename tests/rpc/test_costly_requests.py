@@ -23,6 +23,8 @@ from contextprotocol.v1 import (
     model_pb2,
     session_pb2,
 )
+from mcp_server.api.conversions import has_many_values
+from mcp_server.values import ContextEntry, MCPSession
 from tests.costly import METHODS, different, fields, filled, is_map, path_of
 from tests.wire import Refused, Wire, user
 
@@ -36,7 +38,7 @@ MEMORY: Final = 250 * MIB
 
 
 @asynccontextmanager
-async def responsive() -> AsyncIterator[None]:
+async def responsive(longest_step: float = LONGEST_STEP) -> AsyncIterator[None]:
     """Fails if the event loop, which the server and its caller share here, was blocked for long."""
     longest = 0.0
 
@@ -52,7 +54,7 @@ async def responsive() -> AsyncIterator[None]:
         yield
     finally:
         watching.cancel()
-    assert longest < LONGEST_STEP
+    assert longest < longest_step
 
 
 async def answered(wire: Wire, method: MethodDescriptor, body: bytes) -> grpc.StatusCode:
@@ -173,6 +175,61 @@ async def test_a_schema_nested_without_end_is_invalid(wire: Wire, text: str) -> 
         "config.response_format.json_schema.schema_json",
         "tools[0].parameters_json",
     }
+
+
+async def test_a_megabyte_of_json_does_not_hold_the_event_loop_up(wire: Wire) -> None:
+    """A thread converts it, on its way in and on its way out; each took a tenth of a second."""
+    numbers = struct_pb2.ListValue(values=[struct_pb2.Value(number_value=1)] * 85_000)
+    create = json_session(struct_pb2.Value(list_value=numbers))
+    entry = create.session.context["a"]
+    create.session_id = "large"
+    update = session_pb2.UpdateSessionRequest(
+        session=session_pb2.Session(name="sessions/large"), set_context={"a": entry}
+    )
+    calls = {
+        "CreateSession": create,
+        "GetSession": session_pb2.GetSessionRequest(name="sessions/large"),
+        "UpdateSession": update,
+        "ForkSession": session_pb2.ForkSessionRequest(name="sessions/large"),
+    }
+    for name, request in calls.items():
+        body = request.SerializeToString()
+        call: Any = wire.channel.unary_unary(f"/contextprotocol.v1.SessionService/{name}")
+        async with responsive(0.05):
+            answer = await call(body)
+        assert len(session_pb2.Session.FromString(answer).context["a"].json.list_value.values) == 85_000
+
+
+async def test_a_page_of_many_parts_is_converted_in_pieces(wire: Wire) -> None:
+    """The event loop gets its turn between the messages of a page."""
+    await wire.create()
+    message = message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text="x")] * 1000)
+    for _ in range(3):
+        await wire.sessions.AppendMessages(
+            session_pb2.AppendMessagesRequest(parent="sessions/tour", messages=[message] * 16)
+        )
+    call: Any = wire.channel.unary_unary("/contextprotocol.v1.SessionService/ListMessages")
+    async with responsive(0.05):
+        answer = await call(session_pb2.ListMessagesRequest(parent="sessions/tour").SerializeToString())
+    assert len(session_pb2.ListMessagesResponse.FromString(answer).messages) == 48
+
+
+@pytest.mark.parametrize(
+    ("value", "large"),
+    [([0] * 2_000, False), ([0] * 2_001, True), ([[[0]]] * 667, True), ({"a": {"b": "x" * 100_000}}, False)],
+)
+def test_json_is_large_by_the_number_of_its_values(value: Any, large: bool) -> None:
+    """Long texts are copied at once."""
+    session = MCPSession(
+        tenant="t",
+        id="a",
+        uid="u",
+        create_time=0,
+        update_time=0,
+        etag="",
+        context={"a": ContextEntry(type="json", kind="json", json=value)},
+    )
+    assert has_many_values(session) == large
 
 
 def json_session(value: struct_pb2.Value) -> session_pb2.CreateSessionRequest:

@@ -23,6 +23,7 @@ from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call, GRPCService, Middleware
 from mcp_server.principal import Principal
 from mcp_server.rpc.edge import Edge
+from mcp_server.rpc.flow import Flow
 from mcp_server.rpc.server import GRPCServer
 from tests.gateways import echo_gateway
 from tests.wire import Refused, user
@@ -298,15 +299,19 @@ async def test_a_caller_that_leaves_while_something_is_written_is_no_fault() -> 
         def peer(self) -> str:
             return "ipv4:127.0.0.1:1"
 
+        async def read(self) -> bytes:
+            request: bytes = Number(value=3).SerializeToString()
+            return request
+
         async def write(self, message: bytes) -> None:
             raise grpc.aio.InternalError('Failed "execute_batch"')
 
-    edge = Edge([Watch()])
+    edge = Edge([Watch()], Flow(max_bytes=0, receive_timeout=1, reader_timeout=1))
     handlers = edge.handlers(GRPCService(descriptor=EXTRA, implementation=Arithmetic()))
     details: Any = type("Details", (), {"method": "/extra.Arithmetic/CountTo", "invocation_metadata": ()})()
     handler: Any = handlers.service(details)
     with pytest.raises(asyncio.CancelledError):
-        await handler.unary_stream(Number(value=3).SerializeToString(), Broken())
+        await handler.stream_stream(None, Broken())
     assert ended == [("CANCELLED", "CANCELLED")]
 
 

@@ -64,7 +64,7 @@ async def test_clients_refuse_a_server_that_they_cannot_trust(ours: Authority, t
 
 
 async def test_calls_carry_the_certificate_of_the_client(ours: Authority, tmp_path: Path) -> None:
-    """Its names, by their kinds; a client without one, or with one of another authority, does not get in."""
+    """Its names, by their kinds; a client without one, or with one that is foreign or has expired, does not get in."""
     seen: list[PeerCertificate | None] = []
 
     @contextlib.asynccontextmanager
@@ -75,6 +75,7 @@ async def test_calls_carry_the_certificate_of_the_client(ours: Authority, tmp_pa
     config = encrypted(replace(ours.server(), client_ca=ours.file))
     certificate, key = ours.issue("client", "batch@example.test", "batch.example.test", common_name="batch")
     strange, strange_key = Authority(tmp_path, "other").issue("client", "batch@example.test", common_name="batch")
+    expired, expired_key = ours.issue("former", "batch@example.test", not_before=days(-3), not_after=days(-2))
     async with running(config, providers=ECHO, middleware=[note]) as server:
         tls = TLS(ca=ours.file, certificate=certificate, key=key)
         async with MCPClient(server.address, credentials=tls) as client:
@@ -82,7 +83,11 @@ async def test_calls_carry_the_certificate_of_the_client(ours: Authority, tmp_pa
         assert set(seen) == {
             PeerCertificate(common_name="batch", emails=("batch@example.test",), dns_names=("batch.example.test",))
         }
-        for credentials in (TLS(ca=ours.file), TLS(ca=ours.file, certificate=strange, key=strange_key)):
+        for credentials in (
+            TLS(ca=ours.file),
+            TLS(ca=ours.file, certificate=strange, key=strange_key),
+            TLS(ca=ours.file, certificate=expired, key=expired_key),
+        ):
             async with MCPClient(server.address, credentials=credentials, retry=None) as client:
                 with pytest.raises(ServerUnavailable):
                     await client.chat("Hi")
@@ -249,8 +254,14 @@ async def test_a_server_for_other_machines_needs_authentication_and_tls(address:
     """The error names the settings, and the one that lets it listen all the same."""
     config = encrypted(TLSSettings())
     for tls, lacking in (
-        (TLSSettings(), ["authentication (server.tls.client_ca)", "TLS (server.tls.certificate and server.tls.key)"]),
-        (ours.server(), ["authentication (server.tls.client_ca)"]),
+        (
+            TLSSettings(),
+            [
+                "authentication (auth.keys, auth.stored_keys or server.tls.client_ca)",
+                "TLS (server.tls.certificate and server.tls.key)",
+            ],
+        ),
+        (ours.server(), ["authentication (auth.keys, auth.stored_keys or server.tls.client_ca)"]),
     ):
         with pytest.raises(ConfigError, match=r"server\.address: found") as refused:
             async with running(

@@ -483,3 +483,16 @@ def test_a_renamed_module_leads_to_names_that_moved_further() -> None:
     """With a second warning."""
     with pytest.warns(DeprecationWarning, match="mcp_server.providers.openai.settings"):
         assert importlib.import_module("mcp_server.config").OpenAISettings is OpenAISettings
+
+
+def test_a_table_that_may_be_absent_is_absent_unless_it_is_written(file: Path) -> None:
+    """A price that nobody has set is unknown, not zero, and replaces none of another pattern."""
+    file.write_text(
+        '[models.settings."local/*"]\ncontext_window = 256\n[models.settings."local/a"]\nprice.input = 1.0\n'
+    )
+    loaded = read(file, {})
+    assert loaded.config.models.settings["local/*"].price is None
+    price = loaded.config.models.settings["local/a"].price
+    assert price is not None
+    assert price.input == 1.0
+    assert '# models.settings."local/*".price is not set' in [setting.toml for setting in loaded.settings]

@@ -134,7 +134,7 @@ def test_answers_without_content_are_left_out() -> None:
 def test_an_answer_begins_its_calls_with_ids_and_names_that_fit() -> None:
     """An id that is empty, too long, unprintable or taken is replaced, and the arguments still find their call."""
     events: list[Event] = []
-    answer = Answer(events.append, Meter(), conversation=(user(), asking("old"), answering("old")))
+    answer = Answer(events.append, Meter(), call_ids=["old"])
     proposed = ["", "x" * 41, "a\n", "é", "old", "new", "new"]
     for number, id in enumerate(proposed):
         answer.add(ToolCallStart(id=id, name="functions.look"))

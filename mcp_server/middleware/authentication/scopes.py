@@ -22,6 +22,7 @@ _WRITE: Final = frozenset({"sessions.write"})
 _MODELS: Final = frozenset({"models"})
 _USAGE: Final = frozenset({"usage"})
 _ADMIN: Final = frozenset({"admin"})
+_OPERATOR: Final = frozenset({"operator"})
 
 _SERVICES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "contextprotocol.v1.ChatService": {"Chat": _CHAT, "StreamChat": _CHAT},
@@ -53,6 +54,8 @@ _SERVICES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "CancelTurn": _CHAT,
     },
     "contextprotocol.v1.UsageService": {"QueryUsage": _USAGE},
+    # The pages of the admin port that are not open.
+    "admin": {"/debug/turns": _OPERATOR, "/metrics": _OPERATOR},
     # Check and Watch of a provider need `models`, which only the service itself can tell from the request.
     "grpc.health.v1.Health": {"Check": OPEN, "Watch": OPEN, "List": _MODELS},
     "grpc.reflection.v1.ServerReflection": {"ServerReflectionInfo": ANY_PRINCIPAL},

@@ -1,7 +1,8 @@
-"""Prometheus metrics of calls, turns and the process, updated once a call and once a turn, never once a token."""
+"""Prometheus metrics of calls, turns, the store, the server and the process. Nothing is done for each token."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
@@ -11,12 +12,15 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from mcp_server.interfaces import Call
+from mcp_server.interfaces import Call, ObservableStore, Store
+from mcp_server.middleware.metrics.admission import AdmissionMetrics
 from mcp_server.middleware.metrics.calls import CallMetrics
 from mcp_server.middleware.metrics.families import Families
+from mcp_server.middleware.metrics.server import ServerMetrics
 from mcp_server.middleware.metrics.settings import SettingsMetrics
+from mcp_server.middleware.metrics.stores import StoreMetrics
 from mcp_server.middleware.metrics.turns import MAX_MODELS, TurnMetrics
-from mcp_server.values import Attempt, Turn
+from mcp_server.values import Attempt, Clock, Turn, TurnState
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -25,14 +29,15 @@ if TYPE_CHECKING:
 class Metrics:
     """All metrics: a :data:`~mcp_server.interfaces.Middleware` and a :class:`~mcp_server.interfaces.TurnObserver`.
 
-    Labels have few values: methods of the contract, status codes, configured models, states and reasons; never a
-    tenant, a session or a peer.
+    Labels have few values: methods of the contract, status codes, models, states and reasons; never a tenant, a key, a
+    session or a peer.
 
     Args:
+        clock: the time, in nanoseconds since the Unix epoch.
         max_models: how many models have time series of their own; further ones share one.
     """
 
-    def __init__(self, *, max_models: int = MAX_MODELS) -> None:
+    def __init__(self, clock: Clock = time.time_ns, *, max_models: int = MAX_MODELS) -> None:
         self.families = Families()
         """The metrics that the server itself defines."""
         self.registry = CollectorRegistry()
@@ -41,8 +46,12 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.registry.register(self.families)
-        self._calls = CallMetrics(self.families)
-        self._turns = TurnMetrics(self.families, max_models=max_models)
+        self.admission = AdmissionMetrics(self.families)
+        """The metrics of calls that wait to be admitted, and of those that are not."""
+        self._server = ServerMetrics(self.families)
+        self._calls = CallMetrics(self.families, self._server, self.admission)
+        self._turns = TurnMetrics(self.families, clock, max_models=max_models)
+        self._store = StoreMetrics(self.families)
         self._settings = SettingsMetrics(self.families)
 
     def page(self) -> WSGIApplication:
@@ -70,6 +79,19 @@ class Metrics:
         """Set the number of sessions."""
         self._turns.count_sessions(count)
 
+    def watch_store(self, store: Store) -> None:
+        """Measure a store that has not been opened, if it lets itself be measured."""
+        if isinstance(store, ObservableStore):
+            self._store.watch(store)
+
+    def watch_turns(self, count: Callable[[TurnState], int]) -> None:
+        """Show how many turns run and how many wait.
+
+        Args:
+            count: how many there are in a state; called at each scrape, on another thread.
+        """
+        self._turns.watch_turns(count)
+
     def watch_circuits(self, circuits: Mapping[str, Callable[[], int]]) -> None:
         """Show which circuit breakers are open.
 
@@ -89,3 +111,7 @@ class Metrics:
             expires: the time, in seconds since the Unix epoch.
         """
         self._settings.watch_certificate(expires)
+
+    async def watch_loop(self) -> None:
+        """Without end: measure how late the event loop is."""
+        await self._server.watch_loop()

@@ -6,16 +6,28 @@ import time
 from types import TracebackType
 from typing import Final
 
+from mcp_server.errors import MCPError
 from mcp_server.interfaces import Call
+from mcp_server.middleware.metrics.admission import AdmissionMetrics
 from mcp_server.middleware.metrics.families import Families
+from mcp_server.middleware.metrics.server import ServerMetrics
 
+_REFUSED_CALLERS: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 _METHOD: Final = ("grpc_type", "grpc_service", "grpc_method")
 
 
 class CallMetrics:
-    """Counts calls: a :data:`~mcp_server.interfaces.Middleware`."""
+    """Counts calls: a :data:`~mcp_server.interfaces.Middleware`.
 
-    def __init__(self, families: Families) -> None:
+    Args:
+        families: creates the metrics.
+        server: counts the calls whose credentials do not permit them.
+        admission: counts the calls whose error names a limit.
+    """
+
+    def __init__(self, families: Families, server: ServerMetrics, admission: AdmissionMetrics) -> None:
+        self._server = server
+        self._admission = admission
         self.started = families.counter("grpc_server_started", "Calls that have started.", *_METHOD)
         self.handled = families.counter(
             "grpc_server_handled", "Calls that have ended, by status code.", *_METHOD, "grpc_code"
@@ -30,7 +42,7 @@ class CallMetrics:
         method = self._methods.get(key)
         if method is None:
             method = self._methods[key] = _Method(self, key)
-        return _CountedCall(call, method)
+        return _CountedCall(call, method, self._server, self._admission)
 
 
 class _Method:
@@ -53,11 +65,13 @@ class _Method:
 class _CountedCall:
     """Entered around one call."""
 
-    __slots__ = ("_begin", "_call", "_method")
+    __slots__ = ("_admission", "_begin", "_call", "_method", "_server")
 
-    def __init__(self, call: Call, method: _Method) -> None:
+    def __init__(self, call: Call, method: _Method, server: ServerMetrics, admission: AdmissionMetrics) -> None:
         self._call = call
         self._method = method
+        self._server = server
+        self._admission = admission
         self._begin = 0.0
 
     async def __aenter__(self) -> None:
@@ -70,3 +84,8 @@ class _CountedCall:
     ) -> None:
         self._method.ended(self._call.code)
         self._method.seconds.observe(time.perf_counter() - self._begin)
+        if isinstance(error, MCPError):
+            if error.code == "RESOURCE_EXHAUSTED" and "limit" in error.metadata:
+                self._admission.refused(error.metadata["limit"])
+            elif error.code in _REFUSED_CALLERS:
+                self._server.caller_refused(error.reason)

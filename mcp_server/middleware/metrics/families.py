@@ -1,11 +1,12 @@
 """Counters, gauges and histograms that one thread writes and another one reads.
 
-All of them change on the thread of the event loop, so that a change needs no lock and costs a fraction of that of
-``prometheus_client``'s own. A scrape reads them on a thread of its own.
+Each time series changes on one thread only, nearly always that of the event loop, so that a change needs no lock and
+costs a fraction of that of ``prometheus_client``'s own. A scrape reads them on a thread of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,11 +16,7 @@ from prometheus_client import Metric
 from prometheus_client.utils import floatToGoString
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-"""The upper bounds of the buckets of all histograms, in seconds."""
-_BOUNDS: Final[list[str]] = [
-    floatToGoString(bound)  # type: ignore[no-untyped-call]  # the library has no types for it
-    for bound in (*BUCKETS, float("inf"))
-]
+"""The upper bounds of the buckets of histograms that have none of their own, in seconds."""
 
 _Sample = tuple[str, Mapping[str, str], float]
 """The suffix of its name, further labels, and its value."""
@@ -58,28 +55,39 @@ class Gauge:
 
 
 class Histogram:
-    """One time series of durations, in seconds."""
+    """One time series of durations in seconds, or of other amounts.
 
-    __slots__ = ("_counts", "_created", "_sum")
+    Args:
+        buckets: the upper bounds of its buckets, ascending.
+    """
 
-    def __init__(self) -> None:
-        self._counts = [0] * len(_BOUNDS)
+    __slots__ = ("_buckets", "_counts", "_created", "_sum")
+
+    def __init__(self, buckets: Sequence[float] = BUCKETS) -> None:
+        self._buckets = buckets
+        self._counts = [0] * (len(buckets) + 1)
         self._sum = 0.0
         self._created = time.time()
 
-    def observe(self, seconds: float) -> None:
-        """Add one duration."""
-        self._counts[bisect_left(BUCKETS, seconds)] += 1
-        self._sum += seconds
+    def observe(self, amount: float) -> None:
+        """Add one duration, or other amount."""
+        self._counts[bisect_left(self._buckets, amount)] += 1
+        self._sum += amount
 
     def samples(self) -> Iterator[_Sample]:
         total = 0
-        for bound, count in zip(_BOUNDS, tuple(self._counts), strict=True):
+        for bound, count in zip((*self._buckets, float("inf")), tuple(self._counts), strict=True):
             total += count
-            yield "_bucket", {"le": bound}, total
+            yield "_bucket", {"le": _text(bound)}, total
         yield "_count", {}, total
         yield "_sum", {}, self._sum
         yield "_created", {}, self._created
+
+
+@functools.cache
+def _text(bound: float) -> str:
+    text: str = floatToGoString(bound)  # type: ignore[no-untyped-call]  # the library has no types for it
+    return text
 
 
 class _Series(Protocol):
@@ -99,11 +107,11 @@ class Family(Generic[_SeriesT]):
         kind: ``counter``, ``gauge`` or ``histogram``.
     """
 
-    def __init__(self, new: type[_SeriesT], name: str, help: str, labels: Sequence[str]) -> None:
+    def __init__(self, new: Callable[[], _SeriesT], kind: str, name: str, help: str, labels: Sequence[str]) -> None:
         self.name = name
         self.help = help
         self.labels = tuple(labels)
-        self.kind = new.__name__.lower()
+        self.kind = kind
         self._new = new
         self._series: dict[tuple[str, ...], _SeriesT] = {}
 
@@ -132,19 +140,19 @@ class Families:
 
     def counter(self, name: str, help: str, *labels: str) -> Family[Counter]:
         """Create a counter; Prometheus adds ``_total`` to its name."""
-        family = Family(Counter, name, help, labels)
+        family = Family(Counter, "counter", name, help, labels)
         self._families.append(family)
         return family
 
     def gauge(self, name: str, help: str, *labels: str) -> Family[Gauge]:
         """Create a gauge."""
-        family = Family(Gauge, name, help, labels)
+        family = Family(Gauge, "gauge", name, help, labels)
         self._families.append(family)
         return family
 
-    def histogram(self, name: str, help: str, *labels: str) -> Family[Histogram]:
-        """Create a histogram of durations in seconds."""
-        family = Family(Histogram, name, help, labels)
+    def histogram(self, name: str, help: str, *labels: str, buckets: Sequence[float] = BUCKETS) -> Family[Histogram]:
+        """Create a histogram, by default of durations in seconds."""
+        family = Family(functools.partial(Histogram, buckets), "histogram", name, help, labels)
         self._families.append(family)
         return family
 

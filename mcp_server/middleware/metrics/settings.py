@@ -24,6 +24,11 @@ class SettingsMetrics:
             "Number of the settings in effect: 1 at the start, 1 more for each reload that changes them.",
         ).with_labels()
         self._version.value = 1
+        self._successful = families.gauge(
+            "contextprotocol_config_last_reload_successful",
+            "Whether the last attempt to read the settings again succeeded; 1 before the first.",
+        ).with_labels()
+        self._successful.value = 1
         self._expiry = families.gauge(
             "contextprotocol_certificate_expiry_timestamp_seconds",
             "When the certificate of the server expires, in seconds since the Unix epoch; absent without TLS.",
@@ -32,6 +37,7 @@ class SettingsMetrics:
     def count_reload(self, outcome: str) -> None:
         """Count one reload; ``outcome`` is one of :data:`OUTCOMES`."""
         self._reloads[outcome].value += 1
+        self._successful.value = outcome != "failed"
         if outcome == "applied":
             self._version.value += 1
 

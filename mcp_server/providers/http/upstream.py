@@ -22,6 +22,7 @@ from mcp_server.providers.http.faults import Fault, fault_of, retry_after
 from mcp_server.providers.http.keys import Keys
 from mcp_server.providers.http.masking import MASK, mask
 from mcp_server.providers.http.settings import HTTPSettings
+from mcp_server.trace_context import upstream_headers
 
 log = structlog.get_logger("contextprotocol.providers")
 
@@ -118,7 +119,7 @@ class Upstream:
             response = await self._http.post(
                 url,
                 data=content if len(content) < LARGE_REQUEST else io.BytesIO(content),
-                headers=self._authorizations[key] if key >= 0 else None,
+                headers={**upstream_headers(), **(self._authorizations[key] if key >= 0 else {})} or None,
                 allow_redirects=False,
             )
         except TimeoutError as error:

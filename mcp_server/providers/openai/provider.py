@@ -86,7 +86,9 @@ class OpenAIProvider:
             path, content = "/completions", body.completion_body(request, self._settings, known)
         tools = [tool.name for tool in request.tools]
         reading = Reading(logprobs=request.config.logprobs, tools=tools, echo=_echo(request, known))
+        del request  # it may be large, and the answer may take long
         response = await upstream.post(self._url(path, model), model, content)
+        del content
         complete = False
         try:
             stream, data = await self._begin(response, model)

@@ -31,9 +31,21 @@ class CachedSession:
         tail: the last messages of its history, up to ``wanted``. Empty if they have not been read.
         tail_sizes: the size of each of them, in bytes as encoded.
         wanted: the largest number of messages that a change has asked for.
+        wanted_bytes: the largest number of bytes.
     """
 
-    __slots__ = ("bytes", "content_size", "key", "session", "shared", "summary_size", "tail", "tail_sizes", "wanted")
+    __slots__ = (
+        "bytes",
+        "content_size",
+        "key",
+        "session",
+        "shared",
+        "summary_size",
+        "tail",
+        "tail_sizes",
+        "wanted",
+        "wanted_bytes",
+    )
 
     def __init__(
         self, key: int, session: MCPSession, *, summary_size: int, content_size: int, shared: int, bytes: int
@@ -47,6 +59,7 @@ class CachedSession:
         self.tail: tuple[Message, ...] = ()
         self.tail_sizes: tuple[int, ...] = ()
         self.wanted = 0
+        self.wanted_bytes = 0
 
 
 class SessionCache:

@@ -16,7 +16,7 @@ from mcp_server.stores.sqlite.receipts import ReceiptRows
 from mcp_server.stores.sqlite.rows import encode, receipt_of, session_of, turn_of
 from mcp_server.stores.sqlite.sessions import SessionRows
 from mcp_server.stores.sqlite.turns import TurnRows
-from mcp_server.values import Key, MCPSession, Receipt, Turn
+from mcp_server.values import Key, MCPSession, Message, Receipt, Turn
 
 
 class Changes(Queries):
@@ -47,7 +47,9 @@ class Changes(Queries):
             if cached is not None:
                 self._cache.put(cached)
             raise
-        tail = self._sessions.tail(cached, change.read_last) if cached is not None and change.read_last else ()
+        tail: tuple[Message, ...] = ()
+        if cached is not None and change.read_last:
+            tail = self._sessions.tail(cached, change.read_last, change.read_bytes)
         new = change.session
         # Read before the old session is deleted, which may be the source.
         shared = (

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from mcp_server.errors import StoreUnavailable
+from mcp_server.interfaces import StoreObserver
 
 T = TypeVar("T")
 
@@ -40,9 +42,16 @@ class Job:
 
 
 class JobQueue:
-    """A queue that can be closed: jobs accepted before are done, later ones are refused."""
+    """A queue that can be closed: jobs accepted before are done, later ones are refused.
 
-    def __init__(self) -> None:
+    Args:
+        operation: what its jobs are, as :class:`~mcp_server.interfaces.StoreObserver` names it.
+    """
+
+    def __init__(self, operation: str) -> None:
+        self.observer: StoreObserver | None = None
+        """Is notified of each job, and of each batch."""
+        self._operation = operation
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._pending: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         self._closed = True
@@ -64,8 +73,20 @@ class JobQueue:
             pending = self._pending[job.loop] = []
             job.loop.call_soon(self._hand_over, job.loop)
         pending.append(job)
-        result: T = await job.future
+        begin, failed = time.perf_counter(), False
+        try:
+            result: T = await job.future
+        except StoreUnavailable:
+            failed = True
+            raise
+        finally:
+            if self.observer is not None:
+                self.observer.operation_ended(self._operation, time.perf_counter() - begin, failed=failed)
         return result
+
+    def __len__(self) -> int:
+        """How many jobs wait for a thread."""
+        return self._queue.qsize()
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         jobs = self._pending.pop(loop, ())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
 
 from mcp_server.stores.sqlite.cache import CachedSession
 from mcp_server.stores.sqlite.queries import Queries
@@ -20,9 +19,6 @@ from mcp_server.stores.sqlite.rows import (
     summary_of,
 )
 from mcp_server.values import MCPSession, Message
-
-MAX_TAIL_BYTES: Final = 32 * 1024 * 1024
-"""How much of a history is read for one change at most. No model reads as much, and more would fill the memory."""
 
 Source = tuple[int, int, int]
 """A session to fork: its key, how many messages it shares itself, and how many it has."""
@@ -152,23 +148,24 @@ class SessionRows:
             cached.tail = (*cached.tail, *messages)[-cached.wanted :]
             cached.tail_sizes = (*cached.tail_sizes, *map(len, bodies))[-cached.wanted :]
 
-    def tail(self, cached: CachedSession, length: int) -> tuple[Message, ...]:
-        """The last messages of a history, as many as :data:`MAX_TAIL_BYTES` allows."""
+    def tail(self, cached: CachedSession, length: int, size: int) -> tuple[Message, ...]:
+        """The last messages of a history: ``length`` of them, or fewer if they have more than ``size`` bytes."""
         count = cached.session.message_count
+        enough = length <= cached.wanted and size <= cached.wanted_bytes
         cached.wanted = max(cached.wanted, length)
+        cached.wanted_bytes = max(cached.wanted_bytes, size)
         length = min(length, count)
-        if len(cached.tail) < length:
+        if len(cached.tail) < length and not (cached.tail and enough):
             start = count - length
             segments = self._queries.segments(cached.key) if start < cached.shared else ()
-            bodies = self._last_bodies(history(cached.key, segments, start, count))
+            bodies = self._last_bodies(history(cached.key, segments, start, count), size)
             cached.tail = messages_of(bodies)
             cached.tail_sizes = tuple(map(len, bodies))
         return cached.tail[-length:] if length else ()
 
-    def _last_bodies(self, ranges: Sequence[Range]) -> Sequence[bytes]:
-        """The last rows of the ranges, in order: as many as the limit allows, but at least one."""
+    def _last_bodies(self, ranges: Sequence[Range], room: int) -> Sequence[bytes]:
+        """The last rows of the ranges, in order: as many as there is room for, but at least one."""
         bodies: list[bytes] = []
-        room = MAX_TAIL_BYTES
         for keys in reversed(ranges):
             rows = self._execute("SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key DESC", keys)
             for (body,) in rows:

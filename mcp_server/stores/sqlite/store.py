@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery, UsageQuery
+from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, SessionQuery, StoreObserver, UsageQuery
 from mcp_server.stores.sqlite.changes import Changes
 from mcp_server.stores.sqlite.file import DatabaseFile
 from mcp_server.stores.sqlite.jobs import JobQueue
@@ -30,10 +30,18 @@ class SQLiteStore:
 
     def __init__(self, path: str | Path) -> None:
         self._file = DatabaseFile(Path(path))
-        self._changes = JobQueue()
-        self._reads = JobQueue()
+        self._changes = JobQueue("change")
+        self._reads = JobQueue("read")
         self._threads: list[threading.Thread] = []
         self._writer: Writer | None = None
+
+    def observe(self, observer: StoreObserver, /) -> None:
+        """Notify ``observer`` of each operation and each commit."""
+        self._changes.observer = self._reads.observer = observer
+
+    def waiting(self, operation: str, /) -> int:
+        """How many operations wait for a thread."""
+        return len(self._changes if operation == "change" else self._reads)
 
     async def open(self) -> None:
         """Open the file, or create it, and upgrade it if an earlier release wrote it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -77,6 +78,7 @@ class Writer:
             if work or running:
                 self._commit(work)
             settle(work)
+            batch, work = [], []  # results may be large: they are not kept until the next change
 
     def _commit(self, work: Sequence[Job]) -> None:
         """Run all jobs in one transaction; if that fails, each in one of its own."""
@@ -90,7 +92,10 @@ class Writer:
                 self._run(job)
             if changes.has_garbage:
                 changes.collect_garbage()
+            begin = time.perf_counter()
             changes.commit()
+            if self._jobs.observer is not None and work:
+                self._jobs.observer.batch_committed(len(work), time.perf_counter() - begin)
             self._file.note_size()
         except BaseException as error:  # noqa: BLE001  # it is raised to the callers
             changes.roll_back()
@@ -171,6 +176,7 @@ class Reader:
                 if isinstance(job.error, StoreUnavailable):
                     log.error("store cannot read", exc_info=error)
             settle([job])
+            job = None  # its result may be large: it is not kept until the next read
         if queries is not None:
             queries.connection.close()  # also if it was closed before
 

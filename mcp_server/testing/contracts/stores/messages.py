@@ -113,6 +113,20 @@ class MessageContract:
         assert "".join(message.text for message in changed.messages) == "abcde"[max(5 - count, 0) :]
         assert await texts(store, "uid-s") == list("abcdef")
 
+    @pytest.mark.parametrize("size", [1, 2_500, 10**9])
+    async def test_read_last_may_stop_after_the_bytes_that_are_enough(self, store: Store, size: int) -> None:
+        """It returns the last messages, at least one, and all that have fewer bytes together; also the next time."""
+        await put(store, session())
+        texts = [letter * 1000 for letter in "abcde"]
+        await append(store, "s", *texts)
+        for _ in range(2):
+            changed = await store.change("t", "s", lambda _: Change(read_last=5, read_bytes=size))
+            read = [message.text for message in changed.messages]
+            assert read == texts[-len(read) :]
+            assert len(read) >= min(max(size // 1200, 1), 5)
+        changed = await store.change("t", "s", lambda _: Change(read_last=5))
+        assert [message.text for message in changed.messages] == texts
+
     async def test_read_last_is_right_however_steps_are_mixed(self, store: Store) -> None:
         """Hundreds of random changes of a few sessions give the same as lists in Python."""
         choice = random.Random(7)  # noqa: S311  # no secret

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import re
@@ -12,6 +13,8 @@ from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
+
+from mcp_server.logs.repeats import TEMPLATE, RepeatLimit
 
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 """Characters that act on a terminal or end a line, apart from tabs and ends of lines."""
@@ -30,9 +33,10 @@ def configure(*, level: str, format: str, stream: TextIO | None = None) -> None:
     stream = sys.stderr if stream is None else stream
     console = format == "console" or (format == "auto" and stream.isatty())
     levels: Mapping[str, int] = logging.getLevelNamesMapping()
-    output = _Output(stream)
+    output, repeats = _Output(stream), RepeatLimit()
+    atexit.register(repeats.flush)
     structlog.configure(
-        processors=_console(colors=stream.isatty()) if console else [_JSON()],
+        processors=[repeats, *(_console(colors=stream.isatty()) if console else [_JSON()])],
         # A class of its own, which set_level may change: structlog's is shared.
         wrapper_class=type("Logger", (structlog.make_filtering_bound_logger(levels[level.upper()]),), {}),
         logger_factory=lambda *_: output,
@@ -138,5 +142,9 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(
-            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info or None
+            record.levelno,
+            record.getMessage(),
+            logger=record.name,
+            exc_info=record.exc_info or None,
+            **{TEMPLATE: str(record.msg)},
         )
