@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import grpc
 import msgspec
+from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
 from contextprotocol.v1 import chat_pb2
@@ -53,6 +54,19 @@ async def test_calls_that_are_reset_at_once_cancel_nobody_else(serve: Serve) -> 
         await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("x")]))
         calls += 1
     await attacker
+
+
+async def test_the_health_is_answered_while_other_calls_are_turned_away(serve: Serve) -> None:
+    """It does not wait behind them: a server that has too much to do is not dead."""
+    wire = await serve(with_server(max_pending=1), providers={"echo": EchoProvider()})
+    request = chat_pb2.ChatRequest(messages=[user("x")])
+    calls = [asyncio.ensure_future(wire.chat.Chat(request)) for _ in range(100)]
+    for _ in range(5):
+        checked = await wire.health.Check(health_pb2.HealthCheckRequest())
+        assert checked.status == health_pb2.HealthCheckResponse.SERVING
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    codes = {each.code() for each in ended if isinstance(each, grpc.aio.AioRpcError)}
+    assert codes == {grpc.StatusCode.CANCELLED}
 
 
 async def test_a_client_opens_further_connections_when_its_own_are_full(serve: Serve) -> None:
