@@ -26,7 +26,7 @@ async def test_a_short_soak_leaves_nothing_behind(seed: int) -> None:
     assert f"--seed {seed}" in shown(result)
 
 
-@pytest.mark.timeout(120, func_only=True)
+@pytest.mark.timeout(180, func_only=True)
 async def test_clients_are_served_among_attackers_on_a_failing_machine(seed: int) -> None:
     """A canary is answered within a second of every outage, memory stays bounded, nothing acknowledged is lost."""
     result = Result(seed)

@@ -81,9 +81,9 @@ class Attackers:
 
 
 @asynccontextmanager
-async def attackers(address: str) -> AsyncIterator[Attackers]:
-    """Start the process, and end it."""
-    command = (sys.executable, "-m", "tests.soak.hostile.attacks", address)
+async def attackers(address: str, api_key: str) -> AsyncIterator[Attackers]:
+    """Start the process, and end it. Some of its calls are made with the API key."""
+    command = (sys.executable, "-m", "tests.soak.hostile.attacks", address, api_key)
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=quiet_environment())
     all_of_them = Attackers(process)
     reading = asyncio.create_task(all_of_them.read())

@@ -1,7 +1,7 @@
 """What attackers do to the server, in a process of their own.
 
-Arguments: the address. For each line that it reads, ``[number, attack, seconds, seed]`` in JSON, it begins that attack;
-when the attack has ended it prints ``[number, calls by outcome]``.
+Arguments: the address, and an API key. For each line that it reads, ``[number, attack, seconds, seed]`` in JSON, it
+begins that attack; when the attack has ended it prints ``[number, calls by outcome]``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
 
@@ -24,12 +24,12 @@ from contextprotocol.v1 import chat_pb2, model_pb2, session_pb2, turn_pb2
 from tests.costly import METHODS, different, fields, filled, is_map, path_of
 from tests.faults.caller import reason_of
 from tests.faults.proxy import Fault, Kind, Proxy, Way
-from tests.raw_http2 import PREFACE, connect, resets
+from tests.http2 import PREFACE, SETTINGS, connect, frame, resets
 from tests.wire import Wire, user
 
 CONNECTIONS: Final = 400
 """Of a flood: more than the server takes."""
-HALF_SENT: Final = 32
+HALF_SENT: Final = 64
 """Messages that are never complete, at a time."""
 SLOW_READERS: Final = 400
 """Readers that take nothing, at a time."""
@@ -50,13 +50,22 @@ OPTIONS: Final = [
     ("grpc.max_receive_message_length", -1),
 ]
 
-Attack = Callable[[str, float, random.Random, Counter[str]], Awaitable[None]]
+
+class Target(NamedTuple):
+    """What is attacked."""
+
+    address: str
+    metadata: tuple[tuple[str, str], ...]
+    """Of calls."""
+
+
+Attack = Callable[[Target, float, random.Random, Counter[str]], Awaitable[None]]
 """Goes on for so many seconds, and counts its calls by their outcomes."""
 
 
-async def flood_connections(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
+async def flood_connections(target: Target, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
     """Open more connections than there may be, and say nothing, or only that HTTP/2 follows."""
-    host, _, port = address.rpartition(":")
+    host, _, port = target.address.rpartition(":")
     end = time.monotonic() + seconds
     writers = []
     try:
@@ -69,20 +78,20 @@ async def flood_connections(address: str, seconds: float, generator: random.Rand
             outcomes["connected"] += 1
             writers.append(writer)
             if generator.random() < 0.5:
-                writer.write(PREFACE)
+                writer.write(PREFACE + frame(SETTINGS, 0, 0, b""))
         await asyncio.sleep(end - time.monotonic())
     finally:
         for writer in writers:
             writer.close()
 
 
-async def reset(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
+async def reset(target: Target, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
     """Begin calls and reset them at once, as fast as connections take them."""
     end, stopped = time.monotonic() + seconds, threading.Event()
 
     def attack() -> None:
         while time.monotonic() < end and not stopped.is_set():
-            with contextlib.suppress(OSError), connect(address) as connection:
+            with contextlib.suppress(OSError), connect(target.address) as connection:
                 for first in range(1, 20_000, 2000):
                     connection.sendall(resets("/contextprotocol.v1.ChatService/StreamChat", first, 1000))
                     outcomes["reset"] += 1000
@@ -96,7 +105,7 @@ async def reset(address: str, seconds: float, generator: random.Random, outcomes
         stopped.set()
 
 
-async def send_halves(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
+async def send_halves(target: Target, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
     """Send the largest messages, and stop before they are complete."""
     body, end = bytes(LARGEST), time.monotonic() + seconds
 
@@ -105,22 +114,23 @@ async def send_halves(address: str, seconds: float, generator: random.Random, ou
 
     def calls(channel: grpc.aio.Channel) -> list[Any]:
         call: Any = channel.unary_unary(path_of(generator.choice(METHODS)))
-        return [call(body)]
+        return [call(body, metadata=target.metadata)]
 
-    await _stalled(address, stall, HALF_SENT, calls, end, outcomes)
+    await _stalled(target.address, stall, HALF_SENT, calls, end, outcomes)
 
 
-async def read_slowly(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
+async def read_slowly(target: Target, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
     """Ask for large answers, and take nothing of them."""
     end = time.monotonic() + seconds
-    async with _channels(address, 1) as (channel,):
+    async with _channels(target.address, 1) as (channel,):
         wire = Wire(None, channel)  # type: ignore[arg-type]  # it runs elsewhere
         session = turn = ""
         while not turn:
             try:
-                session = (await wire.sessions.CreateSession(session_pb2.CreateSessionRequest())).name
+                create = wire.sessions.CreateSession(session_pb2.CreateSessionRequest(), metadata=target.metadata)
+                session = (await create).name
                 request = chat_pb2.ChatRequest(session=session, messages=[user("20000 0 x")])
-                turn = (await wire.chat.Chat(request)).turn
+                turn = (await wire.chat.Chat(request, metadata=target.metadata)).turn
             except grpc.aio.AioRpcError as error:
                 outcomes[_outcome(error)] += 1
                 if time.monotonic() > end:
@@ -133,13 +143,14 @@ async def read_slowly(address: str, seconds: float, generator: random.Random, ou
     def calls(channel: grpc.aio.Channel) -> list[Any]:
         wire = Wire(None, channel)  # type: ignore[arg-type]  # it runs elsewhere
         watch = turn_pb2.StreamTurnRequest(name=turn)
-        streams = [_drained(wire.turns.StreamTurn(watch)) for _ in range(SLOW_READERS // CHANNELS)]
-        return [*streams, wire.sessions.ListMessages(session_pb2.ListMessagesRequest(parent=session))]
+        opened = [wire.turns.StreamTurn(watch, metadata=target.metadata) for _ in range(SLOW_READERS // CHANNELS)]
+        listed = wire.sessions.ListMessages(session_pb2.ListMessagesRequest(parent=session), metadata=target.metadata)
+        return [listed, *map(_drained, opened)]
 
-    await _stalled(address, stall, CHANNELS, calls, end, outcomes)
+    await _stalled(target.address, stall, CHANNELS, calls, end, outcomes)
 
 
-async def send_costly(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
+async def send_costly(target: Target, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
     """Send what takes the most work for its size, to every method."""
     end = time.monotonic() + seconds
 
@@ -150,14 +161,14 @@ async def send_costly(address: str, seconds: float, generator: random.Random, ou
             size = LARGEST if len(path) == 1 and generator.random() < 0.1 else generator.choice([60_000, MIB])
             body = (different if is_map(path[-1]) and generator.random() < 0.5 else filled)(path, size)
             make: Any = channel.unary_stream if method.server_streaming else channel.unary_unary
-            call = make(path_of(method))(body, timeout=end - time.monotonic() + 1)
+            call = make(path_of(method))(body, timeout=end - time.monotonic() + 1, metadata=target.metadata)
             await _count(outcomes, _drained(call) if method.server_streaming else call)
 
-    async with _channels(address, 4) as all:
+    async with _channels(target.address, 4) as all:
         await asyncio.gather(*[send(channel) for channel in all])
 
 
-async def flood_calls(address: str, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
+async def flood_calls(target: Target, seconds: float, generator: random.Random, outcomes: Counter[str]) -> None:
     """Make many cheap calls at once: turns without a session, streams that are left at once, and reads."""
     end = time.monotonic() + seconds
 
@@ -167,19 +178,22 @@ async def flood_calls(address: str, seconds: float, generator: random.Random, ou
         while time.monotonic() < end:
             choice, left = generator.random(), end - time.monotonic() + 1
             if choice < 0.3:
-                await _count(outcomes, wire.chat.Chat(ask, timeout=left))
+                await _count(outcomes, wire.chat.Chat(ask, timeout=left, metadata=target.metadata))
             elif choice < 0.4:
-                stream = wire.chat.StreamChat(ask, timeout=left)
+                stream = wire.chat.StreamChat(ask, timeout=left, metadata=target.metadata)
                 await asyncio.sleep(generator.uniform(0, 0.002))
                 stream.cancel()
                 outcomes["left"] += 1
             elif choice < 0.7:
                 request = session_pb2.GetSessionRequest(name="sessions/nobody-knows")
-                await _count(outcomes, wire.sessions.GetSession(request, timeout=left))
+                await _count(outcomes, wire.sessions.GetSession(request, timeout=left, metadata=target.metadata))
             else:
-                await _count(outcomes, wire.models.ListModels(model_pb2.ListModelsRequest(), timeout=left))
+                await _count(
+                    outcomes,
+                    wire.models.ListModels(model_pb2.ListModelsRequest(), timeout=left, metadata=target.metadata),
+                )
 
-    async with _channels(address, CHANNELS) as all:
+    async with _channels(target.address, CHANNELS) as all:
         await asyncio.gather(*[work(all[number % CHANNELS]) for number in range(WORKERS)])
 
 
@@ -249,8 +263,9 @@ def _outcome(error: grpc.aio.AioRpcError) -> str:
     return reason_of(error) or error.code().name.lower()
 
 
-async def main(address: str) -> None:
+async def main(address: str, api_key: str) -> None:
     """Attack as often as a line asks for it."""
+    target = Target(address, (("authorization", f"Bearer {api_key}"),))
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
 
@@ -258,7 +273,7 @@ async def main(address: str) -> None:
         outcomes: Counter[str] = Counter()
         try:
             async with asyncio.timeout(seconds + ENDING):
-                await ATTACKS[name](address, seconds, random.Random(seed), outcomes)  # noqa: S311  # no secret
+                await ATTACKS[name](target, seconds, random.Random(seed), outcomes)  # noqa: S311  # no secret
         except TimeoutError:
             outcomes[ENDLESS] += 1
         print(json.dumps([number, outcomes]), flush=True)  # noqa: T201  # this is what the soak reads
@@ -269,4 +284,4 @@ async def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], sys.argv[2]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from mcp_client import MCPClient, MCPError, Retry, TryLater
@@ -35,14 +35,14 @@ class Tenant:
 
     name: str
     """Begins the ids of its sessions."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    """The headers of its calls."""
+    api_key: str
+    """What its calls are made with."""
 
 
 @asynccontextmanager
 async def opened(address: str, tenant: Tenant, *, patient: bool = True) -> AsyncIterator[MCPClient]:
     """A client of a tenant, which tries again if it is ``patient``. All clients of this load are made here."""
-    async with MCPClient(address, metadata=tenant.metadata, retry=RETRY if patient else None) as client:
+    async with MCPClient(address, api_key=tenant.api_key, retry=RETRY if patient else None) as client:
         yield client
 
 
@@ -223,3 +223,20 @@ async def compared(conversations: list[Conversation]) -> list[str]:
                 return [f"what was acknowledged cannot be read: {error}"]
 
     return [wrong for all in await asyncio.gather(*map(compare, conversations)) for wrong in all]
+
+
+async def unbalanced(client: MCPClient, tenant: Tenant) -> list[str]:
+    """What is wrong with the sessions that a tenant sees, and with what the ledger says of their turns."""
+    attempts = tokens = 0
+    wrong = []
+    async for session in client.list_sessions(page_size=1000):
+        if not session.id.startswith(tenant.name):
+            wrong.append(f"{tenant.name} sees {session.name}")
+        async for turn in client.list_turns(session, page_size=1000):
+            attempts += len(turn.attempts)
+            tokens += turn.usage.input_tokens + turn.usage.output_tokens
+    rows = [row async for row in client.query_usage()]
+    booked = (sum(row.attempts for row in rows), sum(row.usage.input_tokens + row.usage.output_tokens for row in rows))
+    if booked != (attempts, tokens):
+        wrong.append(f"{tenant.name}: {attempts} attempts and {tokens} tokens, in the ledger {booked}")
+    return wrong

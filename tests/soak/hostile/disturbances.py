@@ -20,8 +20,10 @@ NOTICED: Final = 2.0
 DAY: Final = 86_400.0
 SHIFTS: Final = (-30 * DAY, -3600, 3600, 2 * DAY, 400 * DAY)
 """How wrong the clock may be set, in seconds: also by more than turns are kept."""
-LARGE: Final = "x" * 1_000_000
-"""A message that needs room on the disk."""
+LONG: Final = "x" * 60_000
+"""A message that needs room on the disk, and is not so large that attackers can keep it out."""
+LONG_MESSAGES: Final = 2000
+"""How many of them no full disk has room for."""
 
 
 class Disturbances:
@@ -123,14 +125,14 @@ class Disturbances:
 
     async def _refused(self, session: str) -> None:
         """Write until the disk is full. The log of the store may have room for some time."""
-        for _ in range(100):
+        for _ in range(LONG_MESSAGES):
             try:
-                await self._patiently(lambda: self._client.append_messages(session, LARGE))
+                await self._patiently(lambda: self._client.append_messages(session, LONG))
             except StoreUnavailable as error:
                 if self._disk.advice not in error.message or error.retry_after is None:
                     self.problems.append(f"full disk: no advice: {error.message}, {error.retry_after}")
                 return
-        self.problems.append("full disk: 100 MB were written to it")
+        self.problems.append(f"full disk: {LONG_MESSAGES * len(LONG):,} bytes were written to it")
 
     async def _patiently(self, call: Callable[[], Awaitable[object]]) -> None:
         """Repeat a call whose connection is lost, or that comes before the store writes again after an outage."""

@@ -12,8 +12,8 @@ from typing import Final
 
 ANSWER: Final = 1.0
 """Seconds that a turn takes at most while the server is up and can write."""
-RECONNECTING: Final = 2.5
-"""Seconds until every client has tried to connect again after a server has started: gRPC waits up to two."""
+RECONNECTING: Final = 3.0
+"""Seconds until every client has connected again after a server has started: gRPC waits up to 2.4 to try."""
 WRITING_AGAIN: Final = 1.5
 """Seconds until every client has tried again after the disk has room: the server asks for one."""
 

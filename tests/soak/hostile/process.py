@@ -34,6 +34,7 @@ class AttackedServer:
 
     Args:
         file: of its store.
+        keys: the file with the API keys that it accepts.
         log: the file for what it writes to standard error.
         generator: chooses the port.
 
@@ -43,10 +44,11 @@ class AttackedServer:
         starts: how long each start took, in seconds.
     """
 
-    def __init__(self, file: Path, log: Path, generator: random.Random) -> None:
+    def __init__(self, file: Path, keys: Path, log: Path, generator: random.Random) -> None:
         self.address = f"127.0.0.1:{_free_port(generator)}"
         self.file = file
         self.starts: list[float] = []
+        self._keys = keys
         self._log = log
         self._process: Process | None = None
 
@@ -66,7 +68,8 @@ class AttackedServer:
             NotStarted: it ended instead.
         """
         begin, size = time.monotonic(), self._log.stat().st_size if self._log.exists() else 0
-        command = (sys.executable, "-m", "tests.soak.hostile.server", str(self.file), self.address, str(shift))
+        arguments = (str(self.file), str(self._keys), self.address, str(shift))
+        command = (sys.executable, "-m", "tests.soak.hostile.server", *arguments)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command, stdin=PIPE, stdout=PIPE, stderr=log, env=quiet_environment()
@@ -144,9 +147,15 @@ class Vitals:
         Args:
             begin, end: by the monotonic clock.
         """
-        first = max(0, bisect.bisect_right(self._times, begin) - 1)
-        last = min(len(self._times) - 1, bisect.bisect_left(self._times, end))
-        return self._waited[last] - self._waited[first]
+        return self._at(end) - self._at(begin)
+
+    def _at(self, moment: float) -> float:
+        """How long until then, evenly between two looks."""
+        after = bisect.bisect_left(self._times, moment)
+        if after in (0, len(self._times)):
+            return self._waited[after - 1 if after else 0]
+        (begin, end), (first, last) = self._times[after - 1 : after + 1], self._waited[after - 1 : after + 1]
+        return first + (last - first) * (moment - begin) / (end - begin)
 
     def _memory(self) -> int:
         try:

@@ -88,7 +88,7 @@ class Report:
         calm = [one for one in self.exchanges if not self.outages.met(one.begin, one.end)]
         yield "turns of the canary: right, in order, once", f"{len(self.exchanges):,}", bool(self.exchanges)
         yield "turns of other clients: kept as they were acknowledged", f"{self.turns:,}", self.turns > 0
-        net = [one.end - one.begin - self.vitals.waited(one.begin, one.end) for one in calm]
+        net = [max(0.0, one.end - one.begin - self.vitals.waited(one.begin, one.end)) for one in calm]
         yield (
             "latency of the canary outside of outages, ms: p50 p99 max",
             _shares(one.end - one.begin for one in calm),

@@ -8,6 +8,7 @@ What is promised:
 - While it is down or its disk full, clients try the same request again. It is answered within that time after the end
   of the outage and the recovery of the clients. A full disk refuses with advice, and reading goes on.
 - What was acknowledged is there at the end: each exchange once, in order, and each turn with its text.
+- Every tenant sees its own sessions alone, and its ledger has the tokens of its turns.
 - The memory stays below twice what the idle server takes, and what its settings allow callers to hold.
 """
 
@@ -19,23 +20,28 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from mcp_client import MCPClient
+from mcp_server.settings import ServerSettings
+from tests.auth.keys import new_key
 from tests.soak.hostile.attackers import attackers
-from tests.soak.hostile.attacks import HALF_SENT, LARGEST
-from tests.soak.hostile.clients import PATIENCE, Canary, Conversation, Talker, Tenant, compared, opened
+from tests.soak.hostile.clients import PATIENCE, Canary, Conversation, Talker, Tenant, compared, opened, unbalanced
 from tests.soak.hostile.disk import disk
 from tests.soak.hostile.disturbances import Disturbances
 from tests.soak.hostile.outages import Outages
 from tests.soak.hostile.process import AttackedServer, Vitals
 from tests.soak.hostile.report import Report
 
-TENANTS: Final = tuple(Tenant(name=f"talker-{number}") for number in range(4))
-"""Those whose clients talk beside the canary."""
+TALKERS: Final = tuple(f"talker-{number}" for number in range(4))
+"""The tenants whose clients talk beside the canary."""
+TENANTS: Final = ("canary", *TALKERS, "watcher", "attacker")
+"""All of them."""
 ATTACKS_AT_ONCE: Final = 2
 QUIET: Final = 2.0
 """Seconds at the beginning in which only clients talk, which show what the server takes then."""
-CONFIGURED: Final = HALF_SENT * LARGEST
-"""Bytes of messages that may be received at a time."""
+CONFIGURED: Final = ServerSettings().max_bytes_in_flight
+"""Bytes that the callers of the server may hold of it."""
 
 
 async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
@@ -53,21 +59,24 @@ async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
     log = folder / "log"
     async with AsyncExitStack() as stack:
         held = stack.enter_context(disk(folder / "disk", 128 + int(seconds)))
-        server = AttackedServer(folder / "disk" / "sessions.db", log, chosen("port"))
+        keys = {name: new_key(name) for name in TENANTS}
+        tenants = {name: Tenant(name=name, api_key=key.secret) for name, key in keys.items()}
+        (folder / "keys").write_bytes(msgspec.json.encode({key.id: key.table for key in keys.values()}))
+        server = AttackedServer(folder / "disk" / "sessions.db", folder / "keys", log, chosen("port"))
         stack.push_async_callback(server.kill)
         await server.start()
         vitals = Vitals(server)
 
-        async def client(tenant: Tenant, *, patient: bool = True) -> MCPClient:
-            return await stack.enter_async_context(opened(server.address, tenant, patient=patient))
+        async def client(name: str, *, patient: bool = True) -> MCPClient:
+            return await stack.enter_async_context(opened(server.address, tenants[name], patient=patient))
 
-        conversation = Conversation(await client(Tenant(name="canary")), "canary")
+        conversation = Conversation(await client("canary"), "canary")
         await conversation.begin()
         canary = Canary(conversation, chosen("canary"))
-        talkers = [Talker(await client(tenant), tenant, chosen(tenant.name)) for tenant in TENANTS]
-        watcher = await client(Tenant(name="watcher"), patient=False)
+        talkers = [Talker(await client(name), tenants[name], chosen(name)) for name in TALKERS]
+        watcher = await client("watcher", patient=False)
         disturbances = Disturbances(server, held, outages, watcher, chosen("disturbances"), longest=longest)
-        crowd = await stack.enter_async_context(attackers(server.address))
+        crowd = await stack.enter_async_context(attackers(server.address, tenants["attacker"].api_key))
         async with asyncio.timeout(seconds + PATIENCE), asyncio.TaskGroup() as group:
             group.create_task(canary.run(stopped))
             for talker in talkers:
@@ -89,6 +98,8 @@ async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
         await server.start()
         conversations = [conversation, *[each for talker in talkers for each in talker.conversations]]
         problems += await compared(conversations)
+        for name in ("canary", *TALKERS):
+            problems += await unbalanced(await client(name), tenants[name])
         problems += [f"the last SIGTERM: exit status {status}" for status in [await server.terminate()] if status]
     return Report(
         exchanges=conversation.exchanges,

@@ -1,7 +1,7 @@
 """The server under attack, in a process of its own, set up as ``mcp-server`` sets itself up.
 
-Arguments: the file of the store, the address, and the shift of its wall clock in seconds. Each line that it reads is
-another shift. SIGTERM stops it in an orderly way.
+Arguments: the file of the store, a file with the API keys, the address, and the shift of its wall clock in seconds.
+Each line that it reads is another shift. SIGTERM stops it in an orderly way.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from mcp_server.allocator import return_large_blocks
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError, MCPError
 from mcp_server.logs import configure
-from mcp_server.settings import ServerSettings, SessionSettings, TurnSettings, testing_config
+from mcp_server.settings import AuthSettings, KeySettings, ServerSettings, SessionSettings, TurnSettings, testing_config
 from mcp_server.stores.sqlite.settings import SQLiteSettings
 from tests.soak.server import Words
 
@@ -55,7 +56,7 @@ class ShiftedClock:
         return time.time_ns() + int(self.shift * 1e9)
 
 
-async def main(file: Path, address: str, shift: float) -> None:
+async def main(file: Path, keys: Mapping[str, KeySettings], address: str, shift: float) -> None:
     """Serve until SIGTERM."""
     config = msgspec.structs.replace(
         testing_config(default_model="words/words"),
@@ -63,6 +64,7 @@ async def main(file: Path, address: str, shift: float) -> None:
             address=address, max_connections=MAX_CONNECTIONS, max_streams=MAX_STREAMS, drain_timeout=DRAIN
         ),
         store=SQLiteSettings(path=file),
+        auth=AuthSettings(keys=keys),
         sessions=SessionSettings(sweep_interval=1),
         turns=TurnSettings(retention=RETENTION, disconnect_grace=GRACE, journal_interval=0.2, heartbeat_interval=0.5),
     )
@@ -93,9 +95,10 @@ def _run() -> None:
     import uvloop
 
     return_large_blocks()
+    keys = msgspec.json.decode(Path(sys.argv[2]).read_bytes(), type=dict[str, KeySettings])
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])))
+            runner.run(main(Path(sys.argv[1]), keys, sys.argv[3], float(sys.argv[4])))
     except (ConfigError, MCPError) as error:
         sys.exit(f"{FAILED}{error}")
 
