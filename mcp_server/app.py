@@ -194,7 +194,14 @@ class UnifiedMCPServer:
         )
         inventory = Inventory(providers.providers, config.models, config.routing)
         accounts = Accounts(store, config, self._clock)
-        admission = TurnLimit(config.admission.max_turns, self._admission or AdmitAll())
+        admission = TurnLimit(
+            config.admission.max_turns,
+            self._admission or AdmitAll(),
+            max_waiting=config.admission.max_waiting,
+            queue_timeout=config.admission.queue_timeout,
+            waited=metrics.admission.waited,
+        )
+        metrics.admission.watch(lambda: admission.waiting)
         metrics.watch_turns(turns.count)
         gateway = Gateway(
             sessions=sessions,

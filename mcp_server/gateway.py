@@ -134,18 +134,25 @@ class Gateway:
         options = input.options
         draw = random.random()  # noqa: S311  # spreads calls, and guards nothing
         quota = self.accounts.quota(principal)
-        inventory, default_model, timeout = self._inventory, self._default_model, self._turn_timeout
+        inventory, default_model = self._inventory, self._default_model
+        timeout = options.timeout if options.timeout is not None else self._turn_timeout
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
         inventory.begin_use()
         try:
             catalogue = (await inventory.catalogue()).restricted(principal.models)
             candidates: Candidates | MCPError | None = None
             if options.model or not options.session:
                 catalogue, candidates = _candidates(catalogue, (options.model, default_model), input.needs(), draw)
+            if (reader := await self._turns.attach(principal.tenant, input, quota)) is not None:
+                inventory.end_use()
+                return reader  # no turn begins: it need not wait for a permit
             work = Work(
                 service=input.service,
                 session=options.session,
                 model=options.model,
                 max_output_tokens=options.config.max_output_tokens,
+                timeout=timeout / SECOND,
             )
             permit = await self._permit(principal, work)
         except BaseException:
@@ -159,7 +166,7 @@ class Gateway:
             TurnRequest(
                 tenant=principal.tenant,
                 input=input,
-                timeout=options.timeout if options.timeout is not None else timeout,
+                timeout=max(timeout - int((loop.time() - begin) * SECOND), 1),
                 catalogue=catalogue,
                 default_model=default_model,
                 draw=draw,
@@ -190,8 +197,10 @@ class Gateway:
         """
         rules.refuse(violations, request.violations())
         self._turns.check_draining()
+        timeout = self._turn_timeout / SECOND
+        until = asyncio.get_running_loop().time() + timeout
         permit = await self._admission.admit(
-            principal, Work(service="embedding", session=request.session, model=request.model)
+            principal, Work(service="embedding", session=request.session, model=request.model, timeout=timeout)
         )
         ledger = Ledger((), self._clock, service="embedding")
         hold: Hold | None = None
@@ -206,7 +215,6 @@ class Gateway:
             candidates = route.candidates(["embedding"], random.random())  # noqa: S311  # spreads calls, guards nothing
             if (quota := self.accounts.quota(principal)) is not None:
                 hold = await self.accounts.hold(quota, self._embed_demand(request, candidates))
-            until = asyncio.get_running_loop().time() + self._turn_timeout / SECOND
             return await embed(request, candidates, ledger, until=until)
         finally:
             try:

@@ -739,6 +739,9 @@ class Work(Struct):
     """The model that the call names, or empty."""
     max_output_tokens: int | None = None
     """The maximum length of the answer in tokens that the call requests; ``None``: not set."""
+    timeout: float | None = None
+    """How long the work may take in seconds, the time in which it waits for its permit included; ``None``: without
+    limit."""
 
 
 class Permit(Protocol):

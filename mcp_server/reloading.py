@@ -116,6 +116,8 @@ class Reloader:
         self._accounts.configure(config)
         self._replace_keys(config)
         self._admission.most = config.admission.max_turns
+        self._admission.max_waiting = config.admission.max_waiting
+        self._admission.queue_timeout = config.admission.queue_timeout
         self._housekeeping.configure(config)
         self._metrics.watch_circuits(
             {name: partial(self._inventory.open_circuits, name) for name in providers}

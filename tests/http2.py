@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections import defaultdict
 from contextlib import suppress
@@ -50,6 +51,27 @@ def headers(path: str) -> bytes:
 def message(body: bytes) -> bytes:
     """A message as gRPC frames it."""
     return b"\0" + struct.pack(">I", len(body)) + body
+
+
+def resets(path: str, first: int, count: int) -> bytes:
+    """Calls that are opened and reset at once; ``first``: the odd number of the first stream."""
+    block, cancel = headers(path), struct.pack(">I", 8)
+    return b"".join(
+        [
+            frame(HEADERS, END_HEADERS, number, block) + frame(RESET, 0, number, cancel)
+            for number in range(first, first + 2 * count, 2)
+        ]
+    )
+
+
+def connect(address: str) -> socket.socket:
+    """A connection for a thread that only sends; it waits five seconds at a time."""
+    host, _, port = address.rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=5)
+    connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
+    connection.recv(1000)  # the settings of the server
+    connection.sendall(frame(SETTINGS, ACK, 0, b""))
+    return connection
 
 
 class RawConnection:

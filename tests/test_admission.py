@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
 from contextprotocol.v1 import chat_pb2, embedding_pb2, turn_pb2
 from mcp_server.errors import QuotaExceeded
-from mcp_server.interfaces import Finish, Work
+from mcp_server.interfaces import Call, Finish, Work
 from mcp_server.principal import ANONYMOUS, Principal
 from mcp_server.settings import AdmissionSettings, Config
 from mcp_server.settings import testing_config as settings
@@ -165,9 +167,9 @@ async def test_a_permit_that_cannot_be_given_back_changes_no_answer(serve: Serve
     await wire.embedding.Embed(embedding_pb2.EmbedRequest(inputs=["a"], model="echo/echo"))
 
 
-def limited(turns: int) -> Config:
-    """A server that runs so many turns at a time."""
-    admission = AdmissionSettings(max_turns=turns)
+def limited(turns: int, *, queue_timeout: float = 0.0) -> Config:
+    """A server that runs so many turns at a time, and lets further ones wait so long."""
+    admission = AdmissionSettings(max_turns=turns, queue_timeout=queue_timeout)
     return msgspec.structs.replace(settings(default_model="scripted/scripted"), admission=admission)
 
 
@@ -184,6 +186,7 @@ async def test_more_turns_than_configured_are_refused_until_one_has_ended(serve:
             await method(request)
         assert (refused.reason, refused.code.name, refused.retry_after) == ("OVERLOADED", "RESOURCE_EXHAUSTED", 1)
         assert refused.trailers["grpc-retry-pushback-ms"] == "1000"
+        assert refused.metadata == {"limit": "max_turns"}
     again = wire.chat.StreamChat(ask(request_id="r"))
     gate.open()
     assert deltas(await collect(stream)) == deltas(await collect(again)) == "one two"
@@ -192,6 +195,43 @@ async def test_more_turns_than_configured_are_refused_until_one_has_ended(serve:
         assert text_of((await wire.chat.Chat(ask(request_id=request_id))).completed.message) == "more"
         await wire.server.idle()
     await wire.embedding.Embed(embed)
+
+
+async def test_a_call_waits_until_a_turn_has_ended(serve: Serve) -> None:
+    """What runs already is found without waiting, and a caller that leaves while it waits begins nothing."""
+    gate = Gate()
+    provider = ScriptedProvider(["one ", gate, "two", Finish()], ["more", Finish()])
+    left = asyncio.Event()
+
+    @asynccontextmanager
+    async def noting(call: Call) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            if call.code == "CANCELLED":
+                left.set()
+
+    wire = await serve(limited(1, queue_timeout=60), providers={"scripted": provider}, middleware=[noting])
+    running = wire.chat.StreamChat(ask(request_id="r"))
+    await gate.reached.wait()
+    leaving = wire.chat.Chat(ask(request_id="s"))
+    waiting = wire.chat.StreamChat(ask(request_id="t"))
+    again = wire.chat.StreamChat(ask(request_id="r"))
+    assert (await again.read()).HasField("started")
+    with Refused() as refused:
+        await wire.chat.Chat(ask("Something else", request_id="r"))
+    assert refused.reason == "REQUEST_ID_REUSED"
+    with Refused() as refused:
+        await wire.chat.Chat(ask(request_id="u"), timeout=0.1)
+    assert refused.code.name == "DEADLINE_EXCEEDED"
+    await left.wait()
+    left.clear()
+    leaving.cancel()
+    await left.wait()
+    gate.open()
+    assert deltas(await collect(running)) == "one two"
+    assert deltas(await collect(waiting)) == "more"
+    assert len(provider.requests) == 2
 
 
 async def test_a_limit_counts_what_a_further_admission_grants_alone(serve: Serve, admission: Counting) -> None:

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import msgspec
@@ -18,7 +18,7 @@ import pytest
 from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2
 from mcp_client import MCPClient
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
-from mcp_server.settings import RoutingSettings, load
+from mcp_server.settings import AdmissionSettings, RoutingSettings, load
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import Gate, ScriptedProvider, running
@@ -164,11 +164,16 @@ async def test_the_pieces_about_streaming_run_in_their_order() -> None:
         await run_pieces("docs/streaming.md", client)
 
 
-async def test_the_client_in_plain_stubs_survives_a_restart(tmp_path: Path) -> None:
-    """The server is replaced in the middle of an answer: the text is that of the turn's last attempt."""
+def in_plain_stubs() -> Any:
+    """The function ``answer`` of the page about streaming."""
     (block,) = [block for block in blocks(ROOT / "docs/streaming.md") if "def answer" in block]
     names: dict[str, Any] = {}
     exec(compile(block, "docs/streaming.md", "exec"), names)  # noqa: S102  # it is our own page
+    return names["answer"]
+
+
+async def test_the_client_in_plain_stubs_survives_a_restart(tmp_path: Path) -> None:
+    """The server is replaced in the middle of an answer: the text is that of the turn's last attempt."""
     gate = Gate()
     provider = ScriptedProvider(["Once ", gate], ["Once ", "upon ", "a time.", Finish()])
     config = replace(
@@ -180,11 +185,50 @@ async def test_the_client_in_plain_stubs_survives_a_restart(tmp_path: Path) -> N
     async with running(config, providers={"scripted": provider}) as server:
         config = replace(config, server=replace(config.server, address=server.address))
         channel = grpc.aio.insecure_channel(server.address, options=[("grpc.initial_reconnect_backoff_ms", 100)])
-        answer = asyncio.create_task(names["answer"](chat_pb2_grpc.ChatServiceStub(channel), request))
+        answer = asyncio.create_task(in_plain_stubs()(chat_pb2_grpc.ChatServiceStub(channel), request))
         await gate.reached.wait()
     async with running(config, providers={"scripted": provider}), channel:
         assert await answer == "Once upon a time."
     assert len(provider.requests) == 2
+
+
+async def test_the_client_in_plain_stubs_loses_no_call_of_an_overloaded_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls are ended without a reason, or refused with OVERLOADED: all have their answers in the end."""
+    monkeypatch.setattr("mcp_server.admission.RETRY_SECONDS", 0.05)
+    config = settings(default_model="scripted/scripted")
+    config = replace(
+        config,
+        server=replace(config.server, max_pending=1),
+        admission=AdmissionSettings(max_turns=2, max_waiting=2, queue_timeout=0.1),
+    )
+    gate = Gate()
+    provider = ScriptedProvider(["ok", gate, Finish()])
+    ended: list[tuple[str, bool]] = []
+    answer = in_plain_stubs()
+    wait_after = answer.__globals__["wait_after"]
+
+    def note(error: grpc.aio.AioRpcError) -> Any:
+        details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+        ended.append((error.code().name, b"OVERLOADED" in cast(bytes, details)))
+        if ended[-1][1]:
+            gate.open()
+        return wait_after(error)
+
+    answer.__globals__["wait_after"] = note
+    async with (
+        running(config, providers={"scripted": provider}) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+
+        def request(number: int) -> chat_pb2.ChatRequest:
+            message = message_pb2.Message(role=message_pb2.ROLE_USER, parts=[message_pb2.Part(text="Hello")])
+            return chat_pb2.ChatRequest(messages=[message], request_id=f"r{number}")
+
+        answers = await asyncio.gather(*[answer(stub, request(number)) for number in range(50)])
+    assert answers == ["ok"] * 50
+    assert len(provider.requests) == 50
+    assert {("CANCELLED", False), ("RESOURCE_EXHAUSTED", True)} <= set(ended)
 
 
 async def test_the_test_of_the_guide_passes() -> None:

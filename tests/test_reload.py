@@ -239,11 +239,16 @@ async def test_limits_change_for_what_begins_later(made: dict[str, Provider]) ->
         changed = replace(
             first,
             turns=replace(first.turns, timeout=0.01),
-            admission=replace(first.admission, max_turns=1),
+            admission=replace(first.admission, max_turns=1, queue_timeout=0.0),
             sessions=replace(first.sessions, default_ttl=3600.0),
         )
         changes = await server.reload(always(changed))
-        assert set(changes.live) == {"turns.timeout", "admission.max_turns", "sessions.default_ttl"}
+        assert set(changes.live) == {
+            "turns.timeout",
+            "admission.max_turns",
+            "admission.queue_timeout",
+            "sessions.default_ttl",
+        }
         with pytest.raises(Overloaded):
             await say(server)
         session = await client.create_session()

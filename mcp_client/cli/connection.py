@@ -6,6 +6,7 @@ Arguments of a program can be read by every user of its machine, so that a key i
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Final
 
 from mcp_client import TLS, MCPClient
@@ -13,6 +14,8 @@ from mcp_client._core.retry import OnRetry
 
 API_KEY_VARIABLE: Final = "CONTEXTPROTOCOL_API_KEY"
 """The environment variable with the API key, or another bearer token."""
+KEY_FILE_VARIABLE: Final = "CONTEXTPROTOCOL_KEY_FILE"
+"""The environment variable with the path of a file with the API key, for where the other one is not set."""
 CA_VARIABLE: Final = "CONTEXTPROTOCOL_CA"
 """The environment variable with the path of the trusted authorities' certificates."""
 CERTIFICATE_VARIABLE: Final = "CONTEXTPROTOCOL_CERTIFICATE"
@@ -40,12 +43,23 @@ def connect(server: str, on_retry: OnRetry | None) -> MCPClient:
     try:
         return MCPClient(
             server.removeprefix(_TLS_SCHEME),
-            api_key=os.environ.get(API_KEY_VARIABLE) or None,
+            api_key=_api_key(),
             credentials=credentials,
             on_retry=on_retry,
         )
     except OSError as error:
         raise ValueError(f"TLS: {error.strerror}") from error
+
+
+def _api_key() -> str | None:
+    if key := os.environ.get(API_KEY_VARIABLE):
+        return key
+    if (path := _path(KEY_FILE_VARIABLE)) is None:
+        return None
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{KEY_FILE_VARIABLE}: cannot read {path}: {getattr(error, 'strerror', error)}") from error
 
 
 def _path(variable: str) -> str | None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TypeVar
 
 from mcp_client import BadCredentials, InvalidArgument, MCPClient, MCPError, RetryNotice, ServerUnavailable
-from mcp_client.cli.connection import API_KEY_VARIABLE, connect
+from mcp_client.cli.connection import API_KEY_VARIABLE, KEY_FILE_VARIABLE, connect
 from mcp_client.cli.terminal import printable, visible
 
 FAILED: Final = 1
@@ -60,7 +60,7 @@ def exit_on_error() -> Iterator[None]:
     except ServerUnavailable as error:
         fail(f"{error.message}. Start a server with `mcp-server serve`, or pass its address as --server.", FAILED)
     except BadCredentials as error:
-        fail(f"{error.message}. The API key is read from the variable {API_KEY_VARIABLE}.", FAILED)
+        fail(f"{error.message}. Set {API_KEY_VARIABLE} or {KEY_FILE_VARIABLE}.", FAILED)
     except InvalidArgument as error:
         fail(error.message, MISUSED)
     except MCPError as error:

@@ -55,12 +55,15 @@ class Edge:
         self._clients_verified = clients_verified
 
     def handlers(self, service: GRPCService) -> grpc.GenericRpcHandler:
-        """The handlers of all methods of a service."""
-        handlers = {
+        """The handlers of all methods of a service, as one."""
+        return grpc.method_handlers_generic_handler(service.descriptor.full_name, self.methods(service))
+
+    def methods(self, service: GRPCService) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """The handlers of all methods of a service, by the names of the methods."""
+        return {
             method.name: self._handler(method, getattr(service.implementation, method.name, _missing))
             for method in service.descriptor.methods
         }
-        return grpc.method_handlers_generic_handler(service.descriptor.full_name, handlers)
 
     def _handler(self, method: MethodDescriptor, answer: _Answer) -> grpc.RpcMethodHandler[Any, Any]:
         kind = _KINDS[method.client_streaming, method.server_streaming]

@@ -18,10 +18,12 @@ from mcp_server.rpc.descriptors import descriptors_for_connections
 from mcp_server.rpc.edge import Edge
 from mcp_server.rpc.flow import MAX_REQUEST_BYTES, Flow
 from mcp_server.rpc.health import Health
+from mcp_server.rpc.lost_answers import keep_out_of_log
 from mcp_server.rpc.reflection import reflection_services
 from mcp_server.rpc.tls import ListenerCertificates
 from mcp_server.settings import ServerSettings
 
+HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"]
 KEEPALIVE: Final = (30.0, 10.0)
 """After how many seconds of silence a client is pinged, and how long it may take to answer. One that is gone without a
 word, as after a power cut, would otherwise keep its connection, and the readers of its turns, for two hours."""
@@ -75,9 +77,8 @@ class GRPCServer:
         self._settings = settings or ServerSettings()
         served = [*contract(gateway, tokens or PageTokens()), *services]
         self.health = Health([service.descriptor.full_name for service in served], gateway)
-        served.append(
-            GRPCService(descriptor=health_pb2.DESCRIPTOR.services_by_name["Health"], implementation=self.health)
-        )
+        health = GRPCService(descriptor=HEALTH, implementation=self.health)
+        served.append(health)
         served += reflection_services([service.descriptor for service in served])
         names: set[str] = set()
         for service in served:
@@ -95,7 +96,8 @@ class GRPCServer:
         self._certificates = certificates
         verified = certificates is not None and certificates.clients_verified
         edge = Edge(middleware, self._flow, clients_verified=verified)
-        self._handlers = [edge.handlers(service) for service in served]
+        self._handlers = [edge.handlers(service) for service in served if service is not health]
+        self._health_methods = edge.methods(health)
         self._server: grpc.aio.Server | None = None
 
     async def start(self, address: str) -> int:
@@ -104,15 +106,21 @@ class GRPCServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
+        keep_out_of_log()
         settings = self._settings
         limits = (
             ("grpc.max_allowed_incoming_connections", min(settings.max_connections, descriptors_for_connections())),
             # Without a limit, one connection that opens streams and resets them takes the place of all other callers.
             ("grpc.max_concurrent_streams", settings.max_streams),
             ("grpc.max_connection_idle_ms", int(settings.idle_timeout * 1000)),
+            # gRPC accepts one call after the other, as fast as the event loop goes round. The others wait outside.
+            ("grpc.server.max_pending_requests", settings.max_pending),
+            ("grpc.server.max_pending_requests_hard_limit", settings.max_pending),
         )
         server = grpc.aio.server(options=(*options(), *limits))
         server.add_generic_rpc_handlers(self._handlers)
+        # Calls of registered methods do not wait behind those of others: an overloaded server is not a dead one.
+        server.add_registered_method_handlers(HEALTH.full_name, self._health_methods)
         try:
             if self._certificates is None:
                 port = server.add_insecure_port(address)

@@ -20,6 +20,8 @@ LIVE: Final = (
     "sessions",
     "turns",
     "admission.max_turns",
+    "admission.max_waiting",
+    "admission.queue_timeout",
     "admission.default_output_tokens",
     "limits",
     "tenants",

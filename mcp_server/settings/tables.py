@@ -99,7 +99,7 @@ class ServerSettings(Settings):
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     """The most connections at a time; further ones are closed at once. Fewer if the process may not open so many file
     descriptors."""
-    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 500
+    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     """The most calls at a time on one connection. A client waits with further calls, or opens further connections, as
     ``MCPClient`` does. A higher number lets one connection hold more of the memory of the server: 16 MiB for each call
     whose request is being received."""
@@ -112,6 +112,12 @@ class ServerSettings(Settings):
     reader_timeout: Annotated[float, Meta(ge=0.1, le=DAY)] = 60.0
     """How long an answer may wait for a caller that reads nothing, in seconds. Then its call ends with OVERLOADED. A
     turn that has lost its last reader so continues or ends as after a lost connection."""
+    max_pending: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    """The most calls that have arrived while the processor is busy with others, and wait to be looked at. Further ones
+    end with the status CANCELLED and without a reason, which costs the server next to nothing; clients send them again.
+    A lower number keeps the latency low when too many calls arrive; a higher one lets more arrive at the same moment.
+    It should be twice ``max_streams``: one connection must not use it up. Checks of the health do not wait for other
+    calls."""
     idle_timeout: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3600.0
     """How long a connection without calls is kept open, in seconds. Clients connect again with their next call."""
     drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0
@@ -158,8 +164,14 @@ class AdmissionSettings(Settings):
     """How much work the server takes on."""
 
     max_turns: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
-    """The most turns and embedding requests at a time, those that wait for their session included. Further ones are
-    refused with OVERLOADED."""
+    """The most turns and embedding requests at a time, those that wait for their session included. Further ones wait
+    until one of them has ended."""
+    max_waiting: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
+    """The most calls that wait so, of all tenants together. Further ones are refused with OVERLOADED. Tenants are
+    served in turn."""
+    queue_timeout: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    """How long a call may wait so, in seconds, if its own timeout is not shorter. Then it is refused with OVERLOADED.
+    0: no call waits."""
     default_output_tokens: Annotated[int, Meta(ge=1, le=100_000_000)] = 4096
     """How many tokens of limits a call holds for its answer until it has ended, if it sets no ``max_output_tokens``."""
 

@@ -49,9 +49,9 @@ class LiveTurns(Generic[T]):
         """The runner of the turn with that id."""
         return self._by_id.get(turn_id)
 
-    def of_request(self, turn: Turn) -> T | None:
-        """The runner of the turn that the same request as that of ``turn`` began; ``turn`` has a ``request_id``."""
-        return self._by_request.get(_request(turn))
+    def of_request(self, tenant: str, service: str, session: str, request_id: str) -> T | None:
+        """The runner of the turn that the request with that id began, which is not empty."""
+        return self._by_request.get((tenant, service, session, request_id))
 
     def add(self, runner: T) -> None:
         """Add a turn that begins."""

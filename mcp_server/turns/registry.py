@@ -13,16 +13,18 @@ import structlog
 
 from mcp_server.errors import Draining, MCPError, TurnCancelled, TurnNotFound
 from mcp_server.interfaces import ContentObserver, ContextType, Store, TurnObserver
+from mcp_server.quotas import Quota
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import TurnSettings
 from mcp_server.turns import claims
 from mcp_server.turns.journal import log_of, whole
+from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.live import LiveTurns
 from mcp_server.turns.log import TurnLog, TurnReader
 from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues
-from mcp_server.turns.request import TurnRequest, release
+from mcp_server.turns.request import TurnRequest, digest, release
 from mcp_server.turns.runner import Dependencies, TurnRunner, new_turn
 from mcp_server.values import FINAL, MCPSession, Turn, TurnState, turn_name
 
@@ -86,6 +88,24 @@ class TurnRegistry:
         self._dependencies = dataclasses.replace(self._dependencies, disconnect_grace=settings.disconnect_grace)
 
     # -- what callers do ----------------------------------------------------------------------------------------------
+
+    async def attach(self, tenant: str, input: ChatInput | CompletionInput, quota: Quota | None) -> TurnReader | None:
+        """A reader of the turn that the same request began before, if it runs or waits in this process. It counts as a
+        request.
+
+        Raises:
+            RequestIdReused: its ``request_id`` belongs to another request.
+        """
+        options = input.options
+        if not options.request_id:
+            return None
+        runner = self._live.of_request(tenant, input.service, options.session, options.request_id)
+        if runner is None:
+            return None
+        check_digest(runner.turn, digest(tenant, input))
+        if quota is not None:
+            await self._store.count_replay(quota)
+        return runner.reader(options.after_sequence or 0)
 
     async def open(self, request: TurnRequest) -> TurnReader:
         """Begin a turn, or find the one that its request began before; return a reader of it.
@@ -158,7 +178,7 @@ class TurnRegistry:
         return request.permit if isinstance(request.permit, MCPError) else None
 
     def _attached(self, turn: Turn, after: int) -> TurnReader | None:
-        runner = self._live.of_request(turn)
+        runner = self._live.of_request(turn.tenant, turn.service, turn.session, turn.request_id)
         if runner is None:
             return None
         check_digest(runner.turn, turn.digest)

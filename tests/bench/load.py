@@ -99,11 +99,11 @@ class Load:
 
     async def turn(self, session: str, before: Iterable[message_pb2.Message] = ()) -> None:
         """A unary chat in a session, or in none; ``before`` goes first."""
-        await self._chat.Chat(_request("unary", session, before))
+        await self._chat.Chat(chat_request("unary", session, before))
 
     async def stream(self, model: str, *, merged: bool = False, session: str = "") -> Streamed:
         """One stream to its end."""
-        request = _request(model, session)
+        request = chat_request(model, session)
         result = Streamed(tokens=0, first=0.0, longest_gap=0.0)
         begin = last = time.perf_counter()
         async for event in (self._merged if merged else self._chat.StreamChat)(request):
@@ -120,7 +120,7 @@ class Load:
 
     async def cancelled(self, session: str) -> None:
         """A stream that is left at its first token, which stops its turn."""
-        request = _request("paced", session)
+        request = chat_request("paced", session)
         request.on_disconnect = generation_pb2.ON_DISCONNECT_CANCEL
         request.if_busy = generation_pb2.IF_BUSY_QUEUE  # the turn of the call before may be about to end
         call = self._chat.StreamChat(request)
@@ -137,7 +137,7 @@ class Load:
     async def watched(self, watchers: Watchers) -> float:
         """One stream whose turn others watch; seconds to its first delta."""
         begin, first = time.perf_counter(), 0.0
-        async for event in self._chat.StreamChat(_request("late")):
+        async for event in self._chat.StreamChat(chat_request("late")):
             if event.WhichOneof("event") == "started":
                 watchers.watch(event.started.turn)
             elif event.delta.text and not first:
@@ -188,7 +188,8 @@ class Load:
         return [streamed for streams in callers for streamed in streams]
 
 
-def _request(model: str, session: str = "", before: Iterable[message_pb2.Message] = ()) -> chat_pb2.ChatRequest:
+def chat_request(model: str, session: str = "", before: Iterable[message_pb2.Message] = ()) -> chat_pb2.ChatRequest:
+    """A chat with that model of the upstream; the messages ``before`` go first."""
     return chat_pb2.ChatRequest(
         session=session, model=f"upstream/{model}", messages=[*before, _message(0)], request_id=uuid.uuid4().hex
     )

@@ -76,6 +76,18 @@ def limited(what: str, value: float, budget: float, unit: str, *, floor: float |
     )
 
 
+def at_least(what: str, value: float, budget: float, unit: str) -> Row:
+    """A row whose figure should be high."""
+    return Row(
+        what=what,
+        floor="",
+        system=f"{value:,.1f} {unit}",
+        ratio="",
+        budget=f"≥ {budget:g} {unit}",
+        met=value >= budget,
+    )
+
+
 def machine() -> str:
     """Where the figures come from."""
     return (

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from mcp_server.settings import ServerSettings
 from tests.bench.curves import Curves
 from tests.bench.load import Load
 from tests.bench.processes import Asking, Measured, asking, started
@@ -46,6 +47,10 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Turns after which memory is looked at, and then again; for every ten of them a stream is cancelled."""
     costly: int
     """Bytes of a request that costs as much as it can."""
+    overload: float
+    """Seconds that each load of the overload lasts."""
+    overload_rounds: int
+    """How often each of them is measured."""
     together: bool = False
     """Whether all is measured at the same time: quick, and wrong."""
 
@@ -64,6 +69,8 @@ DEFAULT = Size(
     stored_calls=1_600,
     growth=(5_000, 15_000),
     costly=16 * 2**20 - 100,
+    overload=4.0,
+    overload_rounds=3,
 )
 FULL = msgspec.structs.replace(DEFAULT, stored=(1_000, 10_000, 100_000, 1_000_000), growth=(10_000, 100_000))
 SMALL = Size(
@@ -80,6 +87,8 @@ SMALL = Size(
     stored_calls=32,
     growth=(32, 64),
     costly=70_000,
+    overload=0.3,
+    overload_rounds=1,
     together=True,
 )
 
@@ -118,13 +127,17 @@ class Run:
 
     @contextlib.asynccontextmanager
     async def system(
-        self, path: Path | None = None, *, store: Literal["sqlite", "memory"] = "sqlite"
+        self,
+        path: Path | None = None,
+        *,
+        store: Literal["sqlite", "memory"] = "sqlite",
+        max_pending: int = ServerSettings().max_pending,
     ) -> AsyncIterator[tuple[Measured, Load]]:
         """A fresh system and a load for it. The file of its store is ``path``, or a new one that goes afterwards."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             file = "" if store == "memory" else str(path or Path(folder) / "sessions.db")
             async with (
-                started("tests.bench.system", str(self._upstream.port), file) as process,
+                started("tests.bench.system", str(self._upstream.port), file, str(max_pending)) as process,
                 Load(process.port) as load,
             ):
                 yield process, load

@@ -26,15 +26,17 @@ from mcp_server.stores.sqlite.settings import SQLiteSettings
 from tests.bench.bare import MODELS
 
 
-async def main(upstream: int, path: str) -> None:
+async def main(upstream: int, path: str, max_pending: int) -> None:
     """Serve until standard input ends. Without a path the store is the one in memory."""
     provider = OpenAISettings(
         base_url=f"http://127.0.0.1:{upstream}/v1",
         api_key=Secret("sk-bench"),
         models={name: OpenAIModel(context_window=128_000) for name in MODELS},
     )
+    config = testing_config(default_model="upstream/unary")
     config = msgspec.structs.replace(
-        testing_config(default_model="upstream/unary"),
+        config,
+        server=msgspec.structs.replace(config.server, max_pending=max_pending),
         store=SQLiteSettings(path=Path(path)) if path else MemorySettings(),
         providers={"upstream": provider},
         window=WindowSettings(max_messages=20),
@@ -50,4 +52,4 @@ async def main(upstream: int, path: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), sys.argv[2]))
+    uvloop.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

@@ -477,7 +477,7 @@ def account(**answers: Sequence[Any]) -> StandIn:
     return StandIn(answers=answers)
 
 
-async def test_who_a_caller_is_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_a_caller_is_and_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The API key comes from the environment; without it, the error names the variable."""
     state = key_pb2.LimitState
     answer = key_pb2.WhoAmIResponse(
@@ -493,13 +493,17 @@ async def test_who_a_caller_is_and_what_is_left(monkeypatch: pytest.MonkeyPatch)
     server.token = "ctx_secret"
     async with server:
         refused = await mcp_client(server, "whoami")
-        monkeypatch.setenv("CONTEXTPROTOCOL_API_KEY", "ctx_secret")
+        monkeypatch.setenv("CONTEXTPROTOCOL_KEY_FILE", str(tmp_path / "key"))
+        missing = await mcp_client(server, "whoami")
+        (tmp_path / "key").write_text("ctx_secret\n")
         shown = await mcp_client(server, "whoami")
+        monkeypatch.setenv("CONTEXTPROTOCOL_API_KEY", "ctx_secret")
         as_json = await mcp_client(server, "whoami", "--json")
         monkeypatch.setenv("CONTEXTPROTOCOL_API_KEY", "ctx secret")
         bad = await mcp_client(server, "whoami")
     assert (refused.status, refused.err.count("\n")) == (1, 1)
     assert "CONTEXTPROTOCOL_API_KEY" in refused.err
+    assert (missing.status, "CONTEXTPROTOCOL_KEY_FILE" in missing.err) == (2, True)
     assert shown.out.splitlines() == [
         "tenant: blue",
         "key: keys/abcdefghijkl",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import socket
-import struct
 import threading
 from contextlib import suppress
 from typing import Any, Final
 
 import grpc
 import msgspec
+from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
 from contextprotocol.v1 import chat_pb2
@@ -22,16 +21,10 @@ from mcp_server.settings import Config, ServerSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.conftest import Serve
+from tests.http2 import connect, resets
 from tests.wire import Refused, user
 
-HEADERS: Final = {
-    ":method": "POST",
-    ":scheme": "http",
-    ":path": "/contextprotocol.v1.ChatService/StreamChat",
-    ":authority": "test",
-    "te": "trailers",
-    "content-type": "application/grpc",
-}
+STREAM_CHAT: Final = "/contextprotocol.v1.ChatService/StreamChat"
 
 
 def with_server(**server: Any) -> Config:
@@ -40,29 +33,11 @@ def with_server(**server: Any) -> Config:
     )
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def resets(first: int, count: int) -> bytes:
-    """Calls that are opened and reset at once, in HTTP/2."""
-    headers = b"".join(
-        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-        for name, value in HEADERS.items()
-    )
-    streams = range(first, first + 2 * count, 2)
-    return b"".join(frame(1, 4, number, headers) + frame(3, 0, number, struct.pack(">I", 8)) for number in streams)
-
-
 def attack(address: str, begun: threading.Event) -> None:
     """Reset calls on one connection as fast as it takes them, until it has no more or closes."""
-    host, _, port = address.rpartition(":")
-    flood = resets(1, 50_000)
-    with socket.create_connection((host, int(port))) as connection, suppress(OSError):
-        connection.settimeout(5)
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
-        connection.recv(1000)  # the settings of the server
-        connection.sendall(frame(4, 1, 0, b"") + flood[:100_000])
+    flood = resets(STREAM_CHAT, 1, 50_000)
+    with connect(address) as connection, suppress(OSError):
+        connection.sendall(flood[:100_000])
         begun.set()
         connection.sendall(flood[100_000:])
     begun.set()
@@ -79,6 +54,19 @@ async def test_calls_that_are_reset_at_once_cancel_nobody_else(serve: Serve) -> 
         await wire.chat.Chat(chat_pb2.ChatRequest(messages=[user("x")]))
         calls += 1
     await attacker
+
+
+async def test_the_health_is_answered_while_other_calls_are_turned_away(serve: Serve) -> None:
+    """It does not wait behind them: a server that has too much to do is not dead."""
+    wire = await serve(with_server(max_pending=1), providers={"echo": EchoProvider()})
+    request = chat_pb2.ChatRequest(messages=[user("x")])
+    calls = [asyncio.ensure_future(wire.chat.Chat(request)) for _ in range(100)]
+    for _ in range(5):
+        checked = await wire.health.Check(health_pb2.HealthCheckRequest())
+        assert checked.status == health_pb2.HealthCheckResponse.SERVING
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    codes = {each.code() for each in ended if isinstance(each, grpc.aio.AioRpcError)}
+    assert codes == {grpc.StatusCode.CANCELLED}
 
 
 async def test_a_client_opens_further_connections_when_its_own_are_full(serve: Serve) -> None:

@@ -30,6 +30,7 @@ from tests.faults.kills import Lives
 from tests.faults.proxy import Kind
 from tests.interop.languages import LANGUAGES
 from tests.soak.clients import starts
+from tests.soak.hostile.run import attacked
 from tests.soak.load import soak
 from tests.soak.mixed import Figures, load
 from tests.soak.process import started
@@ -52,6 +53,15 @@ PROGRAMS: Final = ("go", "node")
 """The languages of the programs that take part in the mixed load, beside both clients in Python."""
 BUILT: Final = Path(__file__).parents[2] / ".pytest_cache" / "d" / "interop"
 """Where the tests build these programs as well."""
+PARTS: Final = {
+    "cuts": "positions",
+    "kills": "kills",
+    "load": "seconds",
+    "mixed": "mixed",
+    "upstreams": "upstreams",
+    "hostile": "hostile",
+}
+"""The option of each part, by its name."""
 KINDS: Final = (Kind.CLOSE, Kind.RESET, Kind.CLOSE, Kind.RESET, Kind.DELAY, Kind.SPLIT, Kind.STALL)
 
 
@@ -64,6 +74,8 @@ class Result:
     """What was looked at, what was seen, and whether that is good."""
     clients: Mapping[str, Figures] = field(default_factory=dict)
     """What each client of the mixed load came to."""
+    violations: list[str] = field(default_factory=list)
+    """What the server promises and did not do."""
 
     def add(self, what: str, seen: object, *, good: bool = True) -> None:
         self.rows.append((what, str(seen), good))
@@ -71,7 +83,15 @@ class Result:
     @property
     def good(self) -> bool:
         """Whether all of it is."""
-        return all(good for _, _, good in self.rows)
+        return not self.violations and all(good for _, _, good in self.rows)
+
+    def show(self, console: Console) -> None:
+        """Print all of it."""
+        if self.clients:
+            console.print(self.mixed())
+        console.print(self.table())
+        for violation in self.violations:
+            console.print(f"violated: {violation}", markup=False, highlight=False)
 
     def table(self) -> Table:
         """For people."""
@@ -102,6 +122,7 @@ async def run(
     positions: int,
     mixed: float = 0,
     upstreams: float = 0,
+    hostile: float = 0,
 ) -> None:
     """All of it."""
     seed = result.seed
@@ -116,6 +137,8 @@ async def run(
             await _mixed(result, Path(folder), mixed, seed)
         if upstreams:
             await _upstreams(result, Path(folder), upstreams, sessions, seed)
+        if hostile:
+            await _hostile(result, Path(folder), hostile, seed)
 
 
 async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
@@ -232,6 +255,15 @@ async def _upstreams(result: Result, folder: Path, seconds: float, sessions: int
         result.add("of them", wrong, good=False)
 
 
+async def _hostile(result: Result, folder: Path, seconds: float, seed: int) -> None:
+    """One server among attackers, on a machine where everything goes wrong."""
+    (folder / "hostile").mkdir()
+    report = await attacked(folder / "hostile", seconds=seconds, seed=seed)
+    for what, seen, good in report.rows():
+        result.add(what, seen, good=good)
+    result.violations += report.violations
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
@@ -243,8 +275,18 @@ def main() -> None:
     parser.add_argument(
         "--upstreams", type=float, default=600, metavar="SECONDS", help="of providers that misbehave; 0: none"
     )
+    parser.add_argument(
+        "--hostile",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="of attacks, a full disk, a lost log, a wrong clock and kills; 0: none",
+    )
     parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
+    parser.add_argument("--only", choices=PARTS, help="one part, and none of the others")
     arguments = vars(parser.parse_args())
+    if only := arguments.pop("only"):
+        arguments |= {option: 0 for part, option in PARTS.items() if part != only}
     seed = arguments.pop("seed")
     result = Result(random.randrange(1 << 32) if seed is None else seed)  # noqa: S311  # no secret
     configure(level="error", format="json")
@@ -253,9 +295,7 @@ def main() -> None:
     try:
         asyncio.run(run(result, **arguments))
     finally:  # what was seen until then, too, if something breaks
-        if result.clients:
-            console.print(result.mixed())
-        console.print(result.table())
+        result.show(console)
     sys.exit(not result.good)
 
 

@@ -35,7 +35,7 @@ def answer(question: str) -> list[str]:
     return [f"[{question}/{number}]" for number in range(int(question.split()[0]))]
 
 
-class _Words:
+class Words:
     """Answers so many words, with so many milliseconds from one to the next.
 
     Attributes:
@@ -84,7 +84,7 @@ def held() -> dict[str, int]:
 
 async def main(folder: Path, grace: float) -> None:
     """Serve until standard input ends; turns go on without readers for ``grace`` seconds."""
-    words = _Words()
+    words = Words()
     config = msgspec.structs.replace(
         testing_config(default_model="words/words"),
         store=SQLiteSettings(path=folder / "sessions.db"),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from mcp_server.errors import ConfigError, StoreUnavailable
-from mcp_server.interfaces import Store
+from mcp_server.interfaces import Change, Store
 from mcp_server.stores.sqlite import SQLiteStore
+from mcp_server.testing.contracts.stores.accounts import hold, write
 from mcp_server.testing.contracts.stores.values import append, listed, put, session, texts
 
 LARGE = "x" * 3_000_000
@@ -153,3 +155,25 @@ async def test_a_store_does_not_start_on_a_full_disk(full: Full, tmp_path: Path)
     await store.open()
     await put(store, session())
     await store.close()
+
+
+@pytest.mark.parametrize("full", [small_disk], indirect=True)  # a limit of sizes leaves room for the log
+async def test_a_full_disk_is_named_at_the_start_of_a_store_that_exists(full: Full, tmp_path: Path) -> None:
+    """Whether there is no room for the index of the log, or to drop the holds of the last process; no lock stays."""
+    path = tmp_path / "disk" / "sessions.db"
+    store = SQLiteStore(path)
+    await store.open()
+    await write(store, Change(hold=hold()))
+    await store.close()
+    with full(0), pytest.raises(ConfigError, match="the disk is full: free some space"):
+        await store.open()
+    with contextlib.closing(sqlite3.connect(path)) as other:  # as after a crash, the log and its index are there
+        other.execute("SELECT count(*) FROM holds").fetchone()
+        with full(0), pytest.raises(ConfigError, match="the disk is full: free some space"):
+            await store.open()
+        await store.open()
+        await store.close()
+        with full(0):  # without holds nothing is to be written
+            await store.open()
+            assert await listed(store) == []
+            await store.close()

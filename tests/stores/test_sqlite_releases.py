@@ -254,7 +254,8 @@ async def test_a_file_of_the_first_version_goes_on(tmp_path: Path) -> None:
         connection.commit()
     store = SQLiteStore(path)
     await store.open()
-    assert await store.session("t", "s") == session(message_count=2)
+    stored = 2 + sum(len(msgspec.msgpack.encode(message)) for message in messages(0, "a", "b"))
+    assert await store.session("t", "s") == session(message_count=2, tokens=stored // 4)
     assert await texts(store, "uid-s") == ["a", "b"]
     await fork(store, "s", "forked", 1)
     assert await texts(store, "uid-forked") == ["a"]

@@ -8,7 +8,7 @@ from mcp_server.middleware.metrics.families import Families
 
 
 class AdmissionMetrics:
-    """Counts the calls that wait and those that are refused: an ``AdmissionObserver``."""
+    """Counts the calls that wait and those that are refused."""
 
     def __init__(self, families: Families) -> None:
         self._waiting = families.gauge("contextprotocol_admission_queue_depth", "Calls that wait to be admitted.")
@@ -27,10 +27,10 @@ class AdmissionMetrics:
         """
         self._waiting.with_labels().compute = waiting
 
-    def waited(self, seconds: float, /) -> None:
+    def waited(self, seconds: float) -> None:
         """Count a call that has been admitted after a wait."""
         self._seconds.observe(seconds)
 
-    def refused(self, limit: str, /) -> None:
-        """Count a call that is refused, by the setting that is the limit."""
+    def refused(self, limit: str) -> None:
+        """Count a call that is refused, by the name of the limit."""
         self._refusals.with_labels(limit).value += 1

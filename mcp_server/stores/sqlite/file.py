@@ -83,7 +83,7 @@ class DatabaseFile:
                 advice = _FREE_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else _GIVE_RIGHTS
                 raise self._unusable(f"{_reason(error)}: {advice}") from error
             except sqlite3.Error as error:
-                raise self._unusable(_explain(error)) from error
+                raise self.unusable(error) from error
             self._identity = _inode(self.path)
             self._note_log()
             undo.pop_all()
@@ -305,6 +305,10 @@ class DatabaseFile:
         connection.execute("UPDATE removed SET session = session WHERE session < 0")
         connection.execute("ROLLBACK")
 
+    def unusable(self, error: sqlite3.Error) -> ConfigError:
+        """The error to raise for one that comes while a store is opened."""
+        return self._unusable(_explain(error))
+
     def _unusable(self, what: str) -> ConfigError:
         return ConfigError(f"store.path: the file {self.path} cannot be used: {what}")
 
@@ -336,9 +340,15 @@ _EXPLANATIONS: Final = {
 }
 
 
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's code of an error without the details; that of damage if it has none."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    # The index of the write-ahead log is a file as well, and has found no room.
+    return sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF
+
+
 def _explain(error: sqlite3.Error) -> str:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    return _EXPLANATIONS.get(code & 0xFF) or f"it cannot be read or written ({error}): {_RESTORE}"
+    return _EXPLANATIONS.get(primary_code(error)) or f"it cannot be read or written ({error}): {_RESTORE}"
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

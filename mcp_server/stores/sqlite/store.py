@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -60,8 +61,14 @@ class SQLiteStore:
         self._reads.open()
 
     def _open(self) -> Writer:
-        changes = Changes(self._file.open())
-        changes.drop_holds()
+        connection = self._file.open()
+        changes = Changes(connection)
+        try:
+            changes.drop_holds()
+        except sqlite3.Error as error:
+            connection.close()
+            self._file.close()
+            raise self._file.unusable(error) from error
         return Writer(self._file, changes, self._changes)
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from mcp_server.errors import StoreUnavailable
 from mcp_server.stores.sqlite.changes import Changes
-from mcp_server.stores.sqlite.file import DatabaseFile, FileLost, LogDeleted
+from mcp_server.stores.sqlite.file import DatabaseFile, FileLost, LogDeleted, primary_code
 from mcp_server.stores.sqlite.jobs import Job, JobQueue, settle
 from mcp_server.stores.sqlite.queries import Queries
 from mcp_server.stores.sqlite.rows import DAMAGED
@@ -186,8 +186,7 @@ def unavailable(error: BaseException) -> BaseException:
     if isinstance(error, FileLost):
         message = "the database file of the store or its write-ahead log was deleted, moved, replaced or cut"
     elif isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-        message = _FAILURES.get(code & 0xFF, "the database file of the store cannot be read or written")
+        message = _FAILURES.get(primary_code(error), "the database file of the store cannot be read or written")
     else:
         return error
     failure = StoreUnavailable(message, retry_after=1)
