@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -48,10 +48,12 @@ class Caller:
         method, begin = _METHODS[request.path], time.monotonic()
         received: list[bytes] = []
         code, explained = "OK", False
-        body = iter(request.bodies) if method.client_streaming else request.bodies[0]
-        call = self._calls[request.path](body, metadata=request.metadata, timeout=DEADLINE)
+        bodies = () if method.client_streaming else request.bodies
+        call = self._calls[request.path](*bodies, metadata=request.metadata, timeout=DEADLINE)
         try:
-            if not method.server_streaming:
+            if method.client_streaming:
+                await _converse(call, request.bodies, received)
+            elif not method.server_streaming:
                 received.append(await call)
             elif request.path == _ENDLESS:
                 received.append(await call.read() or b"")
@@ -65,6 +67,23 @@ class Caller:
             received += [part if isinstance(part, bytes) else part.encode() for pair in trailers for part in pair]
             received.append((error.details() or "").encode())
         return Outcome(code, time.monotonic() - begin, tuple(received), explained)
+
+
+async def _converse(call: Any, bodies: Sequence[bytes], received: list[bytes]) -> None:
+    """Wait for the answer to each body. The client of gRPC calls it an internal error to send when a call has ended."""
+    for body in bodies:
+        await call.write(body)
+        response = await call.read()
+        if response is grpc.aio.EOF:
+            break
+        received.append(response)
+    else:
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+    if await call.code() is not grpc.StatusCode.OK:
+        raise grpc.aio.AioRpcError(
+            await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+        )
 
 
 def wrong(request: Request, outcome: Outcome, marker: bytes) -> str:

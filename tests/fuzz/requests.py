@@ -68,13 +68,13 @@ def _body(generator: Random, names: Sequence[Names], method: MethodDescriptor, c
         message: Message = GetMessageClass(method.input_type)()
         values.fill(message)
     else:
-        message = case.request(generator.choice(names))
-        for _ in range(generator.randrange(4)):
+        message = case.request(names[0] if generator.random() < 0.75 else names[1])
+        for _ in range(generator.choice((0, 0, 1, 1, 1, 2))):
             values.change(message)
     body = message.SerializeToString()
     if generator.random() < 0.03:
         body += _nested(generator, message.DESCRIPTOR)
-    if generator.random() < 0.3:
+    if generator.random() < 0.25:
         for _ in range(generator.randrange(1, 4)):
             body = generator.choice(_ERRORS)(generator, body)
     return body
@@ -171,7 +171,7 @@ def _metadata(generator: Random, credentials: Metadata) -> Metadata:
     draw = generator.random()
     if draw < 0.85:
         return credentials
-    if draw < 0.88:
+    if draw < 0.865:
         return generator.choice(_odd_credentials(credentials))
     return (*credentials, *[generator.choice(_ODD) for _ in range(generator.randrange(1, 4))])
 

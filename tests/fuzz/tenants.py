@@ -89,7 +89,9 @@ class Tenants:
         self._keys: Any = key_pb2_grpc.KeyServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         self._red = bearer(secrets["red"])
         self._blue = bearer(secrets["blue"])
-        self.parties = (Party(self._blue, operator=False), Party(bearer(secrets["green"]), operator=True))
+        blue, operator = Party(self._blue, operator=False), Party(bearer(secrets["green"]), operator=True)
+        self.parties = (blue, blue, blue, operator)
+        """Who calls, the more often the more of the names are theirs."""
         self.names: list[Names] = []
         """What belongs to blue, and what belongs to red and has names that others know."""
 

@@ -17,7 +17,7 @@ from tests.fuzz.requests import RPCS, Request, make
 from tests.fuzz.tenants import Party, Tenants, secrets_of
 from tests.soak.process import Server, started
 
-WORKERS: Final = 48
+WORKERS: Final = 96
 """Calls at a time."""
 PAUSE: Final = 2.0
 """Seconds between two canaries."""
