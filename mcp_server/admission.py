@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mcp_server.errors import Overloaded
@@ -219,3 +220,44 @@ class _Held:
         """Give both back, the own one even if the other fails."""
         self._limit._give_back()
         self._permit.release()
+
+
+class AllOf:
+    """An :class:`~mcp_server.interfaces.Admission` that admits what all of several admit.
+
+    Args:
+        rules: each is asked, in this order, until one refuses.
+    """
+
+    def __init__(self, rules: Sequence[Admission]) -> None:
+        self._rules = tuple(rules)
+
+    async def admit(self, principal: Principal, work: Work, /) -> Permit:
+        """Grant a permit.
+
+        Raises:
+            MCPError: one of them grants none; those of the others are given back.
+        """
+        permits: list[Permit] = []
+        try:
+            for rule in self._rules:
+                permits.append(await rule.admit(principal, work))  # noqa: PERF401  # those before a refusal are needed
+        except BaseException:
+            _Permits(permits).release()
+            raise
+        return _Permits(permits)
+
+
+class _Permits:
+    """Several permits."""
+
+    __slots__ = ("_permits",)
+
+    def __init__(self, permits: Sequence[Permit]) -> None:
+        self._permits = permits
+
+    def release(self) -> None:
+        """Give all back, even if one of them fails."""
+        with contextlib.ExitStack() as stack:
+            for permit in self._permits:
+                stack.callback(permit.release)

@@ -16,7 +16,7 @@ from mcp_server.accounts import Accounts
 from mcp_server.admin.listeners import AdminListeners
 from mcp_server.admin.pages import AdminPages
 from mcp_server.admin.readiness import Readiness
-from mcp_server.admission import AdmitAll, TurnLimit
+from mcp_server.admission import AllOf, TurnLimit
 from mcp_server.api.paging import PageTokens
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
@@ -35,7 +35,7 @@ from mcp_server.interfaces import (
 from mcp_server.keys import KeyManager, ensure_first_key, first_key_file, settings_keys
 from mcp_server.lifecycle import Housekeeping, background, follow_settings, stop_signal
 from mcp_server.middleware.access import AccessLog
-from mcp_server.middleware.authentication import Authentication, KeyAuthenticator
+from mcp_server.middleware.authentication import Authentication, Identities, KeyAuthenticator
 from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
@@ -76,7 +76,7 @@ class UnifiedMCPServer:
         observers: further observers of turns.
         context_types: further context types by name.
         services: further gRPC services.
-        admission: decides who may begin work, within the configured limit; by default everybody may.
+        admission: decides who may begin work, after the configured limit and rules.
         clock: the time, in nanoseconds since the Unix epoch.
     """
 
@@ -160,6 +160,9 @@ class UnifiedMCPServer:
         guarded = map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers))
         observers: Sequence[TurnObserver] = (metrics, access, *tracing, *guarded)
         services = (*build_all(config.services, "services"), *self._services)
+        rules = build_all(config.admission_rules, "admission_rules")
+        if self._admission is not None:
+            rules.append(self._admission)
         context_types = registry.context_types(CONTEXT_TYPES, self._context_types)
 
         store: Store = self._store if self._store is not None else build(config.store, "store", "store")
@@ -172,7 +175,10 @@ class UnifiedMCPServer:
         stack.push_async_callback(providers.close)
         providers.use(config.providers, await providers.prepare(config.providers))
 
-        authentication, keys = await self._authentication(store, authenticators, services)
+        identities = Identities(config.auth, self._clock, metrics.issuers.fetched)
+        stack.push_async_callback(identities.close)
+        await identities.open()
+        authentication, keys = await self._authentication(store, identities, authenticators, services)
         if authentication is not None:
             middleware = (authentication, *middleware)
             await stack.enter_async_context(background("authentication", authentication.run()))
@@ -196,7 +202,7 @@ class UnifiedMCPServer:
         accounts = Accounts(store, config, self._clock)
         admission = TurnLimit(
             config.admission.max_turns,
-            self._admission or AdmitAll(),
+            AllOf(rules),
             max_waiting=config.admission.max_waiting,
             queue_timeout=config.admission.queue_timeout,
             waited=metrics.admission.waited,
@@ -229,6 +235,7 @@ class UnifiedMCPServer:
             housekeeping=self._housekeeping,
             inventory=inventory,
             providers=providers,
+            identities=identities,
             replace_keys=self.replace_keys,
             certificates=certificates,
             metrics=metrics,
@@ -272,7 +279,11 @@ class UnifiedMCPServer:
         self._server = server
 
     async def _authentication(
-        self, store: Store, authenticators: Sequence[Authenticator], services: Sequence[GRPCService]
+        self,
+        store: Store,
+        identities: Identities,
+        authenticators: Sequence[Authenticator],
+        services: Sequence[GRPCService],
     ) -> tuple[Authentication | None, KeyManager]:
         """What authenticates callers, ``None`` if everybody may call, and what manages API keys."""
         settings = self.config.auth
@@ -284,7 +295,7 @@ class UnifiedMCPServer:
             await ensure_first_key(stored, first_key_file(self.config), self._keys.settings_keys, self._clock)
         self._authenticated: Authentication | None = None
         if settings.configured or authenticators:
-            self._authenticated = Authentication([self._keys, *authenticators], services)
+            self._authenticated = Authentication([self._keys, *identities.authenticators, *authenticators], services)
         manager = KeyManager(
             store=stored, settings_keys=lambda: self._keys.settings_keys, clock=self._clock, changed=self._key_changed
         )

@@ -1,4 +1,5 @@
-"""The registry of plug-ins: providers, stores, middleware, authenticators, turn observers, services and context types.
+"""The registry of plug-ins of every kind: providers, stores, middleware, authenticators, admission rules, turn
+observers, services and context types.
 
 A plug-in comes from one of three places. Built-in ones are listed in the ``BUILT_IN`` of their folder, by name, in the
 syntax of entry points. Installed packages register theirs as entry points of the groups below. Others are arguments of
@@ -35,6 +36,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "stores": Kind(group="contextprotocol.stores", built_in=stores.BUILT_IN),
     "middleware": Kind(group="contextprotocol.middleware"),
     "authenticators": Kind(group="contextprotocol.authenticators"),
+    "admission_rules": Kind(group="contextprotocol.admission"),
     "observers": Kind(group="contextprotocol.observers"),
     "services": Kind(group="contextprotocol.services"),
     "context_types": Kind(group="contextprotocol.context_types"),

@@ -14,6 +14,7 @@ from mcp_server.admission import TurnLimit
 from mcp_server.errors import ConfigError
 from mcp_server.gateway import Gateway
 from mcp_server.lifecycle import Housekeeping
+from mcp_server.middleware.authentication import Identities
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
 from mcp_server.provider_set import ProviderSet
@@ -36,7 +37,7 @@ class Reloader:
 
     Args:
         config: the settings at the start.
-        gateway, turns, sessions, admission, accounts, housekeeping, inventory, providers: the parts.
+        gateway, turns, sessions, admission, accounts, housekeeping, inventory, providers, identities: the parts.
         replace_keys: called with the settings, whose API keys then replace the former ones.
         certificates: those of the listener; ``None`` without TLS.
         metrics: counts reloads.
@@ -54,6 +55,7 @@ class Reloader:
         housekeeping: Housekeeping,
         inventory: Inventory,
         providers: ProviderSet,
+        identities: Identities,
         replace_keys: Callable[[Config], None],
         certificates: ListenerCertificates | None,
         metrics: Metrics,
@@ -68,6 +70,7 @@ class Reloader:
         self._housekeeping = housekeeping
         self._inventory = inventory
         self._providers = providers
+        self._identities = identities
         self._replace_keys = replace_keys
         self._certificates = certificates
         self._metrics = metrics
@@ -103,6 +106,7 @@ class Reloader:
         changes = compare(self.config, await asyncio.to_thread(load))
         config = changes.config
         files = await asyncio.to_thread(read_files, config.server.tls)
+        use_identities = await asyncio.to_thread(self._identities.prepare, config.auth)
         providers = await self._providers.prepare(config.providers)
         # Nothing is awaited from here on, and nothing fails: a call finds either the old settings or the new ones.
         if self._certificates is not None and files is not None and self._certificates.replace(files):
@@ -114,6 +118,7 @@ class Reloader:
         self._turns.configure(config.turns, max_messages=config.window.max_messages)
         self._sessions.configure(config.sessions)
         self._accounts.configure(config)
+        use_identities()
         self._replace_keys(config)
         self._admission.most = config.admission.max_turns
         self._admission.max_waiting = config.admission.max_waiting

@@ -16,7 +16,14 @@ from mcp_server.settings import decoding, schema, tables
 from mcp_server.settings.load import PREFIX
 
 HEAD: Final = "| key | allowed | default | meaning | variable |\n|-|-|-|-|-|\n"
-NAMES: Final = {"keys": "ID", "models": "MODEL", "routes": "ROUTE", "settings": "PATTERN"}
+NAMES: Final = {
+    "certificates": "PATTERN",
+    "jwt": "ISSUER",
+    "keys": "ID",
+    "models": "MODEL",
+    "routes": "ROUTE",
+    "settings": "PATTERN",
+}
 """What the names of the tables in a table are called, by its key."""
 
 

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plugin_settings": set(),
     "providers": VALUES | {"plugin_settings", "entry_points", "model_files", "trace_context"},
     "stores": VALUES | {"plugin_settings"},
-    "middleware": VALUES | {"trace_context"},
+    "middleware": VALUES | {"settings", "trace_context"},
     "plugins": {"errors", "entry_points", "plugin_settings", "providers", "stores"},
     "settings": {"errors", "plugin_settings", "plugins"},
     "sessions": VALUES | {"rules", "quotas", "settings", "token_estimates"},
@@ -72,7 +72,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 ONLY_IN = {
     "grpc": {"rpc", "commands"},
-    "cryptography": {"rpc", "commands"},
+    "cryptography": {"rpc", "commands", "middleware"},
+    "jwt": {"middleware"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},
     "google": EDGES | {"commands"},
@@ -80,7 +81,7 @@ ONLY_IN = {
     "connectrpc": {"web"},
     "starlette": {"web"},
     "uvicorn": {"web"},
-    "aiohttp": {"providers"},
+    "aiohttp": {"providers", "middleware"},  # of middleware, the keys of issuers of tokens
     "opentelemetry": {"middleware"},
     "openai": set(),  # it takes half a second and 50 MB to import; a test compares the provider with it
     "torch": {"providers"},
@@ -102,6 +103,7 @@ COMPONENTS = {
     "Gateway",
     "Housekeeping",
     "Inventory",
+    "Identities",
     "KeyAuthenticator",
     "KeyManager",
     "MCPSessionManager",

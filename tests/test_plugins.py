@@ -1,20 +1,20 @@
-"""Plug-ins of every kind, from every place: entry points, settings and arguments; and docs/plugins.md as written."""
+"""Plug-ins of every kind, from every place: entry points, settings and arguments.
+
+The pages that build them have their own tests: test_extension_points.py, and in contracts/.
+"""
 
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import msgspec
 import pytest
 
-from mcp_client import ContextEntry, MCPClient
+from mcp_client import MCPClient
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError, NotAllowed, Overloaded
 from mcp_server.interfaces import Call, GRPCService, Permit, Work
@@ -26,78 +26,13 @@ from mcp_server.settings import testing_config as settings
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.testing import EchoProvider, running
 from tests.packages import install
-from tests.pages import blocks
-from tests.rpc.test_standard import GenericClient
 
-PAGE = Path(__file__).parent.parent / "docs" / "plugins.md"
 SETTINGS = """
 server.address = "127.0.0.1:0"
 metrics.address = ""
 models.default = "echo/echo"
 providers.echo = { type = "custom", class = "mcp_server.testing:EchoProvider" }
 """
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package of the page."""
-    folder = tmp_path_factory.mktemp("company")
-    (folder / "greeter.proto").write_text(blocks(PAGE, "proto")[0])
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", f"--python_out={folder}", "greeter.proto"]
-    subprocess.run(command, check=True)
-    install(folder, "company", "\n\n".join(blocks(PAGE)), blocks(PAGE, "toml")[0])
-    return folder
-
-
-@pytest.fixture
-def company(package: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The package is installed; its module."""
-    monkeypatch.syspath_prepend(package)
-    yield importlib.import_module("company")
-    for name in ("company", "greeter_pb2"):
-        del sys.modules[name]
-
-
-TESTS = ("TestTable", "TestAudit", "TestBilling")
-
-
-@pytest.mark.parametrize("name", TESTS)
-async def test_the_suites_of_the_page_pass(company: Any, name: str) -> None:
-    """Every test of each, without its parameters."""
-    suite = getattr(company, name)()
-    tests = [getattr(suite, test) for test in dir(suite) if test.startswith("test_")]
-    assert len(tests) >= 3
-    for test in tests:
-        parametrized = any(mark.name == "parametrize" for mark in getattr(test, "pytestmark", ()))
-        if not parametrized and (awaitable := test()) is not None:
-            await awaitable
-
-
-async def test_the_test_of_the_page_passes(company: Any) -> None:
-    """With the observer as an argument."""
-    await company.test_tokens_are_billed()
-
-
-async def test_the_settings_of_the_page_activate_every_kind(company: Any, tmp_path: Path) -> None:
-    """A server with the package does what each of its plug-ins adds."""
-    file = tmp_path / "contextprotocol.toml"
-    file.write_text(SETTINGS + blocks(PAGE, "toml")[1])
-    tokens, changes = company.billing.tokens, company.Ledger.changes
-    async with running(load(file, {})) as server, MCPClient(server.address) as client:
-        session = await client.create_session(context={"years": ContextEntry(type="table", json=[["Ada", 1815]])})
-        assert (await client.chat("hello", session=session.name)).text == "hello"
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            greet: Any = channel.unary_unary(
-                "/company.Greeter/Greet",
-                request_serializer=lambda message: message.SerializeToString(),
-                response_deserializer=company.greeter_pb2.GreetResponse.FromString,
-            )
-            assert (await greet(company.greeter_pb2.GreetRequest(name="Ada"))).text == "Hello, Ada!"
-            assert "company.Greeter" in await GenericClient(channel, "v1").services()
-    assert company.billing.tokens > tokens
-    assert company.Ledger.changes > changes
-    lines = (tmp_path / "audit.log").read_text().splitlines()
-    assert {"CreateSession OK", "Greet OK"} <= set(lines)
 
 
 @asynccontextmanager
@@ -159,7 +94,7 @@ def problem(folder: Path, text: str) -> str:
     return str(caught.value).removeprefix(f"{file}: ")
 
 
-@pytest.mark.parametrize("kind", ["middleware", "observers", "services"])
+@pytest.mark.parametrize("kind", ["middleware", "authenticators", "admission_rules", "observers", "services"])
 def test_a_plug_in_that_is_not_installed_is_refused(kind: str, tmp_path: Path) -> None:
     """By its key."""
     expected = f'{kind}.nope.type: found "nope", but no plug-in is installed'

@@ -120,6 +120,8 @@ class _LoggedCall:
         facts["tenant"] = call.tenant
         if call.principal.key:
             facts["key"] = call.principal.key
+        if call.principal.subject:
+            facts["subject"] = call.principal.subject
         facts["peer"] = call.peer
         if trace_id := trace_context.trace_id() or _trace_id_of(call):
             facts["trace_id"] = trace_id

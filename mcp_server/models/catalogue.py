@@ -115,25 +115,24 @@ class Catalogue(Struct, gc=True):
 
         Raises:
             ModelNotFound: no provider has it, or all names are empty.
-            NotAllowed: the caller may not use any model behind it.
+            NotAllowed: the caller may not use any model behind it, whether there is one or not.
             LookUpNeeded: the provider has to be asked first.
         """
         name = next((name for name in names if name), "")
         target_name = self.aliases.get(name, name)
         settings, matched = self._route_settings(target_name)
         if settings is None:
+            self._check_allowed(name, [target_name])
             target = self._target(target_name)
             if target is None:
                 raise self._not_found(name)
-            if not self._allows(target.name):
-                raise _not_allowed(name)
             return Route(targets=(target,), policy=self.routing)
-        found = [self._target(full_name.replace(WILDCARD, matched)) for full_name in settings.targets]
-        if all(target is None for target in found):
-            raise self._not_found(name)
-        usable = [target is not None and self._allows(target.name) for target in found]
+        full_names = [full_name.replace(WILDCARD, matched) for full_name in settings.targets]
+        self._check_allowed(name, full_names)
+        found = [self._target(full_name) if self._allows(full_name) else None for full_name in full_names]
+        usable = [target is not None for target in found]
         if not any(usable):
-            raise _not_allowed(name)
+            raise self._not_found(name)
         weights = settings.weights
         return Route(
             targets=tuple([target for target, use in zip(found, usable, strict=True) if use and target is not None]),
@@ -175,14 +174,27 @@ class Catalogue(Struct, gc=True):
     def _allows(self, name: str) -> bool:
         return self.allowed is None or any(matches(pattern, name) for pattern in self.allowed)
 
+    def _check_allowed(self, name: str, full_names: Sequence[str]) -> None:
+        """Refuse a name of which the caller may not use any model. Whether there is one is not looked at, so that the
+        answer does not tell.
+
+        Raises:
+            NotAllowed: that is so.
+        """
+        if name and self.allowed is not None and not any(map(self._allows, full_names)):
+            raise NotAllowed(
+                f"the model {name} is not allowed for this caller: choose one of {self._choices()}",
+                metadata={"model": name},
+            )
+
     def _not_found(self, name: str) -> ModelNotFound:
-        known = ", ".join(sorted({*self.aliases, *self.routes, *[target.name for target in self.listed()]})[:20])
         problem = f"no provider has the model {name!r}" if name else "the call names no model, and there is no default"
-        return ModelNotFound(f"{problem}: choose one of {known or 'none'}", metadata={"model": name})
+        return ModelNotFound(f"{problem}: choose one of {self._choices()}", metadata={"model": name})
 
-
-def _not_allowed(name: str) -> NotAllowed:
-    return NotAllowed(f"the model {name} is not allowed for this caller", metadata={"model": name})
+    def _choices(self) -> str:
+        """Names for an error. To a caller who may not use all models, other names say nothing."""
+        further = {*self.aliases, *self.routes} if self.allowed is None else set()
+        return ", ".join(sorted({*further, *[target.name for target in self.listed()]})[:20]) or "none"
 
 
 def _drawn(targets: list[Target], weights: Sequence[float], draw: float) -> list[Target]:

@@ -8,6 +8,7 @@ from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettin
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings, KeySettings
 from mcp_server.settings.exposure import check_exposure, is_loopback
+from mcp_server.settings.identities import CertificateSettings, JWTIssuerSettings
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
     AdminSettings,
@@ -37,7 +38,9 @@ __all__ = [
     "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
+    "CertificateSettings",
     "Config",
+    "JWTIssuerSettings",
     "KeySettings",
     "LimitSettings",
     "Loaded",

@@ -6,14 +6,13 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
 from mcp_server.plugin_settings import Settings
-from mcp_server.settings.fields import ModelPattern, TenantName
-
-ScopeName = Literal["chat", "sessions.read", "sessions.write", "models", "usage", "admin", "operator"]
+from mcp_server.settings.fields import ModelPattern, ScopeName, TenantName
+from mcp_server.settings.identities import CertificatePattern, CertificateSettings, IssuerName, JWTIssuerSettings
 
 
 def parse_time(text: str) -> int:
@@ -96,8 +95,14 @@ class AuthSettings(Settings):
     ``contextprotocol`` of the user's data folder."""
     keys: Mapping[KeyId, KeySettings] = {}
     """API keys by their public ids. ``mcp-server keys new`` makes one."""
+    jwt: Mapping[IssuerName, JWTIssuerSettings] = {}
+    """Issuers of tokens (JWT), each by a name for logs."""
+    certificates: Mapping[CertificatePattern, CertificateSettings] = {}
+    """Callers with client certificates, by a pattern of a subject alternative name: ``uri:``, ``dns:`` or ``email:``
+    and the name, in which ``*`` stands for any text up to the next ``/``, ``.`` or ``@``. The first table that matches
+    a certificate applies; clients whose certificate none matches are refused. Requires ``server.tls.client_ca``."""
 
     @property
     def configured(self) -> bool:
         """Whether callers need credentials."""
-        return self.stored_keys or bool(self.keys)
+        return self.stored_keys or bool(self.keys or self.jwt or self.certificates)

@@ -26,6 +26,8 @@ LIVE: Final = (
     "limits",
     "tenants",
     "auth.keys",
+    "auth.jwt",
+    "auth.certificates",
     "window",
     "models",
     "routing",
@@ -57,6 +59,7 @@ def compare(old: Config, new: Config) -> Changes:
 
 def _live(old: Config, new: Config) -> Sequence[str]:
     """Those of :data:`LIVE` that can change from the old settings to the new ones."""
+    authenticated = old.auth.configured or bool(old.authenticators)
     tables = {
         # The listener would have to be made anew to begin or end with TLS, or with asking for client certificates.
         "server.tls": all(
@@ -64,7 +67,10 @@ def _live(old: Config, new: Config) -> Sequence[str]:
             for key in ("certificate", "client_ca")
         ),
         # Who needs no credentials at the start needs none later, and the other way round.
-        "auth.keys": old.auth.configured or bool(old.authenticators),
+        "auth.keys": authenticated,
+        "auth.certificates": authenticated,
+        # The libraries for tokens are imported at the start, if at all.
+        "auth.jwt": bool(old.auth.jwt),
     }
     return [key for key in LIVE if tables.get(key, True)]
 

@@ -30,11 +30,12 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     yield from _limits(config)
     for path, problem in config.store.problems():
         yield _key("store", path), problem
-    for kind in ("middleware", "observers", "authenticators", "services"):
+    for kind in ("middleware", "authenticators", "admission_rules", "observers", "services"):
         for name, plugin in getattr(config, kind).items():
             for path, problem in plugin.problems():
                 yield _key(f"{kind}.{name}", path), problem
     yield from _server(config)
+    yield from _identities(config)
     admin, metrics = admin_addresses(config)
     for key, address in ((admin_key(config), admin), ("metrics.address", metrics)):
         if address and address == config.server.address and split_address(address)[1]:
@@ -49,6 +50,18 @@ def _server(config: Config) -> Iterator[tuple[str, str]]:
             yield f"server.tls.{key}", f"requires server.tls.{needed}, which is not set"
     if problem := exposure_problem(config):
         yield "server.address", problem
+
+
+def _identities(config: Config) -> Iterator[tuple[str, str]]:
+    """Callers without API keys: issuers of tokens, and client certificates."""
+    issuers: dict[str, str] = {}
+    for name, issuer in config.auth.jwt.items():
+        for key, problem in issuer.problems():
+            yield f"auth.jwt.{name}.{key}", problem
+        if (other := issuers.setdefault(issuer.issuer, name)) != name:
+            yield f"auth.jwt.{name}.issuer", f"found {shown(issuer.issuer)}, which is also auth.jwt.{other}.issuer"
+    if config.auth.certificates and config.server.tls.client_ca is None:
+        yield "auth.certificates", "requires server.tls.client_ca, which is not set"
 
 
 def _limits(config: Config) -> Iterator[tuple[str, str]]:

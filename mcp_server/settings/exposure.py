@@ -35,7 +35,10 @@ def exposure_problem(config: Config) -> str:
     missing = [
         name
         for name, there in (
-            ("authentication (auth.keys, auth.stored_keys or server.tls.client_ca)", authentication_configured(config)),
+            (
+                "authentication (auth.keys, auth.stored_keys, auth.jwt or server.tls.client_ca)",
+                authentication_configured(config),
+            ),
             ("TLS (server.tls.certificate and server.tls.key)", server.tls.certificate is not None),
         )
         if not there

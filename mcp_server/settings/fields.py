@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -19,3 +19,4 @@ TenantName = Annotated[
         extra={"allowed": "a name of up to 63 letters, digits, . _ and - that begins with a letter or a digit"},
     ),
 ]
+ScopeName = Literal["chat", "sessions.read", "sessions.write", "models", "usage", "admin", "operator"]

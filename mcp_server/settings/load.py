@@ -60,9 +60,10 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def watched_files(self) -> tuple[Path, ...]:
-        """All files that the settings come from: also those of secrets and certificates."""
+        """All files that the settings come from: also those of secrets, certificates and keys."""
         tls = self.config.server.tls
-        files = (self.file, *self.secret_files, tls.certificate, tls.key, tls.client_ca)
+        keys = [issuer.keys_file for issuer in self.config.auth.jwt.values()]
+        files = (self.file, *self.secret_files, tls.certificate, tls.key, tls.client_ca, *keys)
         return tuple([file for file in files if file is not None])
 
 

@@ -434,6 +434,8 @@ class Config(Settings):
     authenticators: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "authenticators"})]] = {}
     """Installed authenticators to ask who makes a call, as ``middleware``. With one of them callers need credentials,
     as with the settings of ``auth``."""
+    admission_rules: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "admission_rules"})]] = {}
+    """Installed rules that decide whether a caller may begin work, as ``middleware``. All have to agree."""
     services: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "services"})]] = {}
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
     admin: AdminSettings = AdminSettings()

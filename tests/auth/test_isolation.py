@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2
 from contextprotocol.v1 import chat_pb2, model_pb2, session_pb2, turn_pb2
 from mcp_server.interfaces import Finish
 from mcp_server.plugins import built_in
-from mcp_server.settings import Config, MetricsSettings
+from mcp_server.settings import Config, MetricsSettings, RouteSettings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from tests.auth.keys import NewKey, config_with, new_key
 from tests.conftest import Serve
@@ -211,3 +211,33 @@ async def test_patterns_of_models_know_only_the_star(serve: Serve) -> None:
     with Refused() as refused:
         await say(wire, key, "hi", model="echo/echo")
     assert refused.reason == "NOT_ALLOWED"
+
+
+async def test_a_model_that_a_key_may_not_use_is_as_unknown_as_one_that_does_not_exist(serve: Serve) -> None:
+    """By full name, alias and route; what is within the key's patterns and does not exist is said to be missing."""
+    key = new_key("red", models=("echo/*",))
+    config = config_with(key)
+    models = msgspec.structs.replace(
+        config.models,
+        aliases={"alias": "other/echo"},
+        routes={
+            "route": RouteSettings(targets=("other/echo",)),
+            "both": RouteSettings(targets=("other/echo", "echo/echo")),
+        },
+    )
+    config = msgspec.structs.replace(config, models=models)
+    wire = await serve(config, providers={"echo": EchoProvider(), "other": EchoProvider()})
+
+    async def refusal(model: str) -> tuple[str, str, Any]:
+        with Refused() as refused:
+            await say(wire, key, "hi", model=model)
+        details: Any = refused.trailers["grpc-status-details-bin"]
+        return refused.reason, refused.details.replace(model, "MODEL"), details.replace(model.encode(), b"MODEL")
+
+    for real, imagined in (("other/echo", "other/none"), ("alias", "saila"), ("route", "etour")):
+        assert await refusal(real) == await refusal(imagined)
+        assert (await refusal(real))[0] == "NOT_ALLOWED"
+        assert "choose one of echo/echo" in (await refusal(real))[1]
+    reason, message, _ = await refusal("echo/none")
+    assert (reason, "choose one of echo/echo" in message, "other" in message) == ("MODEL_NOT_FOUND", True, False)
+    assert (await say(wire, key, "hi", model="both")).turn

@@ -12,7 +12,7 @@ from typing import Final
 
 from rich.console import Console
 
-from tests.bench import calls, clients, costly, overload, process, providers, scaling
+from tests.bench import access, calls, clients, costly, overload, process, providers, scaling
 from tests.bench.curves import svg
 from tests.bench.processes import started
 from tests.bench.rows import markdown, show
@@ -33,6 +33,7 @@ PARTS: Final[Mapping[str, Callable[[Run], Awaitable[None]]]] = {
     "growth": process.growth,
     "costly": costly.costly,
     "overload": overload.overload,
+    "access": access.access,
 }
 PICTURES: Final = Path(__file__).parents[2] / "docs" / "images"
 

@@ -16,6 +16,7 @@ from mcp_server.interfaces import Call, ObservableStore, Store
 from mcp_server.middleware.metrics.admission import AdmissionMetrics
 from mcp_server.middleware.metrics.calls import CallMetrics
 from mcp_server.middleware.metrics.families import Families
+from mcp_server.middleware.metrics.issuers import IssuerMetrics
 from mcp_server.middleware.metrics.server import ServerMetrics
 from mcp_server.middleware.metrics.settings import SettingsMetrics
 from mcp_server.middleware.metrics.stores import StoreMetrics
@@ -46,6 +47,8 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.registry.register(self.families)
+        self.issuers = IssuerMetrics(self.families)
+        """Fetches of the keys of issuers of tokens."""
         self.admission = AdmissionMetrics(self.families)
         """The metrics of calls that wait to be admitted, and of those that are not."""
         self._server = ServerMetrics(self.families)

@@ -2,6 +2,6 @@
 
 import pytest
 
-for _module in ("context_types", "middleware", "observers", "providers"):
+for _module in ("admission", "authenticators", "context_types", "middleware", "observers", "providers"):
     # So that a failing assertion shows its values. It must be before the import.
     pytest.register_assert_rewrite(f"{__name__}.{_module}")

@@ -1,0 +1,1 @@
+"""Tokens (JWT) of issuers that the settings name."""
