@@ -34,6 +34,14 @@ async def test_clients_are_served_among_attackers_on_a_failing_machine(seed: int
     assert result.good, shown(result)
 
 
+@pytest.mark.timeout(180, func_only=True)
+async def test_the_books_of_tenants_balance(seed: int) -> None:
+    """Usage is the sum of attempts and what the provider has counted; nothing is held, leaked, or seen by others."""
+    result = Result(seed)
+    await run(result, seconds=0, sessions=0, kills=0, positions=0, tenants=9)
+    assert result.good, shown(result)
+
+
 def test_a_turn_that_meets_an_outage_may_take_as_long_as_it_and_the_recovery() -> None:
     """One that does not, no longer than ever."""
     outages = Outages()

@@ -34,6 +34,7 @@ from tests.soak.hostile.run import attacked
 from tests.soak.load import soak
 from tests.soak.mixed import Figures, load
 from tests.soak.process import started
+from tests.soak.tenants.run import served
 from tests.soak.upstreams import soak as soak_upstreams
 from tests.wire import Wire
 
@@ -60,6 +61,7 @@ PARTS: Final = {
     "mixed": "mixed",
     "upstreams": "upstreams",
     "hostile": "hostile",
+    "tenants": "tenants",
 }
 """The option of each part, by its name."""
 KINDS: Final = (Kind.CLOSE, Kind.RESET, Kind.CLOSE, Kind.RESET, Kind.DELAY, Kind.SPLIT, Kind.STALL)
@@ -123,6 +125,7 @@ async def run(
     mixed: float = 0,
     upstreams: float = 0,
     hostile: float = 0,
+    tenants: float = 0,
 ) -> None:
     """All of it."""
     seed = result.seed
@@ -139,6 +142,8 @@ async def run(
             await _upstreams(result, Path(folder), upstreams, sessions, seed)
         if hostile:
             await _hostile(result, Path(folder), hostile, seed)
+        if tenants:
+            await _tenants(result, Path(folder), tenants, seed)
 
 
 async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
@@ -201,6 +206,14 @@ async def _load(result: Result, folder: Path, seconds: float, sessions: int, see
     result.add("sessions at once", sessions)
     for what, count in sorted(counts.items()):
         result.add(what.replace("_", " "), count, good=count > 0)
+    _leaks(result, before, after)
+    for what, value in gauges.items():
+        result.add(what, value, good=value == 0)
+    result.add("exit status of the server", server.status, good=server.status == 0)
+
+
+def _leaks(result: Result, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+    """What a process held after its warm-up, and at the end, when nobody wants anything any more."""
     for what, count in after.items():
         factor, number = MAY_GROW.get(what, (1.0, 0))
         result.add(
@@ -208,9 +221,6 @@ async def _load(result: Result, folder: Path, seconds: float, sessions: int, see
         )
     for what in ("live turns", "logs of turns", "readers"):
         result.add(f"{what} that are left", after[what], good=after[what] == 0)
-    for what, value in gauges.items():
-        result.add(what, value, good=value == 0)
-    result.add("exit status of the server", server.status, good=server.status == 0)
 
 
 async def _mixed(result: Result, folder: Path, seconds: float, seed: int) -> None:
@@ -264,6 +274,23 @@ async def _hostile(result: Result, folder: Path, seconds: float, seed: int) -> N
     result.violations += report.violations
 
 
+async def _tenants(result: Result, folder: Path, seconds: float, seed: int) -> None:
+    """Three tenants on one server, whose books are compared with those of the provider."""
+    (folder / "tenants").mkdir()
+    came = await served(folder / "tenants", seconds=seconds, seed=seed)
+    for what, count in sorted(came.outcomes.items()):
+        result.add(f"clients of three tenants: {what}", count)
+    for what, count in sorted(came.disturbances.items()):
+        result.add(f"disturbances: {what}", count)
+    balance = came.balance
+    result.add("turns, and attempts of them, in the ledger to the token", f"{balance.turns:,} {balance.attempts:,}")
+    result.add("calls that the provider has counted", f"{balance.calls:,}", good=balance.calls > 0)
+    result.add("attempts with just the tokens that the provider reported", f"{balance.exact:,}", good=balance.exact > 0)
+    result.add("a revoked key's stream went on for at most, s", f"{came.slowest:.2f}")
+    _leaks(result, *came.held)
+    result.violations += came.problems
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
@@ -281,6 +308,9 @@ def main() -> None:
         default=600,
         metavar="SECONDS",
         help="of attacks, a full disk, a lost log, a wrong clock and kills; 0: none",
+    )
+    parser.add_argument(
+        "--tenants", type=float, default=120, metavar="SECONDS", help="of three tenants and their books; 0: none"
     )
     parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
     parser.add_argument("--only", choices=PARTS, help="one part, and none of the others")

@@ -46,7 +46,7 @@ class AttackedServer:
     """
 
     def __init__(self, file: Path, keys: Path, log: Path, generator: random.Random) -> None:
-        self.address = f"127.0.0.1:{_free_port(generator)}"
+        self.address = f"127.0.0.1:{free_port(generator)}"
         self.file = file
         self.starts: list[float] = []
         self._keys = keys
@@ -182,7 +182,7 @@ def _waited(pid: int) -> dict[int, float]:
     return found
 
 
-def _free_port(generator: random.Random) -> int:
+def free_port(generator: random.Random) -> int:
     while True:
         port = generator.choice(PORTS)
         with socket.socket() as listening:

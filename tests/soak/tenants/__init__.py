@@ -1,0 +1,1 @@
+"""Three tenants on one server, whose books are compared with those of the provider."""
