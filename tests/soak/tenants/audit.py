@@ -25,7 +25,12 @@ class Sum(NamedTuple):
 
     def plus(self, other: Sum) -> Sum:
         """Both."""
-        return Sum(*[a + b for a, b in zip(self, other, strict=True)])  # type: ignore[arg-type]  # of one type each
+        return Sum(
+            self.attempts + other.attempts,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost + other.cost,
+        )
 
     @classmethod
     def of_attempts(cls, attempts: Iterable[Attempt]) -> Sum:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mcp_client import (
+    Draining,
     KeyNotFound,
     MCPClient,
     MCPError,
     NotAllowed,
     ProviderError,
     QuotaExceeded,
+    ServerUnavailable,
     SessionNotFound,
     Turn,
     TurnCancelled,
@@ -86,6 +88,18 @@ async def ended_turns(client: MCPClient, session: str) -> list[Turn]:
             if all(turn.state in ENDED for turn in turns):
                 return turns
             await asyncio.sleep(0.05)
+
+
+async def delete(client: MCPClient, session: str) -> None:
+    """Delete a session through restarts of the server, which the client itself does not."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await client.delete_session(session, timeout=PATIENCE)
+            except (ServerUnavailable, Draining):
+                await asyncio.sleep(0.1)
+            else:
+                return
 
 
 class Worker:
@@ -233,7 +247,7 @@ class Worker:
                     if session not in self._notes.dropped:
                         self._notes.sessions[self._tenant.name].discard(session)
                         self._notes.turns[session], self._notes.dropped[session] = turns, question.split()[1]
-                        await self._client.delete_session(session, timeout=PATIENCE)
+                        await delete(self._client, session)
         except SessionNotFound as error:
             self._notes.look(self._tenant, error)
 
@@ -253,7 +267,7 @@ class Worker:
 
         calls: Sequence[tuple[Callable[[], Awaitable[object]], type[MCPError]]] = [
             (lambda: client.get_session(session, timeout=PATIENCE), SessionNotFound),
-            (lambda: client.delete_session(session, timeout=PATIENCE), SessionNotFound),
+            (lambda: delete(client, session), SessionNotFound),
             (lambda: client.fork_session(session, timeout=PATIENCE), SessionNotFound),
             (lambda: client.chat(self._question(), session=session, timeout=PATIENCE), SessionNotFound),
             (lambda: client.get_turn(f"{session}/turns/0", timeout=PATIENCE), TurnNotFound),
@@ -306,7 +320,7 @@ class Worker:
         self._notes.sessions[self._tenant.name].discard(session)
         self._notes.turns[session] = turns
         with contextlib.suppress(SessionNotFound):  # it was deleted, and the answer was lost
-            await self._client.delete_session(session, timeout=PATIENCE)
+            await delete(self._client, session)
 
     def _question(self, words: str = "") -> str:
         request_id = self._new()
