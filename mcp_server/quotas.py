@@ -137,17 +137,21 @@ def take(quota: Quota, accounts: Sequence[Account], demand: Demand, now: int) ->
     return Change(hold=hold, rates=tuple(rates)), hold
 
 
-def count_replay(quota: Quota, now: int) -> Change:
-    """What a call takes that finds its work done or running: it counts as a demand."""
-    return Change(
-        rates=tuple(
-            [
-                _use("requests", key, 1, limits.requests_per_minute, now)
-                for key, limits in quota.subjects()
-                if limits.requests_per_minute is not None
-            ]
-        )
-    )
+def count_replay(quota: Quota, accounts: Sequence[Account], now: int) -> Change:
+    """What a call takes that finds its work done or running: it counts as a request.
+
+    It is never refused. One that the limit does not allow takes nothing, so that replays cannot use up what has not
+    come yet: the other keys of a tenant would have to wait for it.
+    """
+    rates: list[RateUse] = []
+    for (key, limits), account in zip(quota.subjects(), accounts, strict=True):
+        per_minute = limits.requests_per_minute
+        if per_minute is not None:
+            burst = limits.request_burst or per_minute
+            used_until = account.rates[0]  # the first of _rate_names
+            if not _rate("", "", per_minute, burst, used_until, 1, now).exceeded:
+                rates.append(_use("requests", key, 1, per_minute, now))
+    return Change(rates=tuple(rates))
 
 
 def check_stored(quota: Quota, accounts: Sequence[Account], *, new_session: bool) -> None:
