@@ -69,9 +69,9 @@ class Issuer:
         self.name = name
         self._clock = clock
         self.fetcher = KeyFetcher(name, settings, observe) if settings.jwks_url is not None else None
-        if self.fetcher is not None and former is not None and former.fetcher is not None:
-            if _source(settings) == _source(former.settings):
-                self.fetcher.inherit(former.fetcher)
+        earlier = former.fetcher if former is not None and _source(former.settings) == _source(settings) else None
+        if self.fetcher is not None and earlier is not None:
+            self.fetcher.inherit(earlier)
         self._fixed = KeySet() if self.fetcher is not None else _fixed_keys(name, settings)
         self._types = frozenset(one.lower() for one in settings.types)
         self._jws = jwt.PyJWS(algorithms=list(settings.algorithms))
