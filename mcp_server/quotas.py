@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from mcp_server.booking import MAX_AHEAD, MINUTE
 from mcp_server.errors import QuotaExceeded
 from mcp_server.interfaces import Account, AccountQuery, Change, RateUse
 from mcp_server.values import (
@@ -29,7 +30,6 @@ from mcp_server.values import (
 
 replace = msgspec.structs.replace
 
-MINUTE: Final = 60 * SECOND
 HOLD_GRACE: Final = MINUTE
 """How long after its timeout the hold of a turn is void, if it was never released."""
 SOON: Final = SECOND
@@ -252,15 +252,20 @@ def _amount(subject: str, limit: str, allowed: int, used: int, asked: int, reset
 def _rate(subject: str, limit: str, per_minute: int, burst: int, used_until: int, asked: int, now: int) -> _Check:
     """A limit per minute, by the generic cell rate algorithm: each unit uses up its share of a minute."""
     ahead = max(used_until - now, 0)
-    allowed = burst * MINUTE // per_minute
-    wait = ahead + asked * MINUTE // per_minute - allowed
+    allowed = min(burst * MINUTE // per_minute, MAX_AHEAD)
+    share = asked * MINUTE // per_minute
+    wait = ahead + share - allowed
+    if asked:
+        reset_time = None if asked > burst or share > allowed else now + max(wait, 0)
+    else:
+        reset_time = now + ahead if ahead else None
     return _Check(
         subject=subject,
         limit=limit,
         allowed=burst,
         used=-(-ahead * per_minute // MINUTE),
         exceeded=bool(asked) and wait > 0,
-        reset_time=None if asked > burst else now + max(wait, 0) if asked else now + ahead if ahead else None,
+        reset_time=reset_time,
     )
 
 

@@ -97,6 +97,21 @@ async def test_tokens_per_minute_are_given_back_when_less_was_used(limited: Limi
     await callers.chat(config=config)
 
 
+async def test_the_largest_numbers_are_counted(limited: Limited) -> None:
+    """What takes longer than can be stored is refused; what a model claims to have used is booked all the same."""
+    huge = Usage(input_tokens=10, output_tokens=1 << 40, source=UsageSource.REPORTED)
+    provider = ScriptedProvider(["yes", Finish(usage=huge)])
+    callers = await limited(provider, {"tokens_per_minute": 1, "token_burst": 10**12})
+    with Refused() as refused:
+        await callers.chat(config=generation_pb2.GenerationConfig(max_output_tokens=2**31 - 1))
+    assert quota_of(refused) == ("tokens_per_minute", "tenants/t")
+    await callers.chat(config=SHORT)
+    assert (await callers.sums())[0][:4] == (1, 1, 10, 1 << 40)
+    with Refused() as refused:
+        await callers.chat(config=SHORT)
+    assert quota_of(refused) == ("tokens_per_minute", "tenants/t")
+
+
 async def test_more_than_a_burst_is_never_allowed(limited: Limited) -> None:
     """No time is given after which it would be."""
     callers = await limited(answering(), {"tokens_per_minute": 60})
