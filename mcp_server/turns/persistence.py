@@ -105,7 +105,7 @@ class TurnStore:
 
     async def count_replay(self, quota: Quota) -> None:
         """Count a call that finds its turn as a request of the caller."""
-        if any(limits.requests_per_minute is not None for _, limits in quota.subjects()):
+        if any("requests" in subject.rates for subject in quota.subjects):
             look_up = LookUp(accounts=queries(quota, self.ownership.clock()))
             await self._store.change(
                 quota.tenant,

@@ -11,14 +11,15 @@ import pytest
 from mcp_server.accounts import Accounts
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import NO_LOOK_UP, AccountQuery, Change, Changed, Decide, LookUp
-from mcp_server.quotas import Demand, Quota
+from mcp_server.quotas import Demand, quota_of
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.testing import Gate
-from mcp_server.values import SECOND, Limits
+from mcp_server.values import NO_LIMITS, SECOND, Limits
 
-QUOTA = Quota(tenant="t", of_tenant=Limits(concurrent_turns=1, tokens_per_minute=60))
+QUOTA = quota_of("t", "", Limits(concurrent_turns=1, tokens_per_minute=60), NO_LIMITS)
 DEMAND = Demand(id="e1", tokens=60, timeout=SECOND)
+assert QUOTA is not None
 NOW = 1_800_000_000 * SECOND
 
 

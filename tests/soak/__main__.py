@@ -187,7 +187,7 @@ async def _load(result: Result, folder: Path, seconds: float, sessions: int, see
     """Everything at once, against one process; then a look at what is left."""
     counts: Counter[str] = Counter()
     held: list[dict[str, int]] = []
-    async with started(folder, grace=GRACE) as server:
+    async with started(folder, str(GRACE)) as server:
         for phase, share in (("warm", 1 / 3), ("soak", 2 / 3)):
             counts = Counter()
             await soak(

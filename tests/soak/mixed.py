@@ -92,7 +92,7 @@ async def load(
         seed: of all that is random.
         silent: whether some connections end without telling anybody. It takes clients some time to notice.
     """
-    async with process.started(folder, grace=PATIENCE) as server:
+    async with process.started(folder, str(PATIENCE)) as server:
         async with (
             grpc.aio.insecure_channel(server.address, options=OPTIONS) as channel,
             asyncio.TaskGroup() as group,

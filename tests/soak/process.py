@@ -62,14 +62,15 @@ class Server:
 
 
 @asynccontextmanager
-async def started(folder: Path, *, grace: float) -> AsyncIterator[Server]:
+async def started(folder: Path, *arguments: str, program: str = "tests.soak.server") -> AsyncIterator[Server]:
     """Start it, and let it end in an orderly way.
 
     Args:
         folder: for its database.
-        grace: seconds that its turns go on without readers.
+        arguments: further ones of its program.
+        program: the module that it runs.
     """
-    command = (sys.executable, "-m", "tests.soak.server", str(folder), str(grace))
+    command = (sys.executable, "-m", program, str(folder), *arguments)
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=_LINE)
     try:
         server = Server(process, await _read(process))

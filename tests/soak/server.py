@@ -11,16 +11,17 @@ import gc
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import psutil
 
 from mcp_server.app import UnifiedMCPServer
-from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
+from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent
 from mcp_server.logs import configure
 from mcp_server.settings import (
+    Config,
     MetricsSettings,
     SessionSettings,
     TurnSettings,
@@ -92,14 +93,19 @@ async def main(folder: Path, grace: float) -> None:
         turns=TurnSettings(disconnect_grace=grace, journal_interval=0.2, heartbeat_interval=0.5, max_queued=3),
         metrics=MetricsSettings(address="127.0.0.1:0"),
     )
+    await serve(config, {"words": words}, lambda line: held() if line == b"held\n" else words.asked)
+
+
+async def serve(config: Config, providers: Mapping[str, Provider], answer_to: Callable[[bytes], object]) -> None:
+    """Serve until standard input ends; for each line print what ``answer_to`` says."""
     configure(level="error", format="json")
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    async with UnifiedMCPServer(config, providers={"words": words}) as server:
+    async with UnifiedMCPServer(config, providers=providers) as server:
         _print({"address": server.address, "metrics": server.metrics_port})
         while line := await lines.readline():
-            _print(held() if line == b"held\n" else words.asked)
+            _print(answer_to(line))
 
 
 def _print(answer: object) -> None:

@@ -1,0 +1,111 @@
+"""Calls every RPC with random and malformed requests, as several tenants at once, and judges the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import grpc
+
+from tests.fuzz.calls import Caller, smallest, wrong
+from tests.fuzz.requests import RPCS, Request, make
+from tests.fuzz.tenants import Party, Tenants, secrets_of
+from tests.soak.process import Server, started
+
+WORKERS: Final = 96
+"""Calls at a time."""
+PAUSE: Final = 2.0
+"""Seconds between two canaries."""
+SETTLING: Final = 20.0
+"""Seconds that the server has to end what the last calls began."""
+WARM: Final = 0.2
+"""The share of the time after which the server holds all that it keeps."""
+
+
+@dataclass(slots=True)
+class Fuzzed:
+    """What it came to."""
+
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By path and status."""
+    seconds: float = 0
+    canaries: int = 0
+    before: dict[str, int] = field(default_factory=dict)
+    """What the server held when it was warm."""
+    after: dict[str, int] = field(default_factory=dict)
+    """And at the end."""
+    status: int | None = None
+    """How the server ended."""
+    violations: list[str] = field(default_factory=list)
+    """What was wrong, with the smallest call that shows it."""
+
+
+async def fuzz(folder: Path, result: Fuzzed, *, seconds: float, seed: int) -> None:
+    """Go on for so many seconds, or until something is wrong.
+
+    Args:
+        folder: for the database of the server.
+        result: where everything is noted.
+        seconds: how long.
+        seed: of the random choices.
+    """
+    begin = time.monotonic()
+    async with started(folder, program="tests.fuzz.server") as server:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            tenants = Tenants(channel, secrets_of(folder))
+            await tenants.furnish()
+            caller = Caller(channel)
+            for end, phase in ((seconds * WARM, "warm"), (seconds, "all")):
+                await _phase(caller, tenants, result, end=begin + end, seed=f"{seed}/{phase}")
+                held = await _settled(server, result.before)
+                result.before, result.after = result.before or held, held
+        result.seconds = time.monotonic() - begin
+    result.status = server.status
+
+
+async def _phase(caller: Caller, tenants: Tenants, result: Fuzzed, *, end: float, seed: str) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number in range(WORKERS):
+            group.create_task(_work(caller, tenants, result, Random(f"{seed}/{number}"), end))  # noqa: S311  # no secret
+        group.create_task(_watch(tenants, result, end))
+
+
+async def _work(caller: Caller, tenants: Tenants, result: Fuzzed, generator: Random, end: float) -> None:
+    while time.monotonic() < end and not result.violations:
+        party: Party = generator.choice(tenants.parties)
+        request = make(generator, tenants.names, party.credentials, *generator.choice(RPCS))
+        outcome = await caller.send(request)
+        result.calls[request.path, outcome.code] += 1
+        if problem := wrong(request, outcome, party.marker(request.path)):
+            least = await _least(caller, party, request, problem)
+            result.violations.append(f"{problem}: {least}")
+
+
+async def _least(caller: Caller, party: Party, request: Request, problem: str) -> Request:
+    async def fails(candidate: Request) -> bool:
+        return wrong(candidate, await caller.send(candidate), party.marker(candidate.path)) == problem
+
+    return await smallest(request, fails)
+
+
+async def _watch(tenants: Tenants, result: Fuzzed, end: float) -> None:
+    while time.monotonic() < end and not result.violations:
+        await tenants.canary()
+        result.canaries += 1
+        await asyncio.sleep(min(PAUSE, max(end - time.monotonic(), 0)))
+
+
+async def _settled(server: Server, before: dict[str, int]) -> dict[str, int]:
+    """What the server holds once its turns have ended, or has not let go of in time."""
+    end = time.monotonic() + SETTLING
+    while True:
+        held = await server.held()
+        few = not before or held["tasks"] <= before["tasks"]
+        if (few and not held["live turns"]) or time.monotonic() > end:
+            return held
+        await asyncio.sleep(0.5)
