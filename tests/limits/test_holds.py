@@ -11,15 +11,13 @@ import pytest
 from mcp_server.accounts import Accounts
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import NO_LOOK_UP, AccountQuery, Change, Changed, Decide, LookUp
-from mcp_server.quotas import Demand, quota_of
+from mcp_server.quotas import Demand, Quota, quota_of
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.testing import Gate
 from mcp_server.values import NO_LIMITS, SECOND, Limits
 
-QUOTA = quota_of("t", "", Limits(concurrent_turns=1, tokens_per_minute=60), NO_LIMITS)
 DEMAND = Demand(id="e1", tokens=60, timeout=SECOND)
-assert QUOTA is not None
 NOW = 1_800_000_000 * SECOND
 
 
@@ -44,6 +42,13 @@ class SlowStore(MemoryStore):
         return changed if self._written else await super().change(tenant, session, decide, look_up)
 
 
+def one_at_a_time() -> Quota:
+    """The limits of the caller."""
+    quota = quota_of("t", "", Limits(concurrent_turns=1, tokens_per_minute=60), NO_LIMITS)
+    assert quota is not None
+    return quota
+
+
 async def taken(store: MemoryStore) -> tuple[int, Any]:
     """How many holds there are, and until when the rate is used up."""
     query = AccountQuery(now=NOW, rates=("tokens",))
@@ -59,14 +64,14 @@ async def test_nothing_is_held_for_a_caller_that_leaves_during_the_write(written
     gate = store.gate
     assert gate is not None
     accounts = Accounts(store, settings(), lambda: NOW)
-    holding = asyncio.create_task(accounts.hold(QUOTA, DEMAND))
+    holding = asyncio.create_task(accounts.hold(one_at_a_time(), DEMAND))
     await gate.reached.wait()
     holding.cancel()
     gate.open()
     with pytest.raises(asyncio.CancelledError):
         await holding
     assert await taken(store) == (0, (NOW,))
-    await accounts.hold(QUOTA, msgspec.structs.replace(DEMAND, id="e2"))
+    await accounts.hold(one_at_a_time(), msgspec.structs.replace(DEMAND, id="e2"))
 
 
 async def test_a_caller_that_leaves_a_failing_store_stays_cancelled() -> None:
@@ -75,7 +80,7 @@ async def test_a_caller_that_leaves_a_failing_store_stays_cancelled() -> None:
     await store.open()
     gate = store.gate
     assert gate is not None
-    holding = asyncio.create_task(Accounts(store, settings(), lambda: NOW).hold(QUOTA, DEMAND))
+    holding = asyncio.create_task(Accounts(store, settings(), lambda: NOW).hold(one_at_a_time(), DEMAND))
     await gate.reached.wait()
     holding.cancel()
     gate.open()

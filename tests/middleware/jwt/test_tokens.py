@@ -442,7 +442,7 @@ async def test_an_issuer_that_is_changed_during_an_outage_keeps_its_keys(server:
         with pytest.raises(BadCredentials):
             await checker.check(token)
     else:
-        assert (await checker.check(token)).scopes == {"models"}
+        assert (await checker.check(token)).scopes == frozenset({"models"})
     await checker.authenticator.close()
 
 
