@@ -11,13 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.interfaces import Change, RateUse
-from mcp_server.values import FINAL, SECOND, Attempt, Hold, Turn, UsageEntry, total_usage
+from mcp_server.values import FINAL, MAX_AHEAD, SECOND, Attempt, Hold, Turn, UsageEntry, total_usage
 
 replace = msgspec.structs.replace
 
 MINUTE: Final = 60 * SECOND
-MAX_AHEAD: Final = 10**18
-"""How far ahead a rate can be used up at most, in nanoseconds: some 30 years. Times are stored in 64 bits."""
 
 
 def settle(change: Change, turn: Turn, now: int) -> Change:

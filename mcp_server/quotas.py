@@ -15,12 +15,12 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.booking import MAX_AHEAD, MINUTE
 from mcp_server.errors import QuotaExceeded
 from mcp_server.interfaces import Account, AccountQuery, Change, RateUse
 from mcp_server.values import (
     DAY,
     HOUR,
+    MAX_AHEAD,
     NO_LIMITS,
     SECOND,
     Hold,
@@ -31,6 +31,7 @@ from mcp_server.values import (
 
 replace = msgspec.structs.replace
 
+MINUTE: Final = 60 * SECOND
 HOLD_GRACE: Final = MINUTE
 """How long after its timeout the hold of a turn is void, if it was never released."""
 SOON: Final = SECOND
