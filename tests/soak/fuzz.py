@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 import grpc
+from rich.table import Table
 
 from tests.fuzz.calls import Caller, smallest, wrong
 from tests.fuzz.requests import RPCS, Request, make
@@ -29,7 +30,7 @@ WARM: Final = 0.2
 
 @dataclass(slots=True)
 class Fuzzed:
-    """What it came to."""
+    """What the fuzzing came to."""
 
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By path and status."""
@@ -44,6 +45,22 @@ class Fuzzed:
     violations: list[str] = field(default_factory=list)
     """What was wrong, with the smallest call that shows it."""
 
+    @property
+    def per_second(self) -> float:
+        """Calls per second."""
+        return self.calls.total() / self.seconds if self.seconds else 0.0
+
+    def table(self) -> Table:
+        """The calls of each method by status, for people."""
+        statuses = sorted({status for _, status in self.calls})
+        table = Table(title="random and malformed calls", title_justify="left")
+        for column in ("", *statuses):
+            table.add_column(column, justify="right" if column else "left")
+        for path in sorted({path for path, _ in self.calls}):
+            counts = [self.calls[path, status] for status in statuses]
+            table.add_row(path.rpartition(".")[2], *[f"{count:,}" if count else "" for count in counts])
+        return table
+
 
 async def fuzz(folder: Path, result: Fuzzed, *, seconds: float, seed: int) -> None:
     """Go on for so many seconds, or until something is wrong.
@@ -55,6 +72,13 @@ async def fuzz(folder: Path, result: Fuzzed, *, seconds: float, seed: int) -> No
         seed: of the random choices.
     """
     begin = time.monotonic()
+    try:
+        await _fuzz(folder, result, begin, seconds, seed)
+    finally:
+        result.seconds = time.monotonic() - begin
+
+
+async def _fuzz(folder: Path, result: Fuzzed, begin: float, seconds: float, seed: int) -> None:
     async with started(folder, program="tests.fuzz.server") as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
             tenants = Tenants(channel, secrets_of(folder))
@@ -64,7 +88,6 @@ async def fuzz(folder: Path, result: Fuzzed, *, seconds: float, seed: int) -> No
                 await _phase(caller, tenants, result, end=begin + end, seed=f"{seed}/{phase}")
                 held = await _settled(server, result.before)
                 result.before, result.after = result.before or held, held
-        result.seconds = time.monotonic() - begin
     result.status = server.status
 
 
@@ -87,6 +110,9 @@ async def _work(caller: Caller, tenants: Tenants, result: Fuzzed, generator: Ran
 
 
 async def _least(caller: Caller, party: Party, request: Request, problem: str) -> Request:
+    if problem.startswith("UNAVAILABLE"):
+        return request  # the server has crashed: every call fails now
+
     async def fails(candidate: Request) -> bool:
         return wrong(candidate, await caller.send(candidate), party.marker(candidate.path)) == problem
 
