@@ -62,7 +62,8 @@ def _body(generator: Random, names: Sequence[Names], method: MethodDescriptor, c
     draw = generator.random()
     if draw < 0.08:
         return generator.randbytes(generator.choice((0, 1, 2, 5, 20, 100, 400)))
-    known = [*names[0], *names[1], *[name.rpartition("/")[2] for name in (*names[0], *names[1])]]
+    both = (*names[0], *names[1], "models/echo/echo", "echo/echo")
+    known = [*both, *[name.rpartition("/")[2] for name in both]]
     values = Values(generator, known)
     if draw < 0.35:
         message: Message = GetMessageClass(method.input_type)()

@@ -47,7 +47,7 @@ async def house(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     yield House(Caller(wire.channel), tenants)
     await tenants.canary()
     async with asyncio.timeout(20):
-        while len(asyncio.all_tasks()) > tasks:
+        while len(asyncio.all_tasks()) > tasks:  # noqa: ASYNC110  # no event tells that a task has ended
             await asyncio.sleep(0.05)
     assert psutil.Process().num_fds() <= files + MORE_FILES
 

@@ -80,6 +80,8 @@ PATHS: Final = (
 """Paths of field masks, valid and not."""
 INTEGERS: Final = (0, 1, -1, 2, 26, 99, 1000, 2**31 - 1, -(2**31), 2**32 - 1, 2**63 - 1, -(2**63), 2**64 - 1, 10**18)
 FLOATS: Final = (0.0, -0.0, 0.5, 1.0, -1.0, 2.0, 1e308, 5e-324, float("inf"), float("-inf"), float("nan"), 3.4e38)
+_NAMES: Final = ("name", "parent", "session", "model")
+"""Fields that hold names of resources."""
 _BOUNDS: Final = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_ENUM: (-(2**31), 2**31 - 1),
@@ -163,7 +165,7 @@ class Values:
         generator, draw = self._generator, self._generator.random()
         if field.name == "paths" and draw < 0.8:
             return generator.choice(PATHS)
-        if draw < 0.3:
+        if draw < (0.6 if field.name in _NAMES else 0.2):
             return generator.choice(self._names)
         if draw < 0.85:
             return generator.choice(TEXTS)

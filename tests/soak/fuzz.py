@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -20,8 +21,8 @@ from tests.soak.process import Server, started
 
 WORKERS: Final = 96
 """Calls at a time."""
-PAUSE: Final = 2.0
-"""Seconds between two canaries."""
+PAUSE: Final = 0.5
+"""Seconds between two canaries, which also make anew what calls have deleted."""
 SETTLING: Final = 20.0
 """Seconds that the server has to end what the last calls began."""
 WARM: Final = 0.2
@@ -52,13 +53,13 @@ class Fuzzed:
 
     def table(self) -> Table:
         """The calls of each method by status, for people."""
-        statuses = sorted({status for _, status in self.calls})
-        table = Table(title="random and malformed calls", title_justify="left")
-        for column in ("", *statuses):
-            table.add_column(column, justify="right" if column else "left")
+        table = Table("method", "calls by status", title="random and malformed calls", title_justify="left")
         for path in sorted({path for path, _ in self.calls}):
-            counts = [self.calls[path, status] for status in statuses]
-            table.add_row(path.rpartition(".")[2], *[f"{count:,}" if count else "" for count in counts])
+            counts = sorted((status, count) for (of, status), count in self.calls.items() if of == path)
+            table.add_row(
+                path.removeprefix("/").removeprefix("contextprotocol.v1."),
+                ", ".join([f"{status} {count:,}" for status, count in counts]),
+            )
         return table
 
 
@@ -79,15 +80,16 @@ async def fuzz(folder: Path, result: Fuzzed, *, seconds: float, seed: int) -> No
 
 
 async def _fuzz(folder: Path, result: Fuzzed, begin: float, seconds: float, seed: int) -> None:
-    async with started(folder, program="tests.fuzz.server") as server:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            tenants = Tenants(channel, secrets_of(folder))
-            await tenants.furnish()
-            caller = Caller(channel)
-            for end, phase in ((seconds * WARM, "warm"), (seconds, "all")):
-                await _phase(caller, tenants, result, end=begin + end, seed=f"{seed}/{phase}")
-                held = await _settled(server, result.before)
-                result.before, result.after = result.before or held, held
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(started(folder, program="tests.fuzz.server"))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address))
+        tenants = Tenants(channel, secrets_of(folder))
+        await tenants.furnish()
+        caller = Caller(channel)
+        for end, phase in ((seconds * WARM, "warm"), (seconds, "all")):
+            await _phase(caller, tenants, result, end=begin + end, seed=f"{seed}/{phase}")
+            held = await _settled(server, result.before)
+            result.before, result.after = result.before or held, held
     result.status = server.status
 
 
