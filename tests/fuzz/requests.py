@@ -60,12 +60,12 @@ def make(
 
 def _body(generator: Random, names: Sequence[Names], method: MethodDescriptor, case: Case) -> bytes:
     draw = generator.random()
-    if draw < 0.08:
+    if draw < 0.06:
         return generator.randbytes(generator.choice((0, 1, 2, 5, 20, 100, 400)))
     both = (*names[0], *names[1], "models/echo/echo", "echo/echo")
     known = [*both, *[name.rpartition("/")[2] for name in both]]
     values = Values(generator, known)
-    if draw < 0.35:
+    if draw < 0.2:
         message: Message = GetMessageClass(method.input_type)()
         values.fill(message)
     else:

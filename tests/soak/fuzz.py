@@ -19,7 +19,7 @@ from tests.fuzz.requests import RPCS, Request, make
 from tests.fuzz.tenants import Party, Tenants, secrets_of
 from tests.soak.process import Server, started
 
-WORKERS: Final = 96
+WORKERS: Final = 32
 """Calls at a time."""
 PAUSE: Final = 0.5
 """Seconds between two canaries, which also make anew what calls have deleted."""
