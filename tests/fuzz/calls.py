@@ -1,9 +1,9 @@
-"""Sends calls, judges how they end, and looks for the smallest call that ends as badly."""
+"""Sends calls, and judges how they end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -13,7 +13,8 @@ from tests.fuzz.requests import RPCS, Request
 
 DEADLINE: Final = 20.0
 """Seconds after which a call hangs."""
-_METHODS: Final = {path_of(method): method for method, _ in RPCS}
+METHODS: Final = {path_of(method): method for method, _ in RPCS}
+"""Of all RPCS, by path."""
 _ENDLESS: Final = "/grpc.health.v1.Health/Watch"
 """Streams without an end by design."""
 _DETAILS: Final = "grpc-status-details-bin"
@@ -35,7 +36,7 @@ class Caller:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._calls: dict[str, Any] = {}
-        for path, method in _METHODS.items():
+        for path, method in METHODS.items():
             kinds: Any = {
                 (False, False): channel.unary_unary,
                 (False, True): channel.unary_stream,
@@ -45,7 +46,7 @@ class Caller:
 
     async def send(self, request: Request) -> Outcome:
         """Make the call, and return how it ended."""
-        method, begin = _METHODS[request.path], time.monotonic()
+        method, begin = METHODS[request.path], time.monotonic()
         received: list[bytes] = []
         code, explained = "OK", False
         bodies = () if method.client_streaming else request.bodies
@@ -103,22 +104,3 @@ def wrong(request: Request, outcome: Outcome, marker: bytes) -> str:
     if marker and any(marker in part for part in outcome.received):
         return "text of another caller"
     return ""
-
-
-async def smallest(request: Request, fails: Callable[[Request], Awaitable[bool]]) -> Request:
-    """Return a call that fails too and from whose bodies nothing can be left out."""
-    for number in range(len(request.bodies)):
-        size = len(request.bodies[number])
-        while size:
-            at = 0
-            while at < len(request.bodies[number]):
-                body = request.bodies[number]
-                shorter = body[:at] + body[at + size :]
-                bodies = (*request.bodies[:number], shorter, *request.bodies[number + 1 :])
-                candidate = request._replace(bodies=bodies)
-                if await fails(candidate):
-                    request = candidate
-                else:
-                    at += size
-            size //= 2
-    return request

@@ -74,7 +74,7 @@ def _body(generator: Random, names: Sequence[Names], method: MethodDescriptor, c
             values.change(message)
     body = message.SerializeToString()
     if generator.random() < 0.03:
-        body += _nested(generator, message.DESCRIPTOR)
+        body += _nested(generator, method.input_type)
     if generator.random() < 0.25:
         for _ in range(generator.randrange(1, 4)):
             body = generator.choice(_ERRORS)(generator, body)
@@ -188,7 +188,7 @@ def _odd_credentials(credentials: Metadata) -> Sequence[Metadata]:
         "bearer ctx_x",
         "Basic eDp5",
         "Bearer " + "." * 500,
-        f"{value}x",
+        f"{value!s}x",
     )
     return [(), (*credentials, *credentials), *[(("authorization", text),) for text in texts]]
 

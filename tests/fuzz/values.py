@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+
+from tests.costly import is_map
 
 MAX_DEPTH: Final = 5
 """How deep messages are filled."""
@@ -105,7 +107,8 @@ class Values:
 
     def fill(self, message: Message, depth: int = 0) -> None:
         """Set some fields of the message, the fewer the deeper it stands."""
-        for field in message.DESCRIPTOR.fields:
+        fields: Any = message.DESCRIPTOR.fields
+        for field in fields:
             if self._generator.random() < 0.5 / (depth + 1):
                 self.put(message, field, depth)
 
@@ -113,11 +116,12 @@ class Values:
         """Replace one field of the message, or of a message in it."""
         choose = self._generator.choice
         for depth in range(MAX_DEPTH):
-            if not message.DESCRIPTOR.fields:
+            fields: Any = message.DESCRIPTOR.fields
+            if not fields:
                 return
-            field = choose(message.DESCRIPTOR.fields)
+            field = choose(fields)
             inner = getattr(message, field.name)
-            if field.message_type is None or _is_map(field) or self._generator.random() < 0.3:
+            if field.message_type is None or is_map(field) or self._generator.random() < 0.3:
                 message.ClearField(field.name)
                 self.put(message, field, depth)
                 return
@@ -126,7 +130,7 @@ class Values:
 
     def put(self, message: Message, field: FieldDescriptor, depth: int) -> None:
         """Set the field, or add to it."""
-        target = getattr(message, field.name)
+        target, message_type = getattr(message, field.name), cast("Any", field.message_type)
         if not field.is_repeated:
             if field.message_type is None:
                 setattr(message, field.name, self.value(field))
@@ -135,8 +139,8 @@ class Values:
                 self._deeper(target, depth)
             return
         for _ in range(self._generator.choice((1, 1, 1, 2, 3, 20 if depth < 2 else 1))):
-            if _is_map(field):
-                key, value = field.message_type.fields
+            if is_map(field):
+                key, value = message_type.fields
                 if value.message_type is None:
                     target[self.value(key)] = self.value(value)
                 else:
@@ -156,7 +160,7 @@ class Values:
         if kind == field.CPPTYPE_FLOAT or kind == field.CPPTYPE_DOUBLE:
             return generator.choice(FLOATS)
         if kind == field.CPPTYPE_ENUM and generator.random() < 0.8:
-            return generator.randrange(len(field.enum_type.values) + 1)
+            return generator.randrange(len(cast("Any", field.enum_type).values) + 1)
         lowest, highest = _BOUNDS[kind]
         return min(max(generator.choice(INTEGERS), lowest), highest)
 
@@ -174,10 +178,6 @@ class Values:
     def _deeper(self, message: Message, depth: int) -> None:
         if depth + 1 < MAX_DEPTH:
             self.fill(message, depth + 1)
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def _scalar(number: int) -> int:

@@ -14,8 +14,9 @@ from typing import Final
 import grpc
 from rich.table import Table
 
-from tests.fuzz.calls import Caller, smallest, wrong
+from tests.fuzz.calls import Caller, wrong
 from tests.fuzz.requests import RPCS, Request, make
+from tests.fuzz.shrink import smallest
 from tests.fuzz.tenants import Party, Tenants, secrets_of
 from tests.soak.process import Server, started
 
