@@ -28,7 +28,7 @@ async def test_what_does_not_matter_is_left_out() -> None:
     least = await smallest(Request(PATH, (chat.SerializeToString(),), ()), fails)
     sent = chat_pb2.ChatRequest.FromString(least.bodies[0])
     assert {field.name for field, _ in sent.ListFields()} == {"labels", "tools", "config"}
-    assert (list(sent.labels), sent.tools, sent.config) == (
+    assert (list(sent.labels), list(sent.tools), sent.config) == (
         ["l"],
         [generation_pb2.Tool(description="d")],
         generation_pb2.GenerationConfig(stop=["y"]),
