@@ -10,7 +10,7 @@ from mcp_server.booking import entries_of, settle_call
 from mcp_server.errors import NotAllowed, NotSupported, Violation
 from mcp_server.interfaces import AccountStore, Change, LookUp, Store, Stored, UsageQuery
 from mcp_server.principal import Principal
-from mcp_server.quotas import Demand, Quota
+from mcp_server.quotas import Demand, Quota, quota_of
 from mcp_server.settings.tables import Config, LimitSettings
 from mcp_server.values import (
     HOUR,
@@ -24,6 +24,8 @@ from mcp_server.values import (
     UsageSum,
 )
 
+MAX_QUOTAS: Final = 10_000
+"""The limits of how many callers are kept prepared."""
 NANOS: Final = 1_000_000_000
 
 
@@ -99,19 +101,22 @@ class Accounts:
             name: limits[tenant.limits] if tenant.limits else NO_LIMITS for name, tenant in settings.tenants.items()
         }
         self._default_output_tokens = settings.admission.default_output_tokens
+        self._quotas: dict[tuple[str, str], tuple[Limits, Quota | None]] = {}
 
     def quota(self, principal: Principal) -> Quota | None:
         """The limits of a caller; ``None`` if there are none."""
-        of_tenant = self._tenants.get(principal.tenant) or self._tenants.get("*", NO_LIMITS)
-        if self._store is None or (of_tenant is NO_LIMITS and principal.limits is NO_LIMITS):
+        if self._store is None:
             return None
-        return Quota(
-            tenant=principal.tenant,
-            key=principal.key,
-            of_tenant=of_tenant,
-            of_key=principal.limits,
-            default_output_tokens=self._default_output_tokens,
-        )
+        tenant, key = principal.tenant, principal.key
+        prepared = self._quotas.get((tenant, key))
+        if prepared is not None and prepared[0] is principal.limits:
+            return prepared[1]
+        of_tenant = self._tenants.get(tenant) or self._tenants.get("*", NO_LIMITS)
+        quota = quota_of(tenant, key, of_tenant, principal.limits, default_output_tokens=self._default_output_tokens)
+        if len(self._quotas) >= MAX_QUOTAS:
+            self._quotas.clear()
+        self._quotas[tenant, key] = principal.limits, quota
+        return quota
 
     async def hold(self, quota: Quota, demand: Demand) -> Hold:
         """Hold what an embedding request may use, until :meth:`settle`.

@@ -25,7 +25,7 @@ class Principal(Struct):
     limits: Limits = NO_LIMITS
     """The limits of the key, which apply beside those of the tenant."""
     credential: str = ""
-    """Identifies the credential without revealing it, for example ``key:`` and the id of the key. Running streams with
+    """Identifies the credential without revealing it, for example ``badge:`` and a number. Running streams with
     the same one are authenticated again once for all of them. Empty: each stream by itself."""
     subject: str = ""
     """Who the caller is, for logs: the name of an issuer and the ``sub`` of its token, or the name in a certificate.

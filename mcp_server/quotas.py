@@ -7,9 +7,10 @@ work may still use at most. It counts as used until the work has ended; :mod:`mc
 from __future__ import annotations
 
 import datetime as dt
+import enum
+import functools
 import math
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -36,24 +37,83 @@ SOON: Final = SECOND
 """When a call may try again that only has to wait for others to end."""
 
 
+class Kind(enum.Enum):
+    """What a limit counts."""
+
+    REQUESTS = enum.auto()
+    """Calls per minute."""
+    TOKEN_RATE = enum.auto()
+    """Tokens per minute."""
+    TURNS = enum.auto()
+    """Work at a time."""
+    TOKENS = enum.auto()
+    """Tokens in a period."""
+    COST = enum.auto()
+    """Money in a period."""
+    SESSIONS = enum.auto()
+    """Sessions that exist."""
+    BYTES = enum.auto()
+    """Bytes that are stored."""
+
+
+class Limit(Struct):
+    """One limit of one subject."""
+
+    name: str
+    """The field of :class:`~mcp_server.values.Limits`."""
+    kind: Kind
+    """What it counts."""
+    allowed: int
+    """The most that is allowed; of a rate at once after a pause."""
+    index: int = 0
+    """The place of its rate or its period among those that are read of the subject."""
+    per_minute: int = 1
+    """Of a rate."""
+
+
+class Subject(Struct):
+    """Whom limits bind: a tenant or an API key."""
+
+    name: str
+    """``tenants/{tenant}`` or ``keys/{key}``."""
+    key: str
+    """The id of the key, or empty."""
+    limits: tuple[Limit, ...]
+    """The limits."""
+    rates: tuple[str, ...]
+    """The names of the rates among them."""
+    periods: tuple[str, ...]
+    """The periods among them: ``day``, ``month``, ``window``."""
+    window: int
+    """The length of the rolling window in nanoseconds."""
+    currency: str
+    """The currency of the costs, or empty."""
+    stored: bool
+    """Whether stored bytes are limited."""
+
+
 class Quota(Struct):
-    """Who is limited, and how."""
+    """The limits of a caller, prepared for many calls."""
 
     tenant: str
     """The tenant."""
     key: str = ""
     """The id of the API key, or empty."""
-    of_tenant: Limits = NO_LIMITS
-    """The limits of the tenant."""
-    of_key: Limits = NO_LIMITS
-    """The limits of the key."""
+    subjects: tuple[Subject, ...] = ()
+    """Whom the limits bind: the tenant, the key."""
     default_output_tokens: int = 4096
     """How many tokens a call holds for its answer if it does not limit it."""
 
-    def subjects(self) -> Sequence[tuple[str, Limits]]:
-        """Whom the limits bind, and the limits: the tenant under an empty key, then the key."""
-        both = (("", self.of_tenant), (self.key, self.of_key))
-        return [(key, limits) for key, limits in both if limits is not NO_LIMITS and limits != NO_LIMITS]
+
+def quota_of(
+    tenant: str, key: str, of_tenant: Limits, of_key: Limits, *, default_output_tokens: int = 4096
+) -> Quota | None:
+    """The limits of a caller; ``None`` if there are none."""
+    both = ((f"tenants/{tenant}", "", of_tenant), (f"keys/{key}", key, of_key))
+    subjects = [_subject(name, id, limits) for name, id, limits in both if limits != NO_LIMITS]
+    if not subjects:
+        return None
+    return Quota(tenant=tenant, key=key, subjects=tuple(subjects), default_output_tokens=default_output_tokens)
 
 
 class Demand(Struct):
@@ -86,19 +146,19 @@ def queries(
     """
     if quota is None:
         return ()
+    if stored:
+        return tuple([AccountQuery(key=subject.key, now=now, stored=True) for subject in quota.subjects])
     return tuple(
         [
-            AccountQuery(key=key, now=now, stored=True)
-            if stored
-            else AccountQuery(
-                key=key,
+            AccountQuery(
+                key=subject.key,
                 now=now,
-                since=tuple([start for start, _ in _periods(limits, now).values()]),
-                currency=limits.currency,
-                rates=_rate_names(limits),
-                stored=everything or limits.stored_bytes is not None,
+                since=tuple([_period(name, subject.window, now)[0] for name in subject.periods]),
+                currency=subject.currency,
+                rates=subject.rates,
+                stored=everything or subject.stored,
             )
-            for key, limits in quota.subjects()
+            for subject in quota.subjects
         ]
     )
 
@@ -109,27 +169,48 @@ def take(quota: Quota, accounts: Sequence[Account], demand: Demand, now: int) ->
     Raises:
         QuotaExceeded: a limit does not allow it; nothing is taken.
     """
-    for (key, limits), account in zip(quota.subjects(), accounts, strict=True):
-        subject = _subject(quota, key)
-        _refuse(
-            chain(_checks(subject, limits, account, demand, now), _stored(subject, limits, account, sessions=0)), now
-        )
-    currencies = [limits.currency for _, limits in quota.subjects() if limits.currency]
-    currency = max(currencies, key=demand.cost, default="")
     rates: list[RateUse] = []
     token_rates: dict[str, int] = {}
-    for key, limits in quota.subjects():
-        if limits.requests_per_minute is not None:
-            rates.append(_use("requests", key, 1, limits.requests_per_minute, now))
-        if limits.tokens_per_minute is not None:
-            rates.append(_use("tokens", key, demand.tokens, limits.tokens_per_minute, now))
-            token_rates[key] = limits.tokens_per_minute
+    cost, currency = 0, ""
+    for subject, account in zip(quota.subjects, accounts, strict=True):
+        subject_cost = demand.cost(subject.currency) if subject.currency else 0
+        if subject_cost > cost:
+            cost, currency = subject_cost, subject.currency
+        exceeded: list[LimitState] = []
+        for limit in subject.limits:
+            kind = limit.kind
+            if kind is Kind.TOKENS:
+                asked = demand.tokens
+                used = account.tokens[limit.index] + account.held_tokens
+            elif kind is Kind.COST:
+                asked = subject_cost
+                used = account.cost_nanos[limit.index] + account.held_cost_nanos
+            elif kind is Kind.TURNS:
+                asked, used = 1, account.holds
+            elif kind is Kind.BYTES:
+                asked, used = 1, account.stored_bytes
+            elif kind is Kind.SESSIONS:
+                continue
+            else:
+                asked = 1 if kind is Kind.REQUESTS else demand.tokens
+                name = subject.rates[limit.index]
+                rates.append(_use(name, subject.key, asked, limit.per_minute, now))
+                if kind is Kind.TOKEN_RATE:
+                    token_rates[subject.key] = limit.per_minute
+                ahead = max(account.rates[limit.index] - now, 0)
+                if ahead + asked * MINUTE // limit.per_minute > limit.allowed * MINUTE // limit.per_minute:
+                    exceeded.append(_state(subject, limit, account, now, asked))
+                continue
+            if asked and used + asked > limit.allowed:
+                exceeded.append(_state(subject, limit, account, now, asked))
+        if exceeded:
+            raise _refusal(exceeded, now)
     hold = Hold(
         id=demand.id,
         tenant=quota.tenant,
         key=quota.key,
         tokens=demand.tokens,
-        cost_nanos=demand.cost(currency),
+        cost_nanos=cost,
         currency=currency,
         token_rates=token_rates,
         expire_time=now + demand.timeout + HOLD_GRACE,
@@ -138,13 +219,14 @@ def take(quota: Quota, accounts: Sequence[Account], demand: Demand, now: int) ->
 
 
 def count_replay(quota: Quota, now: int) -> Change:
-    """What a call takes that finds its work done or running: it counts as a demand."""
+    """What a call takes that finds its work done or running: it counts as a request."""
     return Change(
         rates=tuple(
             [
-                _use("requests", key, 1, limits.requests_per_minute, now)
-                for key, limits in quota.subjects()
-                if limits.requests_per_minute is not None
+                _use("requests", subject.key, 1, limit.per_minute, now)
+                for subject in quota.subjects
+                for limit in subject.limits
+                if limit.kind is Kind.REQUESTS
             ]
         )
     )
@@ -156,120 +238,126 @@ def check_stored(quota: Quota, accounts: Sequence[Account], *, new_session: bool
     Raises:
         QuotaExceeded: the limit of sessions or of stored bytes is reached.
     """
-    for (key, limits), account in zip(quota.subjects(), accounts, strict=True):
-        _refuse(_stored(_subject(quota, key), limits, account, sessions=int(new_session)))
+    for subject, account in zip(quota.subjects, accounts, strict=True):
+        states = [
+            _state(subject, limit, account, 0)
+            for limit in subject.limits
+            if limit.kind is Kind.BYTES or (new_session and limit.kind is Kind.SESSIONS)
+        ]
+        if exceeded := [state for state in states if not state.remaining]:
+            raise _refusal(exceeded, 0)
 
 
 def states(quota: Quota, accounts: Sequence[Account], now: int) -> Sequence[LimitState]:
     """Every limit, and what is left of it."""
-    nothing = Demand(id="", tokens=0)
-    found: list[LimitState] = []
-    for (key, limits), account in zip(quota.subjects(), accounts, strict=True):
-        subject = _subject(quota, key)
-        checks = [*_checks(subject, limits, account, nothing, now), *_stored(subject, limits, account, sessions=0)]
-        found += [
-            LimitState(
-                subject=check.subject,
-                limit=check.limit,
-                allowed=check.allowed,
-                used=check.used,
-                reset_time=check.reset_time,
+    return [
+        _state(subject, limit, account, now)
+        for subject, account in zip(quota.subjects, accounts, strict=True)
+        for limit in subject.limits
+    ]
+
+
+# -- preparation ------------------------------------------------------------------------------------------------------
+
+
+def _subject(name: str, key: str, limits: Limits) -> Subject:
+    found: list[Limit] = []
+    rates: list[str] = []
+    periods: list[str] = []
+    for rate, kind, field, burst in (
+        ("requests", Kind.REQUESTS, "requests_per_minute", limits.request_burst),
+        ("tokens", Kind.TOKEN_RATE, "tokens_per_minute", limits.token_burst),
+    ):
+        if per_minute := getattr(limits, field):
+            found.append(
+                Limit(name=field, kind=kind, allowed=burst or per_minute, index=len(rates), per_minute=per_minute)
             )
-            for check in checks
-        ]
-    return found
-
-
-# -- checks -----------------------------------------------------------------------------------------------------------
-
-
-class _Check(Struct):
-    """One limit, and whether it allows what is asked."""
-
-    subject: str
-    limit: str
-    allowed: int
-    used: int
-    exceeded: bool
-    reset_time: int | None = None
-    """When more becomes available."""
-
-
-def _checks(subject: str, limits: Limits, account: Account, demand: Demand, now: int) -> Iterator[_Check]:
-    """The limits of one subject on work."""
-    rates = iter(account.rates)
-    if limits.requests_per_minute is not None:
-        burst = limits.request_burst or limits.requests_per_minute
-        asked = int(bool(demand.id))
-        yield _rate(subject, "requests_per_minute", limits.requests_per_minute, burst, next(rates), asked, now)
-    if limits.tokens_per_minute is not None:
-        burst = limits.token_burst or limits.tokens_per_minute
-        yield _rate(subject, "tokens_per_minute", limits.tokens_per_minute, burst, next(rates), demand.tokens, now)
+            rates.append(rate)
     if limits.concurrent_turns is not None:
-        yield _amount(subject, "concurrent_turns", limits.concurrent_turns, account.holds, int(bool(demand.id)))
-    cost = demand.cost(limits.currency)
-    periods = _periods(limits, now)
-    for index, (name, (_, reset_time)) in enumerate(periods.items()):
-        tokens, costs = getattr(limits, f"tokens_per_{name}"), getattr(limits, f"cost_nanos_per_{name}")
-        if tokens is not None:
-            used = account.tokens[index] + account.held_tokens
-            yield _amount(subject, f"tokens_per_{name}", tokens, used, demand.tokens, reset_time)
-        if costs is not None:
-            used = account.cost_nanos[index] + account.held_cost_nanos
-            yield _amount(subject, f"cost_nanos_per_{name}", costs, used, cost, reset_time)
-
-
-def _stored(subject: str, limits: Limits, account: Account, *, sessions: int) -> Iterator[_Check]:
-    """The limits of one subject on what is stored."""
-    if limits.sessions is not None:
-        yield _amount(subject, "sessions", limits.sessions, account.sessions, sessions)
-    if limits.stored_bytes is not None:
-        exceeded = account.stored_bytes >= limits.stored_bytes
-        yield _Check(
-            subject=subject,
-            limit="stored_bytes",
-            allowed=limits.stored_bytes,
-            used=account.stored_bytes,
-            exceeded=exceeded,
-        )
-
-
-def _amount(subject: str, limit: str, allowed: int, used: int, asked: int, reset_time: int | None = None) -> _Check:
-    return _Check(
-        subject=subject,
-        limit=limit,
-        allowed=allowed,
-        used=used,
-        exceeded=bool(asked) and used + asked > allowed,
-        reset_time=reset_time if asked <= allowed else None,
+        found.append(Limit(name="concurrent_turns", kind=Kind.TURNS, allowed=limits.concurrent_turns))
+    for period in ("day", "month", "window"):
+        if period == "window" and limits.window is None:
+            continue
+        for prefix, kind in (("tokens", Kind.TOKENS), ("cost_nanos", Kind.COST)):
+            field = f"{prefix}_per_{period}"
+            if (allowed := getattr(limits, field)) is not None:
+                if period not in periods:
+                    periods.append(period)
+                found.append(Limit(name=field, kind=kind, allowed=allowed, index=len(periods) - 1))
+    for field, kind in (("sessions", Kind.SESSIONS), ("stored_bytes", Kind.BYTES)):
+        if (allowed := getattr(limits, field)) is not None:
+            found.append(Limit(name=field, kind=kind, allowed=allowed))
+    return Subject(
+        name=name,
+        key=key,
+        limits=tuple(found),
+        rates=tuple(rates),
+        periods=tuple(periods),
+        window=limits.window or 0,
+        currency=limits.currency,
+        stored=limits.stored_bytes is not None,
     )
 
 
-def _rate(subject: str, limit: str, per_minute: int, burst: int, used_until: int, asked: int, now: int) -> _Check:
-    """A limit per minute, by the generic cell rate algorithm: each unit uses up its share of a minute."""
-    ahead = max(used_until - now, 0)
-    allowed = burst * MINUTE // per_minute
-    wait = ahead + asked * MINUTE // per_minute - allowed
-    return _Check(
-        subject=subject,
-        limit=limit,
-        allowed=burst,
-        used=-(-ahead * per_minute // MINUTE),
-        exceeded=bool(asked) and wait > 0,
-        reset_time=None if asked > burst else now + max(wait, 0) if asked else now + ahead if ahead else None,
-    )
+def _period(name: str, window: int, now: int) -> tuple[int, int]:
+    """When a period began, and when more becomes available."""
+    if name == "day":
+        start = now - now % DAY
+        return start, start + DAY
+    if name == "month":
+        return _month(now // DAY)
+    # The ledger knows hours: the one in which the window begins counts as a whole.
+    hour = now - now % HOUR
+    return hour - window, hour + HOUR
 
 
-def _refuse(checks: Iterator[_Check], now: int = 0) -> None:
-    """Refuse a call for the limit that takes longest to allow it.
+@functools.lru_cache(maxsize=8)
+def _month(day: int) -> tuple[int, int]:
+    """The beginning and the end of the month (UTC) of a day, by the number of days since the Unix epoch."""
+    first = dt.datetime.fromtimestamp(day * DAY // SECOND, dt.UTC).replace(day=1)
+    following = (first + dt.timedelta(days=32)).replace(day=1)
+    return int(first.timestamp()) * SECOND, int(following.timestamp()) * SECOND
 
-    Raises:
-        QuotaExceeded: a limit is exceeded.
-    """
-    exceeded = [check for check in checks if check.exceeded]
-    if not exceeded:
-        return
-    worst = max(exceeded, key=lambda check: math.inf if check.reset_time is None else check.reset_time)
+
+def _use(name: str, key: str, amount: int, per_minute: int, now: int) -> RateUse:
+    return RateUse(name=name, key=key, floor=now, advance=amount * MINUTE // per_minute)
+
+
+# -- what is said of limits -------------------------------------------------------------------------------------------
+
+
+def _state(subject: Subject, limit: Limit, account: Account, now: int, asked: int = 0) -> LimitState:
+    """A limit, what is used and held of it, and when ``asked`` becomes available; that is never if it is too much."""
+    reset_time: int | None = None
+    if limit.kind in (Kind.REQUESTS, Kind.TOKEN_RATE):
+        # The generic cell rate algorithm: each unit uses up its share of a minute.
+        ahead = max(account.rates[limit.index] - now, 0)
+        used = -(-ahead * limit.per_minute // MINUTE)
+        if asked:
+            wait = ahead + asked * MINUTE // limit.per_minute - limit.allowed * MINUTE // limit.per_minute
+            reset_time = now + wait
+        elif ahead:
+            reset_time = now + ahead
+    elif limit.kind is Kind.TURNS:
+        used = account.holds
+    elif limit.kind is Kind.SESSIONS:
+        used = account.sessions
+    elif limit.kind is Kind.BYTES:
+        used = account.stored_bytes
+    else:
+        if limit.kind is Kind.TOKENS:
+            used = account.tokens[limit.index] + account.held_tokens
+        else:
+            used = account.cost_nanos[limit.index] + account.held_cost_nanos
+        reset_time = _period(subject.periods[limit.index], subject.window, now)[1]
+    if asked > limit.allowed:
+        reset_time = None
+    return LimitState(subject=subject.name, limit=limit.name, allowed=limit.allowed, used=used, reset_time=reset_time)
+
+
+def _refusal(exceeded: Sequence[LimitState], now: int) -> QuotaExceeded:
+    """The error of a call that limits do not allow: it names the one that takes longest to allow it."""
+    worst = max(exceeded, key=lambda state: math.inf if state.reset_time is None else state.reset_time)
     retry_after = None
     if worst.limit == "concurrent_turns":
         retry_after, advice = SOON / SECOND, "wait until other calls have ended"
@@ -278,39 +366,9 @@ def _refuse(checks: Iterator[_Check], now: int = 0) -> None:
     else:
         retry_after = max(worst.reset_time - now, 0) / SECOND
         advice = f"more is available in {math.ceil(retry_after)} s"
-    raise QuotaExceeded(
+    return QuotaExceeded(
         f"the limit {worst.limit} of {worst.subject} does not allow this call: {worst.used} of {worst.allowed} are "
         f"used or held; {advice}",
         metadata={"limit": worst.limit, "subject": worst.subject},
         retry_after=retry_after,
     )
-
-
-def _subject(quota: Quota, key: str) -> str:
-    return f"keys/{key}" if key else f"tenants/{quota.tenant}"
-
-
-def _use(name: str, key: str, amount: int, per_minute: int, now: int) -> RateUse:
-    return RateUse(name=name, key=key, floor=now, advance=amount * MINUTE // per_minute)
-
-
-def _rate_names(limits: Limits) -> tuple[str, ...]:
-    requests = ("requests",) if limits.requests_per_minute is not None else ()
-    return (*requests, "tokens") if limits.tokens_per_minute is not None else requests
-
-
-def _periods(limits: Limits, now: int) -> dict[str, tuple[int, int]]:
-    """The periods that are limited: when each began, and when more becomes available."""
-    periods: dict[str, tuple[int, int]] = {}
-    if limits.tokens_per_day is not None or limits.cost_nanos_per_day is not None:
-        start = now - now % DAY
-        periods["day"] = start, start + DAY
-    if limits.tokens_per_month is not None or limits.cost_nanos_per_month is not None:
-        first = dt.datetime.fromtimestamp(now // SECOND, dt.UTC).replace(day=1, hour=0, minute=0, second=0)
-        following = (first + dt.timedelta(days=32)).replace(day=1)
-        periods["month"] = int(first.timestamp()) * SECOND, int(following.timestamp()) * SECOND
-    if limits.window is not None and (limits.tokens_per_window, limits.cost_nanos_per_window) != (None, None):
-        # The ledger knows hours: the one in which the window begins counts as a whole.
-        hour = now - now % HOUR
-        periods["window"] = hour - limits.window, hour + HOUR
-    return periods

@@ -16,7 +16,7 @@ from mcp_server.api.conversions import LARGE_BYTES, Conversions
 from mcp_server.api.wire_limits import Parse, parser
 from mcp_server.errors import InternalError, MCPError, NotSupported
 from mcp_server.interfaces import Call, GRPCService, Middleware
-from mcp_server.rpc.flow import Flow, Transfer
+from mcp_server.rpc.flow import Flow
 from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
 from mcp_server.rpc.tls import peer_certificate
 
@@ -43,7 +43,7 @@ class Edge:
     """Makes gRPC handlers of services.
 
     Args:
-        middleware: entered around each call, the first outermost, before the request is decoded.
+        middleware: entered around each call, the first outermost, before the request is read.
         flow: limits what calls hold.
         clients_verified: whether clients have certificates, which calls then carry.
     """
@@ -70,13 +70,13 @@ class Edge:
         parse = parser(method.input_type)
         begin = self._flow.begin
 
-        # For gRPC every caller streams: it would keep the one request of a call until its end. The request is decoded
-        # inside the middleware. Responses are written by a coroutine, since gRPC does not close generators that fail.
-        # gRPC keeps the exception of `abort`, whose traceback holds the frame of `handle`: there must be neither the
-        # request in that frame nor an error, which leads to the request.
+        # For gRPC every caller streams: it would keep the one request of a call until its end. The request is read and
+        # decoded inside the middleware: what a caller without credentials sends takes no room. Responses are written by
+        # a coroutine, since gRPC does not close generators that fail. gRPC keeps the exception of `abort`, whose
+        # traceback holds the frame of `handle`: there must be neither the request in that frame nor an error, which
+        # leads to the request.
         async def handle(requests: Any, context: Context) -> Any:
             transfer = begin()
-            received: list[bytes | MCPError] = []
 
             async def send(message: Message) -> None:
                 try:
@@ -88,9 +88,7 @@ class Edge:
             async def parsed() -> Any:
                 if method.client_streaming:
                     return _all_parsed(parse, requests)
-                request = received.pop()
-                if isinstance(request, MCPError):
-                    raise request
+                request = await transfer.receive(context.read)
                 return await self._conversions.run(len(request) > LARGE_BYTES, parse, request)
 
             async def streamed(call: Call) -> None:
@@ -103,8 +101,6 @@ class Edge:
                 return data
 
             try:
-                if not method.client_streaming:
-                    received.append(await _received(transfer, context))
                 result = await self._run(method, kind, context, streamed if method.server_streaming else answered)
                 if type(result) is Status:
                     await context.abort(*result)
@@ -189,15 +185,6 @@ def _internal(call: Call, cause: BaseException) -> InternalError:
     error = InternalError.logged(log, "call failed unexpectedly", cause, method=call.method)
     call.reason, call.code = error.reason, error.code
     return error
-
-
-async def _received(transfer: Transfer, context: Context) -> bytes | MCPError:
-    """The request, or why there is none."""
-    try:
-        return await transfer.receive(context.read)
-    except MCPError as error:
-        error.__traceback__ = None  # it leads to this call
-        return error
 
 
 async def _missing(call: Call, *_: Any) -> Any:

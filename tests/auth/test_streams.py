@@ -17,6 +17,7 @@ from mcp_server.interfaces import Finish
 from mcp_server.middleware.authentication import guard
 from mcp_server.settings import TurnSettings
 from mcp_server.testing import Gate, ScriptedProvider
+from mcp_server.values.key_secret import hash_of
 from tests.auth.keys import Metadata, bearer, config_with, new_key
 from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, user
@@ -178,6 +179,51 @@ async def test_a_key_that_is_taken_out_of_the_settings_ends_its_streams(answerin
     assert refused.reason == "BAD_CREDENTIALS"
     assert not stays.done()
     stays.cancel()
+
+
+async def test_a_stream_ends_when_its_key_loses_the_scope_that_it_needs(answering: Answering) -> None:
+    """Streams of the same key that need another scope go on."""
+    wire = answering.wire
+    stream, _ = await answering.chat(answering.metadata)
+    stays = wire.health.Watch(health_pb2.HealthCheckRequest(), metadata=answering.metadata)
+    await stays.read()
+    update = key_pb2.UpdateKeyRequest(key=key_pb2.Key(name=answering.key, scopes=["models"]))
+    update.update_mask.paths.append("scopes")
+    await wire.keys.UpdateKey(update, metadata=ADMIN.metadata)
+    with Refused() as refused:
+        await asyncio.wait_for(collect(stream), 5)
+    assert refused.reason == "BAD_CREDENTIALS"
+    assert not stays.done()
+    stays.cancel()
+
+
+async def test_streams_end_when_the_settings_replace_the_secret_of_their_key(answering: Answering) -> None:
+    """The new secret has the same id, and its own streams go on: neither vouches for the other."""
+    wire, renewed = answering.wire, new_key("red")
+    old = [wire.health.Watch(health_pb2.HealthCheckRequest(), metadata=GOOD.metadata) for _ in range(2)]
+    for stream in old:
+        await stream.read()
+    secret = f"ctx_{GOOD.id}{renewed.secret[len('ctx_') + len(GOOD.id) :]}"
+    table = msgspec.structs.replace(GOOD.table, hash=f"sha256:{hash_of(secret).hex()}")
+    wire.server.replace_keys(config_with(ADMIN, GOOD._replace(secret=secret, table=table), stored_keys=True))
+    new = wire.health.Watch(health_pb2.HealthCheckRequest(), metadata=bearer(secret))
+    await new.read()
+    for stream in old:
+        with Refused() as refused:
+            await asyncio.wait_for(stream.read(), 5)
+        assert refused.reason == "BAD_CREDENTIALS"
+    assert not new.done()
+    new.cancel()
+
+
+async def test_streams_end_when_the_settings_give_their_key_to_another_tenant(answering: Answering) -> None:
+    """They read what belongs to the former one."""
+    stream, _ = await answering.chat(GOOD.metadata)
+    moved = GOOD._replace(table=msgspec.structs.replace(GOOD.table, tenant="blue"))
+    answering.wire.server.replace_keys(config_with(ADMIN, moved, stored_keys=True))
+    with Refused() as refused:
+        await asyncio.wait_for(collect(stream), 5)
+    assert refused.reason == "BAD_CREDENTIALS"
 
 
 async def test_a_reader_that_leaves_while_its_key_is_revoked_is_gone(

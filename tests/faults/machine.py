@@ -18,10 +18,19 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from contextprotocol.v1 import chat_pb2, generation_pb2, session_pb2, turn_pb2, usage_pb2, usage_pb2_grpc
+from contextprotocol.v1 import (
+    chat_pb2,
+    generation_pb2,
+    key_pb2,
+    key_pb2_grpc,
+    session_pb2,
+    turn_pb2,
+    usage_pb2,
+    usage_pb2_grpc,
+)
 from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.plugins import built_in
-from mcp_server.settings import Config, SessionSettings, TurnSettings
+from mcp_server.settings import Config, LimitSettings, SessionSettings, TenantSettings, TurnSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.shared_memory import SharedMemoryStore
 from mcp_server.testing import running
@@ -129,6 +138,8 @@ class Machine(RuleBasedStateMachine):
             settings(default_model="teller/teller"),
             store=built_in("stores", self.store)(path=self.path),
             sessions=SessionSettings(sweep_interval=FOREVER),
+            limits={"wide": LimitSettings(concurrent_turns=10**6, tokens_per_day=10**12)},
+            tenants={"*": TenantSettings(limits="wide")},
             turns=TurnSettings(
                 timeout=FOREVER, retention=RETENTION, max_queued=MAX_QUEUED, journal_interval=0.05, disconnect_grace=60
             ),
@@ -177,13 +188,24 @@ class Machine(RuleBasedStateMachine):
         await self._check_usage()
 
     async def _check_usage(self) -> None:
-        """Every call to the provider that has ended is in the ledger, once: also those of deleted sessions."""
+        """Every call to the provider that has ended is in the ledger, once: also those of deleted sessions. Each turn that
+        runs or waits has one hold."""
         running = [session for session in self.world.live if session.running is not None]
         expected = sum(self.teller.calls.values()) - len(running)
+        holds = len(running) + sum(len(session.waiting) for session in self.world.live)
         async with asyncio.timeout(10):
-            while await self._booked() < expected:  # noqa: ASYNC110  # nothing announces the end of a turn without readers
+            while await self._booked() < expected or await self._held() > holds:  # noqa: ASYNC110  # nothing announces the end of a turn without readers
                 await asyncio.sleep(0.01)
         assert await self._booked() == expected
+        assert await self._held() == holds
+
+    async def _held(self) -> int:
+        """How many holds the tenant has."""
+        keys: Any = key_pb2_grpc.KeyServiceStub(self.wire.channel)
+        states = (await keys.WhoAmI(key_pb2.WhoAmIRequest())).limits
+        (used,) = [state.used for state in states if state.limit == "concurrent_turns"]
+        assert isinstance(used, int)
+        return used
 
     async def _booked(self) -> int:
         """How many calls to the provider are in the ledger."""

@@ -96,6 +96,7 @@ class Proxy:
         self._plan = plan
         self._open: set[_Connection] = set()
         self._running: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
@@ -104,6 +105,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self._closed = True
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -114,6 +116,9 @@ class Proxy:
             connection.reset()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:  # it was on its way in already
+            writer.transport.abort()
+            return
         faults = self._plan(self.connections)
         self.connections += 1
         task = asyncio.create_task(self._serve(reader, writer, faults))

@@ -153,7 +153,7 @@ async def test_a_provider_that_does_not_close_keeps_no_server_from_stopping(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is given up after a while."""
-    monkeypatch.setattr("mcp_server.lifecycle.CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("mcp_server.provider_set.CLOSE_SECONDS", 0.05)
     wire = await serve(providers={"stuck": Stuck(), "echo": EchoProvider()})
     async with asyncio.timeout(10):
         await wire.server.stop(grace=0)

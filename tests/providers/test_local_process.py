@@ -32,8 +32,9 @@ Watch = Callable[..., Awaitable[tuple[ModelProcess, Supervisor, Suspects]]]
 
 
 @pytest.fixture
-async def watch() -> AsyncIterator[Watch]:
+async def watch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watch]:
     """Start a program as the process of the model ``m``, and watch it, as a rule as if its model were loaded."""
+    monkeypatch.setattr(process, "END_SECONDS", 0.5)  # some of the programs do not end by themselves
     async with contextlib.AsyncExitStack() as stack:
 
         async def started(

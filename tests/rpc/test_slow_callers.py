@@ -16,6 +16,7 @@ from mcp_server.interfaces import Finish
 from mcp_server.settings import Config, ServerSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
+from tests.auth.keys import config_with, new_key
 from tests.conftest import Serve
 from tests.http2 import RawConnection, message
 from tests.wire import Refused, user
@@ -102,6 +103,21 @@ async def test_requests_that_arrive_by_halves_take_no_more_room_than_is_allowed(
         assert asyncio.get_running_loop().time() - begin < 1
         ends = [await raw.ended(stream) for stream in streams]
     assert sum(b"did not arrive within 1 s" in end for end in ends) == 4
+
+
+async def test_requests_of_callers_without_credentials_take_no_room(serve: Serve) -> None:
+    """They are refused before they have arrived: strangers cannot keep out the large requests of others."""
+    key = new_key("red")
+    config = msgspec.structs.replace(config_with(key), server=with_server(max_bytes_in_flight=32 * MIB).server)
+    wire = await serve(config, providers={"echo": EchoProvider()})
+    half = message(bytes(16 * MIB - 100))[: 8 * MIB]
+    large = chat_pb2.ChatRequest(messages=[user("x" * 100_000)])
+    async with RawConnection(wire.server.address) as raw, asyncio.timeout(20):
+        streams = [raw.call(CHAT) for _ in range(8)]
+        for stream in streams:
+            raw.start_sending(stream, half)
+        assert all([b"no credentials" in await raw.ended(stream) for stream in streams])
+        await wire.chat.Chat(large, metadata=key.metadata)
 
 
 async def test_large_requests_are_counted_as_long_as_they_are_carried_out(serve: Serve) -> None:

@@ -257,11 +257,11 @@ async def test_a_server_for_other_machines_needs_authentication_and_tls(address:
         (
             TLSSettings(),
             [
-                "authentication (auth.keys, auth.stored_keys or server.tls.client_ca)",
+                "authentication (auth.keys, auth.stored_keys, auth.jwt or server.tls.client_ca)",
                 "TLS (server.tls.certificate and server.tls.key)",
             ],
         ),
-        (ours.server(), ["authentication (auth.keys, auth.stored_keys or server.tls.client_ca)"]),
+        (ours.server(), ["authentication (auth.keys, auth.stored_keys, auth.jwt or server.tls.client_ca)"]),
     ):
         with pytest.raises(ConfigError, match=r"server\.address: found") as refused:
             async with running(

@@ -13,7 +13,7 @@ import structlog
 from mcp_server.errors import BadCredentials, NotAllowed, Overloaded
 from mcp_server.interfaces import Authenticator, Call, GRPCService
 from mcp_server.middleware.authentication.failures import Failures, host_of
-from mcp_server.middleware.authentication.scopes import OPEN, rules
+from mcp_server.middleware.authentication.scopes import OPEN, Rule, rules
 from mcp_server.principal import MISSING, STRANGER, Principal
 
 log = structlog.get_logger("contextprotocol.authentication")
@@ -28,7 +28,7 @@ _UNKNOWN: Final = frozenset({"operator"})
 """The rule of a method that no table names."""
 _CHECKED_AT_ONCE: Final = 64
 _TWO: Final = "the call has two credentials: send one"
-_ENDED: Final = "the credentials of this call are not valid any more"
+_ENDED: Final = "the credentials of this call are not valid any more, or do not permit it any more"
 
 
 class Authentication:
@@ -81,7 +81,7 @@ class Authentication:
             NotAllowed: its credentials do not permit the method.
         """
         call.principal = STRANGER
-        rule = self._rules.get((call.service, call.method), _UNKNOWN)
+        rule = self._rule(call)
         try:
             principal = await self._principal(call)
             if principal is None:
@@ -92,7 +92,7 @@ class Authentication:
             await self._failures.delay(call.peer)
             raise
         call.principal = principal
-        if rule and not any(map(principal.allows, rule)):
+        if rule and not _permits(principal, rule):
             needed = " or ".join(f"`{scope}`" for scope in sorted(rule))
             raise NotAllowed(f"{call.service}/{call.method} requires the scope {needed}, which the credentials lack")
 
@@ -133,36 +133,51 @@ class Authentication:
                 del self._streams[stream.credential]
 
     async def _check(self) -> None:
-        """Authenticate one stream of each credential, and end all those whose credential is not valid any more."""
+        """Authenticate one stream of each credential, and end all those that it does not permit any more."""
         groups = [[*streams] for credential, streams in self._streams.items() if credential]
         groups += [[stream] for stream in self._streams.get("", ())]
         for start in range(0, len(groups), _CHECKED_AT_ONCE):
             await asyncio.gather(*map(self._check_group, groups[start : start + _CHECKED_AT_ONCE]))
 
     async def _check_group(self, streams: Sequence[_AuthenticatedCall]) -> None:
+        principal: Principal | None = None
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                valid = await self._principal(streams[0].call) is not None
+                principal = await self._principal(streams[0].call)
         except BadCredentials:
-            valid = False
+            pass
         except Exception as error:  # the credential may still be valid: the next check decides
             log.warning("running streams not authenticated again", exc_info=error)
             return
-        if not valid:
-            for stream in streams:
+        for stream in streams:
+            if (
+                principal is None
+                or principal.tenant != stream.tenant
+                or not _permits(principal, self._rule(stream.call))
+            ):
                 stream.end()
+
+    def _rule(self, call: Call) -> Rule:
+        return self._rules.get((call.service, call.method), _UNKNOWN)
+
+
+def _permits(principal: Principal, rule: Rule) -> bool:
+    """Whether a caller may call the methods with that rule."""
+    return not rule or any(map(principal.allows, rule))
 
 
 class _AuthenticatedCall:
     """Entered around one call."""
 
-    __slots__ = ("_authentication", "_cancelling", "_ended", "_task", "call", "credential", "host")
+    __slots__ = ("_authentication", "_cancelling", "_ended", "_task", "call", "credential", "host", "tenant")
 
     def __init__(self, authentication: Authentication, call: Call) -> None:
         self._authentication = authentication
         self.call = call
         self.credential: str | None = None
         """Of a stream: what identifies its credential; ``None``: it has none."""
+        self.tenant = ""
+        """Of a stream: the tenant of its credential when it began."""
         self.host = ""
         """Of a stream without a credential: where it comes from."""
         self._task: asyncio.Task[object] | None = None
@@ -177,7 +192,7 @@ class _AuthenticatedCall:
             if call.principal is STRANGER:
                 self.host = host_of(call.peer)
             else:
-                self.credential = call.principal.credential
+                self.credential, self.tenant = call.principal.credential, call.principal.tenant
             self._authentication._add(self)
             self._task = asyncio.current_task()
             assert self._task is not None

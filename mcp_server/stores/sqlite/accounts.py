@@ -53,21 +53,23 @@ class AccountRows:
             f" WHERE tenant = ? AND expire_time > ?{of_key}",
             (query.currency, tenant, query.now, *keyed),
         ).fetchone()
-        spent = [
-            self._execute(
-                "SELECT coalesce(sum(tokens), 0), coalesce(sum(iif(currency = ?, cost_nanos, 0)), 0) FROM spent"
-                " WHERE tenant = ? AND key = ? AND hour >= ?",
-                (query.currency, tenant, key, since),
+        tokens: list[int] = []
+        costs: list[int] = []
+        if query.since:
+            columns = ["sum(iif(hour >= ?, tokens, 0)), sum(iif(hour >= ? AND currency = ?, cost_nanos, 0))"]
+            row = self._execute(
+                f"SELECT {', '.join(columns * len(query.since))} FROM spent WHERE tenant = ? AND key = ? AND hour >= ?",
+                (
+                    *[value for since in query.since for value in (since, since, query.currency)],
+                    *(tenant, key, min(query.since)),
+                ),
             ).fetchone()
-            for since in query.since
-        ]
-        rates = [
-            self._execute(
-                "SELECT coalesce(max(time), 0) FROM rates WHERE tenant = ? AND key = ? AND name = ?",
-                (tenant, key, name),
-            ).fetchone()[0]
-            for name in query.rates
-        ]
+            tokens, costs = [value or 0 for value in row[::2]], [value or 0 for value in row[1::2]]
+        rates: dict[str, int] = {}
+        if query.rates:
+            rates = dict(
+                self._execute("SELECT name, time FROM rates WHERE tenant = ? AND key = ?", (tenant, key)).fetchall()
+            )
         sessions = stored_bytes = 0
         if query.stored:
             of_creator = " AND creator = ?" if key else ""
@@ -79,9 +81,9 @@ class AccountRows:
             holds=holds,
             held_tokens=held_tokens,
             held_cost_nanos=held_cost,
-            tokens=tuple([tokens for tokens, _ in spent]),
-            cost_nanos=tuple([cost for _, cost in spent]),
-            rates=tuple(rates),
+            tokens=tuple(tokens),
+            cost_nanos=tuple(costs),
+            rates=tuple([rates.get(name, 0) for name in query.rates]),
             sessions=sessions,
             stored_bytes=stored_bytes,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import contextlib
 import json
 import os
 import random
@@ -19,7 +20,7 @@ import psutil
 
 from mcp_server.settings import prepare_grpc
 
-STARTING: Final = 20.0
+STARTING: Final = 60.0
 """Seconds that a start or a stop may take."""
 PORTS: Final = range(20_000, 30_000)
 """Ports that no outgoing connection gets while the server is down."""
@@ -115,7 +116,7 @@ class Vitals:
         highest: the same at its highest since then.
     """
 
-    INTERVAL: Final = 0.05
+    INTERVAL: Final = 0.1
 
     def __init__(self, server: AttackedServer) -> None:
         self._server = server
@@ -123,7 +124,7 @@ class Vitals:
         self.highest = 0
         self._times = [0.0]
         self._waited = [0.0]
-        self._last: dict[int, float] = {}
+        self._threads: dict[int, dict[int, float]] = {}
 
     def note_idle(self) -> None:
         """This is how much it takes when little happens."""
@@ -133,11 +134,10 @@ class Vitals:
         """Look again and again, until cancelled."""
         while True:
             self.highest = max(self.highest, self._memory())
-            waited = {pid: _waited(pid) for pid in (os.getpid(), self._server.pid) if pid}
-            more = sum(seconds - self._last.get(pid, seconds) for pid, seconds in waited.items())
             self._times.append(time.monotonic())
-            self._waited.append(self._waited[-1] + more)
-            self._last = waited
+            self._waited.append(
+                self._waited[-1] + sum(self._more(pid) for pid in (os.getpid(), self._server.pid) if pid)
+            )
             await asyncio.sleep(self.INTERVAL)
 
     def waited(self, begin: float, end: float) -> float:
@@ -148,6 +148,14 @@ class Vitals:
             begin, end: by the monotonic clock.
         """
         return self._at(end) - self._at(begin)
+
+    def _more(self, pid: int) -> float:
+        """How long a process has waited since the last look. A call goes through gRPC's threads and the event loop, one
+        after the other."""
+        before, now = self._threads.get(pid, {}), _waited(pid)
+        self._threads[pid] = now
+        more = {thread: seconds - before[thread] for thread, seconds in now.items() if thread in before}
+        return more.pop(pid, 0.0) + max(more.values(), default=0.0)
 
     def _at(self, moment: float) -> float:
         """How long until then, evenly between two looks."""
@@ -164,13 +172,14 @@ class Vitals:
             return 0
 
 
-def _waited(pid: int) -> float:
-    """How long the first thread of a process, which runs its event loop, has waited for a processor in all; 0 where
-    the system does not say."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
+def _waited(pid: int) -> dict[int, float]:
+    """How long each thread of a process has waited for a processor in all, in seconds; nothing where the system does
+    not say. The first thread, which runs the event loop, has the number of the process."""
+    found = {}
+    for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # it has ended
+            found[int(file.parent.name)] = int(file.read_text().split()[1]) / 1e9
+    return found
 
 
 def _free_port(generator: random.Random) -> int:

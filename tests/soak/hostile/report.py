@@ -128,7 +128,8 @@ class Report:
         for line in self.log.read_text(errors="replace").splitlines():
             facts = json.loads(line) if line.startswith("{") else {"event": line}
             event = " ".join(filter(None, (facts["event"], facts.get("reason"))))
-            if event not in EXPECTED and not event.startswith(FAILED):
+            # A line that says how many were left out comes after the first of them.
+            if event not in EXPECTED and not event.startswith(FAILED) and "suppressed" not in facts:
                 lines[event] += 1
         return lines
 

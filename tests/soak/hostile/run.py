@@ -77,7 +77,7 @@ async def attacked(folder: Path, *, seconds: float, seed: int) -> Report:
         watcher = await client("watcher", patient=False)
         disturbances = Disturbances(server, held, outages, watcher, chosen("disturbances"), longest=longest)
         crowd = await stack.enter_async_context(attackers(server.address, tenants["attacker"].api_key))
-        async with asyncio.timeout(seconds + PATIENCE), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(seconds + 3 * PATIENCE), asyncio.TaskGroup() as group:
             group.create_task(canary.run(stopped))
             for talker in talkers:
                 group.create_task(talker.run(stopped))
