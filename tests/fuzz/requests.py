@@ -30,15 +30,14 @@ class Request(NamedTuple):
     """One call."""
 
     path: str
-    bodies: tuple[bytes, ...]
-    """Several only where the method takes a stream."""
+    body: bytes
     metadata: Metadata
 
     def __str__(self) -> str:
-        """The call as one line, with bodies in base64."""
-        bodies = " ".join([base64.b64encode(body).decode() or "(empty)" for body in self.bodies])
+        """The call as one line, with its body in base64."""
+        body = base64.b64encode(self.body).decode() or "(empty)"
         odd = [f"{key}={value!r}" for key, value in self.metadata if key != "authorization"]
-        return " ".join([self.path, bodies, *odd])
+        return " ".join([self.path, body, *odd])
 
 
 def make(
@@ -53,9 +52,8 @@ def make(
         method: what is called.
         case: a valid request of the method.
     """
-    count = generator.randrange(1, 4) if method.client_streaming else 1
-    bodies = tuple([_body(generator, names, method, case)[:MAX_BODY] for _ in range(count)])
-    return Request(path_of(method), bodies, _metadata(generator, credentials))
+    body = _body(generator, names, method, case)[:MAX_BODY]
+    return Request(path_of(method), body, _metadata(generator, credentials))
 
 
 def _body(generator: Random, names: Sequence[Names], method: MethodDescriptor, case: Case) -> bytes:

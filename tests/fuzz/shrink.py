@@ -13,30 +13,21 @@ from tests.costly import is_map
 from tests.fuzz.calls import METHODS
 from tests.fuzz.requests import Request
 
-Fails = Callable[[Request], Awaitable[bool]]
+Fails = Callable[[bytes], Awaitable[bool]]
 
 
-async def smallest(request: Request, fails: Fails) -> Request:
-    """Return a call that fails too, and from whose bodies nothing can be left out, neither fields nor bytes."""
-    for number in range(len(request.bodies)):
-        request = await _with_less(request, number, fails)
-    return request
-
-
-async def _with_less(request: Request, number: int, fails: Fails) -> Request:
-    kind = GetMessageClass(METHODS[request.path].input_type)
-
-    def with_body(body: bytes) -> Request:
-        return request._replace(bodies=(*request.bodies[:number], body, *request.bodies[number + 1 :]))
+async def smallest(request: Request, fails: Callable[[Request], Awaitable[bool]]) -> Request:
+    """Return a call that fails too, and from whose body nothing can be left out, neither fields nor bytes."""
 
     async def fails_with(body: bytes) -> bool:
-        return await fails(with_body(body))
+        return await fails(request._replace(body=body))
 
-    body = await _fewer_fields(kind, request.bodies[number], fails_with)
-    return with_body(await _fewer_bytes(body, fails_with))
+    kind = GetMessageClass(METHODS[request.path].input_type)
+    body = await _fewer_fields(kind, request.body, fails_with)
+    return request._replace(body=await _fewer_bytes(body, fails_with))
 
 
-async def _fewer_fields(kind: type[Message], body: bytes, fails: Callable[[bytes], Awaitable[bool]]) -> bytes:
+async def _fewer_fields(kind: type[Message], body: bytes, fails: Fails) -> bytes:
     found = True
     while found:
         found = False
@@ -86,7 +77,7 @@ def _less_of(field: FieldDescriptor, value: Any) -> Iterator[Any]:
         yield from _without_one(value)
 
 
-async def _fewer_bytes(body: bytes, fails: Callable[[bytes], Awaitable[bool]]) -> bytes:
+async def _fewer_bytes(body: bytes, fails: Fails) -> bytes:
     size = len(body)
     while size:
         at = 0
