@@ -99,10 +99,10 @@ class ServerSettings(Settings):
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     """The most connections at a time; further ones are closed at once. Fewer if the process may not open so many file
     descriptors."""
-    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 100
     """The most calls at a time on one connection. A client waits with further calls, or opens further connections, as
-    ``MCPClient`` does. A higher number lets one connection hold more of the memory of the server: 16 MiB for each call
-    whose request is being received."""
+    ``MCPClient`` does. With a higher number, one connection that opens calls and resets them can take the places of
+    others, and hold more of the memory of the server: 16 MiB for each call whose request is being received."""
     max_bytes_in_flight: Annotated[int, Meta(ge=32 * 1024 * 1024)] = 512 * 1024 * 1024
     """How many bytes of requests and of answers that wait for their callers the server holds at a time. Messages of up
     to 64 KiB are not counted; a request that takes longer than 0.2 seconds to arrive counts as 16 MiB until it is
@@ -116,8 +116,8 @@ class ServerSettings(Settings):
     """The most calls that have arrived while the processor is busy with others, and wait to be looked at. Further ones
     end with the status CANCELLED and without a reason, which costs the server next to nothing; clients send them again.
     A lower number keeps the latency low when too many calls arrive; a higher one lets more arrive at the same moment.
-    It should be twice ``max_streams``: one connection must not use it up. Checks of the health do not wait for other
-    calls."""
+    It should be a multiple of ``max_streams``: one connection must not use it up. Checks of the health do not wait for
+    other calls."""
     idle_timeout: Annotated[float, Meta(ge=1, le=30 * DAY)] = 3600.0
     """How long a connection without calls is kept open, in seconds. Clients connect again with their next call."""
     drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import msgspec
+import pytest
 
 from contextprotocol.v1 import chat_pb2, generation_pb2, turn_pb2
 from mcp_server.interfaces import Finish
@@ -19,6 +20,12 @@ from tests.conftest import Serve
 from tests.wire import Refused, Wire, collect, deltas, user
 
 MANY = 200
+
+
+@pytest.fixture
+def config(config: Config) -> Config:
+    """One connection has room for them all."""
+    return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, max_streams=1000))
 
 
 def ask(**fields: Any) -> chat_pb2.ChatRequest:

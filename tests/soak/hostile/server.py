@@ -26,8 +26,6 @@ from tests.soak.server import Words
 
 MAX_CONNECTIONS: Final = 256
 """Connections at a time."""
-MAX_STREAMS: Final = 100
-"""Calls at a time on each. Resets of as many calls as that keep others waiting: of 500, for some seconds."""
 GRACE: Final = 30.0
 """Seconds that a turn goes on without readers: longer than any outage."""
 RETENTION: Final = 60 * 86_400.0
@@ -60,9 +58,7 @@ async def main(file: Path, keys: Mapping[str, KeySettings], address: str, shift:
     """Serve until SIGTERM."""
     config = msgspec.structs.replace(
         testing_config(default_model="words/words"),
-        server=ServerSettings(
-            address=address, max_connections=MAX_CONNECTIONS, max_streams=MAX_STREAMS, drain_timeout=DRAIN
-        ),
+        server=ServerSettings(address=address, max_connections=MAX_CONNECTIONS, drain_timeout=DRAIN),
         store=SQLiteSettings(path=file),
         auth=AuthSettings(keys=keys),
         sessions=SessionSettings(sweep_interval=1),
