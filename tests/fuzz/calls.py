@@ -12,6 +12,8 @@ from tests.fuzz.requests import RPCS, Request
 
 DEADLINE: Final = 20.0
 """Seconds after which a call hangs."""
+HANGS: Final = "no end within the deadline"
+"""What is wrong then."""
 METHODS: Final = {path_of(method): method for method, _ in RPCS}
 """Of all RPCS, by path."""
 _ENDLESS: Final = "/grpc.health.v1.Health/Watch"
@@ -74,7 +76,7 @@ def wrong(request: Request, outcome: Outcome, marker: bytes) -> str:
     if outcome.code in ("INTERNAL", "UNKNOWN", "DATA_LOSS"):
         return outcome.code
     if outcome.seconds >= DEADLINE:
-        return "no end within the deadline"
+        return HANGS
     if outcome.code != "OK" and not outcome.explained and request.path.startswith("/contextprotocol."):
         return f"{outcome.code} without details"
     if marker and any(marker in part for part in outcome.received):

@@ -20,7 +20,7 @@ from tests.fuzz.calls import Caller, wrong
 from tests.fuzz.requests import RPCS, make
 from tests.fuzz.tenants import EchoOfEverything, Party, Tenants, configured
 
-EXAMPLES = 4000
+EXAMPLES = 3000
 """Half a minute of calls."""
 MORE_FILES = 8
 """How many more files may be open at the end: those of threads of the store that start when there is much to do."""

@@ -14,7 +14,7 @@ from typing import Final
 import grpc
 from rich.table import Table
 
-from tests.fuzz.calls import Caller, wrong
+from tests.fuzz.calls import HANGS, Caller, wrong
 from tests.fuzz.requests import RPCS, Request, make
 from tests.fuzz.shrink import smallest
 from tests.fuzz.tenants import Party, Tenants, secrets_of
@@ -113,8 +113,8 @@ async def _work(caller: Caller, tenants: Tenants, result: Fuzzed, generator: Ran
 
 
 async def _least(caller: Caller, party: Party, request: Request, problem: str) -> Request:
-    if problem.startswith("UNAVAILABLE"):
-        return request  # the server has crashed: every call fails now
+    if problem == HANGS or problem.startswith("UNAVAILABLE"):
+        return request  # each try would take as long; or the server has crashed, and every call fails now
 
     async def fails(candidate: Request) -> bool:
         return wrong(candidate, await caller.send(candidate), party.marker(candidate.path)) == problem
