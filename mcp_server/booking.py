@@ -16,6 +16,8 @@ from mcp_server.values import FINAL, SECOND, Attempt, Hold, Turn, UsageEntry, to
 replace = msgspec.structs.replace
 
 MINUTE: Final = 60 * SECOND
+MAX_AHEAD: Final = 10**18
+"""How far ahead a rate can be used up at most, in nanoseconds: some 30 years. Times are stored in 64 bits."""
 
 
 def settle(change: Change, turn: Turn, now: int) -> Change:
@@ -100,7 +102,7 @@ def _released(hold: Hold | None, entries: Sequence[UsageEntry]) -> dict[str, Any
         return {}
     used = sum([entry.usage.input_tokens + entry.usage.output_tokens for entry in entries])
     rates = [
-        RateUse(name="tokens", key=key, advance=(used - hold.tokens) * MINUTE // per_minute)
+        RateUse(name="tokens", key=key, advance=min((used - hold.tokens) * MINUTE // per_minute, MAX_AHEAD))
         for key, per_minute in hold.token_rates.items()
     ]
     return {"release": hold.id, "rates": tuple(rates)}
