@@ -30,6 +30,8 @@ from tests.faults.kills import Lives
 from tests.faults.proxy import Kind
 from tests.interop.languages import LANGUAGES
 from tests.soak.clients import starts
+from tests.soak.fuzz import Fuzzed
+from tests.soak.fuzz import fuzz as fuzz_server
 from tests.soak.hostile.run import attacked
 from tests.soak.load import soak
 from tests.soak.mixed import Figures, load
@@ -60,6 +62,7 @@ PARTS: Final = {
     "mixed": "mixed",
     "upstreams": "upstreams",
     "hostile": "hostile",
+    "fuzz": "fuzz",
 }
 """The option of each part, by its name."""
 KINDS: Final = (Kind.CLOSE, Kind.RESET, Kind.CLOSE, Kind.RESET, Kind.DELAY, Kind.SPLIT, Kind.STALL)
@@ -74,6 +77,8 @@ class Result:
     """What was looked at, what was seen, and whether that is good."""
     clients: Mapping[str, Figures] = field(default_factory=dict)
     """What each client of the mixed load came to."""
+    fuzzed: Fuzzed = field(default_factory=Fuzzed)
+    """What random and malformed calls came to."""
     violations: list[str] = field(default_factory=list)
     """What the server promises and did not do."""
 
@@ -83,15 +88,17 @@ class Result:
     @property
     def good(self) -> bool:
         """Whether all of it is."""
-        return not self.violations and all(good for _, _, good in self.rows)
+        return not self.violations and not self.fuzzed.violations and all(good for _, _, good in self.rows)
 
     def show(self, console: Console) -> None:
         """Print all of it."""
         if self.clients:
             console.print(self.mixed())
+        if self.fuzzed.calls:
+            console.print(self.fuzzed.table())
         console.print(self.table())
-        for violation in self.violations:
-            console.print(f"violated: {violation}", markup=False, highlight=False)
+        for violation in (*self.violations, *self.fuzzed.violations):
+            console.print(f"violated: {violation}", markup=False, highlight=False, soft_wrap=True)
 
     def table(self) -> Table:
         """For people."""
@@ -123,6 +130,7 @@ async def run(
     mixed: float = 0,
     upstreams: float = 0,
     hostile: float = 0,
+    fuzz: float = 0,
 ) -> None:
     """All of it."""
     seed = result.seed
@@ -139,6 +147,8 @@ async def run(
             await _upstreams(result, Path(folder), upstreams, sessions, seed)
         if hostile:
             await _hostile(result, Path(folder), hostile, seed)
+        if fuzz:
+            await _fuzz(result, Path(folder), fuzz, seed)
 
 
 async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
@@ -201,16 +211,21 @@ async def _load(result: Result, folder: Path, seconds: float, sessions: int, see
     result.add("sessions at once", sessions)
     for what, count in sorted(counts.items()):
         result.add(what.replace("_", " "), count, good=count > 0)
-    for what, count in after.items():
-        factor, number = MAY_GROW.get(what, (1.0, 0))
-        result.add(
-            f"{what}: warm, at the end", f"{before[what]:,} {count:,}", good=count <= before[what] * factor + number
-        )
+    _growth(result, before, after)
     for what in ("live turns", "logs of turns", "readers"):
         result.add(f"{what} that are left", after[what], good=after[what] == 0)
     for what, value in gauges.items():
         result.add(what, value, good=value == 0)
     result.add("exit status of the server", server.status, good=server.status == 0)
+
+
+def _growth(result: Result, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+    """Compare what a server held when it was warm with what it holds at the end."""
+    for what, count in after.items():
+        factor, number = MAY_GROW.get(what, (1.0, 0))
+        result.add(
+            f"{what}: warm, at the end", f"{before[what]:,} {count:,}", good=count <= before[what] * factor + number
+        )
 
 
 async def _mixed(result: Result, folder: Path, seconds: float, seed: int) -> None:
@@ -264,6 +279,20 @@ async def _hostile(result: Result, folder: Path, seconds: float, seed: int) -> N
     result.violations += report.violations
 
 
+async def _fuzz(result: Result, folder: Path, seconds: float, seed: int) -> None:
+    """Every RPC, with random and malformed requests of several tenants."""
+    (folder / "fuzz").mkdir()
+    fuzzed = result.fuzzed
+    await fuzz_server(folder / "fuzz", fuzzed, seconds=seconds, seed=seed)
+    result.add(
+        "random and malformed calls, and how many a second", f"{fuzzed.calls.total():,} {fuzzed.per_second:,.0f}"
+    )
+    result.add("of them with INTERNAL, without an end, or with text of others", len(fuzzed.violations))
+    result.add("proper calls between them, answered", fuzzed.canaries, good=fuzzed.canaries > 0)
+    _growth(result, fuzzed.before, fuzzed.after)
+    result.add("exit status of the server that was fuzzed", fuzzed.status, good=fuzzed.status == 0)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
@@ -281,6 +310,9 @@ def main() -> None:
         default=600,
         metavar="SECONDS",
         help="of attacks, a full disk, a lost log, a wrong clock and kills; 0: none",
+    )
+    parser.add_argument(
+        "--fuzz", type=float, default=300, metavar="SECONDS", help="of random and malformed calls; 0: none"
     )
     parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
     parser.add_argument("--only", choices=PARTS, help="one part, and none of the others")
