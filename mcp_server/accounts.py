@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mcp_server import quotas, rules
 from mcp_server.booking import entries_of, settle_call
-from mcp_server.errors import NotAllowed, NotSupported, Violation
+from mcp_server.errors import MCPError, NotAllowed, NotSupported, Violation
 from mcp_server.interfaces import AccountStore, Change, LookUp, Store, Stored, UsageQuery
 from mcp_server.principal import Principal
 from mcp_server.quotas import Demand, Quota, quota_of
@@ -119,11 +121,20 @@ class Accounts:
         return quota
 
     async def hold(self, quota: Quota, demand: Demand) -> Hold:
-        """Hold what an embedding request may use, until :meth:`settle`.
+        """Hold what an embedding request may use, until :meth:`settle`. Nothing is held for a caller that leaves
+        meanwhile.
 
         Raises:
             QuotaExceeded: a limit does not allow it; nothing is taken.
         """
+        taking = asyncio.ensure_future(self._take(quota, demand))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._give_back(quota, taking))
+            raise
+
+    async def _take(self, quota: Quota, demand: Demand) -> Hold:
         assert self._store is not None
         held: Hold | None = None
 
@@ -137,6 +148,13 @@ class Accounts:
         await self._store.change(quota.tenant, "", decide, look_up)
         assert held is not None
         return held
+
+    async def _give_back(self, quota: Quota, taking: asyncio.Future[Hold]) -> None:
+        """Release a hold whose caller has left while it was being written."""
+        with contextlib.suppress(MCPError):  # it was not written
+            change = settle_call(await taking, ())
+            assert self._store is not None
+            await self._store.change(quota.tenant, "", lambda _: change)
 
     async def settle(
         self,

@@ -54,7 +54,7 @@ class TurnLimit:
         waited: called with the seconds that a call has waited, when it is admitted.
 
     Attributes:
-        most, max_waiting, queue_timeout: the same; they may be changed at any time.
+        most, max_waiting, queue_timeout: the same; :meth:`configure` changes them.
     """
 
     def __init__(
@@ -81,6 +81,11 @@ class TurnLimit:
     def waiting(self) -> int:
         """How many calls wait."""
         return self._waiting
+
+    def configure(self, most: int, *, max_waiting: int, queue_timeout: float) -> None:
+        """Use other limits from now on, and admit calls that wait if there are free places. They keep their times."""
+        self.most, self.max_waiting, self.queue_timeout = most, max_waiting, queue_timeout
+        self._serve()
 
     async def admit(self, principal: Principal, work: Work, /) -> Permit:
         """Grant a permit, after a while if need be.
@@ -110,7 +115,6 @@ class TurnLimit:
         granted: asyncio.Future[None] = loop.create_future()
         self._queues.setdefault(tenant, OrderedDict())[granted] = None
         self._waiting += 1
-        self._serve()  # there are free places if ``most`` has grown
         timer = loop.call_later(timeout, self._refuse, tenant, granted, "queue_timeout")
         try:
             await granted

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.interfaces import Change, RateUse
-from mcp_server.values import FINAL, SECOND, Attempt, Hold, Turn, UsageEntry, total_usage
+from mcp_server.values import FINAL, MAX_AHEAD, SECOND, Attempt, Hold, Turn, UsageEntry, total_usage
 
 replace = msgspec.structs.replace
 
@@ -100,7 +100,7 @@ def _released(hold: Hold | None, entries: Sequence[UsageEntry]) -> dict[str, Any
         return {}
     used = sum([entry.usage.input_tokens + entry.usage.output_tokens for entry in entries])
     rates = [
-        RateUse(name="tokens", key=key, advance=(used - hold.tokens) * MINUTE // per_minute)
+        RateUse(name="tokens", key=key, advance=min((used - hold.tokens) * MINUTE // per_minute, MAX_AHEAD))
         for key, per_minute in hold.token_rates.items()
     ]
     return {"release": hold.id, "rates": tuple(rates)}

@@ -260,7 +260,8 @@ class Account(Struct):
     sessions: int = 0
     """How many sessions there are, expired ones that are not deleted yet included."""
     stored_bytes: int = 0
-    """The bytes of their messages and contexts. Messages that a fork shares count once."""
+    """The bytes of their messages and contexts. Messages that a fork shares count once, as long as one session
+    has them."""
 
 
 class RateUse(Struct):

@@ -24,6 +24,9 @@ class Principal(Struct):
     """The models that the caller may use, as patterns of ``provider/model`` with ``*`` for any text; ``None``: all."""
     limits: Limits = NO_LIMITS
     """The limits of the key, which apply beside those of the tenant."""
+    expire_time: int | None = None
+    """When the key expires, in nanoseconds since the Unix epoch: no key that it creates or changes lives longer.
+    ``None``: never."""
     credential: str = ""
     """Identifies the credential without revealing it, for example ``badge:`` and a number. Running streams with
     the same one are authenticated again once for all of them. Empty: each stream by itself."""

@@ -20,6 +20,7 @@ from mcp_server.interfaces import Account, AccountQuery, Change, RateUse
 from mcp_server.values import (
     DAY,
     HOUR,
+    MAX_AHEAD,
     NO_LIMITS,
     SECOND,
     Hold,
@@ -197,8 +198,7 @@ def take(quota: Quota, accounts: Sequence[Account], demand: Demand, now: int) ->
                 rates.append(_use(name, subject.key, asked, limit.per_minute, now))
                 if kind is Kind.TOKEN_RATE:
                     token_rates[subject.key] = limit.per_minute
-                ahead = max(account.rates[limit.index] - now, 0)
-                if ahead + asked * MINUTE // limit.per_minute > limit.allowed * MINUTE // limit.per_minute:
+                if _wait(limit, account, asked, now) > 0:
                     exceeded.append(_state(subject, limit, account, now, asked))
                 continue
             if asked and used + asked > limit.allowed:
@@ -218,15 +218,19 @@ def take(quota: Quota, accounts: Sequence[Account], demand: Demand, now: int) ->
     return Change(hold=hold, rates=tuple(rates)), hold
 
 
-def count_replay(quota: Quota, now: int) -> Change:
-    """What a call takes that finds its work done or running: it counts as a request."""
+def count_replay(quota: Quota, accounts: Sequence[Account], now: int) -> Change:
+    """What a call takes that finds its work done or running: it counts as a request.
+
+    It is never refused. One that the limit does not allow takes nothing, so that replays cannot use up what has not
+    come yet: the other keys of a tenant would have to wait for it.
+    """
     return Change(
         rates=tuple(
             [
                 _use("requests", subject.key, 1, limit.per_minute, now)
-                for subject in quota.subjects
+                for subject, account in zip(quota.subjects, accounts, strict=True)
                 for limit in subject.limits
-                if limit.kind is Kind.REQUESTS
+                if limit.kind is Kind.REQUESTS and _wait(limit, account, 1, now) <= 0
             ]
         )
     )
@@ -319,6 +323,14 @@ def _month(day: int) -> tuple[int, int]:
     return int(first.timestamp()) * SECOND, int(following.timestamp()) * SECOND
 
 
+def _wait(limit: Limit, account: Account, asked: int, now: int) -> int:
+    """How long until a rate allows ``asked``, in nanoseconds; not positive if it does. Each unit uses up its share of a
+    minute, by the generic cell rate algorithm."""
+    ahead = max(account.rates[limit.index] - now, 0)
+    burst = min(limit.allowed * MINUTE // limit.per_minute, MAX_AHEAD)
+    return ahead + asked * MINUTE // limit.per_minute - burst
+
+
 def _use(name: str, key: str, amount: int, per_minute: int, now: int) -> RateUse:
     return RateUse(name=name, key=key, floor=now, advance=amount * MINUTE // per_minute)
 
@@ -334,8 +346,8 @@ def _state(subject: Subject, limit: Limit, account: Account, now: int, asked: in
         ahead = max(account.rates[limit.index] - now, 0)
         used = -(-ahead * limit.per_minute // MINUTE)
         if asked:
-            wait = ahead + asked * MINUTE // limit.per_minute - limit.allowed * MINUTE // limit.per_minute
-            reset_time = now + wait
+            wait = _wait(limit, account, asked, now)
+            reset_time = now + wait if wait <= ahead else None  # a longer wait: it is more than a burst
         elif ahead:
             reset_time = now + ahead
     elif limit.kind is Kind.TURNS:

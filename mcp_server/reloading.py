@@ -120,9 +120,11 @@ class Reloader:
         self._accounts.configure(config)
         use_identities()
         self._replace_keys(config)
-        self._admission.most = config.admission.max_turns
-        self._admission.max_waiting = config.admission.max_waiting
-        self._admission.queue_timeout = config.admission.queue_timeout
+        self._admission.configure(
+            config.admission.max_turns,
+            max_waiting=config.admission.max_waiting,
+            queue_timeout=config.admission.queue_timeout,
+        )
         self._housekeeping.configure(config)
         self._metrics.watch_circuits(
             {name: partial(self._inventory.open_circuits, name) for name in providers}

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Self
 
@@ -30,8 +31,8 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
-def headers(path: str) -> bytes:
-    """The headers of a gRPC call, none of them compressed."""
+def headers(path: str, metadata: Sequence[tuple[str, bytes]] = ()) -> bytes:
+    """The headers of a gRPC call, none of them compressed, each shorter than 127 bytes."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -40,12 +41,8 @@ def headers(path: str) -> bytes:
         "te": "trailers",
         "content-type": "application/grpc",
     }
-    return b"".join(
-        [
-            b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-            for name, value in fields.items()
-        ]
-    )
+    pairs = [*[(name, value.encode()) for name, value in fields.items()], *metadata]
+    return b"".join([b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value for name, value in pairs])
 
 
 def message(body: bytes) -> bytes:
@@ -106,11 +103,11 @@ class RawConnection:
             task.cancel()
         self._writer.close()
 
-    def call(self, path: str) -> int:
+    def call(self, path: str, metadata: Sequence[tuple[str, bytes]] = ()) -> int:
         """Begin a call; returns its stream."""
         stream, self._next = self._next, self._next + 2
         self._windows[stream] = self._initial_window
-        self._writer.write(frame(HEADERS, END_HEADERS, stream, headers(path)))
+        self._writer.write(frame(HEADERS, END_HEADERS, stream, headers(path, metadata)))
         return stream
 
     def start_sending(self, stream: int, data: bytes) -> None:

@@ -28,6 +28,8 @@ def check_grant(principal: Principal, key: Key, *, former: Key | None = None) ->
         for pattern in key.models or ("*",):
             if not any(matches(own, pattern) for own in principal.models):
                 raise NotAllowed(f"the caller cannot grant models that it may not use: {pattern}")
+    if principal.expire_time is not None and (key.expire_time is None or key.expire_time > principal.expire_time):
+        raise NotAllowed("the caller's own key expires: expire_time must be set, to no later than that")
     _check_limits(principal.limits, key.limits)
 
 

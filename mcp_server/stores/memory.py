@@ -35,13 +35,12 @@ _RequestIndex = tuple[str, str, str, str]
 
 
 class _Contents:
-    """The messages of a session, of which a fork shares the first ``shared``, and the ids of its turns."""
+    """The messages of a session, and the ids of its turns."""
 
-    __slots__ = ("messages", "shared", "turns")
+    __slots__ = ("messages", "turns")
 
     def __init__(self, messages: list[Message]) -> None:
         self.messages = messages
-        self.shared = len(messages)
         self.turns: set[str] = set()
 
 
@@ -149,13 +148,17 @@ class MemoryStore:
         account = self._accounts.read(tenant, query)
         if not query.stored:
             return account
-        sessions = [self._sessions[tenant, name] for _, _, name in self._order.get(tenant, ())]
-        sessions = [session for session in sessions if query.key in ("", session.key)]
-        size = 0
-        for session in sessions:
+        count, size, seen = 0, 0, set[int]()
+        for _, _, name in self._order.get(tenant, ()):
+            session = self._sessions[tenant, name]
             contents = self._contents[tenant, session.uid]
-            size += len(_encode((session.context, session.metadata, contents.messages[contents.shared :])))
-        return msgspec.structs.replace(account, sessions=len(sessions), stored_bytes=size)
+            # A message that sessions share counts for the oldest of them.
+            own = [message for message in contents.messages if id(message) not in seen]
+            seen.update(map(id, own))
+            if query.key in ("", session.key):
+                count += 1
+                size += len(_encode((session.context, session.metadata, own)))
+        return msgspec.structs.replace(account, sessions=count, stored_bytes=size)
 
     def _check_keys(self, change: Change) -> None:
         turn, receipt = change.turn, change.receipt

@@ -118,7 +118,7 @@ def claim(
     earlier = stored.turn
     if earlier is not None and earlier.state in FINAL:
         check_digest(earlier, turn.digest)
-        replay = quotas.count_replay(request.quota, now) if request.quota is not None else Change()
+        replay = Change() if request.quota is None else quotas.count_replay(request.quota, stored.accounts, now)
         return Claim(state=ClaimState.ENDED, turn=earlier, change=replay)
     if earlier is None or earlier.id == turn.id:
         earlier = None

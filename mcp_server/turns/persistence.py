@@ -105,9 +105,14 @@ class TurnStore:
 
     async def count_replay(self, quota: Quota) -> None:
         """Count a call that finds its turn as a request of the caller."""
-        change = count_replay(quota, self.ownership.clock())
-        if change.rates:
-            await self._store.change(quota.tenant, "", lambda _: change)
+        if any("requests" in subject.rates for subject in quota.subjects):
+            look_up = LookUp(accounts=queries(quota, self.ownership.clock()))
+            await self._store.change(
+                quota.tenant,
+                "",
+                lambda stored: count_replay(quota, stored.accounts, self.ownership.now(stored)),
+                look_up,
+            )
 
     async def journal(self, turn: Turn, events: bytes) -> None:
         """Store how far a turn is, as :func:`~mcp_server.turns.claims.journal`."""

@@ -4,7 +4,18 @@ Times are integers: nanoseconds since the Unix epoch. Durations are integers: na
 an empty string or an empty collection, never a placeholder number. :mod:`msgspec` can encode and decode every value.
 """
 
-from mcp_server.values.access import NO_LIMITS, SCOPES, Hold, Key, KeyDraft, KeyState, KeyUpdate, Limits, LimitState
+from mcp_server.values.access import (
+    MAX_AHEAD,
+    NO_LIMITS,
+    SCOPES,
+    Hold,
+    Key,
+    KeyDraft,
+    KeyState,
+    KeyUpdate,
+    Limits,
+    LimitState,
+)
 from mcp_server.values.base import Struct
 from mcp_server.values.context import ContextEntry, Visibility
 from mcp_server.values.embedding import Embeddings
@@ -50,6 +61,7 @@ __all__ = [
     "DAY",
     "FINAL",
     "HOUR",
+    "MAX_AHEAD",
     "NO_LIMITS",
     "SCOPES",
     "SECOND",

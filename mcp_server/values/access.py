@@ -47,6 +47,8 @@ class Limits(Struct):
     """Bytes of messages and context that are stored at a time."""
 
 
+MAX_AHEAD: Final = 10**18
+"""How far ahead a limit per minute can be used up, in nanoseconds: some 30 years. Times are stored in 64 bits."""
 NO_LIMITS: Final = Limits()
 """Nothing is limited."""
 

@@ -235,6 +235,25 @@ async def test_less_than_one_has_can_be_granted(wire: Wire) -> None:
     assert list((await update(wire, inherited.key.name, ADMIN, models=[])).models) == ["echo/*"]
 
 
+async def test_no_key_grants_what_outlives_it(serve: Serve, tmp_path: Path) -> None:
+    """Neither to itself nor to another; keys without an end do as they like."""
+    hour = timestamp_pb2.Timestamp(seconds=int(time.time()) + 3600)
+    year = timestamp_pb2.Timestamp(seconds=hour.seconds + 365 * 86_400)
+    wire = await serve(config_with(OPERATOR, stored_keys=True), providers={"echo": EchoProvider()})
+    made = await create(wire, scopes=["admin", "chat"], expire_time=hour)
+    visitor = NewKey(made.key.name, made.secret, OPERATOR.table)
+    for expire_time in (None, year):
+        fields: dict[str, Any] = {"expire_time": expire_time}
+        with Refused() as refused:
+            await create(wire, visitor, **fields)
+        assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED")
+        with Refused() as refused:
+            await update(wire, made.key.name, visitor, **fields)
+        assert "expires" in refused.details
+    await create(wire, visitor, expire_time=hour)
+    await update(wire, made.key.name, expire_time=year)
+
+
 async def test_an_administrator_cannot_change_a_more_powerful_key(wire: Wire) -> None:
     """It can be revoked: that grants nothing."""
     key = (await create(wire, scopes=["usage"])).key

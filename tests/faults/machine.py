@@ -188,8 +188,8 @@ class Machine(RuleBasedStateMachine):
         await self._check_usage()
 
     async def _check_usage(self) -> None:
-        """Every call to the provider that has ended is in the ledger once, also those of deleted sessions. Each turn that
-        runs or waits has one hold."""
+        """Every call to the provider that has ended is in the ledger once, also those of deleted sessions. Each turn
+        that runs or waits has one hold."""
         running = [session for session in self.world.live if session.running is not None]
         expected = sum(self.teller.calls.values()) - len(running)
         holds = len(running) + sum(len(session.waiting) for session in self.world.live)

@@ -1,9 +1,8 @@
-"""Sends calls, judges how they end, and looks for the smallest call that ends as badly."""
+"""Sends calls, and judges how they end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -13,7 +12,10 @@ from tests.fuzz.requests import RPCS, Request
 
 DEADLINE: Final = 20.0
 """Seconds after which a call hangs."""
-_METHODS: Final = {path_of(method): method for method, _ in RPCS}
+HANGS: Final = "no end within the deadline"
+"""What is wrong then."""
+METHODS: Final = {path_of(method): method for method, _ in RPCS}
+"""Of all RPCS, by path."""
 _ENDLESS: Final = "/grpc.health.v1.Health/Watch"
 """Streams without an end by design."""
 _DETAILS: Final = "grpc-status-details-bin"
@@ -35,25 +37,19 @@ class Caller:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._calls: dict[str, Any] = {}
-        for path, method in _METHODS.items():
-            kinds: Any = {
-                (False, False): channel.unary_unary,
-                (False, True): channel.unary_stream,
-                (True, True): channel.stream_stream,
-            }
-            self._calls[path] = kinds[method.client_streaming, method.server_streaming](path)
+        for path, method in METHODS.items():
+            # One message on every stream: gRPC's client ends with INTERNAL itself if it sends when a call has ended.
+            streams = method.client_streaming or method.server_streaming
+            self._calls[path] = channel.unary_stream(path) if streams else channel.unary_unary(path)
 
     async def send(self, request: Request) -> Outcome:
         """Make the call, and return how it ended."""
-        method, begin = _METHODS[request.path], time.monotonic()
+        method, begin = METHODS[request.path], time.monotonic()
         received: list[bytes] = []
         code, explained = "OK", False
-        bodies = () if method.client_streaming else request.bodies
-        call = self._calls[request.path](*bodies, metadata=request.metadata, timeout=DEADLINE)
+        call = self._calls[request.path](request.body, metadata=request.metadata, timeout=DEADLINE)
         try:
-            if method.client_streaming:
-                await _converse(call, request.bodies, received)
-            elif not method.server_streaming:
+            if not method.server_streaming:
                 received.append(await call)
             elif request.path == _ENDLESS:
                 received.append(await call.read() or b"")
@@ -69,23 +65,6 @@ class Caller:
         return Outcome(code, time.monotonic() - begin, tuple(received), explained)
 
 
-async def _converse(call: Any, bodies: Sequence[bytes], received: list[bytes]) -> None:
-    """Wait for the answer to each body. The client of gRPC calls it an internal error to send when a call has ended."""
-    for body in bodies:
-        await call.write(body)
-        response = await call.read()
-        if response is grpc.aio.EOF:
-            break
-        received.append(response)
-    else:
-        await call.done_writing()
-        assert await call.read() is grpc.aio.EOF
-    if await call.code() is not grpc.StatusCode.OK:
-        raise grpc.aio.AioRpcError(
-            await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-        )
-
-
 def wrong(request: Request, outcome: Outcome, marker: bytes) -> str:
     """What is wrong with how the call ended, or nothing.
 
@@ -97,28 +76,9 @@ def wrong(request: Request, outcome: Outcome, marker: bytes) -> str:
     if outcome.code in ("INTERNAL", "UNKNOWN", "DATA_LOSS"):
         return outcome.code
     if outcome.seconds >= DEADLINE:
-        return "no end within the deadline"
+        return HANGS
     if outcome.code != "OK" and not outcome.explained and request.path.startswith("/contextprotocol."):
         return f"{outcome.code} without details"
     if marker and any(marker in part for part in outcome.received):
         return "text of another caller"
     return ""
-
-
-async def smallest(request: Request, fails: Callable[[Request], Awaitable[bool]]) -> Request:
-    """Return a call that fails too and from whose bodies nothing can be left out."""
-    for number in range(len(request.bodies)):
-        size = len(request.bodies[number])
-        while size:
-            at = 0
-            while at < len(request.bodies[number]):
-                body = request.bodies[number]
-                shorter = body[:at] + body[at + size :]
-                bodies = (*request.bodies[:number], shorter, *request.bodies[number + 1 :])
-                candidate = request._replace(bodies=bodies)
-                if await fails(candidate):
-                    request = candidate
-                else:
-                    at += size
-            size //= 2
-    return request

@@ -84,9 +84,9 @@ class Tenants:
     """
 
     def __init__(self, channel: grpc.aio.Channel, secrets: Mapping[str, str]) -> None:
-        self._sessions: Any = session_pb2_grpc.SessionServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-        self._chat: Any = ChatServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-        self._keys: Any = key_pb2_grpc.KeyServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        self._sessions: Any = session_pb2_grpc.SessionServiceStub(channel)
+        self._chat: Any = ChatServiceStub(channel)
+        self._keys: Any = key_pb2_grpc.KeyServiceStub(channel)
         self._red = bearer(secrets["red"])
         self._blue = bearer(secrets["blue"])
         blue, operator = Party(self._blue, operator=False), Party(bearer(secrets["green"]), operator=True)

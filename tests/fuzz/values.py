@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+
+from tests.costly import is_map
 
 MAX_DEPTH: Final = 5
 """How deep messages are filled."""
@@ -80,6 +82,8 @@ PATHS: Final = (
 """Paths of field masks, valid and not."""
 INTEGERS: Final = (0, 1, -1, 2, 26, 99, 1000, 2**31 - 1, -(2**31), 2**32 - 1, 2**63 - 1, -(2**63), 2**64 - 1, 10**18)
 FLOATS: Final = (0.0, -0.0, 0.5, 1.0, -1.0, 2.0, 1e308, 5e-324, float("inf"), float("-inf"), float("nan"), 3.4e38)
+_NAMES: Final = ("name", "parent", "session", "model")
+"""Fields that hold names of resources."""
 _BOUNDS: Final = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_ENUM: (-(2**31), 2**31 - 1),
@@ -103,7 +107,8 @@ class Values:
 
     def fill(self, message: Message, depth: int = 0) -> None:
         """Set some fields of the message, the fewer the deeper it stands."""
-        for field in message.DESCRIPTOR.fields:
+        fields: Any = message.DESCRIPTOR.fields
+        for field in fields:
             if self._generator.random() < 0.5 / (depth + 1):
                 self.put(message, field, depth)
 
@@ -111,11 +116,12 @@ class Values:
         """Replace one field of the message, or of a message in it."""
         choose = self._generator.choice
         for depth in range(MAX_DEPTH):
-            if not message.DESCRIPTOR.fields:
+            fields: Any = message.DESCRIPTOR.fields
+            if not fields:
                 return
-            field = choose(message.DESCRIPTOR.fields)
+            field = choose(fields)
             inner = getattr(message, field.name)
-            if field.message_type is None or _is_map(field) or self._generator.random() < 0.3:
+            if field.message_type is None or is_map(field) or self._generator.random() < 0.3:
                 message.ClearField(field.name)
                 self.put(message, field, depth)
                 return
@@ -124,7 +130,7 @@ class Values:
 
     def put(self, message: Message, field: FieldDescriptor, depth: int) -> None:
         """Set the field, or add to it."""
-        target = getattr(message, field.name)
+        target, message_type = getattr(message, field.name), cast("Any", field.message_type)
         if not field.is_repeated:
             if field.message_type is None:
                 setattr(message, field.name, self.value(field))
@@ -133,8 +139,8 @@ class Values:
                 self._deeper(target, depth)
             return
         for _ in range(self._generator.choice((1, 1, 1, 2, 3, 20 if depth < 2 else 1))):
-            if _is_map(field):
-                key, value = field.message_type.fields
+            if is_map(field):
+                key, value = message_type.fields
                 if value.message_type is None:
                     target[self.value(key)] = self.value(value)
                 else:
@@ -154,7 +160,7 @@ class Values:
         if kind == field.CPPTYPE_FLOAT or kind == field.CPPTYPE_DOUBLE:
             return generator.choice(FLOATS)
         if kind == field.CPPTYPE_ENUM and generator.random() < 0.8:
-            return generator.randrange(len(field.enum_type.values) + 1)
+            return generator.randrange(len(cast("Any", field.enum_type).values) + 1)
         lowest, highest = _BOUNDS[kind]
         return min(max(generator.choice(INTEGERS), lowest), highest)
 
@@ -163,7 +169,7 @@ class Values:
         generator, draw = self._generator, self._generator.random()
         if field.name == "paths" and draw < 0.8:
             return generator.choice(PATHS)
-        if draw < 0.3:
+        if draw < (0.6 if field.name in _NAMES else 0.2):
             return generator.choice(self._names)
         if draw < 0.85:
             return generator.choice(TEXTS)
@@ -172,10 +178,6 @@ class Values:
     def _deeper(self, message: Message, depth: int) -> None:
         if depth + 1 < MAX_DEPTH:
             self.fill(message, depth + 1)
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def _scalar(number: int) -> int:

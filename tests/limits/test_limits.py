@@ -64,6 +64,26 @@ async def test_a_replay_counts_as_a_request_and_takes_no_tokens(limited: Limited
     assert await callers.sums() == [(1, 1, 10, 20, 50_000)]
 
 
+@pytest.mark.parametrize("running", [False, True])
+async def test_replays_use_up_no_more_than_the_limit(limited: Limited, clock: ClockHand, running: bool) -> None:
+    """However many there are: the other keys of the tenant can go on a minute later."""
+    gate = Gate()
+    provider = ScriptedProvider(["yes", *([gate] if running else []), Finish(usage=USED)], ["no", Finish(usage=USED)])
+    callers = await limited(provider, {"requests_per_minute": 3})
+    request = chat_pb2.ChatRequest(messages=[user("abcd")], request_id="same")
+    for _ in range(9):
+        stream = callers.wire.chat.StreamChat(request, metadata=caller("t", "greedy"))
+        if running:
+            assert (await stream.read()).HasField("started")
+        else:
+            await collect(stream)
+    with Refused():
+        await callers.chat()
+    clock.pass_(20)
+    await callers.chat()
+    gate.open()
+
+
 async def test_tokens_per_minute_are_given_back_when_less_was_used(limited: Limited, clock: ClockHand) -> None:
     """A call takes what it may use at most; its end gives back what it did not use."""
     callers = await limited(answering(), {"tokens_per_minute": 600, "token_burst": 130})
@@ -75,6 +95,21 @@ async def test_tokens_per_minute_are_given_back_when_less_was_used(limited: Limi
     assert refused.retry_after == pytest.approx(0.9)
     clock.pass_(1)
     await callers.chat(config=config)
+
+
+async def test_the_largest_numbers_are_counted(limited: Limited) -> None:
+    """What takes longer than can be stored is refused; what a model claims to have used is booked all the same."""
+    huge = Usage(input_tokens=10, output_tokens=1 << 40, source=UsageSource.REPORTED)
+    provider = ScriptedProvider(["yes", Finish(usage=huge)])
+    callers = await limited(provider, {"tokens_per_minute": 1, "token_burst": 10**12})
+    with Refused() as refused:
+        await callers.chat(config=generation_pb2.GenerationConfig(max_output_tokens=2**31 - 1))
+    assert quota_of(refused) == ("tokens_per_minute", "tenants/t")
+    await callers.chat(config=SHORT)
+    assert (await callers.sums())[0][:4] == (1, 1, 10, 1 << 40)
+    with Refused() as refused:
+        await callers.chat(config=SHORT)
+    assert quota_of(refused) == ("tokens_per_minute", "tenants/t")
 
 
 async def test_more_than_a_burst_is_never_allowed(limited: Limited) -> None:

@@ -30,6 +30,8 @@ from tests.faults.kills import Lives
 from tests.faults.proxy import Kind
 from tests.interop.languages import LANGUAGES
 from tests.soak.clients import starts
+from tests.soak.fuzz import Fuzzed
+from tests.soak.fuzz import fuzz as fuzz_server
 from tests.soak.hostile.run import attacked
 from tests.soak.load import soak
 from tests.soak.mixed import Figures, load
@@ -62,6 +64,7 @@ PARTS: Final = {
     "upstreams": "upstreams",
     "hostile": "hostile",
     "tenants": "tenants",
+    "fuzz": "fuzz",
 }
 """The option of each part, by its name."""
 KINDS: Final = (Kind.CLOSE, Kind.RESET, Kind.CLOSE, Kind.RESET, Kind.DELAY, Kind.SPLIT, Kind.STALL)
@@ -76,6 +79,8 @@ class Result:
     """What was looked at, what was seen, and whether that is good."""
     clients: Mapping[str, Figures] = field(default_factory=dict)
     """What each client of the mixed load came to."""
+    fuzzed: Fuzzed = field(default_factory=Fuzzed)
+    """What random and malformed calls came to."""
     violations: list[str] = field(default_factory=list)
     """What the server promises and did not do."""
 
@@ -85,15 +90,17 @@ class Result:
     @property
     def good(self) -> bool:
         """Whether all of it is."""
-        return not self.violations and all(good for _, _, good in self.rows)
+        return not self.violations and not self.fuzzed.violations and all(good for _, _, good in self.rows)
 
     def show(self, console: Console) -> None:
         """Print all of it."""
         if self.clients:
             console.print(self.mixed())
+        if self.fuzzed.calls:
+            console.print(self.fuzzed.table())
         console.print(self.table())
-        for violation in self.violations:
-            console.print(f"violated: {violation}", markup=False, highlight=False)
+        for violation in (*self.violations, *self.fuzzed.violations):
+            console.print(f"violated: {violation}", markup=False, highlight=False, soft_wrap=True)
 
     def table(self) -> Table:
         """For people."""
@@ -126,6 +133,7 @@ async def run(
     upstreams: float = 0,
     hostile: float = 0,
     tenants: float = 0,
+    fuzz: float = 0,
 ) -> None:
     """All of it."""
     seed = result.seed
@@ -144,6 +152,8 @@ async def run(
             await _hostile(result, Path(folder), hostile, seed)
         if tenants:
             await _tenants(result, Path(folder), tenants, seed)
+        if fuzz:
+            await _fuzz(result, Path(folder), fuzz, seed)
 
 
 async def _positions(result: Result, folder: Path, positions: int, seed: int) -> None:
@@ -213,14 +223,19 @@ async def _load(result: Result, folder: Path, seconds: float, sessions: int, see
 
 
 def _leaks(result: Result, before: Mapping[str, int], after: Mapping[str, int]) -> None:
-    """What a process held after its warm-up, and at the end, when nobody wants anything any more."""
+    """What a server held when it was warm, and at the end, when nobody wants anything any more."""
+    _growth(result, before, after)
+    for what in ("live turns", "logs of turns", "readers"):
+        result.add(f"{what} that are left", after[what], good=after[what] == 0)
+
+
+def _growth(result: Result, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+    """Compare what a server held when it was warm with what it holds at the end."""
     for what, count in after.items():
         factor, number = MAY_GROW.get(what, (1.0, 0))
         result.add(
             f"{what}: warm, at the end", f"{before[what]:,} {count:,}", good=count <= before[what] * factor + number
         )
-    for what in ("live turns", "logs of turns", "readers"):
-        result.add(f"{what} that are left", after[what], good=after[what] == 0)
 
 
 async def _mixed(result: Result, folder: Path, seconds: float, seed: int) -> None:
@@ -291,6 +306,20 @@ async def _tenants(result: Result, folder: Path, seconds: float, seed: int) -> N
     result.violations += came.problems
 
 
+async def _fuzz(result: Result, folder: Path, seconds: float, seed: int) -> None:
+    """Every RPC, with random and malformed requests of several tenants."""
+    (folder / "fuzz").mkdir()
+    fuzzed = result.fuzzed
+    await fuzz_server(folder / "fuzz", fuzzed, seconds=seconds, seed=seed)
+    result.add(
+        "random and malformed calls, and how many a second", f"{fuzzed.calls.total():,} {fuzzed.per_second:,.0f}"
+    )
+    result.add("of them with INTERNAL, without an end, or with text of others", len(fuzzed.violations))
+    result.add("proper calls between them, answered", fuzzed.canaries, good=fuzzed.canaries > 0)
+    _growth(result, fuzzed.before, fuzzed.after)
+    result.add("exit status of the server that was fuzzed", fuzzed.status, good=fuzzed.status == 0)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
@@ -311,6 +340,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--tenants", type=float, default=120, metavar="SECONDS", help="of three tenants and their books; 0: none"
+    )
+    parser.add_argument(
+        "--fuzz", type=float, default=300, metavar="SECONDS", help="of random and malformed calls; 0: none"
     )
     parser.add_argument("--seed", type=int, help="of all that is random; by default another one each time")
     parser.add_argument("--only", choices=PARTS, help="one part, and none of the others")

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Final
 
 import grpc
+from rich.table import Table
 
-from tests.fuzz.calls import Caller, smallest, wrong
+from tests.fuzz.calls import HANGS, Caller, wrong
 from tests.fuzz.requests import RPCS, Request, make
+from tests.fuzz.shrink import smallest
 from tests.fuzz.tenants import Party, Tenants, secrets_of
 from tests.soak.process import Server, started
 
-WORKERS: Final = 96
+WORKERS: Final = 32
 """Calls at a time."""
-PAUSE: Final = 2.0
-"""Seconds between two canaries."""
+PAUSE: Final = 0.5
+"""Seconds between two canaries, which also make anew what calls have deleted."""
 SETTLING: Final = 20.0
 """Seconds that the server has to end what the last calls began."""
 WARM: Final = 0.2
@@ -29,7 +32,7 @@ WARM: Final = 0.2
 
 @dataclass(slots=True)
 class Fuzzed:
-    """What it came to."""
+    """What the fuzzing came to."""
 
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By path and status."""
@@ -44,6 +47,22 @@ class Fuzzed:
     violations: list[str] = field(default_factory=list)
     """What was wrong, with the smallest call that shows it."""
 
+    @property
+    def per_second(self) -> float:
+        """Calls per second."""
+        return self.calls.total() / self.seconds if self.seconds else 0.0
+
+    def table(self) -> Table:
+        """The calls of each method by status, for people."""
+        table = Table("method", "calls by status", title="random and malformed calls", title_justify="left")
+        for path in sorted({path for path, _ in self.calls}):
+            counts = sorted((status, count) for (of, status), count in self.calls.items() if of == path)
+            table.add_row(
+                path.removeprefix("/").removeprefix("contextprotocol.v1."),
+                ", ".join([f"{status} {count:,}" for status, count in counts]),
+            )
+        return table
+
 
 async def fuzz(folder: Path, result: Fuzzed, *, seconds: float, seed: int) -> None:
     """Go on for so many seconds, or until something is wrong.
@@ -55,16 +74,23 @@ async def fuzz(folder: Path, result: Fuzzed, *, seconds: float, seed: int) -> No
         seed: of the random choices.
     """
     begin = time.monotonic()
-    async with started(folder, program="tests.fuzz.server") as server:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            tenants = Tenants(channel, secrets_of(folder))
-            await tenants.furnish()
-            caller = Caller(channel)
-            for end, phase in ((seconds * WARM, "warm"), (seconds, "all")):
-                await _phase(caller, tenants, result, end=begin + end, seed=f"{seed}/{phase}")
-                held = await _settled(server, result.before)
-                result.before, result.after = result.before or held, held
+    try:
+        await _fuzz(folder, result, begin, seconds, seed)
+    finally:
         result.seconds = time.monotonic() - begin
+
+
+async def _fuzz(folder: Path, result: Fuzzed, begin: float, seconds: float, seed: int) -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(started(folder, program="tests.fuzz.server"))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address))
+        tenants = Tenants(channel, secrets_of(folder))
+        await tenants.furnish()
+        caller = Caller(channel)
+        for end, phase in ((seconds * WARM, "warm"), (seconds, "all")):
+            await _phase(caller, tenants, result, end=begin + end, seed=f"{seed}/{phase}")
+            held = await _settled(server, result.before)
+            result.before, result.after = result.before or held, held
     result.status = server.status
 
 
@@ -87,6 +113,9 @@ async def _work(caller: Caller, tenants: Tenants, result: Fuzzed, generator: Ran
 
 
 async def _least(caller: Caller, party: Party, request: Request, problem: str) -> Request:
+    if problem == HANGS or problem.startswith("UNAVAILABLE"):
+        return request  # each try would take as long; or the server has crashed, and every call fails now
+
     async def fails(candidate: Request) -> bool:
         return wrong(candidate, await caller.send(candidate), party.marker(candidate.path)) == problem
 

@@ -112,6 +112,7 @@ def _principal(key: Key) -> Principal:
         scopes=frozenset(key.scopes),
         models=key.models or None,
         limits=key.limits,
+        expire_time=key.expire_time,
         # With the secret, since the settings may replace it: streams with the old one must not live by the new one.
         credential=f"key:{key.id}:{key.secret_hash[:8].hex()}",
     )

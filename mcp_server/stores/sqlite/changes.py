@@ -24,12 +24,12 @@ class Changes(Queries):
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
-        self._sessions = SessionRows(connection, self)
+        self._cache = SessionCache()
+        self._sessions = SessionRows(connection, self, self._cache)
         self._turns = TurnRows(connection)
         self._receipts = ReceiptRows(connection)
         self._accounts = AccountRows(connection)
         self._garbage = GarbageCollector(connection, self._turns)
-        self._cache = SessionCache()
         self._data_version = 0
         self.has_garbage = True
         """Whether :meth:`collect_garbage` may find something to delete."""

@@ -25,7 +25,8 @@ APPLICATION_ID: Final = 0x6D635073
 # removed    The keys of deleted sessions whose messages and turns are still to be collected as garbage.
 #
 # ``creator`` is the id of the API key that created a session, and ``bytes`` the size of what it has written: messages,
-# context and metadata. Triggers keep the sums of both in ``totals``.
+# context and metadata. What forks share of a deleted session counts for one of them. Triggers keep the sums of both in
+# ``totals``.
 #
 # totals     The number and the bytes of the sessions of each tenant and key.
 # holds      What unfinished turns and embedding requests may still use of limits. Empty when the file is opened.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from mcp_server.stores.sqlite.cache import CachedSession
+from mcp_server.stores.sqlite.cache import CachedSession, SessionCache
 from mcp_server.stores.sqlite.queries import Queries
 from mcp_server.stores.sqlite.rows import (
     Range,
@@ -27,10 +27,11 @@ Source = tuple[int, int, int]
 class SessionRows:
     """Writes to the tables of sessions, within a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, queries: Queries) -> None:
+    def __init__(self, connection: sqlite3.Connection, queries: Queries, cache: SessionCache) -> None:
         self._connection = connection
         self._execute = connection.execute
         self._queries = queries
+        self._cache = cache
         # The messages that forks share with a deleted session have a smaller key than the forks.
         row = self._execute(
             "SELECT max(coalesce((SELECT max(key) FROM sessions), 0), coalesce((SELECT max(session) FROM removed), 0))"
@@ -62,6 +63,11 @@ class SessionRows:
         self._execute("INSERT INTO contents (key, summary, content) VALUES (?, ?, ?)", (key, summary, content))
         if session.labels:
             self._insert_labels(key, session)
+        for writer, stop in shared:
+            if self._heir(writer) == (key, stop):  # it replaces a session that had been the heir
+                if (former := self._heir(writer, other_than=key)) is not None:
+                    self._charge(former[0], -self._size(writer, former[1]))
+                size += self._charge(key, self._size(writer, stop))
         cached = CachedSession(
             key, session, summary_size=len(summary), content_size=len(content), shared=count, bytes=size
         )
@@ -107,8 +113,12 @@ class SessionRows:
             self._append(cached, append, bodies)
 
     def delete(self, cached: CachedSession) -> None:
-        """Delete a session. Its messages and turns are left to the garbage collector."""
+        """Delete a session. Its messages and turns are left to the garbage collector; those that forks share count for
+        one of these from now on."""
         key = cached.key
+        left = [key]
+        if cached.shared:
+            left += [writer for writer, stop in self._queries.segments(key) if self._heir(writer) == (key, stop)]
         self._delete_labels(cached.session)
         self._execute("DELETE FROM contents WHERE key = ?", (key,))
         self._execute("DELETE FROM sessions WHERE key = ?", (key,))
@@ -121,6 +131,34 @@ class SessionRows:
                 (key,),
             )
             self._execute("DELETE FROM segments WHERE session = ?", (key,))
+        for writer in left:
+            if (heir := self._heir(writer)) is not None:
+                self._charge(heir[0], self._size(writer, heir[1]))
+
+    def _heir(self, writer: int, *, other_than: int = 0) -> tuple[int, int] | None:
+        """The fork for which the messages of a deleted session count, and how many they are: the oldest of those forks
+        that share most. ``None`` if there is none, or the session is not deleted."""
+        heir: tuple[int, int] | None = self._execute(
+            "SELECT session, stop FROM segments WHERE writer = ?1 AND session != ?2"
+            " AND NOT EXISTS (SELECT 1 FROM sessions WHERE key = ?1) ORDER BY stop DESC, session LIMIT 1",
+            (writer, other_than),
+        ).fetchone()
+        return heir
+
+    def _size(self, writer: int, stop: int) -> int:
+        """The size of the messages before that index that a session wrote."""
+        first, _ = own_messages(writer)
+        size: int = self._execute(
+            "SELECT coalesce(sum(length(body)), 0) FROM messages WHERE key >= ? AND key < ?", (first, first + stop)
+        ).fetchone()[0]
+        return size
+
+    def _charge(self, key: int, size: int) -> int:
+        """Count so many more bytes for a session, and return them."""
+        self._execute("UPDATE sessions SET bytes = bytes + ? WHERE key = ?", (size, key))
+        for tenant, name in self._execute("SELECT tenant, id FROM sessions WHERE key = ?", (key,)).fetchall():
+            self._cache.pop(tenant, name)
+        return size
 
     def _insert_labels(self, key: int, session: MCPSession) -> None:
         self._connection.executemany(

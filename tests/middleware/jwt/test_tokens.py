@@ -428,6 +428,24 @@ async def test_an_outage_at_the_start_ends(
     await checker.check(token)
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_an_issuer_that_is_changed_during_an_outage_keeps_its_keys(server: KeyServer, elsewhere: bool) -> None:
+    """Unless they come from another address now."""
+    checker = Checker(corp=settings(jwks_url=server.url))
+    await checker.authenticator.open()
+    token = Signer("first", number=1).token()
+    await checker.check(token)
+    server.status = 503
+    url = f"{server.url}?new" if elsewhere else server.url
+    checker.authenticator.use(checker.authenticator.prepare({"corp": settings(jwks_url=url, scopes=("models",))}))
+    if elsewhere:
+        with pytest.raises(BadCredentials):
+            await checker.check(token)
+    else:
+        assert (await checker.check(token)).scopes == frozenset({"models"})
+    await checker.authenticator.close()
+
+
 async def test_issuers_can_be_replaced(server: KeyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """While the server runs: those that stay keep their keys, those that are gone are not believed any more."""
     stays, goes = Signer("first", number=1), Signer(number=2)

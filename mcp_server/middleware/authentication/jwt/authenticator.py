@@ -65,17 +65,21 @@ class JWTAuthenticator:
         self._follow()
 
     def prepare(self, issuers: Mapping[str, JWTIssuerSettings]) -> Mapping[str, Issuer]:
-        """Make issuers, by their ``iss``, and read their files; those whose keys are fetched stay if nothing changes.
+        """Make issuers, by their ``iss``, and read their files; those whose keys are fetched stay if nothing changes,
+        and keep their keys if these come from the same address.
 
         Raises:
             ConfigError: the keys of one cannot be read.
         """
         made: dict[str, Issuer] = {}
         for name, settings in issuers.items():
-            issuer = self._issuers.get(settings.issuer)
-            if issuer is None or issuer.fetcher is None or (issuer.name, issuer.settings) != (name, settings):
-                issuer = Issuer(name, settings, self._clock, self._observe)
-            made[settings.issuer] = issuer
+            former = self._issuers.get(settings.issuer)
+            if former is None or former.fetcher is None:
+                made[settings.issuer] = Issuer(name, settings, self._clock, self._observe)
+            elif (former.name, former.settings) == (name, settings):
+                made[settings.issuer] = former
+            else:
+                made[settings.issuer] = Issuer(name, settings, self._clock, self._observe, former)
         return made
 
     def use(self, issuers: Mapping[str, Issuer]) -> None:

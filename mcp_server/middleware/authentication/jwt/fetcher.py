@@ -62,6 +62,10 @@ class KeyFetcher:
         self._failures = 0
         self._fetch: asyncio.Task[None] | None = None
 
+    def inherit(self, former: KeyFetcher) -> None:
+        """Begin with the last keys of a fetcher that has fetched them from the same address."""
+        self.keys, self._body = former.keys, former._body
+
     async def open(self) -> None:
         """Fetch the keys for the first time. If that fails, :meth:`run` tries again."""
         await self._refresh()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -46,6 +47,8 @@ class Issuer:
         settings: the table.
         clock: the time, in nanoseconds since the Unix epoch.
         observe: called after each fetch of keys.
+        former: the same issuer with other settings. Its keys are used until they are fetched again, if the new settings
+            have them fetched from the same address.
 
     Attributes:
         fetcher: fetches the keys; ``None``: they are in the settings or in a file.
@@ -54,11 +57,21 @@ class Issuer:
         ConfigError: the keys cannot be read.
     """
 
-    def __init__(self, name: str, settings: JWTIssuerSettings, clock: Clock, observe: FetchObserver) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: JWTIssuerSettings,
+        clock: Clock,
+        observe: FetchObserver,
+        former: Issuer | None = None,
+    ) -> None:
         self.settings = settings
         self.name = name
         self._clock = clock
         self.fetcher = KeyFetcher(name, settings, observe) if settings.jwks_url is not None else None
+        earlier = former.fetcher if former is not None and _source(former.settings) == _source(settings) else None
+        if self.fetcher is not None and earlier is not None:
+            self.fetcher.inherit(earlier)
         self._fixed = KeySet() if self.fetcher is not None else _fixed_keys(name, settings)
         self._types = frozenset(one.lower() for one in settings.types)
         self._jws = jwt.PyJWS(algorithms=list(settings.algorithms))
@@ -110,6 +123,11 @@ class Issuer:
             except (jwt.PyJWTError, msgspec.MsgspecError, RecursionError) as error:
                 raise UnfitClaims("the token is malformed") from error
         raise UnfitClaims("no key of the issuer has signed the token")
+
+
+def _source(settings: JWTIssuerSettings) -> tuple[str | None, Path | None]:
+    """Where keys are fetched from, and who vouches for it."""
+    return settings.jwks_url, settings.ca_file
 
 
 def _fixed_keys(name: str, settings: JWTIssuerSettings) -> KeySet:

@@ -292,6 +292,45 @@ class AccountContract:
         await delete(store, "a")
         assert await stored() == (0, 0)
 
+    async def test_messages_count_as_long_as_a_fork_shares_them(self, store: AccountStore) -> None:
+        """Also when the session that wrote them is deleted, and once however many share them."""
+
+        async def check(size: int) -> None:
+            account = await read(store, AccountQuery(stored=True))
+            assert account.stored_bytes == pytest.approx(size, abs=900)
+
+        async def fork(name: str, of: str, message_count: int, **fields: str) -> None:
+            def decide(found: Stored) -> Change:
+                assert found.other is not None
+                return Change(session=session(name, message_count=message_count, **fields), fork_of=found.other.uid)
+
+            await store.change("t", name, decide, LookUp(other=of))
+
+        await put(store, session("a"))
+        await append(store, "a", *["x" * 10_000] * 4)
+        await fork("b", "a", 2)
+        await fork("c", "a", 3)
+        await check(40_000)
+        await delete(store, "a")
+        await check(30_000)
+        await append(store, "c", "y" * 10_000)
+        await check(40_000)
+        await fork("d", "c", 4)
+        await fork("e", "d", 1)
+        await check(40_000)
+        await delete(store, "c")
+        await check(40_000)
+        await append(store, "d", "z" * 5_000)
+        await check(45_000)
+        await fork("d", "d", 4, uid="again")
+        await check(40_000)
+        await delete(store, "d")
+        await check(20_000)
+        await delete(store, "b")
+        await check(10_000)
+        await delete(store, "e")
+        await check(0)
+
     async def test_a_closed_store_knows_no_accounts(self, store: AccountStore) -> None:
         """As with everything else."""
         await store.close()
