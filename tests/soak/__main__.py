@@ -300,6 +300,8 @@ async def _tenants(result: Result, folder: Path, seconds: float, seed: int) -> N
     balance = came.balance
     result.add("turns, and attempts of them, in the ledger to the token", f"{balance.turns:,} {balance.attempts:,}")
     result.add("calls that the provider has counted", f"{balance.calls:,}", good=balance.calls > 0)
+    rest = balance.met < balance.turns
+    result.add("turns that a kill may have met, whose calls are not compared", f"{balance.met:,}", good=rest)
     result.add("attempts with just the tokens that the provider reported", f"{balance.exact:,}", good=balance.exact > 0)
     result.add("a revoked key's stream went on for at most, s", f"{came.slowest:.2f}")
     _leaks(result, *came.held)

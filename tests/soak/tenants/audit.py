@@ -57,6 +57,7 @@ class Balance:
         turns: that were compared one by one.
         attempts: of them.
         calls: that the provider got from all tenants.
+        met: the turns of them that a kill may have met, whose calls are not compared.
         exact: the attempts whose tokens are those that the provider reported.
         problems: where the books differ.
     """
@@ -64,6 +65,7 @@ class Balance:
     turns: int = 0
     attempts: int = 0
     calls: int = 0
+    met: int = 0
     exact: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -145,6 +147,7 @@ class Balance:
                     self.problems.append(f"{turn.name}: {tokens} tokens, the provider reported {dict(reported)}")
                 reported[tokens] -= 1
         if touched:
+            self.met += 1
             return
         unanswered = sum(
             attempt.outcome in ("cancelled", "interrupted")
