@@ -89,10 +89,8 @@ async def invoke(
     responses: list[Any] = []
     options: dict[str, Any] = {"metadata": metadata, "timeout": timeout}
     try:
-        if method.client_streaming:
-            call = channel.stream_stream(path, response_deserializer=parse)(iter([body]), **options)
-            responses = [response async for response in call]
-        elif method.server_streaming:
+        if method.client_streaming or method.server_streaming:
+            # One message on every stream: gRPC's client ends with INTERNAL itself if it sends when a call has ended.
             call = channel.unary_stream(path, response_deserializer=parse)(body, **options)
             if method.name == "Watch":
                 responses.append(await call.read())
