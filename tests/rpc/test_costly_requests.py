@@ -199,7 +199,7 @@ async def test_a_megabyte_of_json_does_not_hold_the_event_loop_up(wire: Wire) ->
     for name, request in calls.items():
         body = request.SerializeToString()
         call: Any = wire.channel.unary_unary(f"/contextprotocol.v1.SessionService/{name}")
-        async with responsive(0.1):
+        async with responsive(0.25):
             answer = await call(body)
         assert len(session_pb2.Session.FromString(answer).context["a"].json.list_value.values) == 85_000
 
@@ -213,7 +213,7 @@ async def test_a_page_of_many_parts_is_converted_in_pieces(wire: Wire) -> None:
             session_pb2.AppendMessagesRequest(parent="sessions/tour", messages=[message] * 16)
         )
     call: Any = wire.channel.unary_unary("/contextprotocol.v1.SessionService/ListMessages")
-    async with responsive(0.1):
+    async with responsive(0.25):
         answer = await call(session_pb2.ListMessagesRequest(parent="sessions/tour").SerializeToString())
     assert len(session_pb2.ListMessagesResponse.FromString(answer).messages) == 48
 

@@ -140,7 +140,7 @@ class SessionRows:
         that share most. ``None`` if there is none, or the session is not deleted."""
         heir: tuple[int, int] | None = self._execute(
             "SELECT session, stop FROM segments WHERE writer = ?1 AND session != ?2"
-            " AND NOT EXISTS (SELECT 1 FROM sessions WHERE key = ?1) ORDER BY stop DESC, session LIMIT 1",
+            " AND NOT EXISTS (SELECT 1 FROM sessions WHERE key = ?1) ORDER BY stop DESC, session DESC LIMIT 1",
             (writer, other_than),
         ).fetchone()
         return heir

@@ -498,7 +498,7 @@ print(list(model.batch(["four", "five"]))[1].content)
 
 
 async def test_a_program_needs_to_close_nothing() -> None:
-    """Several event loops, one after another, and threads; it ends quietly."""
+    """Several event loops, one after another, and threads; it ends quietly, in the development mode of Python."""
     async with running() as server:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -507,11 +507,9 @@ async def test_a_program_needs_to_close_nothing() -> None:
             stderr=subprocess.PIPE,
         )
         printed, complaints = await process.communicate()
-    assert (printed.decode().split(), complaints.decode(), process.returncode) == (
-        ["one", "two", "three", "five"],
-        "",
-        0,
-    )
+    # In this mode asyncio names callbacks that took long, as they do on a busy machine.
+    unexpected = [line for line in complaints.decode().splitlines() if not line.startswith("Executing <")]
+    assert (printed.decode().split(), unexpected, process.returncode) == (["one", "two", "three", "five"], [], 0)
 
 
 async def test_the_client_is_there_for_the_rest(connect: Connect) -> None:
