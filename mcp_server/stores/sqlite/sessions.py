@@ -139,9 +139,10 @@ class SessionRows:
         """The fork for which the messages of a deleted session count, and how many they are: the oldest of those forks
         that share most. ``None`` if there is none, or the session is not deleted."""
         heir: tuple[int, int] | None = self._execute(
-            "SELECT session, stop FROM segments WHERE writer = ?1 AND session != ?2"
-            " AND NOT EXISTS (SELECT 1 FROM sessions WHERE key = ?1) ORDER BY stop DESC, session DESC LIMIT 1",
-            (writer, other_than),
+            "SELECT session, stop FROM segments WHERE writer = ? AND session != ? AND stop ="
+            " (SELECT max(stop) FROM segments WHERE writer = ? AND session != ?)"
+            " AND NOT EXISTS (SELECT 1 FROM sessions WHERE key = ?) ORDER BY session LIMIT 1",
+            (writer, other_than, writer, other_than, writer),
         ).fetchone()
         return heir
 

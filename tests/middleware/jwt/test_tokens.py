@@ -528,6 +528,7 @@ def test_no_forgery_is_accepted(
 
 @EXAMPLES
 @given(text=TEXT, place=st.integers(0, 300))
+@hypothesis.example(text="\u2028", place=224)
 def test_no_text_is_accepted(any_checker: Checker, text: str, place: int) -> None:
     """On its own, or within a token that is valid."""
     assert not asyncio.run(is_accepted(any_checker, text))

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
@@ -24,6 +25,8 @@ from mcp_server.values import Clock
 
 log = structlog.get_logger("contextprotocol.authentication")
 
+COMPACT: Final = re.compile(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
+"""A token: header, claims and signature in base64url."""
 MAX_TOKEN: Final = 8192
 """The most characters of a token: as many as gRPC lets pass by default."""
 MAX_KNOWN: Final = 4096
@@ -132,7 +135,8 @@ class JWTAuthenticator:
     async def _verify(self, token: str, digest: bytes, *, fetch: bool) -> VerifiedToken:
         if len(token) > MAX_TOKEN:
             raise UnfitClaims(f"the token has more than {MAX_TOKEN:,} characters")
-        if token.count(".") != 2:
+        # PyJWT, like Python's base64, passes over characters that do not belong there.
+        if not COMPACT.fullmatch(token):
             raise UnfitClaims("the token is malformed")
         header_part, payload_part, _ = token.split(".")
         header = _decode(header_part, TokenHeader)
