@@ -140,7 +140,7 @@ async def test_a_stream_ends_soon_after_its_token_has_expired(keys: KeyServer) -
         began = time.monotonic()
         with pytest.raises(BadCredentials, match="not valid any more"):
             await anext(cut)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         gate.open()
         assert await anext(lasting) == "more"
 

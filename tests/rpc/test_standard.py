@@ -77,10 +77,10 @@ async def test_health_answers_at_once_while_the_server_is_full_and_providers_are
     assert refused.reason == "OVERLOADED"
     begin = time.perf_counter()
     assert await check(wire, "") == await check(wire, "contextprotocol.v1.ChatService") == SERVING
-    assert time.perf_counter() - begin < 0.5
+    assert time.perf_counter() - begin < 1  # as long as one of them takes
     begin = time.perf_counter()
     statuses = (await wire.health.List(health_pb2.HealthListRequest())).statuses
-    assert time.perf_counter() - begin < 3  # each of them may take a second
+    assert time.perf_counter() - begin < 4  # each of them takes a second
     wrong = {name for name, response in statuses.items() if response.status != SERVING}
     assert wrong == {f"providers/{name}" for name in dead}
     assert len(busy.requests) == 1
