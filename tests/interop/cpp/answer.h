@@ -37,7 +37,9 @@ inline std::optional<std::chrono::duration<double>> WaitAfter(const grpc::Status
   // After these the same request may be sent again: the provider is asked once all the same.
   static const std::set<std::string> again{"DRAINING", "OVERLOADED", "TURN_INTERRUPTED", "STORE_UNAVAILABLE"};
   const auto info = DetailOf<google::rpc::ErrorInfo>(status);
-  const bool lost = !info && status.error_code() == grpc::StatusCode::UNAVAILABLE;
+  // A busy server ends calls with CANCELLED.
+  const bool lost = !info && (status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                              status.error_code() == grpc::StatusCode::CANCELLED);
   const auto& trailers = context.GetServerTrailingMetadata();
   const auto pushback = trailers.find("grpc-retry-pushback-ms");
   const bool final = pushback != trailers.end() && pushback->second == "-1";

@@ -32,7 +32,8 @@ func errorInfo(err error) *errdetails.ErrorInfo {
 // waitAfter returns how long to wait before the same request is sent again, and whether that can help.
 func waitAfter(err error, trailer metadata.MD) (wait time.Duration, helps bool) {
 	info := errorInfo(err)
-	lost := info == nil && status.Code(err) == codes.Unavailable
+	code := status.Code(err)
+	lost := info == nil && (code == codes.Unavailable || code == codes.Canceled) // a busy server ends calls with the latter
 	final := strings.Join(trailer.Get("grpc-retry-pushback-ms"), "") == "-1"
 	if final || !(lost || again[info.GetReason()]) {
 		return 0, false

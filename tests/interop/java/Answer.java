@@ -52,7 +52,10 @@ final class Answer {
   /** How long to wait before the same request is sent again; empty if that does not help. */
   static Optional<Duration> waitAfter(StatusRuntimeException error) {
     Optional<ErrorInfo> info = detail(error, ErrorInfo.class);
-    boolean lost = info.isEmpty() && error.getStatus().getCode() == Status.Code.UNAVAILABLE;
+    Status.Code code = error.getStatus().getCode();
+    // A busy server ends calls with CANCELLED.
+    boolean busy = code == Status.Code.CANCELLED && !Context.current().isCancelled();
+    boolean lost = info.isEmpty() && (code == Status.Code.UNAVAILABLE || busy);
     boolean again = info.map(ErrorInfo::getReason).filter(AGAIN::contains).isPresent();
     Metadata trailers = error.getTrailers();
     if (!(lost || again) || trailers != null && "-1".equals(trailers.get(PUSHBACK))) {

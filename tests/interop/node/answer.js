@@ -29,7 +29,7 @@ function decode(name, bytes) {
 // How many milliseconds to wait before the same request is sent again; undefined if that does not help.
 function waitAfter(error) {
   const { ErrorInfo: info, RetryInfo: retry } = details(error);
-  const lost = !info && error.code === status.UNAVAILABLE;
+  const lost = !info && [status.UNAVAILABLE, status.CANCELLED].includes(error.code); // the latter from a busy server
   const final = error.metadata?.get("grpc-retry-pushback-ms")[0] === "-1";
   if (final || !(lost || AGAIN.has(info?.reason))) return undefined;
   const delay = retry?.retryDelay ?? { seconds: 0, nanos: 0 };

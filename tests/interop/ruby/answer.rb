@@ -16,7 +16,8 @@ end
 # How many seconds to wait before the same request is sent again; nil if that does not help.
 def wait_after(error)
   info = detail(error, Google::Rpc::ErrorInfo)
-  lost = info.nil? && error.is_a?(GRPC::Unavailable)
+  # A busy server ends calls with CANCELLED.
+  lost = info.nil? && (error.is_a?(GRPC::Unavailable) || error.is_a?(GRPC::Cancelled))
   final = error.metadata['grpc-retry-pushback-ms'] == '-1'
   return nil if final || !(lost || AGAIN.include?(info&.reason))
 
