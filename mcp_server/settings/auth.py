@@ -11,8 +11,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from mcp_server.plugin_settings import Settings
-from mcp_server.settings.fields import ModelPattern, ScopeName, TenantName
-from mcp_server.settings.identities import CertificatePattern, CertificateSettings, IssuerName, JWTIssuerSettings
+from mcp_server.settings.fields import Models, PluginName, Scopes, TenantName
+from mcp_server.settings.identities import CertificatePattern, CertificateSettings, JWTIssuerSettings
 
 
 def parse_time(text: str) -> int:
@@ -49,20 +49,11 @@ class KeySettings(Settings):
         ),
     ]
     """The SHA-256 of the secret, as ``mcp-server keys new`` prints it."""
-    scopes: Annotated[
-        tuple[ScopeName, ...],
-        Meta(
-            min_length=1,
-            extra={"allowed": "an array of chat, sessions.read, sessions.write, models, usage, admin and operator"},
-        ),
-    ]
+    scopes: Annotated[Scopes, Meta(min_length=1)]
     """What the key may do. ``operator`` names tenants and sees all of them."""
     tenant: TenantName = "default"
     """The tenant whose sessions, turns and usage the key works on."""
-    models: Annotated[
-        tuple[ModelPattern, ...],
-        Meta(max_length=64, extra={"allowed": 'an array of up to 64 patterns of "provider/model"'}),
-    ] = ()
+    models: Models = ()
     """The models that the key may use, as patterns of ``provider/model`` in which ``*`` matches any text. Empty:
     all."""
     display_name: Annotated[str, Meta(max_length=128, extra={"allowed": "a string of up to 128 characters"})] = ""
@@ -95,7 +86,7 @@ class AuthSettings(Settings):
     ``contextprotocol`` of the user's data folder."""
     keys: Mapping[KeyId, KeySettings] = {}
     """API keys by their public ids. ``mcp-server keys new`` makes one."""
-    jwt: Mapping[IssuerName, JWTIssuerSettings] = {}
+    jwt: Mapping[PluginName, JWTIssuerSettings] = {}
     """Issuers of tokens (JWT), each by a name for logs."""
     certificates: Mapping[CertificatePattern, CertificateSettings] = {}
     """Callers with client certificates, by a pattern of a subject alternative name: ``uri:``, ``dns:`` or ``email:``

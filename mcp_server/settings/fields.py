@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta
 
-TENANT_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
-"""Names of tenants."""
+_TENANT: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
+PluginName = Annotated[
+    str,
+    Meta(pattern="^[a-z][a-z0-9_-]{0,62}$", extra={"allowed": "a name of a-z, 0-9, _ and - that begins with a letter"}),
+]
 ModelPattern = Annotated[
     str, Meta(pattern="^[^\\s]{1,256}$", extra={"allowed": 'a pattern of "provider/model", with * for any text'})
 ]
 TenantName = Annotated[
     str,
     Meta(
-        pattern=TENANT_PATTERN,
+        pattern=f"^{_TENANT}$",
         extra={"allowed": "a name of up to 63 letters, digits, . _ and - that begins with a letter or a digit"},
     ),
 ]
+TenantOrAll = Annotated[
+    str,
+    Meta(
+        pattern=f"^({_TENANT}|\\*)$",
+        extra={"allowed": "a name of letters, digits, . _ and -, or * for all others"},
+    ),
+]
 ScopeName = Literal["chat", "sessions.read", "sessions.write", "models", "usage", "admin", "operator"]
+_SCOPES: Final[tuple[str, ...]] = get_args(ScopeName)
+Scopes = Annotated[
+    tuple[ScopeName, ...], Meta(extra={"allowed": f"an array of {', '.join(_SCOPES[:-1])} and {_SCOPES[-1]}"})
+]
+Models = Annotated[
+    tuple[ModelPattern, ...],
+    Meta(max_length=64, extra={"allowed": 'an array of up to 64 patterns of "provider/model", with * for any text'}),
+]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from mcp_server.plugin_settings import Secret, Settings
-from mcp_server.settings.fields import ModelPattern, ScopeName, TenantName
+from mcp_server.settings.fields import Models, Scopes, TenantName
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512"
@@ -21,10 +21,6 @@ SYMMETRIC: Final[Mapping[str, int]] = {"HS256": 32, "HS384": 48, "HS512": 64}
 ASYMMETRIC: Final = ("RS256", "PS256", "ES256", "EdDSA")
 """The algorithms that are accepted unless an issuer lists its own."""
 
-IssuerName = Annotated[
-    str,
-    Meta(pattern="^[a-z][a-z0-9_-]{0,62}$", extra={"allowed": "a name of a-z, 0-9, _ and - that begins with a letter"}),
-]
 CertificatePattern = Annotated[
     str,
     Meta(
@@ -33,14 +29,6 @@ CertificatePattern = Annotated[
     ),
 ]
 ClaimName = Annotated[str, Meta(pattern="^[^\\s]{1,256}$", extra={"allowed": "the name of a claim"})]
-Scopes = Annotated[
-    tuple[ScopeName, ...],
-    Meta(extra={"allowed": "an array of chat, sessions.read, sessions.write, models, usage, admin and operator"}),
-]
-Models = Annotated[
-    tuple[ModelPattern, ...],
-    Meta(max_length=64, extra={"allowed": 'an array of up to 64 patterns of "provider/model", with * for any text'}),
-]
 
 
 def check_keys_url(url: str) -> None:

@@ -17,7 +17,7 @@ from msgspec import Meta
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Settings
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings
-from mcp_server.settings.fields import ModelPattern
+from mcp_server.settings.fields import ModelPattern, PluginName, TenantOrAll
 
 DAY = 86_400.0
 ADMIN_ADDRESS: Final = "127.0.0.1:9464"
@@ -48,18 +48,7 @@ def _check_optional_address(address: str) -> None:
 _ADDRESS = "host:port with a port from 0 to 65535"
 Address = Annotated[str, Meta(extra={"check": split_address, "allowed": _ADDRESS})]
 OptionalAddress = Annotated[str, Meta(extra={"check": _check_optional_address, "allowed": f"{_ADDRESS}, or empty"})]
-PluginName = Annotated[
-    str,
-    Meta(pattern="^[a-z][a-z0-9_-]{0,62}$", extra={"allowed": "a name of a-z, 0-9, _ and - that begins with a letter"}),
-]
 ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,256}$")]
-TenantOrAll = Annotated[
-    str,
-    Meta(
-        pattern="^([A-Za-z0-9][A-Za-z0-9._-]{0,62}|\\*)$",
-        extra={"allowed": "a name of letters, digits, . _ and -, or * for all others"},
-    ),
-]
 RouteName = Annotated[
     str,
     Meta(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -10,7 +11,8 @@ from mcp_server.errors import ConfigError
 from mcp_server.keys import first_key_file, settings_keys
 from mcp_server.settings import Config, load
 from mcp_server.settings.auth import parse_hash, parse_time
-from mcp_server.values import Key, Limits
+from mcp_server.settings.fields import ScopeName
+from mcp_server.values import SCOPES, Key, Limits
 from mcp_server.values.key_secret import hash_of, is_key_id, key_id_of, new_key_id, new_secret
 
 KEY = """
@@ -29,6 +31,10 @@ def written(folder: Path, text: str) -> Path:
     file = folder / "settings.toml"
     file.write_text(text)
     return file
+
+
+def test_the_settings_know_all_scopes() -> None:
+    assert get_args(ScopeName) == SCOPES
 
 
 def test_a_key_of_the_settings(tmp_path: Path) -> None:
