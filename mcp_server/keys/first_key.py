@@ -17,11 +17,10 @@ from mcp_server.errors import ConfigError
 from mcp_server.interfaces import AccountStore
 from mcp_server.settings import Config
 from mcp_server.values import SCOPES, Clock, Key
-from mcp_server.values.key_secret import ID_LENGTH, hash_of, key_id_of, new_secret
+from mcp_server.values.key_secret import hash_of, key_id_from, key_id_of, new_secret
 
 log = structlog.get_logger("contextprotocol.server")
 
-_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ADMINISTRATORS: Final = frozenset({"admin", "operator"})
 
 
@@ -49,7 +48,7 @@ async def ensure_first_key(
     if any(_ADMINISTRATORS.intersection(key.scopes) for key in settings_keys.values()):
         return
     digest = hashlib.sha256(await store.secret("first key")).digest()
-    key_id = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:ID_LENGTH])
+    key_id = key_id_from(digest)
     if await store.key(key_id) is not None:
         return
     secret = await asyncio.to_thread(_written, file, key_id)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from mcp_server.errors import NotAllowed
 from mcp_server.principal import Principal
+from mcp_server.rules.key import AMOUNTS, BURSTS
 from mcp_server.values import Key, Limits
 from mcp_server.values.pattern import matches
-
-_AMOUNTS: Final = tuple(name for name in Limits.__struct_fields__ if name not in ("window", "currency"))
-_BURSTS: Final = {"request_burst": "requests_per_minute", "token_burst": "tokens_per_minute"}
-"""Limits that are another one unless they are set."""
 
 
 def check_grant(principal: Principal, key: Key, *, former: Key | None = None) -> None:
@@ -34,7 +29,7 @@ def check_grant(principal: Principal, key: Key, *, former: Key | None = None) ->
 
 
 def _check_limits(own: Limits, granted: Limits) -> None:
-    for name in _AMOUNTS:
+    for name in AMOUNTS:
         most = _amount(own, name)
         if most is None:
             continue
@@ -50,6 +45,6 @@ def _check_limits(own: Limits, granted: Limits) -> None:
 def _amount(limits: Limits, name: str) -> int | None:
     """The limit of that name as it applies."""
     amount: int | None = getattr(limits, name)
-    if amount is None and name in _BURSTS:
-        amount = getattr(limits, _BURSTS[name])
+    if amount is None and name in BURSTS:
+        amount = getattr(limits, BURSTS[name])
     return amount

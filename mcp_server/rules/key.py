@@ -24,7 +24,10 @@ from mcp_server.values import SCOPES, KeyDraft, KeyUpdate, Limits
 
 KEY_FIELDS: Final = KeyDraft.__struct_fields__
 """The fields of an API key that callers set."""
-_AMOUNTS: Final = tuple(name for name in Limits.__struct_fields__ if name not in ("window", "currency"))
+AMOUNTS: Final = tuple(name for name in Limits.__struct_fields__ if name not in ("window", "currency"))
+"""The fields of limits that say how much is allowed."""
+BURSTS: Final = {"request_burst": "requests_per_minute", "token_burst": "tokens_per_minute"}
+"""Limits that are another one unless they are set."""
 _AT_LEAST_ONE: Final = (
     "requests_per_minute",
     "request_burst",
@@ -34,8 +37,7 @@ _AT_LEAST_ONE: Final = (
 )
 """Limits of which 0 would mean that nothing works; others may be 0, so that a key can be stopped for a while."""
 _NEEDS: Final = {
-    "request_burst": "requests_per_minute",
-    "token_burst": "tokens_per_minute",
+    **BURSTS,
     "tokens_per_window": "window",
     "cost_nanos_per_window": "window",
 }
@@ -88,7 +90,7 @@ def _models(found: Violations, field: str, patterns: Sequence[str]) -> None:
 
 
 def _limits(found: Violations, field: str, limits: Limits) -> None:
-    for name in _AMOUNTS:
+    for name in AMOUNTS:
         amount = getattr(limits, name)
         if amount is not None:
             whole(found, f"{field}.{name}", amount, 1 if name in _AT_LEAST_ONE else 0, MAX_AMOUNT)

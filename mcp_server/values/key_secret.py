@@ -24,6 +24,11 @@ def new_key_id() -> str:
     return "".join(secrets.choice(_ID_ALPHABET) for _ in range(ID_LENGTH))
 
 
+def key_id_from(digest: bytes) -> str:
+    """The public id that follows from at least 12 bytes."""
+    return "".join(_ID_ALPHABET[byte % len(_ID_ALPHABET)] for byte in digest[:ID_LENGTH])
+
+
 def new_secret(key_id: str) -> str:
     """A random secret of the key with that id."""
     return f"{PREFIX}{key_id}_{''.join(secrets.choice(_ALPHABET) for _ in range(43))}"
