@@ -26,14 +26,14 @@ from mcp_server.gateway import Gateway
 from mcp_server.interfaces import GRPCService
 
 
-def services(gateway: Gateway, tokens: PageTokens) -> list[GRPCService]:
+def services(gateway: Gateway, tokens: PageTokens, conversions: Conversions) -> list[GRPCService]:
     """The services of the contract.
 
     Args:
         gateway: carries them out.
         tokens: of the pages of their lists.
+        conversions: runs those of large requests and responses.
     """
-    conversions = Conversions()
     implementations = {
         session_pb2: SessionService(gateway, conversions, tokens),
         chat_pb2: ChatService(gateway, conversions),

@@ -45,13 +45,21 @@ class Edge:
     Args:
         middleware: entered around each call, the first outermost, before the request is read.
         flow: limits what calls hold.
+        conversions: runs the decoding of large requests.
         clients_verified: whether clients have certificates, which calls then carry.
     """
 
-    def __init__(self, middleware: Sequence[Middleware], flow: Flow, *, clients_verified: bool = False) -> None:
+    def __init__(
+        self,
+        middleware: Sequence[Middleware],
+        flow: Flow,
+        conversions: Conversions,
+        *,
+        clients_verified: bool = False,
+    ) -> None:
         self._middleware = tuple(middleware)
         self._flow = flow
-        self._conversions = Conversions()
+        self._conversions = conversions
         self._clients_verified = clients_verified
 
     def handlers(self, service: GRPCService) -> grpc.GenericRpcHandler:

@@ -9,6 +9,7 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health_pb2
 
+from mcp_server.api.conversions import Conversions
 from mcp_server.api.paging import PageTokens
 from mcp_server.api.services import services as contract
 from mcp_server.errors import ConfigError
@@ -75,7 +76,8 @@ class GRPCServer:
         tokens: PageTokens | None = None,
     ) -> None:
         self._settings = settings or ServerSettings()
-        served = [*contract(gateway, tokens or PageTokens()), *services]
+        conversions = Conversions()
+        served = [*contract(gateway, tokens or PageTokens(), conversions), *services]
         self.health = Health([service.descriptor.full_name for service in served], gateway)
         health = GRPCService(descriptor=HEALTH, implementation=self.health)
         served.append(health)
@@ -95,7 +97,7 @@ class GRPCServer:
         self._watch: asyncio.Task[None] | None = None
         self._certificates = certificates
         verified = certificates is not None and certificates.clients_verified
-        edge = Edge(middleware, self._flow, clients_verified=verified)
+        edge = Edge(middleware, self._flow, conversions, clients_verified=verified)
         self._handlers = [edge.handlers(service) for service in served if service is not health]
         self._health_methods = edge.methods(health)
         self._server: grpc.aio.Server | None = None

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, session_pb2, session_pb2_grpc
 from mcp_server.api.call import Send
+from mcp_server.api.conversions import Conversions
 from mcp_server.errors import BadCredentials, ConfigError, Overloaded
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call, GRPCService, Middleware
@@ -306,7 +307,7 @@ async def test_a_caller_that_leaves_while_something_is_written_is_no_fault() -> 
         async def write(self, message: bytes) -> None:
             raise grpc.aio.InternalError('Failed "execute_batch"')
 
-    edge = Edge([Watch()], Flow(max_bytes=0, receive_timeout=1, reader_timeout=1))
+    edge = Edge([Watch()], Flow(max_bytes=0, receive_timeout=1, reader_timeout=1), Conversions())
     handlers = edge.handlers(GRPCService(descriptor=EXTRA, implementation=Arithmetic()))
     details: Any = type("Details", (), {"method": "/extra.Arithmetic/CountTo", "invocation_metadata": ()})()
     handler: Any = handlers.service(details)
