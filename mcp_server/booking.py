@@ -6,16 +6,14 @@ Both happen in the step of the store that ends the work, however it ends, and th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from mcp_server.interfaces import Change, RateUse
-from mcp_server.values import FINAL, MAX_AHEAD, SECOND, Attempt, Hold, Turn, UsageEntry, total_usage
+from mcp_server.values import FINAL, MAX_AHEAD, MINUTE, Attempt, Hold, Turn, UsageEntry, total_usage
 
 replace = msgspec.structs.replace
-
-MINUTE: Final = 60 * SECOND
 
 
 def settle(change: Change, turn: Turn, now: int) -> Change:

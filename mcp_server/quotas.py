@@ -13,14 +13,13 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from mcp_server.errors import QuotaExceeded
 from mcp_server.interfaces import Account, AccountQuery, Change, RateUse
 from mcp_server.values import (
     DAY,
     HOUR,
     MAX_AHEAD,
+    MINUTE,
     NO_LIMITS,
     SECOND,
     Hold,
@@ -29,9 +28,6 @@ from mcp_server.values import (
     Struct,
 )
 
-replace = msgspec.structs.replace
-
-MINUTE: Final = 60 * SECOND
 HOLD_GRACE: Final = MINUTE
 """How long after its timeout the hold of a turn is void, if it was never released."""
 SOON: Final = SECOND
@@ -55,6 +51,10 @@ class Kind(enum.Enum):
     """Sessions that exist."""
     BYTES = enum.auto()
     """Bytes that are stored."""
+
+
+RATES: Final = (Kind.REQUESTS, Kind.TOKEN_RATE)
+"""Those that count per minute."""
 
 
 class Limit(Struct):
@@ -180,20 +180,10 @@ def take(quota: Quota, accounts: Sequence[Account], demand: Demand, now: int) ->
         exceeded: list[LimitState] = []
         for limit in subject.limits:
             kind = limit.kind
-            if kind is Kind.TOKENS:
-                asked = demand.tokens
-                used = account.tokens[limit.index] + account.held_tokens
-            elif kind is Kind.COST:
-                asked = subject_cost
-                used = account.cost_nanos[limit.index] + account.held_cost_nanos
-            elif kind is Kind.TURNS:
-                asked, used = 1, account.holds
-            elif kind is Kind.BYTES:
-                asked, used = 1, account.stored_bytes
-            elif kind is Kind.SESSIONS:
+            if kind is Kind.SESSIONS:
                 continue
-            else:
-                asked = 1 if kind is Kind.REQUESTS else demand.tokens
+            if kind in RATES:
+                asked = demand.tokens if kind is Kind.TOKEN_RATE else 1
                 name = subject.rates[limit.index]
                 rates.append(_use(name, subject.key, asked, limit.per_minute, now))
                 if kind is Kind.TOKEN_RATE:
@@ -201,7 +191,8 @@ def take(quota: Quota, accounts: Sequence[Account], demand: Demand, now: int) ->
                 if _wait(limit, account, asked, now) > 0:
                     exceeded.append(_state(subject, limit, account, now, asked))
                 continue
-            if asked and used + asked > limit.allowed:
+            asked = demand.tokens if kind is Kind.TOKENS else subject_cost if kind is Kind.COST else 1
+            if asked and _used(limit, account) + asked > limit.allowed:
                 exceeded.append(_state(subject, limit, account, now, asked))
         if exceeded:
             raise _refusal(exceeded, now)
@@ -331,6 +322,18 @@ def _wait(limit: Limit, account: Account, asked: int, now: int) -> int:
     return ahead + asked * MINUTE // limit.per_minute - burst
 
 
+def _used(limit: Limit, account: Account) -> int:
+    """What is used and held of a limit that is not a rate."""
+    kind = limit.kind
+    if kind is Kind.TOKENS:
+        return account.tokens[limit.index] + account.held_tokens
+    if kind is Kind.COST:
+        return account.cost_nanos[limit.index] + account.held_cost_nanos
+    if kind is Kind.TURNS:
+        return account.holds
+    return account.sessions if kind is Kind.SESSIONS else account.stored_bytes
+
+
 def _use(name: str, key: str, amount: int, per_minute: int, now: int) -> RateUse:
     return RateUse(name=name, key=key, floor=now, advance=amount * MINUTE // per_minute)
 
@@ -341,8 +344,7 @@ def _use(name: str, key: str, amount: int, per_minute: int, now: int) -> RateUse
 def _state(subject: Subject, limit: Limit, account: Account, now: int, asked: int = 0) -> LimitState:
     """A limit, what is used and held of it, and when ``asked`` becomes available; that is never if it is too much."""
     reset_time: int | None = None
-    if limit.kind in (Kind.REQUESTS, Kind.TOKEN_RATE):
-        # The generic cell rate algorithm: each unit uses up its share of a minute.
+    if limit.kind in RATES:
         ahead = max(account.rates[limit.index] - now, 0)
         used = -(-ahead * limit.per_minute // MINUTE)
         if asked:
@@ -350,18 +352,10 @@ def _state(subject: Subject, limit: Limit, account: Account, now: int, asked: in
             reset_time = now + wait if wait <= ahead else None  # a longer wait: it is more than a burst
         elif ahead:
             reset_time = now + ahead
-    elif limit.kind is Kind.TURNS:
-        used = account.holds
-    elif limit.kind is Kind.SESSIONS:
-        used = account.sessions
-    elif limit.kind is Kind.BYTES:
-        used = account.stored_bytes
     else:
-        if limit.kind is Kind.TOKENS:
-            used = account.tokens[limit.index] + account.held_tokens
-        else:
-            used = account.cost_nanos[limit.index] + account.held_cost_nanos
-        reset_time = _period(subject.periods[limit.index], subject.window, now)[1]
+        used = _used(limit, account)
+        if limit.kind is Kind.TOKENS or limit.kind is Kind.COST:
+            reset_time = _period(subject.periods[limit.index], subject.window, now)[1]
     if asked > limit.allowed:
         reset_time = None
     return LimitState(subject=subject.name, limit=limit.name, allowed=limit.allowed, used=used, reset_time=reset_time)

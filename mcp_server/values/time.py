@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 SECOND = 1_000_000_000
 """One second in the unit of every time and duration here."""
-HOUR = 3600 * SECOND
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 Clock = Callable[[], int]
 """Returns the time in nanoseconds since the Unix epoch."""
