@@ -79,9 +79,7 @@ class RepeatLimit:
             window.count += 1
             dropped = window.count > LINES
             if dropped and self._timer is None:
-                self._timer = threading.Timer(SECONDS, self._look)
-                self._timer.daemon = True
-                self._timer.start()
+                self._look_after(SECONDS)
         _write(ended)
         if dropped:
             raise structlog.DropEvent
@@ -106,10 +104,13 @@ class RepeatLimit:
             self._timer = None
             begins = [window.begin for window in self._windows.values() if window.count > LINES]
             if begins:
-                self._timer = threading.Timer(max(min(begins) + SECONDS - now, 0.1), self._look)
-                self._timer.daemon = True
-                self._timer.start()
+                self._look_after(max(min(begins) + SECONDS - now, 0.1))
         _write(_summaries(over))
+
+    def _look_after(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._look)
+        self._timer.daemon = True
+        self._timer.start()
 
 
 def _summaries(windows: MutableMapping[_Kind, _Window]) -> list[tuple[str, dict[str, Any]]]:

@@ -14,8 +14,8 @@ import structlog
 from mcp_server import trace_context
 from mcp_server.interfaces import Call
 from mcp_server.middleware.content import shown
-from mcp_server.middleware.durations import duration, milliseconds, time_to_first_token
-from mcp_server.values import Attempt, Message, Turn, TurnState
+from mcp_server.middleware.durations import duration, time_to_first_token
+from mcp_server.values import Attempt, Message, Turn, TurnState, milliseconds
 
 _DEBUG_SERVICES: Final = frozenset({"grpc.health.v1.Health"})
 """Services that machines call all day: their lines have the level ``debug``."""

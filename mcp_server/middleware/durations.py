@@ -37,8 +37,3 @@ def own_time(turn: Turn, now: int) -> int | None:
         return None
     first, last = turn.attempts[0], turn.attempts[-1]
     return elapsed(turn.create_time, first.start_time) + elapsed(last.start_time + last.duration, now)
-
-
-def milliseconds(nanoseconds: float) -> float:
-    """Milliseconds, with three decimal places."""
-    return nanoseconds // 1000 / 1000

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from mcp_server import trace_context
-from mcp_server.values import Attempt
+from mcp_server.values import Attempt, milliseconds
 
 
 def attempt_failed(attempt: Attempt, *, service: str, turn: str) -> None:
@@ -23,7 +23,7 @@ def attempt_failed(attempt: Attempt, *, service: str, turn: str) -> None:
     facts |= {
         "service": service,
         "model": f"{attempt.provider}/{attempt.model}",
-        "duration_ms": attempt.duration // 1000 / 1000,
+        "duration_ms": milliseconds(attempt.duration),
         "reason": attempt.error.reason,
     }
     if attempt.error.reason.startswith("PROVIDER_"):

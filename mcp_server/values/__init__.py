@@ -53,7 +53,7 @@ from mcp_server.values.message import (
 )
 from mcp_server.values.model import Capabilities, Model, ModelState
 from mcp_server.values.session import MCPSession, Receipt, SessionDraft, SessionUpdate
-from mcp_server.values.time import DAY, HOUR, MINUTE, SECOND, Clock, elapsed
+from mcp_server.values.time import DAY, HOUR, MINUTE, SECOND, Clock, elapsed, milliseconds
 from mcp_server.values.turn import FINAL, UNFINISHED, Attempt, Lease, Turn, TurnError, TurnState, Window, turn_name
 from mcp_server.values.usage import Usage, UsageEntry, UsageSource, UsageSum, total_usage
 
@@ -123,6 +123,7 @@ __all__ = [
     "Visibility",
     "Window",
     "elapsed",
+    "milliseconds",
     "total_usage",
     "turn_name",
 ]

@@ -13,6 +13,11 @@ Clock = Callable[[], int]
 """Returns the time in nanoseconds since the Unix epoch."""
 
 
+def milliseconds(nanoseconds: float) -> float:
+    """Milliseconds, with three decimal places."""
+    return nanoseconds // 1000 / 1000
+
+
 def elapsed(start: int, end: int) -> int:
     """Nanoseconds from ``start`` to ``end``; 0 if the clock was set back in between."""
     return max(end - start, 0)

@@ -10,10 +10,8 @@ from typing import Final
 
 from mcp_server.middleware.durations import duration, time_per_output_token, time_to_first_token
 from mcp_server.middleware.metrics.families import Families, Histogram
+from mcp_server.middleware.operations import OPERATIONS
 from mcp_server.values import SECOND, Attempt, Turn, TurnState
-
-OPERATIONS: Final = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings"}
-"""The ``gen_ai_operation_name`` of each kind of work."""
 
 _MODEL: Final = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 _DURATIONS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)

@@ -107,7 +107,8 @@ class TurnMetrics:
         service.running.value -= 1
         last = turn.attempts[-1] if turn.attempts else None
         model = self._model(last.provider, last.model) if last is not None else self._model("", "")
-        model.turn_ended(turn.state.value, turn.error.reason if turn.error is not None else "")
+        reason = turn.error.reason if turn.error is not None else ""
+        self.ended.with_labels(*model.key, turn.state.value, reason).value += 1
         model.duration.observe(duration(turn) / SECOND)
         if (first := time_to_first_token(turn)) is not None:
             model.first_token.observe(first / SECOND)
@@ -124,7 +125,7 @@ class TurnMetrics:
         for attempt in attempts:
             model = self._model(attempt.provider, attempt.model)
             reason = attempt.error.reason if attempt.error is not None else ""
-            model.attempt_ended(attempt.outcome.value, reason)
+            self.attempts.with_labels(*model.key, attempt.outcome.value, reason).value += 1
             model.input_tokens.value += attempt.usage.input_tokens
             model.output_tokens.value += attempt.usage.output_tokens
             if attempt.currency:
@@ -216,12 +217,6 @@ class _Model:
         self.output_tokens = metrics.tokens.with_labels(provider, name, "output")
         self._metrics = metrics
         self._gen_ai: dict[str, GenAIModel] = {}
-
-    def turn_ended(self, state: str, reason: str) -> None:
-        self._metrics.ended.with_labels(*self.key, state, reason).value += 1
-
-    def attempt_ended(self, outcome: str, reason: str) -> None:
-        self._metrics.attempts.with_labels(*self.key, outcome, reason).value += 1
 
     def gen_ai(self, service: str) -> GenAIModel:
         """Its time series by the names of OpenTelemetry."""

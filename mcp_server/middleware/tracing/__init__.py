@@ -33,6 +33,7 @@ from opentelemetry.util.types import Attributes
 from mcp_server import trace_context
 from mcp_server.interfaces import Call
 from mcp_server.middleware.content import as_json, shown
+from mcp_server.middleware.operations import OPERATIONS
 from mcp_server.middleware.tracing import spans
 from mcp_server.middleware.tracing.export import PlannedIds, tracer_provider
 from mcp_server.trace_context import Trace
@@ -146,7 +147,7 @@ class Tracing:
     def _attempt(self, trace: Trace, service: str, attempt: Attempt, more: spans.Found) -> None:
         """Make the span of the next call to a provider of a call or turn."""
         self._ids.plan(trace.trace_id, trace.attempts.pop(0) if trace.attempts else trace_context.new_span_id())
-        operation = spans.OPERATIONS[service]
+        operation = OPERATIONS[service]
         self._span(
             f"{operation} {attempt.model}",
             _span_context(trace, trace.span_id),

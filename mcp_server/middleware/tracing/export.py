@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from mcp_server.errors import ConfigError
+from mcp_server.trace_context import new_span_id
 
 SERVICE: Final = "contextprotocol"
 """The name of the service, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES has another."""
@@ -39,7 +40,7 @@ class PlannedIds:
 
     def generate_span_id(self) -> int:
         """The id of a span."""
-        return self._span_id or random.getrandbits(64) or 1  # identifies, and guards nothing
+        return self._span_id or new_span_id()
 
     def generate_trace_id(self) -> int:
         """The id of a trace."""

@@ -13,8 +13,6 @@ from mcp_server.values import SECOND, Attempt, Turn
 
 Found = dict[str, AttributeValue]
 
-OPERATIONS: Final = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings"}
-"""The ``gen_ai.operation.name`` of each kind of work."""
 _FAULTS: Final = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Status codes that are an error of the server, by the conventions for gRPC."""
 
