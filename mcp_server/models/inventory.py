@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
@@ -18,6 +17,7 @@ from mcp_server.models.circuit import Circuits
 from mcp_server.models.target import Limits, Target
 from mcp_server.settings.tables import ModelOverrides, ModelSettings, RoutingSettings
 from mcp_server.values import Capabilities, Model, ModelState
+from mcp_server.values.pattern import matches
 
 replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.models")
@@ -214,7 +214,7 @@ class Inventory:
         name = f"{provider_name}/{model.name}"
         limits, price = self._limits, None
         for pattern, override in self._models.settings.items():
-            if fnmatch.fnmatchcase(name, pattern):
+            if matches(pattern, name):
                 price = override.price or price
                 model, limits = _overridden(model, limits, override)
         return Target(

@@ -152,6 +152,14 @@ async def test_overrides_apply_one_over_the_other() -> None:
     assert route(found, "a/anything").targets[0].model.context_window == 10
 
 
+async def test_only_the_asterisk_of_a_pattern_stands_for_something_else() -> None:
+    """Names of models may have brackets and question marks."""
+    settings = ModelSettings(settings={"a/on[e]": ModelOverrides(context_window=10)})
+    found = await catalogue(settings, a=Listing(model("one", context_window=5), model("on[e]", context_window=5)))
+    windows = [found.targets[name].model.context_window for name in ("a/one", "a/on[e]")]
+    assert windows == [5, 10]
+
+
 async def test_weights_choose_the_first() -> None:
     """In proportion; the others follow in their order."""
     settings = ModelSettings(routes={"r": RouteSettings(targets=("a/1", "a/2", "a/3"), weights=(1, 3, 0))})

@@ -92,6 +92,15 @@ def test_a_pattern_answers_to_the_names_that_it_fits(tmp_path: Path) -> None:
         load(file, {})
 
 
+def test_only_the_asterisk_of_a_pattern_stands_for_something_else(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(f'{PROVIDER}other_models = false\nmodels."gpt-[45]*" = {{}}\n')
+    (settings,) = load(file, {}).providers.values()
+    assert isinstance(settings, OpenAISettings)
+    assert settings.accepts("gpt-[45]-mini")
+    assert not settings.accepts("gpt-4-mini")
+
+
 def test_keys_come_from_the_environment_too(tmp_path: Path) -> None:
     """One or several; neither shows itself."""
     file = tmp_path / "settings.toml"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
@@ -13,6 +12,7 @@ from msgspec import Meta
 from mcp_server.entry_points import load_object
 from mcp_server.plugin_settings import Settings
 from mcp_server.providers.http.settings import HEADER_TEXT, BaseURL, HTTPSettings
+from mcp_server.values.pattern import matches
 
 if TYPE_CHECKING:
     from mcp_server.interfaces import Provider
@@ -126,7 +126,7 @@ class OpenAISettings(HTTPSettings, kw_only=True):
             return None  # it would lead to another path
         found = self.models.get(name)
         if found is None:
-            matching = [pattern for pattern in self.models if fnmatch.fnmatchcase(name, pattern)]
+            matching = [pattern for pattern in self.models if matches(pattern, name)]
             if matching:
                 found = self.models[max(matching, key=len)]
             elif self.other_models:
