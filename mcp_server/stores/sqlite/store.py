@@ -62,8 +62,8 @@ class SQLiteStore:
 
     def _open(self) -> Writer:
         connection = self._file.open()
-        changes = Changes(connection)
         try:
+            changes = Changes(connection)
             changes.drop_holds()
         except sqlite3.Error as error:
             connection.close()

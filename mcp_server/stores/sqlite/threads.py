@@ -94,8 +94,7 @@ class Writer:
                 changes.collect_garbage()
             begin = time.perf_counter()
             changes.commit()
-            if self._jobs.observer is not None and work:
-                self._jobs.observer.batch_committed(len(work), time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
             self._file.note_size()
         except BaseException as error:  # noqa: BLE001  # it is raised to the callers
             changes.roll_back()
@@ -107,6 +106,8 @@ class Writer:
                 return
             self._fail(work, error)
         else:
+            if self._jobs.observer is not None and work:
+                self._jobs.observer.batch_committed(len(work), seconds)
             if self._failing:
                 self._failing = False
                 log.info("store writes again")
