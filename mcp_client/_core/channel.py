@@ -75,9 +75,8 @@ class ChannelSettings:
         if not (isinstance(metadata, Mapping) or callable(metadata)):
             raise TypeError(f"metadata: expected a mapping or a function, not {type(metadata).__name__}")
         self.metadata = None if isinstance(metadata, Mapping) else metadata
-        self.headers: Headers = _authorization(api_key) if api_key is not None else ()
-        if isinstance(metadata, Mapping):
-            self.headers = self.with_key(metadata)
+        self._key_headers: Headers = _authorization(api_key) if api_key is not None else ()
+        self.headers = self.with_key(metadata if isinstance(metadata, Mapping) else {})
         self.timeout = seconds("timeout", timeout)
         if not isinstance(credentials, TLS | grpc.ChannelCredentials | None):
             raise TypeError(f"credentials: expected TLS or gRPC's ChannelCredentials, not {type(credentials).__name__}")
@@ -116,9 +115,9 @@ class ChannelSettings:
             ValueError, TypeError: the metadata cannot be sent.
         """
         found = headers(metadata)
-        if self.headers and any(key == _AUTHORIZATION for key, _ in found):
+        if self._key_headers and any(key == _AUTHORIZATION for key, _ in found):
             raise ValueError(f"api_key: cannot be combined with {_AUTHORIZATION!r} in the metadata")
-        return self.headers + found
+        return self._key_headers + found
 
 
 def headers(metadata: Metadata) -> Headers:

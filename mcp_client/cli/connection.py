@@ -1,6 +1,6 @@
 """The connection of a command: the address is an option, what proves who the caller is comes from the environment.
 
-Arguments of a program can be read by every user of its machine, so that a key is none.
+Every user of a machine can read the arguments of its programs, so a key is never an option.
 """
 
 from __future__ import annotations
@@ -37,18 +37,21 @@ def connect(server: str, on_retry: OnRetry | None) -> MCPClient:
         ValueError: a variable cannot be used.
     """
     ca, certificate, key = [_path(name) for name in (CA_VARIABLE, CERTIFICATE_VARIABLE, CERTIFICATE_KEY_VARIABLE)]
-    credentials = TLS(ca=ca, certificate=certificate, key=key) if server.startswith(_TLS_SCHEME) else None
-    if credentials is None and (ca or certificate or key):
+    encrypted = server.startswith(_TLS_SCHEME)
+    if not encrypted and (ca or certificate or key):
         raise ValueError(f"{CA_VARIABLE} and {CERTIFICATE_VARIABLE} require an address with TLS: {_TLS_SCHEME}{server}")
+    if (certificate is None) != (key is None):
+        raise ValueError(f"{CERTIFICATE_VARIABLE} and {CERTIFICATE_KEY_VARIABLE}: expected both or none")
     try:
         return MCPClient(
             server.removeprefix(_TLS_SCHEME),
             api_key=_api_key(),
-            credentials=credentials,
+            credentials=TLS(ca=ca, certificate=certificate, key=key) if encrypted else None,
             on_retry=on_retry,
         )
     except OSError as error:
-        raise ValueError(f"TLS: {error.strerror}") from error
+        variables = f"{CA_VARIABLE}, {CERTIFICATE_VARIABLE} or {CERTIFICATE_KEY_VARIABLE}"
+        raise ValueError(f"{variables} cannot be used: {error.strerror}") from error
 
 
 def _api_key() -> str | None:
@@ -57,9 +60,12 @@ def _api_key() -> str | None:
     if (path := _path(KEY_FILE_VARIABLE)) is None:
         return None
     try:
-        return Path(path).read_text().strip()
+        found = Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{KEY_FILE_VARIABLE}: cannot read {path}: {getattr(error, 'strerror', error)}") from error
+    if not found:
+        raise ValueError(f"{KEY_FILE_VARIABLE}: {path} contains no key")
+    return found
 
 
 def _path(variable: str) -> str | None:

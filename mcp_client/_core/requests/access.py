@@ -10,14 +10,13 @@ from typing import Final
 from contextprotocol.v1 import key_pb2, usage_pb2
 from mcp_client._core.arguments import Unset, argument, duration, timestamp
 from mcp_client._core.requests.names import key_name, session_name
+from mcp_client.errors import limit_name
 from mcp_client.values import Key, Limits, Session
 
 COST_FIELDS: Final = {
-    "cost_per_day": "cost_nanos_per_day",
-    "cost_per_month": "cost_nanos_per_month",
-    "cost_per_window": "cost_nanos_per_window",
+    limit_name(field): field for field in ("cost_nanos_per_day", "cost_nanos_per_month", "cost_nanos_per_window")
 }
-"""The limits on costs, which the contract counts in billionths."""
+"""The limits on costs, by their names in :class:`~mcp_client.Limits`; the contract counts in billionths."""
 NUMBER_FIELDS: Final = (
     "requests_per_minute",
     "request_burst",

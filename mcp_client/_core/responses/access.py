@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, Final
 
 from contextprotocol.v1 import key_pb2, usage_pb2
 from mcp_client._core.requests.access import COST_FIELDS, NUMBER_FIELDS
 from mcp_client._core.responses.messages import usage
-from mcp_client._core.responses.scalars import seconds, time
+from mcp_client._core.responses.scalars import cost, seconds, time
 from mcp_client.errors import limit_name
 from mcp_client.values import Caller, CreatedKey, Key, KeyState, Limits, LimitState, UsageRow
 
@@ -62,21 +61,20 @@ def usage_row(value: usage_pb2.UsageRow) -> UsageRow:
         turns=value.turns,
         attempts=value.attempts,
         usage=usage(value.usage),
-        cost=_cost(value.cost_nanos),
+        cost=cost(value.cost_nanos),
         currency=value.currency,
     )
 
 
 def _limits(value: key_pb2.Limits) -> Limits:
     found: dict[str, Any] = {name: getattr(value, name) for name in NUMBER_FIELDS if value.HasField(name)}
-    found |= {name: _cost(getattr(value, field)) for name, field in COST_FIELDS.items() if value.HasField(field)}
+    found |= {name: cost(getattr(value, field)) for name, field in COST_FIELDS.items() if value.HasField(field)}
     window = seconds(value.window) if value.HasField("window") else None
     return Limits(**found, window=window, currency=value.currency)
 
 
 def _limit_state(value: key_pb2.LimitState) -> LimitState:
-    cost = value.limit in COST_FIELDS.values()
-    amount = _cost if cost else int
+    amount = cost if value.limit in COST_FIELDS.values() else int
     return LimitState(
         subject=value.subject,
         limit=limit_name(value.limit),
@@ -85,7 +83,3 @@ def _limit_state(value: key_pb2.LimitState) -> LimitState:
         remaining=amount(value.remaining),
         reset_time=time(value.reset_time) if value.HasField("reset_time") else None,
     )
-
-
-def _cost(nanos: int) -> Decimal:
-    return Decimal(nanos).scaleb(-9)

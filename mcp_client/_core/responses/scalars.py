@@ -1,8 +1,9 @@
-"""Decodes times, JSON and enums."""
+"""Decodes times, amounts of money, JSON and enums."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
@@ -18,6 +19,11 @@ def time(value: timestamp_pb2.Timestamp) -> datetime:
 def seconds(value: duration_pb2.Duration) -> float:
     """A duration in seconds."""
     return value.seconds + value.nanos / 1e9
+
+
+def cost(nanos: int) -> Decimal:
+    """An amount of money that the contract counts in billionths."""
+    return Decimal(nanos).scaleb(-9)
 
 
 def json(value: struct_pb2.Value) -> Any:

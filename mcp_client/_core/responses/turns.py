@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Final
 
 from google.rpc import code_pb2
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, turn_pb2
 from mcp_client._core.responses.messages import finish_reason, message, usage
-from mcp_client._core.responses.scalars import reason, seconds, time
+from mcp_client._core.responses.scalars import cost, reason, seconds, time
 from mcp_client.values import Attempt, Reply, Turn, TurnFailure, TurnState, Window
 
 _TURN_STATES: Final = {
@@ -75,7 +74,7 @@ def attempt(value: turn_pb2.Attempt) -> Attempt:
         duration=seconds(value.duration),
         usage=usage(value.usage),
         delivered_tokens=value.delivered_tokens,
-        cost=Decimal(value.cost_nanos).scaleb(-9),
+        cost=cost(value.cost_nanos),
         currency=value.currency,
         outcome=_TURN_STATES.get(value.outcome, TurnState.UNKNOWN),
         reason=reason(value.error.reason),
