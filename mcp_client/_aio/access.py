@@ -53,6 +53,7 @@ class AccessMethods:
 
         Raises:
             NotAllowed: the caller lacks the scope ``admin``, or would grant more than the caller's own.
+            NotSupported: the server stores no keys.
         """
         request = requests.create_key(
             scopes=scopes,
@@ -85,6 +86,9 @@ class AccessMethods:
             tenant: empty: the caller's own.
             page_size: how many keys a page has; 0: the server's default.
             timeout: the timeout of each call, in seconds.
+
+        Raises:
+            NotAllowed: the caller lacks the scope ``admin``, or ``operator`` for another tenant.
         """
         request = requests.list_keys(tenant=tenant, page_size=page_size)
         async for page in self._calls.pages("KeyService.ListKeys", request, timeout):
@@ -119,7 +123,7 @@ class AccessMethods:
 
         Raises:
             KeyNotFound: the key does not exist, or belongs to another tenant.
-            NotAllowed: the caller would grant more than the caller's own, or the key stands in the server's settings.
+            NotAllowed: the caller would grant more than the caller's own, or the settings of the server define the key.
             EtagMismatch: the key has changed.
         """
         request = requests.update_key(
@@ -139,6 +143,7 @@ class AccessMethods:
 
         Raises:
             KeyNotFound: the key does not exist, or belongs to another tenant.
+            NotAllowed: the settings of the server define the key, or it has more rights than the caller.
         """
         request = key_pb2.RevokeKeyRequest(name=key_name(key))
         return responses.key(await self._calls.unary("KeyService.RevokeKey", request, timeout))
@@ -163,7 +168,8 @@ class AccessMethods:
         Pages are fetched while the iterator is read; ``timeout`` applies to each page.
 
         Args:
-            start_time: the beginning, with a time zone, rounded down to a full hour; ``None``: that of the record.
+            start_time: the beginning, with a time zone, rounded down to a full hour; ``None``: the first recorded
+                hour.
             end_time: the end, which is not part of the period, rounded up to a full hour; ``None``: no end.
             group_by: what to distinguish: ``tenant``, ``key``, ``provider``, ``model``, ``session``, ``hour``, ``day``
                 (UTC), and ``label:NAME`` for a label.
@@ -178,6 +184,7 @@ class AccessMethods:
 
         Raises:
             NotAllowed: the caller lacks the scope ``usage``, or ``operator`` for another tenant.
+            NotSupported: the store of the server keeps no usage.
         """
         request = requests.query_usage(
             start_time=start_time,

@@ -84,7 +84,7 @@ class Key:
     etag: str
     """Changes with every change of the key."""
     from_settings: bool
-    """Whether the key stands in the settings of the server, and cannot be changed by calls."""
+    """Whether the settings of the server define the key, which calls then cannot change."""
 
     @property
     def id(self) -> str:

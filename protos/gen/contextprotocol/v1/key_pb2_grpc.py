@@ -26,11 +26,12 @@ if _version_not_supported:
 
 
 class KeyServiceStub:
-    """Manages the API keys of a tenant. WhoAmI can be called by everybody; the other methods require the scope `admin`.
+    """Manages the API keys of a tenant. WhoAmI can be called with any valid credentials; the other methods require the scope
+    `admin`.
 
     A key is sent with every call as the metadata `authorization: Bearer ctx_…`. Nobody can grant a scope, a model or a
-    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that stand in the settings of the server can be read here
-    and not changed.
+    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that the settings of the server
+    define can be read here and not changed.
     """
 
     def __init__(self, channel):
@@ -72,17 +73,18 @@ class KeyServiceStub:
 
 
 class KeyServiceServicer:
-    """Manages the API keys of a tenant. WhoAmI can be called by everybody; the other methods require the scope `admin`.
+    """Manages the API keys of a tenant. WhoAmI can be called with any valid credentials; the other methods require the scope
+    `admin`.
 
     A key is sent with every call as the metadata `authorization: Bearer ctx_…`. Nobody can grant a scope, a model or a
-    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that stand in the settings of the server can be read here
-    and not changed.
+    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that the settings of the server
+    define can be read here and not changed.
     """
 
     def CreateKey(self, request, context):
         """Creates a key. The response is the only place where its secret is ever shown.
 
-        PERMISSION_DENIED: NOT_ALLOWED.
+        PERMISSION_DENIED: NOT_ALLOWED. UNIMPLEMENTED: NOT_IMPLEMENTED, if the server stores no keys.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +101,8 @@ class KeyServiceServicer:
 
     def ListKeys(self, request, context):
         """Lists the keys of a tenant, revoked and expired ones included, the oldest first.
+
+        PERMISSION_DENIED: NOT_ALLOWED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,11 +176,12 @@ def add_KeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyService:
-    """Manages the API keys of a tenant. WhoAmI can be called by everybody; the other methods require the scope `admin`.
+    """Manages the API keys of a tenant. WhoAmI can be called with any valid credentials; the other methods require the scope
+    `admin`.
 
     A key is sent with every call as the metadata `authorization: Bearer ctx_…`. Nobody can grant a scope, a model or a
-    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that stand in the settings of the server can be read here
-    and not changed.
+    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that the settings of the server
+    define can be read here and not changed.
     """
 
     @staticmethod

@@ -49,6 +49,8 @@ class UsageServiceServicer:
     def QueryUsage(self, request, context):
         """Sums up the usage of a tenant in a period. The sums equal those of the attempts of all turns and embedding requests
         that have ended: each is counted in the hour in which it ended.
+
+        PERMISSION_DENIED: NOT_ALLOWED. UNIMPLEMENTED: NOT_IMPLEMENTED, if the store of the server keeps no usage.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
