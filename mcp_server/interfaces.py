@@ -658,7 +658,7 @@ class Authenticator(Protocol):
     All authenticators of a server are asked. A call for which exactly one returns a principal is made for that one; a
     call with two credentials is refused, and so is a call without any, except the few that are open to everyone.
 
-    Streams are authenticated again about every second while they run, by the same method and for the same call, and end
+    Streams are authenticated again every half second while they run, by the same method and for the same call, and end
     when it raises :class:`~mcp_server.errors.BadCredentials`. Of all streams with the same ``Principal.credential`` one
     is authenticated. It should take microseconds: keep the result of what is slow, for a second at most if it can be
     revoked.

@@ -38,8 +38,8 @@ _Answer = tuple[HTTPStatus, str, bytes]
 def from_this_machine(environ: Mapping[str, Any]) -> bool:
     """Whether a request, by its WSGI environment, comes from a program of this machine.
 
-    The name by which the page was asked for counts too: a web page of a stranger, whose name leads to this machine,
-    must not read what only this machine may.
+    The host in the address of the page counts too: a browser of this machine may show a foreign site whose name
+    resolves to this machine (DNS rebinding), and its scripts must not read the pages.
     """
     host = str(environ.get("HTTP_HOST", ""))
     name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]

@@ -34,8 +34,8 @@ KeyFile = Annotated[
     typer.Option(
         metavar="FILE",
         envvar="CONTEXTPROTOCOL_KEY_FILE",
-        help="A file with the API key to call with. Default: the variable CONTEXTPROTOCOL_API_KEY, else the file of "
-        "the server's first key.",
+        help="A file with the API key to call with; takes precedence over the variable CONTEXTPROTOCOL_API_KEY. "
+        "Default, without either: the file of the server's first key.",
         show_default=False,
     ),
 ]
@@ -106,7 +106,7 @@ def new(
         "models": model,
         "display_name": name,
     }
-    print(f"{secret}\n\n# The secret above is for the caller, and stands nowhere else. For the settings of the server:")
+    print(f"{secret}\n\n# The secret above is for the caller, and is stored nowhere. For the settings of the server:")
     print(f"[auth.keys.{key_id}]")
     for field, value in table.items():
         if value:

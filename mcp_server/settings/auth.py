@@ -50,7 +50,7 @@ class KeySettings(Settings):
     ]
     """The SHA-256 of the secret, as ``mcp-server keys new`` prints it."""
     scopes: Annotated[Scopes, Meta(min_length=1)]
-    """What the key may do. ``operator`` names tenants and sees all of them."""
+    """What the key may do. ``operator`` may name other tenants, and reads the keys and the usage of all."""
     tenant: TenantName = "default"
     """The tenant whose sessions, turns and usage the key works on."""
     models: Models = ()
@@ -79,7 +79,8 @@ class AuthSettings(Settings):
 
     stored_keys: bool = False
     """Whether API keys may be created by calls (``mcp-server keys create``) and are kept in the store. At the first
-    start the server then makes a key with all scopes, unless a key of the settings has the scope ``admin``."""
+    start the server then makes a key with all scopes, unless a key of the settings has the scope ``admin`` or
+    ``operator``."""
     first_key_file: Path | None = None
     """Where the secret of that first key is written, in a file that only its owner can read. Not set: beside the file
     of the store, with ``.first-key`` at the end of its name, or for other stores ``first-key`` in the folder
