@@ -27,7 +27,7 @@ class Time:
 
 
 def test_a_few_failures_are_answered_at_once_and_more_are_delayed() -> None:
-    """Never longer than the limit, and not for ever."""
+    """By the longest delay, and at once again after a pause."""
     time = Time()
     counted = Failures(time)
     assert [counted.note("ipv4:192.0.2.1:1") for _ in range(BURST)] == [0.0] * BURST

@@ -70,7 +70,7 @@ def test_every_rpc_is_fuzzed() -> None:
 async def test_no_request_gets_an_unclear_answer(
     house: House, rpc: tuple[MethodDescriptor, Case], generator: Random
 ) -> None:
-    """Nothing ends with INTERNAL, takes for ever, or shows what belongs to another tenant."""
+    """No call ends with INTERNAL, outlasts its deadline, or shows what belongs to another tenant."""
     party: Party = generator.choice(house.tenants.parties)
     request = make(generator, house.tenants.names, party.credentials, *rpc)
     outcome = await house.caller.send(request)
