@@ -495,6 +495,8 @@ async def test_who_a_caller_is_and_what_is_left(tmp_path: Path, monkeypatch: pyt
         refused = await mcp_client(server, "whoami")
         monkeypatch.setenv("CONTEXTPROTOCOL_KEY_FILE", str(tmp_path / "key"))
         missing = await mcp_client(server, "whoami")
+        (tmp_path / "key").write_text("\n")
+        empty = await mcp_client(server, "whoami")
         (tmp_path / "key").write_text("ctx_secret\n")
         shown = await mcp_client(server, "whoami")
         monkeypatch.setenv("CONTEXTPROTOCOL_API_KEY", "ctx_secret")
@@ -503,7 +505,8 @@ async def test_who_a_caller_is_and_what_is_left(tmp_path: Path, monkeypatch: pyt
         bad = await mcp_client(server, "whoami")
     assert (refused.status, refused.err.count("\n")) == (1, 1)
     assert "CONTEXTPROTOCOL_API_KEY" in refused.err
-    assert (missing.status, "CONTEXTPROTOCOL_KEY_FILE" in missing.err) == (2, True)
+    for one in (missing, empty):
+        assert (one.status, "CONTEXTPROTOCOL_KEY_FILE" in one.err) == (2, True)
     assert shown.out.splitlines() == [
         "tenant: blue",
         "key: keys/abcdefghijkl",
@@ -597,6 +600,10 @@ async def test_an_address_can_ask_for_tls(tmp_path: Path, monkeypatch: pytest.Mo
         plain = await mcp_client(server, "health")
         monkeypatch.setenv("CONTEXTPROTOCOL_CA", str(tmp_path / "missing.pem"))
         missing = await mcp_client(server, "health", "--server", address)
-    assert (plain.status, missing.status) == (2, 2)
+        monkeypatch.delenv("CONTEXTPROTOCOL_CERTIFICATE_KEY")
+        half = await mcp_client(server, "health", "--server", address)
+    assert (plain.status, missing.status, half.status) == (2, 2, 2)
+    assert "CONTEXTPROTOCOL_CA" in missing.err
+    assert "CONTEXTPROTOCOL_CERTIFICATE_KEY" in half.err
     assert "https://" in plain.err
     assert "ca: No such file" in missing.err
