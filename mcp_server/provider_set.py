@@ -85,7 +85,10 @@ class ProviderSet:
                 log.info("provider closed", provider=name)
 
     async def close(self) -> None:
-        """Close all of them, newest first."""
+        """Close all of them, newest first. For when nothing uses them any more."""
+        if self._closing:
+            # Those that were replaced close already: none is stopped halfway.
+            await asyncio.wait(self._closing, timeout=CLOSE_SECONDS)
         for task in (*self._closing,):
             task.cancel()
         while self._open:

@@ -25,7 +25,9 @@ from mcp_client import ProviderUnavailable as ClientProviderUnavailable
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError, ProviderUnavailable
 from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent
+from mcp_server.models.inventory import Inventory
 from mcp_server.plugin_settings import ProviderSettings
+from mcp_server.provider_set import ProviderSet
 from mcp_server.settings import Config, MetricsSettings, ModelSettings, RoutingSettings, Secret, TLSSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.settings.tables import LimitSettings, TenantSettings
@@ -154,6 +156,33 @@ class OpenProvider(EchoProvider):
     async def close(self) -> None:
         """Note it."""
         self.closed.set()
+
+
+async def test_a_provider_that_is_being_closed_when_the_server_stops_is_closed_to_its_end(
+    made: dict[str, Provider],
+) -> None:
+    class Slow(ClosingProvider):
+        begun, free = asyncio.Event(), asyncio.Event()
+
+        async def close(self) -> None:
+            self.begun.set()
+            await self.free.wait()
+            await super().close()
+
+    slow = Slow()
+    providers = ProviderSet({})
+    tables = {"a": ProviderTable(label="slow")}
+    made["slow"] = slow
+    providers.use(tables, await providers.prepare(tables))
+    former = Inventory(providers.providers, ModelSettings(), RoutingSettings())
+    providers.use({}, {})
+    providers.retire(former)
+    await slow.begun.wait()
+    stopping = asyncio.create_task(providers.close())
+    await asyncio.sleep(0)  # it runs until it waits
+    slow.free.set()
+    await stopping
+    assert slow.closed.is_set()
 
 
 async def test_no_call_fails_while_providers_are_replaced_again_and_again(made: dict[str, Provider]) -> None:
