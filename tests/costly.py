@@ -7,13 +7,27 @@ from typing import Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
-from contextprotocol.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2
+from contextprotocol.v1 import (
+    chat_pb2,
+    completion_pb2,
+    embedding_pb2,
+    key_pb2,
+    model_pb2,
+    session_pb2,
+    turn_pb2,
+    usage_pb2,
+)
 
-_FILES: Final = (chat_pb2, completion_pb2, embedding_pb2, model_pb2, session_pb2, turn_pb2)
+CONTRACT: Final = (chat_pb2, completion_pb2, embedding_pb2, key_pb2, model_pb2, session_pb2, turn_pb2, usage_pb2)
+"""All files of the contract with services."""
 METHODS: Final[list[MethodDescriptor]] = [
-    method for file in _FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
+    method
+    for file in CONTRACT
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+    if method.input_type.fields
 ]
-"""All methods of the contract."""
+"""All methods of the contract whose requests have fields."""
 
 MAX_STEPS: Final = 5
 """How deep fields are looked for: as deep as the values of a JSON object in a session's context."""

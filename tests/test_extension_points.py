@@ -288,8 +288,8 @@ async def test_a_service_is_refused_without_a_key(installed: Any, tmp_path: Path
             assert len([number async for number in count(three, metadata=key(ACME))]) == 3
             reflect: Any = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
             question = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
-            async for listed in reflect(iter([question]), metadata=key(ACME)):
-                assert b"company.Greeter" in listed
+            (listed,) = [each async for each in reflect(iter([question]), metadata=key(ACME))]
+            assert b"company.Greeter" in listed
         for method in ("Greet", "Count"):
             assert await handled(server, "company.Greeter", method, "UNAUTHENTICATED") == 4
             assert await handled(server, "company.Greeter", method, "PERMISSION_DENIED") == 2

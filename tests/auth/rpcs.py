@@ -22,6 +22,7 @@ from contextprotocol.v1 import (
     usage_pb2,
 )
 from mcp_server.rpc.reflection import reflection_services
+from tests.costly import CONTRACT
 from tests.wire import user
 
 
@@ -148,8 +149,6 @@ CASES = {
     },
 }
 """Every RPC, by service and method."""
-
-CONTRACT = (chat_pb2, completion_pb2, embedding_pb2, key_pb2, model_pb2, session_pb2, turn_pb2, usage_pb2)
 
 
 def served() -> list[ServiceDescriptor]:

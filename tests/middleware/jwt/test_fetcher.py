@@ -18,7 +18,7 @@ from tests.middleware.jwt.issuer import KeyServer, Signer, jwks, key_server, set
 
 
 class Watched:
-    """A fetcher whose clock stands still, and what its observer was called with."""
+    """A fetcher whose clock the test moves, and what its observer was called with."""
 
     def __init__(self, url: str, **keys: object) -> None:
         self.now = 1000.0
