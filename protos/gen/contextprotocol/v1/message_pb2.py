@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contextprotocol/v1/message.proto\x12\x12\x63ontextprotocol.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x02\n\x07Message\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.contextprotocol.v1.Role\x12\'\n\x05parts\x18\x04 \x03(\x0b\x32\x18.contextprotocol.v1.Part\x12\x0c\n\x04name\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04turn\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12\x37\n\rfinish_reason\x18\t \x01(\x0e\x32 .contextprotocol.v1.FinishReason\x12(\n\x05usage\x18\n \x01(\x0b\x32\x19.contextprotocol.v1.Usage\"\xda\x01\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x13\n\treasoning\x18\x02 \x01(\tH\x00\x12\x11\n\x07refusal\x18\x03 \x01(\tH\x00\x12(\n\x04\x62lob\x18\x04 \x01(\x0b\x32\x18.contextprotocol.v1.BlobH\x00\x12\x31\n\ttool_call\x18\x05 \x01(\x0b\x32\x1c.contextprotocol.v1.ToolCallH\x00\x12\x35\n\x0btool_result\x18\x06 \x01(\x0b\x32\x1e.contextprotocol.v1.ToolResultH\x00\x42\x06\n\x04part\"B\n\x04\x42lob\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x03 \x01(\tH\x00\x42\x08\n\x06source\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"]\n\nToolResult\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\'\n\x05parts\x18\x02 \x03(\x0b\x32\x18.contextprotocol.v1.Part\x12\x10\n\x08is_error\x18\x03 \x01(\x08\"\x86\x02\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x05 \x01(\x03\x12\x30\n\x06source\x18\x06 \x01(\x0e\x32 .contextprotocol.v1.Usage.Source\"K\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSOURCE_REPORTED\x10\x01\x12\x14\n\x10SOURCE_ESTIMATED\x10\x02*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x9f\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x42\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contextprotocol/v1/message.proto\x12\x12\x63ontextprotocol.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x02\n\x07Message\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x18.contextprotocol.v1.Role\x12\'\n\x05parts\x18\x04 \x03(\x0b\x32\x18.contextprotocol.v1.Part\x12\x0c\n\x04name\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04turn\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12\x37\n\rfinish_reason\x18\t \x01(\x0e\x32 .contextprotocol.v1.FinishReason\x12(\n\x05usage\x18\n \x01(\x0b\x32\x19.contextprotocol.v1.Usage\"\x95\x02\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x13\n\treasoning\x18\x02 \x01(\tH\x00\x12\x11\n\x07refusal\x18\x03 \x01(\tH\x00\x12(\n\x04\x62lob\x18\x04 \x01(\x0b\x32\x18.contextprotocol.v1.BlobH\x00\x12\x31\n\ttool_call\x18\x05 \x01(\x0b\x32\x1c.contextprotocol.v1.ToolCallH\x00\x12\x35\n\x0btool_result\x18\x06 \x01(\x0b\x32\x1e.contextprotocol.v1.ToolResultH\x00\x12\x39\n\x0eprovider_state\x18\x07 \x01(\x0b\x32!.contextprotocol.v1.ProviderStateB\x06\n\x04part\">\n\rProviderState\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"B\n\x04\x42lob\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x03 \x01(\tH\x00\x42\x08\n\x06source\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"]\n\nToolResult\x12\x14\n\x0ctool_call_id\x18\x01 \x01(\t\x12\'\n\x05parts\x18\x02 \x03(\x0b\x32\x18.contextprotocol.v1.Part\x12\x10\n\x08is_error\x18\x03 \x01(\x08\"\x86\x02\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x05 \x01(\x03\x12\x30\n\x06source\x18\x06 \x01(\x0e\x32 .contextprotocol.v1.Usage.Source\"K\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSOURCE_REPORTED\x10\x01\x12\x14\n\x10SOURCE_ESTIMATED\x10\x02*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x9f\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04\x42\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,22 +33,24 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contextprotocol.v1.message_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025io.contextprotocol.v1P\001Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\242\002\004CTXP\252\002\022ContextProtocol.V1\272\002\004CTXP\312\002\022ContextProtocol\\V1\352\002\023ContextProtocol::V1'
-  _globals['_ROLE']._serialized_start=1111
-  _globals['_ROLE']._serialized_end=1206
-  _globals['_FINISHREASON']._serialized_start=1209
-  _globals['_FINISHREASON']._serialized_end=1368
+  _globals['_ROLE']._serialized_start=1234
+  _globals['_ROLE']._serialized_end=1329
+  _globals['_FINISHREASON']._serialized_start=1332
+  _globals['_FINISHREASON']._serialized_end=1491
   _globals['_MESSAGE']._serialized_start=90
   _globals['_MESSAGE']._serialized_end=398
   _globals['_PART']._serialized_start=401
-  _globals['_PART']._serialized_end=619
-  _globals['_BLOB']._serialized_start=621
-  _globals['_BLOB']._serialized_end=687
-  _globals['_TOOLCALL']._serialized_start=689
-  _globals['_TOOLCALL']._serialized_end=749
-  _globals['_TOOLRESULT']._serialized_start=751
-  _globals['_TOOLRESULT']._serialized_end=844
-  _globals['_USAGE']._serialized_start=847
-  _globals['_USAGE']._serialized_end=1109
-  _globals['_USAGE_SOURCE']._serialized_start=1034
-  _globals['_USAGE_SOURCE']._serialized_end=1109
+  _globals['_PART']._serialized_end=678
+  _globals['_PROVIDERSTATE']._serialized_start=680
+  _globals['_PROVIDERSTATE']._serialized_end=742
+  _globals['_BLOB']._serialized_start=744
+  _globals['_BLOB']._serialized_end=810
+  _globals['_TOOLCALL']._serialized_start=812
+  _globals['_TOOLCALL']._serialized_end=872
+  _globals['_TOOLRESULT']._serialized_start=874
+  _globals['_TOOLRESULT']._serialized_end=967
+  _globals['_USAGE']._serialized_start=970
+  _globals['_USAGE']._serialized_end=1232
+  _globals['_USAGE_SOURCE']._serialized_start=1157
+  _globals['_USAGE_SOURCE']._serialized_end=1232
 # @@protoc_insertion_point(module_scope)

@@ -61,20 +61,32 @@ class Message(_message.Message):
     def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., turn: _Optional[str] = ..., model: _Optional[str] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class Part(_message.Message):
-    __slots__ = ("text", "reasoning", "refusal", "blob", "tool_call", "tool_result")
+    __slots__ = ("text", "reasoning", "refusal", "blob", "tool_call", "tool_result", "provider_state")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     REASONING_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALL_FIELD_NUMBER: _ClassVar[int]
     TOOL_RESULT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_STATE_FIELD_NUMBER: _ClassVar[int]
     text: str
     reasoning: str
     refusal: str
     blob: Blob
     tool_call: ToolCall
     tool_result: ToolResult
-    def __init__(self, text: _Optional[str] = ..., reasoning: _Optional[str] = ..., refusal: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., tool_call: _Optional[_Union[ToolCall, _Mapping]] = ..., tool_result: _Optional[_Union[ToolResult, _Mapping]] = ...) -> None: ...
+    provider_state: ProviderState
+    def __init__(self, text: _Optional[str] = ..., reasoning: _Optional[str] = ..., refusal: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., tool_call: _Optional[_Union[ToolCall, _Mapping]] = ..., tool_result: _Optional[_Union[ToolResult, _Mapping]] = ..., provider_state: _Optional[_Union[ProviderState, _Mapping]] = ...) -> None: ...
+
+class ProviderState(_message.Message):
+    __slots__ = ("provider", "model", "data")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    data: bytes
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Blob(_message.Message):
     __slots__ = ("mime_type", "data", "uri")

@@ -22,9 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from contextprotocol.v1 import generation_pb2 as contextprotocol_dot_v1_dot_generation__pb2
+from contextprotocol.v1 import message_pb2 as contextprotocol_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63ontextprotocol/v1/model.proto\x12\x12\x63ontextprotocol.v1\"\xf3\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12;\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32%.contextprotocol.v1.ModelCapabilities\x12\x16\n\x0e\x63ontext_window\x18\x05 \x01(\x05\x12\x11\n\tmax_batch\x18\x06 \x01(\x05\x12\x1c\n\x14\x65mbedding_dimensions\x18\x07 \x01(\x05\x12.\n\x05state\x18\x08 \x01(\x0e\x32\x1f.contextprotocol.v1.Model.State\x12\x14\n\x0cstate_reason\x18\t \x01(\t\x12\x12\n\nis_default\x18\n \x01(\x08\"Y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x11\n\rSTATE_LOADING\x10\x02\x12\x15\n\x11STATE_UNAVAILABLE\x10\x03\"\x8d\x01\n\x11ModelCapabilities\x12\x0c\n\x04\x63hat\x18\x01 \x01(\x08\x12\x12\n\ncompletion\x18\x02 \x01(\x08\x12\x11\n\tembedding\x18\x03 \x01(\x08\x12\r\n\x05tools\x18\x04 \x01(\x08\x12\x0e\n\x06images\x18\x05 \x01(\x08\x12\x13\n\x0bjson_schema\x18\x06 \x01(\x08\x12\x0f\n\x07prefill\x18\x07 \x01(\x08\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.contextprotocol.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xb7\x01\n\x0cModelService\x12[\n\nListModels\x12%.contextprotocol.v1.ListModelsRequest\x1a&.contextprotocol.v1.ListModelsResponse\x12J\n\x08GetModel\x12#.contextprotocol.v1.GetModelRequest\x1a\x19.contextprotocol.v1.ModelB\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63ontextprotocol/v1/model.proto\x12\x12\x63ontextprotocol.v1\x1a#contextprotocol/v1/generation.proto\x1a contextprotocol/v1/message.proto\"\xf3\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12;\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32%.contextprotocol.v1.ModelCapabilities\x12\x16\n\x0e\x63ontext_window\x18\x05 \x01(\x05\x12\x11\n\tmax_batch\x18\x06 \x01(\x05\x12\x1c\n\x14\x65mbedding_dimensions\x18\x07 \x01(\x05\x12.\n\x05state\x18\x08 \x01(\x0e\x32\x1f.contextprotocol.v1.Model.State\x12\x14\n\x0cstate_reason\x18\t \x01(\t\x12\x12\n\nis_default\x18\n \x01(\x08\"Y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x11\n\rSTATE_LOADING\x10\x02\x12\x15\n\x11STATE_UNAVAILABLE\x10\x03\"\x8d\x01\n\x11ModelCapabilities\x12\x0c\n\x04\x63hat\x18\x01 \x01(\x08\x12\x12\n\ncompletion\x18\x02 \x01(\x08\x12\x11\n\tembedding\x18\x03 \x01(\x08\x12\r\n\x05tools\x18\x04 \x01(\x08\x12\x0e\n\x06images\x18\x05 \x01(\x08\x12\x13\n\x0bjson_schema\x18\x06 \x01(\x08\x12\x0f\n\x07prefill\x18\x07 \x01(\x08\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.contextprotocol.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8c\x01\n\x12\x43ountTokensRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12-\n\x08messages\x18\x02 \x03(\x0b\x32\x1b.contextprotocol.v1.Message\x12\r\n\x05model\x18\x03 \x01(\t\x12\'\n\x05tools\x18\x04 \x03(\x0b\x32\x18.contextprotocol.v1.Tool\"I\n\x13\x43ountTokensResponse\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\r\n\x05\x65xact\x18\x02 \x01(\x08\x12\r\n\x05model\x18\x03 \x01(\t2\x97\x02\n\x0cModelService\x12[\n\nListModels\x12%.contextprotocol.v1.ListModelsRequest\x1a&.contextprotocol.v1.ListModelsResponse\x12J\n\x08GetModel\x12#.contextprotocol.v1.GetModelRequest\x1a\x19.contextprotocol.v1.Model\x12^\n\x0b\x43ountTokens\x12&.contextprotocol.v1.CountTokensRequest\x1a\'.contextprotocol.v1.CountTokensResponseB\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,18 +34,22 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contextprotocol.v1.model_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025io.contextprotocol.v1P\001Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\242\002\004CTXP\252\002\022ContextProtocol.V1\272\002\004CTXP\312\002\022ContextProtocol\\V1\352\002\023ContextProtocol::V1'
-  _globals['_MODEL']._serialized_start=55
-  _globals['_MODEL']._serialized_end=426
-  _globals['_MODEL_STATE']._serialized_start=337
-  _globals['_MODEL_STATE']._serialized_end=426
-  _globals['_MODELCAPABILITIES']._serialized_start=429
-  _globals['_MODELCAPABILITIES']._serialized_end=570
-  _globals['_LISTMODELSREQUEST']._serialized_start=572
-  _globals['_LISTMODELSREQUEST']._serialized_end=630
-  _globals['_LISTMODELSRESPONSE']._serialized_start=632
-  _globals['_LISTMODELSRESPONSE']._serialized_end=720
-  _globals['_GETMODELREQUEST']._serialized_start=722
-  _globals['_GETMODELREQUEST']._serialized_end=753
-  _globals['_MODELSERVICE']._serialized_start=756
-  _globals['_MODELSERVICE']._serialized_end=939
+  _globals['_MODEL']._serialized_start=126
+  _globals['_MODEL']._serialized_end=497
+  _globals['_MODEL_STATE']._serialized_start=408
+  _globals['_MODEL_STATE']._serialized_end=497
+  _globals['_MODELCAPABILITIES']._serialized_start=500
+  _globals['_MODELCAPABILITIES']._serialized_end=641
+  _globals['_LISTMODELSREQUEST']._serialized_start=643
+  _globals['_LISTMODELSREQUEST']._serialized_end=701
+  _globals['_LISTMODELSRESPONSE']._serialized_start=703
+  _globals['_LISTMODELSRESPONSE']._serialized_end=791
+  _globals['_GETMODELREQUEST']._serialized_start=793
+  _globals['_GETMODELREQUEST']._serialized_end=824
+  _globals['_COUNTTOKENSREQUEST']._serialized_start=827
+  _globals['_COUNTTOKENSREQUEST']._serialized_end=967
+  _globals['_COUNTTOKENSRESPONSE']._serialized_start=969
+  _globals['_COUNTTOKENSRESPONSE']._serialized_end=1042
+  _globals['_MODELSERVICE']._serialized_start=1045
+  _globals['_MODELSERVICE']._serialized_end=1324
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,5 @@
+from contextprotocol.v1 import generation_pb2 as _generation_pb2
+from contextprotocol.v1 import message_pb2 as _message_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -80,3 +82,25 @@ class GetModelRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class CountTokensRequest(_message.Message):
+    __slots__ = ("session", "messages", "model", "tools")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    messages: _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]
+    model: str
+    tools: _containers.RepeatedCompositeFieldContainer[_generation_pb2.Tool]
+    def __init__(self, session: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., model: _Optional[str] = ..., tools: _Optional[_Iterable[_Union[_generation_pb2.Tool, _Mapping]]] = ...) -> None: ...
+
+class CountTokensResponse(_message.Message):
+    __slots__ = ("input_tokens", "exact", "model")
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    input_tokens: int
+    exact: bool
+    model: str
+    def __init__(self, input_tokens: _Optional[int] = ..., exact: _Optional[bool] = ..., model: _Optional[str] = ...) -> None: ...

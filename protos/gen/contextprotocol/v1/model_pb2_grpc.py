@@ -45,6 +45,11 @@ class ModelServiceStub:
                 request_serializer=contextprotocol_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=contextprotocol_dot_v1_dot_model__pb2.Model.FromString,
                 _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/contextprotocol.v1.ModelService/CountTokens',
+                request_serializer=contextprotocol_dot_v1_dot_model__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=contextprotocol_dot_v1_dot_model__pb2.CountTokensResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -67,6 +72,15 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountTokens(self, request, context):
+        """Counts the tokens of the prompt that Chat would send to the model, without sending it.
+
+        INVALID_ARGUMENT: TOOL_RESULTS_MISSING, UNSUPPORTED_BY_MODEL. NOT_FOUND: SESSION_NOT_FOUND, MODEL_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +93,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=contextprotocol_dot_v1_dot_model__pb2.GetModelRequest.FromString,
                     response_serializer=contextprotocol_dot_v1_dot_model__pb2.Model.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=contextprotocol_dot_v1_dot_model__pb2.CountTokensRequest.FromString,
+                    response_serializer=contextprotocol_dot_v1_dot_model__pb2.CountTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +155,33 @@ class ModelService:
             '/contextprotocol.v1.ModelService/GetModel',
             contextprotocol_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
             contextprotocol_dot_v1_dot_model__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contextprotocol.v1.ModelService/CountTokens',
+            contextprotocol_dot_v1_dot_model__pb2.CountTokensRequest.SerializeToString,
+            contextprotocol_dot_v1_dot_model__pb2.CountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

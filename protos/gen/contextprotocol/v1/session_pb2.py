@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from contextprotocol.v1 import context_pb2 as contextprotocol_dot_v1_dot_context__pb2
 from contextprotocol.v1 import message_pb2 as contextprotocol_dot_v1_dot_message__pb2
+from contextprotocol.v1 import turn_pb2 as contextprotocol_dot_v1_dot_turn__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
@@ -31,7 +32,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contextprotocol/v1/session.proto\x12\x12\x63ontextprotocol.v1\x1a contextprotocol/v1/context.proto\x1a contextprotocol/v1/message.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x04\n\x07Session\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x37\n\x06labels\x18\x08 \x03(\x0b\x32\'.contextprotocol.v1.Session.LabelsEntry\x12)\n\x08metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1a\n\x12system_instruction\x18\n \x01(\t\x12\x15\n\rdefault_model\x18\x0b \x01(\t\x12\x39\n\x07\x63ontext\x18\x0c \x03(\x0b\x32(.contextprotocol.v1.Session.ContextEntry\x12\x15\n\rmessage_count\x18\r \x01(\x05\x12\x13\n\x0b\x61\x63tive_turn\x18\x0e \x01(\t\x12\x0e\n\x06parent\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aP\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .contextprotocol.v1.ContextEntry:\x02\x38\x01\"l\n\x14\x43reateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12,\n\x07session\x18\x02 \x01(\x0b\x32\x1b.contextprotocol.v1.Session\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"!\n\x11GetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xc6\x01\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x43\n\x06labels\x18\x03 \x03(\x0b\x32\x33.contextprotocol.v1.ListSessionsRequest.LabelsEntry\x12\x14\n\x0cnewest_first\x18\x04 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\x14ListSessionsResponse\x12-\n\x08sessions\x18\x01 \x03(\x0b\x32\x1b.contextprotocol.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb1\x02\n\x14UpdateSessionRequest\x12,\n\x07session\x18\x01 \x01(\x0b\x32\x1b.contextprotocol.v1.Session\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12M\n\x0bset_context\x18\x03 \x03(\x0b\x32\x38.contextprotocol.v1.UpdateSessionRequest.SetContextEntry\x12\x16\n\x0eremove_context\x18\x04 \x03(\t\x1aS\n\x0fSetContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .contextprotocol.v1.ContextEntry:\x02\x38\x01\"2\n\x14\x44\x65leteSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"x\n\x12\x46orkSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x1a\n\rmessage_count\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x10\n\x0e_message_count\"b\n\x13ListMessagesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x14\n\x0cnewest_first\x18\x04 \x01(\x08\"^\n\x14ListMessagesResponse\x12-\n\x08messages\x18\x01 \x03(\x0b\x32\x1b.contextprotocol.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x15\x41ppendMessagesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12-\n\x08messages\x18\x02 \x03(\x0b\x32\x1b.contextprotocol.v1.Message\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"[\n\x16\x41ppendMessagesResponse\x12,\n\x07session\x18\x01 \x01(\x0b\x32\x1b.contextprotocol.v1.Session\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\x05\x32\xe8\x05\n\x0eSessionService\x12V\n\rCreateSession\x12(.contextprotocol.v1.CreateSessionRequest\x1a\x1b.contextprotocol.v1.Session\x12P\n\nGetSession\x12%.contextprotocol.v1.GetSessionRequest\x1a\x1b.contextprotocol.v1.Session\x12\x61\n\x0cListSessions\x12\'.contextprotocol.v1.ListSessionsRequest\x1a(.contextprotocol.v1.ListSessionsResponse\x12V\n\rUpdateSession\x12(.contextprotocol.v1.UpdateSessionRequest\x1a\x1b.contextprotocol.v1.Session\x12Q\n\rDeleteSession\x12(.contextprotocol.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\x12R\n\x0b\x46orkSession\x12&.contextprotocol.v1.ForkSessionRequest\x1a\x1b.contextprotocol.v1.Session\x12\x61\n\x0cListMessages\x12\'.contextprotocol.v1.ListMessagesRequest\x1a(.contextprotocol.v1.ListMessagesResponse\x12g\n\x0e\x41ppendMessages\x12).contextprotocol.v1.AppendMessagesRequest\x1a*.contextprotocol.v1.AppendMessagesResponseB\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n contextprotocol/v1/session.proto\x12\x12\x63ontextprotocol.v1\x1a contextprotocol/v1/context.proto\x1a contextprotocol/v1/message.proto\x1a\x1d\x63ontextprotocol/v1/turn.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x04\n\x07Session\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x37\n\x06labels\x18\x08 \x03(\x0b\x32\'.contextprotocol.v1.Session.LabelsEntry\x12)\n\x08metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1a\n\x12system_instruction\x18\n \x01(\t\x12\x15\n\rdefault_model\x18\x0b \x01(\t\x12\x39\n\x07\x63ontext\x18\x0c \x03(\x0b\x32(.contextprotocol.v1.Session.ContextEntry\x12\x15\n\rmessage_count\x18\r \x01(\x05\x12\x13\n\x0b\x61\x63tive_turn\x18\x0e \x01(\t\x12\x0e\n\x06parent\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aP\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .contextprotocol.v1.ContextEntry:\x02\x38\x01\"l\n\x14\x43reateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12,\n\x07session\x18\x02 \x01(\x0b\x32\x1b.contextprotocol.v1.Session\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"!\n\x11GetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xc6\x01\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x43\n\x06labels\x18\x03 \x03(\x0b\x32\x33.contextprotocol.v1.ListSessionsRequest.LabelsEntry\x12\x14\n\x0cnewest_first\x18\x04 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\x14ListSessionsResponse\x12-\n\x08sessions\x18\x01 \x03(\x0b\x32\x1b.contextprotocol.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb1\x02\n\x14UpdateSessionRequest\x12,\n\x07session\x18\x01 \x01(\x0b\x32\x1b.contextprotocol.v1.Session\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12M\n\x0bset_context\x18\x03 \x03(\x0b\x32\x38.contextprotocol.v1.UpdateSessionRequest.SetContextEntry\x12\x16\n\x0eremove_context\x18\x04 \x03(\t\x1aS\n\x0fSetContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .contextprotocol.v1.ContextEntry:\x02\x38\x01\"2\n\x14\x44\x65leteSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"x\n\x12\x46orkSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x1a\n\rmessage_count\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x10\n\x0e_message_count\"b\n\x13ListMessagesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x14\n\x0cnewest_first\x18\x04 \x01(\x08\"^\n\x14ListMessagesResponse\x12-\n\x08messages\x18\x01 \x03(\x0b\x32\x1b.contextprotocol.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x15\x41ppendMessagesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12-\n\x08messages\x18\x02 \x03(\x0b\x32\x1b.contextprotocol.v1.Message\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"[\n\x16\x41ppendMessagesResponse\x12,\n\x07session\x18\x01 \x01(\x0b\x32\x1b.contextprotocol.v1.Session\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\x05\"t\n\x14RewindSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\rmessage_count\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x10\n\x0e_message_count\"7\n\x13WatchSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nafter_etag\x18\x02 \x01(\t\"\x84\x04\n\x0cSessionEvent\x12\x0c\n\x04\x65tag\x18\x01 \x01(\t\x12\x35\n\x07\x63urrent\x18\x02 \x01(\x0b\x32\".contextprotocol.v1.SessionCurrentH\x00\x12/\n\x0bturn_queued\x18\x03 \x01(\x0b\x32\x18.contextprotocol.v1.TurnH\x00\x12\x30\n\x0cturn_started\x18\x04 \x01(\x0b\x32\x18.contextprotocol.v1.TurnH\x00\x12.\n\nturn_ended\x18\x05 \x01(\x0b\x32\x18.contextprotocol.v1.TurnH\x00\x12\x41\n\x11messages_appended\x18\x06 \x01(\x0b\x32$.contextprotocol.v1.MessagesAppendedH\x00\x12\x35\n\x07rewound\x18\x07 \x01(\x0b\x32\".contextprotocol.v1.SessionRewoundH\x00\x12.\n\x07updated\x18\x08 \x01(\x0b\x32\x1b.contextprotocol.v1.SessionH\x00\x12\x35\n\x07\x64\x65leted\x18\t \x01(\x0b\x32\".contextprotocol.v1.SessionDeletedH\x00\x12\x32\n\theartbeat\x18\n \x01(\x0b\x32\x1d.contextprotocol.v1.HeartbeatH\x00\x42\x07\n\x05\x65vent\"g\n\x0eSessionCurrent\x12,\n\x07session\x18\x01 \x01(\x0b\x32\x1b.contextprotocol.v1.Session\x12\'\n\x05turns\x18\x02 \x03(\x0b\x32\x18.contextprotocol.v1.Turn\"L\n\x10MessagesAppended\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x05\x12\x15\n\rmessage_count\x18\x02 \x01(\x05\x12\x0c\n\x04turn\x18\x03 \x01(\t\"\'\n\x0eSessionRewound\x12\x15\n\rmessage_count\x18\x01 \x01(\x05\"\x10\n\x0eSessionDeleted2\x9d\x07\n\x0eSessionService\x12V\n\rCreateSession\x12(.contextprotocol.v1.CreateSessionRequest\x1a\x1b.contextprotocol.v1.Session\x12P\n\nGetSession\x12%.contextprotocol.v1.GetSessionRequest\x1a\x1b.contextprotocol.v1.Session\x12\x61\n\x0cListSessions\x12\'.contextprotocol.v1.ListSessionsRequest\x1a(.contextprotocol.v1.ListSessionsResponse\x12V\n\rUpdateSession\x12(.contextprotocol.v1.UpdateSessionRequest\x1a\x1b.contextprotocol.v1.Session\x12Q\n\rDeleteSession\x12(.contextprotocol.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\x12R\n\x0b\x46orkSession\x12&.contextprotocol.v1.ForkSessionRequest\x1a\x1b.contextprotocol.v1.Session\x12\x61\n\x0cListMessages\x12\'.contextprotocol.v1.ListMessagesRequest\x1a(.contextprotocol.v1.ListMessagesResponse\x12g\n\x0e\x41ppendMessages\x12).contextprotocol.v1.AppendMessagesRequest\x1a*.contextprotocol.v1.AppendMessagesResponse\x12V\n\rRewindSession\x12(.contextprotocol.v1.RewindSessionRequest\x1a\x1b.contextprotocol.v1.Session\x12[\n\x0cWatchSession\x12\'.contextprotocol.v1.WatchSessionRequest\x1a .contextprotocol.v1.SessionEvent0\x01\x42\xa4\x01\n\x15io.contextprotocol.v1P\x01Z;contextprotocol.io/gen/contextprotocol/v1;contextprotocolv1\xa2\x02\x04\x43TXP\xaa\x02\x12\x43ontextProtocol.V1\xba\x02\x04\x43TXP\xca\x02\x12\x43ontextProtocol\\V1\xea\x02\x13\x43ontextProtocol::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,38 +48,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_UPDATESESSIONREQUEST_SETCONTEXTENTRY']._loaded_options = None
   _globals['_UPDATESESSIONREQUEST_SETCONTEXTENTRY']._serialized_options = b'8\001'
-  _globals['_SESSION']._serialized_start=283
-  _globals['_SESSION']._serialized_end=919
-  _globals['_SESSION_LABELSENTRY']._serialized_start=792
-  _globals['_SESSION_LABELSENTRY']._serialized_end=837
-  _globals['_SESSION_CONTEXTENTRY']._serialized_start=839
-  _globals['_SESSION_CONTEXTENTRY']._serialized_end=919
-  _globals['_CREATESESSIONREQUEST']._serialized_start=921
-  _globals['_CREATESESSIONREQUEST']._serialized_end=1029
-  _globals['_GETSESSIONREQUEST']._serialized_start=1031
-  _globals['_GETSESSIONREQUEST']._serialized_end=1064
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1067
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1265
-  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_start=792
-  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_end=837
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1267
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1361
-  _globals['_UPDATESESSIONREQUEST']._serialized_start=1364
-  _globals['_UPDATESESSIONREQUEST']._serialized_end=1669
-  _globals['_UPDATESESSIONREQUEST_SETCONTEXTENTRY']._serialized_start=1586
-  _globals['_UPDATESESSIONREQUEST_SETCONTEXTENTRY']._serialized_end=1669
-  _globals['_DELETESESSIONREQUEST']._serialized_start=1671
-  _globals['_DELETESESSIONREQUEST']._serialized_end=1721
-  _globals['_FORKSESSIONREQUEST']._serialized_start=1723
-  _globals['_FORKSESSIONREQUEST']._serialized_end=1843
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1845
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1943
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1945
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=2039
-  _globals['_APPENDMESSAGESREQUEST']._serialized_start=2041
-  _globals['_APPENDMESSAGESREQUEST']._serialized_end=2161
-  _globals['_APPENDMESSAGESRESPONSE']._serialized_start=2163
-  _globals['_APPENDMESSAGESRESPONSE']._serialized_end=2254
-  _globals['_SESSIONSERVICE']._serialized_start=2257
-  _globals['_SESSIONSERVICE']._serialized_end=3001
+  _globals['_SESSION']._serialized_start=314
+  _globals['_SESSION']._serialized_end=950
+  _globals['_SESSION_LABELSENTRY']._serialized_start=823
+  _globals['_SESSION_LABELSENTRY']._serialized_end=868
+  _globals['_SESSION_CONTEXTENTRY']._serialized_start=870
+  _globals['_SESSION_CONTEXTENTRY']._serialized_end=950
+  _globals['_CREATESESSIONREQUEST']._serialized_start=952
+  _globals['_CREATESESSIONREQUEST']._serialized_end=1060
+  _globals['_GETSESSIONREQUEST']._serialized_start=1062
+  _globals['_GETSESSIONREQUEST']._serialized_end=1095
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1098
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1296
+  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_start=823
+  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_end=868
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1298
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1392
+  _globals['_UPDATESESSIONREQUEST']._serialized_start=1395
+  _globals['_UPDATESESSIONREQUEST']._serialized_end=1700
+  _globals['_UPDATESESSIONREQUEST_SETCONTEXTENTRY']._serialized_start=1617
+  _globals['_UPDATESESSIONREQUEST_SETCONTEXTENTRY']._serialized_end=1700
+  _globals['_DELETESESSIONREQUEST']._serialized_start=1702
+  _globals['_DELETESESSIONREQUEST']._serialized_end=1752
+  _globals['_FORKSESSIONREQUEST']._serialized_start=1754
+  _globals['_FORKSESSIONREQUEST']._serialized_end=1874
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1876
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1974
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1976
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=2070
+  _globals['_APPENDMESSAGESREQUEST']._serialized_start=2072
+  _globals['_APPENDMESSAGESREQUEST']._serialized_end=2192
+  _globals['_APPENDMESSAGESRESPONSE']._serialized_start=2194
+  _globals['_APPENDMESSAGESRESPONSE']._serialized_end=2285
+  _globals['_REWINDSESSIONREQUEST']._serialized_start=2287
+  _globals['_REWINDSESSIONREQUEST']._serialized_end=2403
+  _globals['_WATCHSESSIONREQUEST']._serialized_start=2405
+  _globals['_WATCHSESSIONREQUEST']._serialized_end=2460
+  _globals['_SESSIONEVENT']._serialized_start=2463
+  _globals['_SESSIONEVENT']._serialized_end=2979
+  _globals['_SESSIONCURRENT']._serialized_start=2981
+  _globals['_SESSIONCURRENT']._serialized_end=3084
+  _globals['_MESSAGESAPPENDED']._serialized_start=3086
+  _globals['_MESSAGESAPPENDED']._serialized_end=3162
+  _globals['_SESSIONREWOUND']._serialized_start=3164
+  _globals['_SESSIONREWOUND']._serialized_end=3203
+  _globals['_SESSIONDELETED']._serialized_start=3205
+  _globals['_SESSIONDELETED']._serialized_end=3221
+  _globals['_SESSIONSERVICE']._serialized_start=3224
+  _globals['_SESSIONSERVICE']._serialized_end=4149
 # @@protoc_insertion_point(module_scope)

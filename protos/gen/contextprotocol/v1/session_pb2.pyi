@@ -2,6 +2,7 @@ import datetime
 
 from contextprotocol.v1 import context_pb2 as _context_pb2
 from contextprotocol.v1 import message_pb2 as _message_pb2
+from contextprotocol.v1 import turn_pb2 as _turn_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -184,3 +185,75 @@ class AppendMessagesResponse(_message.Message):
     session: Session
     first_index: int
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ..., first_index: _Optional[int] = ...) -> None: ...
+
+class RewindSessionRequest(_message.Message):
+    __slots__ = ("name", "message_count", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    message_count: int
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., message_count: _Optional[int] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class WatchSessionRequest(_message.Message):
+    __slots__ = ("name", "after_etag")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    AFTER_ETAG_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    after_etag: str
+    def __init__(self, name: _Optional[str] = ..., after_etag: _Optional[str] = ...) -> None: ...
+
+class SessionEvent(_message.Message):
+    __slots__ = ("etag", "current", "turn_queued", "turn_started", "turn_ended", "messages_appended", "rewound", "updated", "deleted", "heartbeat")
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    TURN_QUEUED_FIELD_NUMBER: _ClassVar[int]
+    TURN_STARTED_FIELD_NUMBER: _ClassVar[int]
+    TURN_ENDED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_APPENDED_FIELD_NUMBER: _ClassVar[int]
+    REWOUND_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    etag: str
+    current: SessionCurrent
+    turn_queued: _turn_pb2.Turn
+    turn_started: _turn_pb2.Turn
+    turn_ended: _turn_pb2.Turn
+    messages_appended: MessagesAppended
+    rewound: SessionRewound
+    updated: Session
+    deleted: SessionDeleted
+    heartbeat: _turn_pb2.Heartbeat
+    def __init__(self, etag: _Optional[str] = ..., current: _Optional[_Union[SessionCurrent, _Mapping]] = ..., turn_queued: _Optional[_Union[_turn_pb2.Turn, _Mapping]] = ..., turn_started: _Optional[_Union[_turn_pb2.Turn, _Mapping]] = ..., turn_ended: _Optional[_Union[_turn_pb2.Turn, _Mapping]] = ..., messages_appended: _Optional[_Union[MessagesAppended, _Mapping]] = ..., rewound: _Optional[_Union[SessionRewound, _Mapping]] = ..., updated: _Optional[_Union[Session, _Mapping]] = ..., deleted: _Optional[_Union[SessionDeleted, _Mapping]] = ..., heartbeat: _Optional[_Union[_turn_pb2.Heartbeat, _Mapping]] = ...) -> None: ...
+
+class SessionCurrent(_message.Message):
+    __slots__ = ("session", "turns")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    session: Session
+    turns: _containers.RepeatedCompositeFieldContainer[_turn_pb2.Turn]
+    def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ..., turns: _Optional[_Iterable[_Union[_turn_pb2.Turn, _Mapping]]] = ...) -> None: ...
+
+class MessagesAppended(_message.Message):
+    __slots__ = ("first_index", "message_count", "turn")
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    first_index: int
+    message_count: int
+    turn: str
+    def __init__(self, first_index: _Optional[int] = ..., message_count: _Optional[int] = ..., turn: _Optional[str] = ...) -> None: ...
+
+class SessionRewound(_message.Message):
+    __slots__ = ("message_count",)
+    MESSAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    message_count: int
+    def __init__(self, message_count: _Optional[int] = ...) -> None: ...
+
+class SessionDeleted(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -77,6 +77,16 @@ class SessionServiceStub:
                 request_serializer=contextprotocol_dot_v1_dot_session__pb2.AppendMessagesRequest.SerializeToString,
                 response_deserializer=contextprotocol_dot_v1_dot_session__pb2.AppendMessagesResponse.FromString,
                 _registered_method=True)
+        self.RewindSession = channel.unary_unary(
+                '/contextprotocol.v1.SessionService/RewindSession',
+                request_serializer=contextprotocol_dot_v1_dot_session__pb2.RewindSessionRequest.SerializeToString,
+                response_deserializer=contextprotocol_dot_v1_dot_session__pb2.Session.FromString,
+                _registered_method=True)
+        self.WatchSession = channel.unary_stream(
+                '/contextprotocol.v1.SessionService/WatchSession',
+                request_serializer=contextprotocol_dot_v1_dot_session__pb2.WatchSessionRequest.SerializeToString,
+                response_deserializer=contextprotocol_dot_v1_dot_session__pb2.SessionEvent.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -154,6 +164,28 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RewindSession(self, request, context):
+        """Removes the messages from a given one on from the history of a session, and returns the session. Forks keep theirs.
+        To edit a message, rewind to before it and chat again.
+
+        INVALID_ARGUMENT: TOOL_RESULTS_MISSING if only some of the results of an exchange would remain.
+        ABORTED: SESSION_BUSY while a turn is queued or running, ETAG_MISMATCH. ALREADY_EXISTS: REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchSession(self, request, context):
+        """Streams what happens to a session, beginning with its current state. The stream ends only with NOT_FOUND,
+        SESSION_NOT_FOUND when the session is deleted or expires, or with the connection; the caller then calls again, and
+        receives the current state first. Watching does not renew the `ttl`.
+
+        UNAVAILABLE: DRAINING when the server stops.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +228,16 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.AppendMessages,
                     request_deserializer=contextprotocol_dot_v1_dot_session__pb2.AppendMessagesRequest.FromString,
                     response_serializer=contextprotocol_dot_v1_dot_session__pb2.AppendMessagesResponse.SerializeToString,
+            ),
+            'RewindSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewindSession,
+                    request_deserializer=contextprotocol_dot_v1_dot_session__pb2.RewindSessionRequest.FromString,
+                    response_serializer=contextprotocol_dot_v1_dot_session__pb2.Session.SerializeToString,
+            ),
+            'WatchSession': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchSession,
+                    request_deserializer=contextprotocol_dot_v1_dot_session__pb2.WatchSessionRequest.FromString,
+                    response_serializer=contextprotocol_dot_v1_dot_session__pb2.SessionEvent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -416,6 +458,60 @@ class SessionService:
             '/contextprotocol.v1.SessionService/AppendMessages',
             contextprotocol_dot_v1_dot_session__pb2.AppendMessagesRequest.SerializeToString,
             contextprotocol_dot_v1_dot_session__pb2.AppendMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RewindSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contextprotocol.v1.SessionService/RewindSession',
+            contextprotocol_dot_v1_dot_session__pb2.RewindSessionRequest.SerializeToString,
+            contextprotocol_dot_v1_dot_session__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/contextprotocol.v1.SessionService/WatchSession',
+            contextprotocol_dot_v1_dot_session__pb2.WatchSessionRequest.SerializeToString,
+            contextprotocol_dot_v1_dot_session__pb2.SessionEvent.FromString,
             options,
             channel_credentials,
             insecure,

@@ -177,12 +177,14 @@ class PartStarted(_message.Message):
         KIND_REFUSAL: _ClassVar[PartStarted.Kind]
         KIND_TOOL_CALL: _ClassVar[PartStarted.Kind]
         KIND_BLOB: _ClassVar[PartStarted.Kind]
+        KIND_PROVIDER_STATE: _ClassVar[PartStarted.Kind]
     KIND_UNSPECIFIED: PartStarted.Kind
     KIND_TEXT: PartStarted.Kind
     KIND_REASONING: PartStarted.Kind
     KIND_REFUSAL: PartStarted.Kind
     KIND_TOOL_CALL: PartStarted.Kind
     KIND_BLOB: PartStarted.Kind
+    KIND_PROVIDER_STATE: PartStarted.Kind
     PART_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -194,18 +196,20 @@ class PartStarted(_message.Message):
     def __init__(self, part: _Optional[int] = ..., kind: _Optional[_Union[PartStarted.Kind, str]] = ..., tool_call_id: _Optional[str] = ..., tool_name: _Optional[str] = ...) -> None: ...
 
 class Delta(_message.Message):
-    __slots__ = ("part", "text", "reasoning", "tool_arguments", "logprobs")
+    __slots__ = ("part", "text", "reasoning", "tool_arguments", "logprobs", "provider_state")
     PART_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     REASONING_FIELD_NUMBER: _ClassVar[int]
     TOOL_ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_STATE_FIELD_NUMBER: _ClassVar[int]
     part: int
     text: str
     reasoning: str
     tool_arguments: str
     logprobs: _containers.RepeatedCompositeFieldContainer[_generation_pb2.Logprob]
-    def __init__(self, part: _Optional[int] = ..., text: _Optional[str] = ..., reasoning: _Optional[str] = ..., tool_arguments: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[_generation_pb2.Logprob, _Mapping]]] = ...) -> None: ...
+    provider_state: _message_pb2.ProviderState
+    def __init__(self, part: _Optional[int] = ..., text: _Optional[str] = ..., reasoning: _Optional[str] = ..., tool_arguments: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[_generation_pb2.Logprob, _Mapping]]] = ..., provider_state: _Optional[_Union[_message_pb2.ProviderState, _Mapping]] = ...) -> None: ...
 
 class AttemptSwitched(_message.Message):
     __slots__ = ("from_model", "to_model", "reason", "window", "mode")
