@@ -17,8 +17,11 @@ from mcp_server.admin.listeners import AdminListeners
 from mcp_server.admin.pages import AdminPages
 from mcp_server.admin.readiness import Readiness
 from mcp_server.admission import AllOf, TurnLimit
+from mcp_server.api.conversions import Conversions
 from mcp_server.api.paging import PageTokens
+from mcp_server.api.services import services as contract_services
 from mcp_server.errors import ConfigError
+from mcp_server.flow import Flow
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import (
     AccountStore,
@@ -39,6 +42,7 @@ from mcp_server.middleware.authentication import Authentication, Identities, Key
 from mcp_server.middleware.guarded import GuardedObserver
 from mcp_server.middleware.metrics import Metrics
 from mcp_server.models.inventory import Inventory
+from mcp_server.pipeline import Pipeline
 from mcp_server.plugins import Registry, build, build_all
 from mcp_server.provider_set import ProviderSet
 from mcp_server.reloading import Reloader
@@ -253,24 +257,34 @@ class UnifiedMCPServer:
         listeners = AdminListeners(config, pages)
         stack.callback(listeners.close)
         self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
+        flow = Flow(
+            max_bytes=config.server.max_bytes_in_flight,
+            receive_timeout=config.server.receive_timeout,
+            reader_timeout=config.server.reader_timeout,
+        )
         for name, repeated in {
             "housekeeping": self._housekeeping.run(),
             "heartbeats": turns.beat(),
             "journal": turns.journal(),
             "leases": turns.renew_leases(),
+            "readers": flow.watch(),
             "event loop": metrics.watch_loop(),
             "descriptors": DescriptorWatch().run(),
         }.items():
             await stack.enter_async_context(background(name, repeated))
 
-        middleware = (*tracing, access, metrics, *middleware)
+        pipeline = Pipeline((*tracing, access, metrics, *middleware))
+        conversions = Conversions()
+        tokens = PageTokens(await store.secret("page_tokens") if isinstance(store, AccountStore) else None)
+        contract = contract_services(gateway, tokens, conversions)
         server = GRPCServer(
             gateway,
-            middleware,
-            services,
+            pipeline,
+            [*contract, *services],
+            flow=flow,
+            conversions=conversions,
             settings=config.server,
             certificates=certificates,
-            tokens=PageTokens(await store.secret("page_tokens") if isinstance(store, AccountStore) else None),
         )
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 VALUES = {"errors", "values", "principal", "interfaces"}
 CORE = {"sessions", "models", "turns"}
-EDGES = {"api", "rpc"}
+EDGES = {"api", "rpc", "web"}
 PLUGGED_IN = {"providers", "stores", "middleware"}
 SHARED = {"http", "local"}
 """Folders of ``providers`` that several providers share."""
@@ -49,7 +49,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "keys": VALUES | {"rules", "accounts", "settings"},
     "gateway": VALUES | CORE | {"rules", "admission", "accounts", "keys", "quotas", "settings", "token_estimates"},
     "api": VALUES | {"accounts", "gateway", "rules"},
-    "rpc": VALUES | {"gateway", "api", "settings"},
+    "pipeline": {"errors", "interfaces"},
+    "flow": {"errors"},
+    "rpc": VALUES | {"gateway", "api", "settings", "pipeline", "flow"},
+    "web": VALUES | {"gateway", "api", "rules", "settings", "pipeline", "flow"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
     "admin": VALUES | {"settings"},
     "provider_set": VALUES | {"models", "plugin_settings", "plugins"},
@@ -61,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | EDGES
     | PLUGGED_IN
     | {"accounts", "admin", "admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"}
-    | {"keys"},
+    | {"keys", "pipeline", "flow"},
     "testing": VALUES | CORE | {"settings", "app"},
     "commands": {"errors", "keys", "settings", "stores", "values"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
@@ -109,11 +112,13 @@ COMPONENTS = {
     "MCPSessionManager",
     "Metrics",
     "Ownership",
+    "Pipeline",
     "ProviderSet",
     "Readiness",
     "Reloader",
     "Tracing",
     "TurnRegistry",
+    "WebServer",
 }
 """What the server is put together of."""
 

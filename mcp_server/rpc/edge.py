@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import grpc
-import structlog
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from mcp_server.api.conversions import LARGE_BYTES, Conversions
 from mcp_server.api.wire_limits import Parse, parser
-from mcp_server.errors import InternalError, MCPError, NotSupported
-from mcp_server.interfaces import Call, GRPCService, Middleware
-from mcp_server.rpc.flow import Flow
+from mcp_server.errors import MCPError, NotSupported
+from mcp_server.flow import Flow
+from mcp_server.interfaces import Call, GRPCService
+from mcp_server.pipeline import CallerLeft, Inner, Pipeline
 from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
 from mcp_server.rpc.tls import peer_certificate
 
-log = structlog.get_logger("contextprotocol.rpc")
-
 Context = grpc.aio.ServicerContext[Any, Any]
 _Answer = Callable[..., Awaitable[Any]]
-_Inner = Callable[[Call], Awaitable[Any]]
 
 _KINDS: Final = {
     (False, False): "unary",
@@ -35,15 +31,11 @@ _KINDS: Final = {
 """By whether the caller streams, and whether the server does."""
 
 
-class _CallerLeft(asyncio.CancelledError):
-    """The caller has left, and gRPC has not cancelled the task yet."""
-
-
 class Edge:
     """Makes gRPC handlers of services.
 
     Args:
-        middleware: entered around each call, the first outermost, before the request is read.
+        pipeline: runs each call in its middleware, before the request is read.
         flow: limits what calls hold.
         conversions: runs the decoding of large requests.
         clients_verified: whether clients have certificates, which calls then carry.
@@ -51,13 +43,13 @@ class Edge:
 
     def __init__(
         self,
-        middleware: Sequence[Middleware],
+        pipeline: Pipeline,
         flow: Flow,
         conversions: Conversions,
         *,
         clients_verified: bool = False,
     ) -> None:
-        self._middleware = tuple(middleware)
+        self._pipeline = pipeline
         self._flow = flow
         self._conversions = conversions
         self._clients_verified = clients_verified
@@ -91,12 +83,12 @@ class Edge:
                     await transfer.send(context.write, message.SerializeToString())
                 except grpc.aio.InternalError as error:
                     # The connection broke during the write. gRPC reports that here before it cancels the task.
-                    raise _CallerLeft from error
+                    raise CallerLeft from error
 
             async def parsed() -> Any:
                 if method.client_streaming:
                     return _all_parsed(parse, requests)
-                request = await transfer.receive(context.read)
+                request = await transfer.receive(context.read, grpc.aio.EOF)
                 return await self._conversions.run(len(request) > LARGE_BYTES, parse, request)
 
             async def streamed(call: Call) -> None:
@@ -123,7 +115,7 @@ class Edge:
             return grpc.stream_stream_rpc_method_handler(handle)
         return grpc.stream_unary_rpc_method_handler(handle)
 
-    async def _run(self, method: MethodDescriptor, kind: str, context: Context, inner: _Inner) -> Any:
+    async def _run(self, method: MethodDescriptor, kind: str, context: Context, inner: Inner) -> Any:
         """What ``inner`` returns, or the :class:`Status` of the error that it ends with."""
         texts = [(key, value) for key, value in context.invocation_metadata() or () if isinstance(value, str)]
         metadata = dict(texts)
@@ -137,7 +129,7 @@ class Edge:
             certificate=peer_certificate(context.auth_context()) if self._clients_verified else None,
         )
         try:
-            return await self._through(0, call, inner)
+            return await self._pipeline.run(call, inner)
         except MCPError as error:
             # It may live longer than the call, in the log of a turn for example.
             error.__traceback__ = None
@@ -145,54 +137,10 @@ class Edge:
         except PlainStatus as plain:
             return plain.status
 
-    async def _through(self, index: int, call: Call, inner: _Inner) -> Any:
-        """Run ``inner`` inside the middleware from ``index`` on. Each learns how the call ended before it is left."""
-        try:
-            if index == len(self._middleware):
-                result = await inner(call)
-                if call.reason is None:
-                    call.reason = call.code = "OK"
-                return result
-            async with self._middleware[index](call):
-                return await self._through(index + 1, call, inner)
-            raise RuntimeError("a middleware has suppressed an error: the caller would take its call for a success")
-        except BaseException as error:  # it is raised as what the caller may see
-            settled = _settle(call, error)
-            if settled is error:
-                raise
-            raise settled from error
-
 
 def _repeated(texts: Sequence[tuple[str, str]]) -> frozenset[str]:
     """The keys that occur more than once."""
     return frozenset(key for key, times in Counter(key for key, _ in texts).items() if times > 1)
-
-
-def _settle(call: Call, error: BaseException) -> BaseException:
-    """Note on the call how it ended, and return the error as it leaves: an :class:`MCPError`, a plain status, or the
-    cancellation that it is."""
-    if isinstance(error, MCPError):
-        call.reason, call.code = error.reason, error.code
-        call.turn = call.turn or error.metadata.get("turn", "")
-        return error
-    if isinstance(error, PlainStatus):
-        call.reason = call.code = error.status.code.name
-        return error
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if isinstance(error, _CallerLeft) or (task is not None and task.cancelling()):
-            # The caller left, or the server stops: gRPC knows, and wants to see the cancellation.
-            call.reason = call.code = "CANCELLED"
-            return error
-    elif not isinstance(error, Exception):
-        return error
-    return _internal(call, error)
-
-
-def _internal(call: Call, cause: BaseException) -> InternalError:
-    error = InternalError.logged(log, "call failed unexpectedly", cause, method=call.method)
-    call.reason, call.code = error.reason, error.code
-    return error
 
 
 async def _missing(call: Call, *_: Any) -> Any:

@@ -10,14 +10,13 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from mcp_server.api.conversions import Conversions
-from mcp_server.api.paging import PageTokens
-from mcp_server.api.services import services as contract
 from mcp_server.errors import ConfigError
+from mcp_server.flow import MAX_REQUEST_BYTES, Flow
 from mcp_server.gateway import Gateway
-from mcp_server.interfaces import GRPCService, Middleware
+from mcp_server.interfaces import GRPCService
+from mcp_server.pipeline import Pipeline
 from mcp_server.rpc.descriptors import descriptors_for_connections
 from mcp_server.rpc.edge import Edge
-from mcp_server.rpc.flow import MAX_REQUEST_BYTES, Flow
 from mcp_server.rpc.health import Health
 from mcp_server.rpc.lost_answers import keep_out_of_log
 from mcp_server.rpc.reflection import reflection_services
@@ -51,15 +50,16 @@ def options(keepalive: tuple[float, float] = KEEPALIVE) -> tuple[tuple[str, int]
 
 
 class GRPCServer:
-    """Serves the contract, more services, health and reflection on one port, all behind the same middleware.
+    """Serves services, health and reflection on one port, all behind the same middleware.
 
     Args:
-        gateway: carries out the calls.
-        middleware: entered around each call, the first outermost.
-        services: served beside the contract.
+        gateway: knows the health of providers.
+        pipeline: runs each call in its middleware.
+        services: those of the contract, and more.
+        flow: limits what calls hold.
+        conversions: runs the decoding of large requests.
         settings: the limits of connections.
         certificates: what connections are encrypted with; ``None``: they are not.
-        tokens: of the pages of lists; by default they end with the process.
 
     Raises:
         ConfigError: two services have the same name.
@@ -68,16 +68,16 @@ class GRPCServer:
     def __init__(
         self,
         gateway: Gateway,
-        middleware: Sequence[Middleware],
-        services: Sequence[GRPCService] = (),
+        pipeline: Pipeline,
+        services: Sequence[GRPCService],
         *,
-        settings: ServerSettings | None = None,
+        flow: Flow,
+        conversions: Conversions,
+        settings: ServerSettings,
         certificates: ListenerCertificates | None = None,
-        tokens: PageTokens | None = None,
     ) -> None:
-        self._settings = settings or ServerSettings()
-        conversions = Conversions()
-        served = [*contract(gateway, tokens or PageTokens(), conversions), *services]
+        self._settings = settings
+        served = list(services)
         self.health = Health([service.descriptor.full_name for service in served], gateway)
         health = GRPCService(descriptor=HEALTH, implementation=self.health)
         served.append(health)
@@ -89,15 +89,9 @@ class GRPCServer:
                     f"the gRPC service {service.descriptor.full_name} is served already: remove one of the two"
                 )
             names.add(service.descriptor.full_name)
-        self._flow = Flow(
-            max_bytes=self._settings.max_bytes_in_flight,
-            receive_timeout=self._settings.receive_timeout,
-            reader_timeout=self._settings.reader_timeout,
-        )
-        self._watch: asyncio.Task[None] | None = None
         self._certificates = certificates
         verified = certificates is not None and certificates.clients_verified
-        edge = Edge(middleware, self._flow, conversions, clients_verified=verified)
+        edge = Edge(pipeline, flow, conversions, clients_verified=verified)
         self._handlers = [edge.handlers(service) for service in served if service is not health]
         self._health_methods = edge.methods(health)
         self._server: grpc.aio.Server | None = None
@@ -134,7 +128,6 @@ class GRPCServer:
             ) from error
         await server.start()
         self._server = server
-        self._watch = asyncio.create_task(self._flow.watch(), name="readers")
         return port
 
     async def stop(self, grace: float) -> None:
@@ -144,5 +137,3 @@ class GRPCServer:
             # Watches end by themselves in the next step of the loop.
             await asyncio.sleep(0)
             await self._server.stop(grace)
-        if self._watch is not None:
-            self._watch.cancel()

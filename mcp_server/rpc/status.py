@@ -8,6 +8,7 @@ import grpc
 
 from mcp_server.api.codes import message_of, sendable, status_of
 from mcp_server.errors import MCPError
+from mcp_server.pipeline import OtherStatus
 
 Trailers = tuple[tuple[str, str | bytes], ...]
 
@@ -20,11 +21,11 @@ class Status(NamedTuple):
     trailers: Trailers = ()
 
 
-class PlainStatus(Exception):
+class PlainStatus(OtherStatus):
     """Ends a call of a standard service with the bare status that its own specification asks for."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
+        super().__init__(code.name, message)
         self.status = Status(code, sendable(message))
 
 

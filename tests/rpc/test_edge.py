@@ -19,13 +19,17 @@ from grpc_reflection.v1alpha import reflection_pb2
 from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, session_pb2, session_pb2_grpc
 from mcp_server.api.call import Send
 from mcp_server.api.conversions import Conversions
+from mcp_server.api.paging import PageTokens
+from mcp_server.api.services import services as contract_services
 from mcp_server.errors import BadCredentials, ConfigError, Overloaded
+from mcp_server.flow import Flow
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call, GRPCService, Middleware
+from mcp_server.pipeline import Pipeline
 from mcp_server.principal import Principal
 from mcp_server.rpc.edge import Edge
-from mcp_server.rpc.flow import Flow
 from mcp_server.rpc.server import GRPCServer
+from mcp_server.settings import ServerSettings
 from tests.gateways import echo_gateway
 from tests.wire import Refused, user
 
@@ -38,6 +42,19 @@ async def gateway() -> AsyncIterator[Gateway]:
         yield gateway
 
 
+def grpc_server(gateway: Gateway, middleware: Sequence[Middleware], services: Sequence[GRPCService]) -> GRPCServer:
+    """A server of the contract and of further services."""
+    conversions = Conversions()
+    return GRPCServer(
+        gateway,
+        Pipeline(middleware),
+        [*contract_services(gateway, PageTokens(), conversions), *services],
+        flow=Flow(max_bytes=1 << 29, receive_timeout=60, reader_timeout=60),
+        conversions=conversions,
+        settings=ServerSettings(),
+    )
+
+
 @pytest.fixture
 async def start(gateway: Gateway) -> AsyncIterator[Start]:
     """Starts a server with the given middleware and services; returns a channel to it."""
@@ -46,7 +63,7 @@ async def start(gateway: Gateway) -> AsyncIterator[Start]:
         async def start(
             middleware: Sequence[Middleware] = (), services: Sequence[GRPCService] = ()
         ) -> grpc.aio.Channel:
-            server = GRPCServer(gateway, middleware, services)
+            server = grpc_server(gateway, middleware, services)
             port = await server.start("127.0.0.1:0")
             server.health.set_serving(True)
             stack.push_async_callback(server.stop, 0)
@@ -250,7 +267,7 @@ def test_a_service_is_served_once(gateway: Gateway, name: str) -> None:
     }
     services = [GRPCService(descriptor=taken[name], implementation=Arithmetic())] * 2
     with pytest.raises(ConfigError, match=name):
-        GRPCServer(gateway, [], services)
+        grpc_server(gateway, [], services)
 
 
 @pytest.mark.parametrize("method", ["Chat", "StreamChat"])
@@ -307,7 +324,7 @@ async def test_a_caller_that_leaves_while_something_is_written_is_no_fault() -> 
         async def write(self, message: bytes) -> None:
             raise grpc.aio.InternalError('Failed "execute_batch"')
 
-    edge = Edge([Watch()], Flow(max_bytes=0, receive_timeout=1, reader_timeout=1), Conversions())
+    edge = Edge(Pipeline([Watch()]), Flow(max_bytes=0, receive_timeout=1, reader_timeout=1), Conversions())
     handlers = edge.handlers(GRPCService(descriptor=EXTRA, implementation=Arithmetic()))
     details: Any = type("Details", (), {"method": "/extra.Arithmetic/CountTo", "invocation_metadata": ()})()
     handler: Any = handlers.service(details)

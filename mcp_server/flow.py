@@ -1,8 +1,8 @@
 """Limits on what callers make the server hold: requests on their way, large requests, and answers that nobody reads.
 
-gRPC buffers a request until it is complete, and an answer until its caller reads it. Neither may go on without end, nor
-for more bytes than the server has memory for. Up to :data:`SMALL` bytes are not counted: HTTP/2 lets every call send as
-much before it is asked, and the number of calls is limited.
+An edge buffers a request until it is complete, and an answer until its caller reads it. Neither may go on without end,
+nor for more bytes than the server has memory for. Up to :data:`SMALL` bytes are not counted: HTTP/2 lets every call
+send as much before it is asked, and the number of calls is limited.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import grpc
-
 from mcp_server.errors import InvalidArgument, MCPError, Overloaded, Violation
 
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 """The largest request of any method."""
 SMALL: Final = 64 * 1024
 SLOW_SECONDS: Final = 0.2
-"""How long a request may take to arrive before it counts as slow, and with its greatest size: how much of it gRPC has
+"""How long a request may take to arrive before it counts as slow, and with its greatest size: how much of it has been
 buffered is not known."""
 LATE_SECONDS: Final = 0.1
 """How late a timer of a free event loop is at most."""
@@ -85,7 +83,7 @@ class Transfer:
         self.held = 0
         """How many bytes it holds."""
         self.answering = False
-        """Whether it has a large answer, which gRPC has to send when the call has returned."""
+        """Whether it has a large answer, which is sent when the call has returned."""
         self._flow = flow
         self._task = task
         self._loop = asyncio.get_running_loop()
@@ -94,13 +92,17 @@ class Transfer:
         self._error: MCPError | None = None
 
     def close(self) -> None:
-        """The call has ended, and gRPC has nothing of it left to send."""
+        """The call has ended, and nothing of it is left to send."""
         self._flow.end(self)
 
     # -- its request --------------------------------------------------------------------------------------------------
 
-    async def receive(self, read: Callable[[], Awaitable[Any]]) -> bytes:
+    async def receive(self, read: Callable[[], Awaitable[Any]], end: object = None) -> bytes:
         """The request, of a call that has one.
+
+        Args:
+            read: reads it.
+            end: what ``read`` returns if the caller has ended the call without a request.
 
         Raises:
             InvalidArgument: the caller has sent none.
@@ -115,7 +117,7 @@ class Transfer:
         finally:
             self._timer.cancel()
         self._hold(-self.held)
-        if request is grpc.aio.EOF:
+        if request is end:
             await asyncio.sleep(CANCEL_SECONDS)
             raise InvalidArgument([Violation(field="", description="the call has no request: send one message")])
         if len(request) > SMALL:
@@ -144,7 +146,7 @@ class Transfer:
     # -- its answer ---------------------------------------------------------------------------------------------------
 
     async def send(self, write: Write, data: bytes) -> None:
-        """Write a message; return when gRPC takes the next one.
+        """Write a message; return when there is room for the next one.
 
         Raises:
             Overloaded: it is large and there is no room for it, or the caller reads nothing.
@@ -156,7 +158,7 @@ class Transfer:
         try:
             await write(data)
         except asyncio.CancelledError:
-            self._raise_own()  # gRPC keeps the message: the call holds it until it is closed
+            self._raise_own()  # the message is kept: the call holds it until it is closed
             raise
         self._waiting_since = 0.0
         if size > SMALL:
