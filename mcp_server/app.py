@@ -7,8 +7,9 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
@@ -58,9 +59,13 @@ from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
 
 if TYPE_CHECKING:
+    from mcp_server.certificate_files import CertificateFiles
     from mcp_server.middleware.tracing import Tracing
+    from mcp_server.web.server import WebServer
 
 log = structlog.get_logger("contextprotocol.server")
+
+_NO_WEB: Final = "web.address: the HTTP edge is not installed: pip install 'contextprotocol[web]', or set it to \"\""
 
 
 class UnifiedMCPServer:
@@ -105,6 +110,8 @@ class UnifiedMCPServer:
         """``host:port`` of the admin pages, once started; empty if they are not served."""
         self.metrics_address = ""
         """The same of the metrics: that of the admin pages, unless they have a port of their own."""
+        self.web_address = ""
+        """The same of the HTTP edge."""
         self._providers = dict(providers or {})
         self._store = store
         self._middleware = tuple(middleware)
@@ -116,6 +123,7 @@ class UnifiedMCPServer:
         self._clock = clock
         self._running = contextlib.AsyncExitStack()
         self._server: GRPCServer | None = None
+        self._web: WebServer | None = None
         self._reloader: Reloader | None = None
         self._stopped = False
         self._urged = asyncio.Event()
@@ -156,6 +164,7 @@ class UnifiedMCPServer:
         registry.check()
         files = read_files(config.server.tls)
         certificates = ListenerCertificates(files) if files is not None else None
+        web_files = read_files(config.web.tls, "web.tls") or files
         metrics = Metrics(self._clock)
         access = AccessLog()
         tracing = _tracing(config, stack)
@@ -286,6 +295,21 @@ class UnifiedMCPServer:
             settings=config.server,
             certificates=certificates,
         )
+        self.http_application = partial(
+            _http_application,
+            config,
+            gateway=gateway,
+            contract=[*contract, *services],
+            conversions=conversions,
+            pipeline=pipeline,
+            flow=flow,
+            ready=self._readiness.problem,
+            authenticated=authentication is not None,
+        )
+        if config.web.address:
+            self._web = _web_server(self.http_application(), config, web_files)
+            self.web_address = await self._web.start()
+            stack.push_async_callback(self._web.stop, 0)
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
         server.health.set_serving(True)
@@ -376,7 +400,10 @@ class UnifiedMCPServer:
                     grace = 0
             await self._turns.drain(self.config.server.drain_timeout if grace is None else grace)
             # Every turn has ended: only the last messages are still to be sent.
-            await self._server.stop(1)
+            async with asyncio.TaskGroup() as stopping:
+                stopping.create_task(self._server.stop(1))
+                if self._web is not None:
+                    stopping.create_task(self._web.stop(1))
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -413,3 +440,20 @@ def _tracing(config: Config, stack: contextlib.AsyncExitStack) -> Sequence[Traci
     tracing = Tracing()
     stack.push_async_callback(tracing.close)
     return (tracing,)
+
+
+def _http_application(config: Config, **parts: Any) -> Any:
+    """The HTTP edge as an ASGI application. Its libraries are imported only where it is used."""
+    try:
+        from mcp_server.web.application import web_application
+    except ModuleNotFoundError as error:
+        raise ConfigError(_NO_WEB) from error
+    return web_application(config.web, **parts)
+
+
+def _web_server(application: Any, config: Config, files: CertificateFiles | None) -> WebServer:
+    try:
+        from mcp_server.web.server import WebServer
+    except ModuleNotFoundError as error:
+        raise ConfigError(_NO_WEB) from error
+    return WebServer(application, config.web, files)

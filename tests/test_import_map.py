@@ -51,8 +51,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": VALUES | {"accounts", "gateway", "rules"},
     "pipeline": {"errors", "interfaces"},
     "flow": {"errors"},
-    "rpc": VALUES | {"gateway", "api", "settings", "pipeline", "flow"},
-    "web": VALUES | {"gateway", "api", "rules", "settings", "pipeline", "flow"},
+    "certificate_files": {"errors", "settings", "values"},
+    "rpc": VALUES | {"gateway", "api", "settings", "pipeline", "flow", "certificate_files"},
+    "web": VALUES | {"gateway", "api", "rules", "settings", "pipeline", "flow", "certificate_files"},
     "lifecycle": VALUES | {"sessions", "settings", "middleware"},
     "admin": VALUES | {"settings"},
     "provider_set": VALUES | {"models", "plugin_settings", "plugins"},
@@ -64,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | EDGES
     | PLUGGED_IN
     | {"accounts", "admin", "admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"}
-    | {"keys", "pipeline", "flow"},
+    | {"keys", "pipeline", "flow", "certificate_files"},
     "testing": VALUES | CORE | {"settings", "app"},
     "commands": {"errors", "keys", "settings", "stores", "values"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
@@ -75,7 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 ONLY_IN = {
     "grpc": {"rpc", "commands"},
-    "cryptography": {"rpc", "commands", "middleware"},
+    "cryptography": {"certificate_files", "commands", "middleware"},
     "jwt": {"middleware"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},

@@ -11,10 +11,10 @@ import structlog
 
 from mcp_server.errors import ConfigError
 from mcp_server.principal import PeerCertificate
-from mcp_server.settings import TLSSettings
+from mcp_server.settings import TLSSettings, WebTLSSettings
 
 if TYPE_CHECKING:
-    from mcp_server.rpc.certificate_files import CertificateFiles
+    from mcp_server.certificate_files import CertificateFiles
 
 log = structlog.get_logger("contextprotocol.server")
 
@@ -58,8 +58,12 @@ class ListenerCertificates:
             return None
 
 
-def read_files(settings: TLSSettings) -> CertificateFiles | None:
+def read_files(settings: TLSSettings | WebTLSSettings, table: str = "server.tls") -> CertificateFiles | None:
     """Read and check the files of the certificates, and log what is unwise about them; ``None`` without TLS.
+
+    Args:
+        settings: the files.
+        table: the dotted key of their table, for messages.
 
     Raises:
         ConfigError: one cannot be used; all problems at once.
@@ -67,10 +71,10 @@ def read_files(settings: TLSSettings) -> CertificateFiles | None:
     if settings.certificate is None:
         return None
     try:
-        from mcp_server.rpc.certificate_files import read_certificates
+        from mcp_server.certificate_files import read_certificates
     except ModuleNotFoundError as error:
-        raise ConfigError("server.tls: TLS needs cryptography: pip install 'contextprotocol[server]'") from error
-    files = read_certificates(settings)
+        raise ConfigError(f"{table}: TLS needs cryptography: pip install 'contextprotocol[server]'") from error
+    files = read_certificates(settings, table)
     for warning in files.warnings:
         log.warning("certificate files", problem=warning)
     return files

@@ -7,7 +7,8 @@ from typing import Any, Final
 from mcp_server.plugin_settings import ModelFile, PluginSettings, ProviderSettings, Secret, Settings
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings, KeySettings
-from mcp_server.settings.exposure import check_exposure, is_loopback
+from mcp_server.settings.exposure import check_exposure, is_loopback, web_authentication
+from mcp_server.settings.fields import split_address
 from mcp_server.settings.identities import CertificateSettings, JWTIssuerSettings
 from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
@@ -31,13 +32,14 @@ from mcp_server.settings.tables import (
     WindowSettings,
     admin_addresses,
     admin_key,
-    split_address,
 )
+from mcp_server.settings.web import CORSSettings, WebPaths, WebSettings, WebTLSSettings
 
 __all__ = [
     "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
+    "CORSSettings",
     "CertificateSettings",
     "Config",
     "JWTIssuerSettings",
@@ -62,6 +64,9 @@ __all__ = [
     "TenantSettings",
     "TracingSettings",
     "TurnSettings",
+    "WebPaths",
+    "WebSettings",
+    "WebTLSSettings",
     "WindowSettings",
     "admin_addresses",
     "admin_key",
@@ -72,6 +77,7 @@ __all__ = [
     "read",
     "split_address",
     "testing_config",
+    "web_authentication",
 ]
 
 MOVED: Final = {

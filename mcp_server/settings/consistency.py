@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from mcp_server.settings.decoding import dotted, shown
 from mcp_server.settings.exposure import exposure_problem
-from mcp_server.settings.tables import Config, RouteSettings, admin_addresses, admin_key, split_address
+from mcp_server.settings.fields import split_address
+from mcp_server.settings.tables import Config, RouteSettings, admin_addresses, admin_key
 
 
 def configured_models(config: Config) -> list[str]:
@@ -35,11 +36,13 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
             for path, problem in plugin.problems():
                 yield _key(f"{kind}.{name}", path), problem
     yield from _server(config)
+    yield from _web(config)
     yield from _identities(config)
     admin, metrics = admin_addresses(config)
-    for key, address in ((admin_key(config), admin), ("metrics.address", metrics)):
-        if address and address == config.server.address and split_address(address)[1]:
-            yield key, f"found {shown(address)}, which is also server.address; expected another port"
+    taken = {config.server.address: "server.address"}
+    for key, address in ((admin_key(config), admin), ("metrics.address", metrics), ("web.address", config.web.address)):
+        if address and split_address(address)[1] and (other := taken.setdefault(address, key)) != key:
+            yield key, f"found {shown(address)}, which is also {other}; expected another port"
 
 
 def _server(config: Config) -> Iterator[tuple[str, str]]:
@@ -48,8 +51,22 @@ def _server(config: Config) -> Iterator[tuple[str, str]]:
     for key, needed in (("certificate", "key"), ("key", "certificate"), ("client_ca", "certificate")):
         if getattr(tls, key) is not None and getattr(tls, needed) is None:
             yield f"server.tls.{key}", f"requires server.tls.{needed}, which is not set"
-    if problem := exposure_problem(config):
+    if problem := exposure_problem(config, "server.address"):
         yield "server.address", problem
+
+
+def _web(config: Config) -> Iterator[tuple[str, str]]:
+    """The HTTP edge."""
+    web = config.web
+    if problem := exposure_problem(config, "web.address"):
+        yield "web.address", problem
+    for key, needed in (("certificate", "key"), ("key", "certificate")):
+        if getattr(web.tls, key) is not None and getattr(web.tls, needed) is None:
+            yield f"web.tls.{key}", f"requires web.tls.{needed}, which is not set"
+    if web.cors.credentials and "*" in web.cors.origins:
+        yield "web.cors.credentials", 'cannot be combined with the origin "*": list the origins'
+    if web.base_path.endswith("/"):
+        yield "web.base_path", f"found {shown(web.base_path)}; expected no / at the end"
 
 
 def _identities(config: Config) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,8 @@ import ipaddress
 
 from mcp_server.errors import ConfigError
 from mcp_server.settings.decoding import shown
-from mcp_server.settings.tables import Config, split_address
+from mcp_server.settings.fields import split_address
+from mcp_server.settings.tables import Config
 
 
 def is_loopback(host: str) -> bool:
@@ -21,42 +22,55 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback
 
 
+def web_authentication(config: Config) -> bool:
+    """Whether callers over HTTP have to prove who they are."""
+    return config.auth.configured or bool(config.authenticators)
+
+
 def authentication_configured(config: Config) -> bool:
     """Whether nobody can use the server without having proven who it is."""
-    return config.auth.configured or bool(config.authenticators) or config.server.tls.client_ca is not None
+    return web_authentication(config) or config.server.tls.client_ca is not None
 
 
-def exposure_problem(config: Config) -> str:
-    """Why the server must not listen on ``server.address`` with these settings, and what to do; empty if it may."""
-    server = config.server
-    host, _ = split_address(server.address)
-    if server.insecure or is_loopback(host):
+def exposure_problem(config: Config, key: str) -> str:
+    """Why the server must not listen on an address with these settings, and what to do; empty if it may.
+
+    Args:
+        config: the settings.
+        key: the dotted key of the address: ``server.address`` or ``web.address``.
+    """
+    listens = config.web.address if key == "web.address" else config.server.address
+    if not listens or config.server.insecure or is_loopback(split_address(listens)[0]):
         return ""
+    # HTTP callers have no client certificate.
+    authenticated = web_authentication(config) if key == "web.address" else authentication_configured(config)
+    also = "" if key == "web.address" else " or server.tls.client_ca"
+    encrypted = config.server.tls.certificate is not None or (
+        key == "web.address" and config.web.tls.certificate is not None
+    )
     missing = [
         name
         for name, there in (
-            (
-                "authentication (auth.keys, auth.stored_keys, auth.jwt or server.tls.client_ca)",
-                authentication_configured(config),
-            ),
-            ("TLS (server.tls.certificate and server.tls.key)", server.tls.certificate is not None),
+            (f"authentication (auth.keys, auth.stored_keys, auth.jwt{also})", authenticated),
+            ("TLS (server.tls.certificate and server.tls.key)", encrypted),
         )
         if not there
     ]
     if not missing:
         return ""
     return (
-        f"found {shown(server.address)}, which other machines can reach, without {' and without '.join(missing)}; "
+        f"found {shown(listens)}, which other machines can reach, without {' and without '.join(missing)}; "
         "configure what is missing, listen on 127.0.0.1, or set server.insecure = true if the network or a proxy in "
         "front protects the server"
     )
 
 
 def check_exposure(config: Config) -> None:
-    """Make sure that the server may listen on its address.
+    """Make sure that the server may listen on its addresses.
 
     Raises:
-        ConfigError: other machines can reach the address, without authentication or without TLS.
+        ConfigError: other machines can reach one, without authentication or without TLS.
     """
-    if problem := exposure_problem(config):
-        raise ConfigError(f"server.address: {problem}")
+    for key in ("server.address", "web.address"):
+        if problem := exposure_problem(config, key):
+            raise ConfigError(f"{key}: {problem}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta
@@ -38,3 +39,25 @@ Models = Annotated[
     tuple[ModelPattern, ...],
     Meta(max_length=64, extra={"allowed": 'an array of up to 64 patterns of "provider/model", with * for any text'}),
 ]
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """The host and the port of ``host:port``; an IPv6 host is written in brackets.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", address)
+    if match is None or int(match[2]) > 65_535:
+        raise ValueError(address)
+    return match[1].strip("[]"), int(match[2])
+
+
+def _check_optional_address(address: str) -> None:
+    if address:
+        split_address(address)
+
+
+_ADDRESS = "host:port with a port from 0 to 65535"
+Address = Annotated[str, Meta(extra={"check": split_address, "allowed": _ADDRESS})]
+OptionalAddress = Annotated[str, Meta(extra={"check": _check_optional_address, "allowed": f"{_ADDRESS}, or empty"})]

@@ -6,7 +6,6 @@ of other plug-ins are in their own folders.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -17,7 +16,14 @@ from msgspec import Meta
 from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Settings
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings
-from mcp_server.settings.fields import ModelPattern, PluginName, TenantOrAll
+from mcp_server.settings.fields import (
+    Address,
+    ModelPattern,
+    OptionalAddress,
+    PluginName,
+    TenantOrAll,
+)
+from mcp_server.settings.web import WebSettings
 
 DAY = 86_400.0
 ADMIN_ADDRESS: Final = "127.0.0.1:9464"
@@ -28,26 +34,6 @@ DEFAULT_PROVIDERS: Final[Mapping[str, Any]] = {"local": {"type": "llama_cpp", "m
 """The tables of a server without configured providers."""
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """The host and the port of ``host:port``; an IPv6 host is written in brackets.
-
-    Raises:
-        ValueError: it is not of that form.
-    """
-    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", address)
-    if match is None or int(match[2]) > 65_535:
-        raise ValueError(address)
-    return match[1].strip("[]"), int(match[2])
-
-
-def _check_optional_address(address: str) -> None:
-    if address:
-        split_address(address)
-
-
-_ADDRESS = "host:port with a port from 0 to 65535"
-Address = Annotated[str, Meta(extra={"check": split_address, "allowed": _ADDRESS})]
-OptionalAddress = Annotated[str, Meta(extra={"check": _check_optional_address, "allowed": f"{_ADDRESS}, or empty"})]
 ModelReference = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,62}/[^\\s]{1,256}$")]
 RouteName = Annotated[
     str,
@@ -427,6 +413,7 @@ class Config(Settings):
     """Installed rules that decide whether a caller may begin work, as ``middleware``. All have to agree."""
     services: Mapping[PluginName, Annotated[PluginSettings, Meta(extra={"plugin": "services"})]] = {}
     """Installed gRPC services to serve beside those of the contract, as ``middleware``."""
+    web: WebSettings = WebSettings()
     admin: AdminSettings = AdminSettings()
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()

@@ -54,6 +54,7 @@ _SERVICES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "CancelTurn": _CHAT,
     },
     "contextprotocol.v1.UsageService": {"QueryUsage": _USAGE},
+    "openai.v1": {"ListModels": _MODELS},
     # The pages of the admin port that are not open.
     "admin": {"/debug/turns": _OPERATOR, "/metrics": _OPERATOR},
     # Check and Watch of a provider need `models`, which only the service itself can tell from the request.

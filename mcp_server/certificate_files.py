@@ -16,18 +16,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mcp_server.errors import ConfigError
-from mcp_server.settings import TLSSettings
+from mcp_server.settings import TLSSettings, WebTLSSettings
 from mcp_server.values import Struct
 
 _PRIVATE_KEY: Final = b"PRIVATE KEY-----"
 _CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
-_CERTIFICATE_KEY: Final = "server.tls.certificate"
-_KEY_KEY: Final = "server.tls.key"
-_CLIENT_CA_KEY: Final = "server.tls.client_ca"
 
 
 class CertificateFiles(Struct):
-    """The content of the files of ``[server.tls]``, which has been checked."""
+    """The content of the files of a table of settings, which has been checked."""
 
     chain: bytes
     """The certificate of the server and those of intermediate authorities, in PEM format."""
@@ -44,37 +41,45 @@ class CertificateFiles(Struct):
         return "CertificateFiles(***)"
 
 
-def read_certificates(settings: TLSSettings) -> CertificateFiles:
+def read_certificates(settings: TLSSettings | WebTLSSettings, table: str = "server.tls") -> CertificateFiles:
     """Read and check the files; ``certificate`` and ``key`` are set.
+
+    Args:
+        settings: the files.
+        table: the dotted key of their table, for messages.
 
     Raises:
         ConfigError: one cannot be used; all problems at once.
     """
     assert settings.certificate is not None
     assert settings.key is not None
-    return _Check().files(settings.certificate, settings.key, settings.client_ca)
+    client_ca = settings.client_ca if isinstance(settings, TLSSettings) else None
+    return _Check(table).files(settings.certificate, settings.key, client_ca)
 
 
 class _Check:
     """One look at all files."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: str) -> None:
+        self._certificate_key = f"{table}.certificate"
+        self._private_key_key = f"{table}.key"
+        self._client_ca_key = f"{table}.client_ca"
         self._problems: list[str] = []
         self._warnings: list[str] = []
         self._now = dt.datetime.now(dt.UTC)
 
     def files(self, certificate: Path, key: Path, client_ca: Path | None) -> CertificateFiles:
-        chain_pem = self._read(_CERTIFICATE_KEY, certificate)
-        key_pem = self._read(_KEY_KEY, key)
-        ca_pem = self._read(_CLIENT_CA_KEY, client_ca) if client_ca is not None else None
-        chain = self._certificates(_CERTIFICATE_KEY, certificate, chain_pem)
+        chain_pem = self._read(self._certificate_key, certificate)
+        key_pem = self._read(self._private_key_key, key)
+        ca_pem = self._read(self._client_ca_key, client_ca) if client_ca is not None else None
+        chain = self._certificates(self._certificate_key, certificate, chain_pem)
         private = self._private_key(key, key_pem)
         if chain:
             self._chain(certificate, chain)
         if chain and private is not None:
             self._match(certificate, chain, key, private)
         if client_ca is not None:
-            self._authorities(client_ca, self._certificates(_CLIENT_CA_KEY, client_ca, ca_pem))
+            self._authorities(client_ca, self._certificates(self._client_ca_key, client_ca, ca_pem))
         if self._problems:
             raise ConfigError("\n".join(self._problems))
         assert chain_pem is not None
@@ -115,26 +120,30 @@ class _Check:
             return None
         if _PRIVATE_KEY not in pem:
             found = "contains a certificate and no private key" if _CERTIFICATE in pem else "contains no private key"
-            self._problem(_KEY_KEY, file, f"{found} in PEM format (BEGIN PRIVATE KEY){_der(pem)}")
+            self._problem(self._private_key_key, file, f"{found} in PEM format (BEGIN PRIVATE KEY){_der(pem)}")
             return None
         try:
             private = load_pem_private_key(pem[pem.rindex(b"-----BEGIN ", 0, pem.index(_PRIVATE_KEY)) :], None)
         except TypeError:
             decrypt = f"openssl pkey -in {file} -out NEW_FILE"
-            self._problem(_KEY_KEY, file, f"contains a private key that is encrypted; decrypt it: {decrypt}")
+            self._problem(
+                self._private_key_key, file, f"contains a private key that is encrypted; decrypt it: {decrypt}"
+            )
             return None
         except (ValueError, UnsupportedAlgorithm):  # their texts may quote the key
-            self._problem(_KEY_KEY, file, "contains a private key that is damaged or of an unknown kind")
+            self._problem(self._private_key_key, file, "contains a private key that is damaged or of an unknown kind")
             return None
         if file.stat().st_mode & stat.S_IROTH:
-            self._warnings.append(f"{_KEY_KEY}: every user of this machine can read {file}: chmod 600 {file}")
+            self._warnings.append(
+                f"{self._private_key_key}: every user of this machine can read {file}: chmod 600 {file}"
+            )
         return private
 
     def _chain(self, file: Path, chain: Sequence[x509.Certificate]) -> None:
         """The certificate of the server, and what comes behind it."""
         for number, certificate in enumerate(chain, 1):
             which = "a certificate" if number == 1 else f"a certificate (number {number} in the file)"
-            self._dates(_CERTIFICATE_KEY, file, certificate, which)
+            self._dates(self._certificate_key, file, certificate, which)
         own = chain[0]
         try:
             usages = own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -142,20 +151,23 @@ class _Check:
             pass
         else:
             if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usages):
-                self._problem(_CERTIFICATE_KEY, file, "contains a certificate that is not for servers (serverAuth)")
+                self._problem(
+                    self._certificate_key, file, "contains a certificate that is not for servers (serverAuth)"
+                )
         try:
             own.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         except x509.ExtensionNotFound:
             self._warnings.append(
-                f"{_CERTIFICATE_KEY}: the certificate in {file} has no subject alternative names: no client accepts it"
+                f"{self._certificate_key}: the certificate in {file} has no subject alternative names: "
+                "no client accepts it"
             )
         for issued, issuer in itertools.pairwise(chain):
             try:
                 issued.verify_directly_issued_by(issuer)
             except (ValueError, TypeError, InvalidSignature):
                 self._warnings.append(
-                    f"{_CERTIFICATE_KEY}: in {file}, {_subject(issued)} is followed by {_subject(issuer)}, which has "
-                    "not issued it: many clients accept only chains in order"
+                    f"{self._certificate_key}: in {file}, {_subject(issued)} is followed by {_subject(issuer)}, "
+                    "which has not issued it: many clients accept only chains in order"
                 )
 
     def _match(self, file: Path, chain: Sequence[x509.Certificate], key: Path, private: PrivateKeyTypes) -> None:
@@ -164,10 +176,10 @@ class _Check:
             one.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == wanted for one in chain
         ]
         if not any(matches):
-            self._problem(_KEY_KEY, key, f"contains the private key of another certificate than {file}")
+            self._problem(self._private_key_key, key, f"contains the private key of another certificate than {file}")
         elif not matches[0]:
             self._problem(
-                _CERTIFICATE_KEY, file, "must begin with the certificate of the server, then intermediate ones"
+                self._certificate_key, file, "must begin with the certificate of the server, then intermediate ones"
             )
 
     def _authorities(self, file: Path, authorities: Sequence[x509.Certificate]) -> None:
@@ -178,11 +190,11 @@ class _Check:
                 is_authority = certificate.issuer == certificate.subject
             if not is_authority:
                 self._problem(
-                    _CLIENT_CA_KEY,
+                    self._client_ca_key,
                     file,
                     f"contains {_subject(certificate)}, which is not the certificate of an authority",
                 )
-            self._dates(_CLIENT_CA_KEY, file, certificate, f"the certificate {_subject(certificate)}")
+            self._dates(self._client_ca_key, file, certificate, f"the certificate {_subject(certificate)}")
 
     def _dates(self, key: str, file: Path, certificate: x509.Certificate, which: str) -> None:
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc

@@ -1,0 +1,150 @@
+"""The HTTP edge as one ASGI application, by itself or inside another."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mcp_server.api.conversions import Conversions
+from mcp_server.flow import Flow
+from mcp_server.gateway import Gateway
+from mcp_server.interfaces import GRPCService
+from mcp_server.pipeline import Pipeline
+from mcp_server.settings import WebSettings
+from mcp_server.web import openai
+from mcp_server.web.edge import Problem, WebEdge
+from mcp_server.web.exchange import HTTPProblem
+from mcp_server.web.guards import Guards, origin_pattern
+from mcp_server.web.part import Part
+
+EXPOSED: Final = (
+    "connect-content-encoding",
+    "grpc-message",
+    "grpc-status",
+    "grpc-status-details-bin",
+    "openai-processing-ms",
+    "request-id",
+    "retry-after",
+    "retry-after-ms",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
+    "x-request-id",
+    "x-should-retry",
+)
+"""The headers of responses that pages of other origins may read: those of the protocols."""
+
+
+def web_application(
+    settings: WebSettings,
+    *,
+    gateway: Gateway,
+    contract: Sequence[GRPCService],
+    conversions: Conversions,
+    pipeline: Pipeline,
+    flow: Flow,
+    ready: Callable[[], Awaitable[str]],
+    authenticated: bool,
+) -> ASGIApp:
+    """The application.
+
+    Args:
+        settings: its settings.
+        gateway: carries out the calls.
+        contract: the services of the contract, and more.
+        conversions: runs the decoding of large requests.
+        pipeline: runs each call in its middleware.
+        flow: limits what calls hold.
+        ready: says why the server is not ready; empty if it is.
+        authenticated: whether callers need credentials.
+    """
+    edge = WebEdge(pipeline, flow, settings.max_body_bytes)
+    # Where two serve the same path, the first one that has a route answers.
+    parts: list[Part] = [
+        openai.part(settings.paths.openai, gateway, edge),
+    ]
+    routes: list[BaseRoute] = [Route("/healthz", _healthz), Route("/readyz", _readyz(ready))]
+    for part in parts:
+        for path in part.paths:
+            routes += part.routes(path.rstrip("/"))
+    routes.append(Mount("/", _NotFound(parts, edge)))
+    if settings.base_path:
+        routes = [Mount(settings.base_path, routes=routes)]
+    cors = settings.cors
+    return Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(Guards, cors=cors, allowed_hosts=settings.allowed_hosts, authenticated=authenticated),
+            *(
+                [
+                    Middleware(
+                        CORSMiddleware,
+                        allow_origins=["*"] if "*" in cors.origins else (),
+                        allow_origin_regex=None if "*" in cors.origins else origin_pattern(cors.origins).pattern,
+                        allow_methods=cors.methods,
+                        allow_headers=cors.headers,
+                        expose_headers=[*EXPOSED, *cors.expose],
+                        allow_credentials=cors.credentials,
+                        max_age=cors.max_age,
+                    )
+                ]
+                if cors.origins
+                else []
+            ),
+        ],
+        exception_handlers={HTTPException: _plain},
+    )
+
+
+async def _healthz(request: Request) -> Response:
+    return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
+
+
+def _readyz(ready: Callable[[], Awaitable[str]]) -> Callable[[Request], Awaitable[Response]]:
+    async def readyz(request: Request) -> Response:
+        problem = await ready()
+        text, status = (f"not ready: {problem}\n", 503) if problem else ("ready\n", 200)
+        return PlainTextResponse(text, status, headers={"cache-control": "no-store"})
+
+    return readyz
+
+
+async def _plain(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)
+
+
+class _NotFound:
+    """Answers requests that no route takes, in the form of the API whose path they are under."""
+
+    def __init__(self, parts: Sequence[Part], edge: WebEdge) -> None:
+        self._problems: list[tuple[str, Problem]] = sorted(
+            [(path.rstrip("/"), part.problem) for part in parts for path in part.paths],
+            key=lambda one: -len(one[0]),
+        )
+        self._edge = edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        error = HTTPProblem(404, "NOT_FOUND", f"{scope['method']} {path[:255]}: there is nothing at this path")
+        exchange = self._edge.exchange(scope, receive, send)
+        try:
+            for prefix, problem in self._problems:
+                if path.startswith(f"{prefix}/") or path == prefix:
+                    await problem(exchange, error)
+                    return
+            await exchange.answer(404, {"content-type": "text/plain"}, f"{error.message}\n".encode())
+        finally:
+            exchange.close()

@@ -1,0 +1,21 @@
+"""A part of the HTTP edge: an API or a page, with its routes and the form of its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from starlette.routing import BaseRoute
+
+from mcp_server.web.edge import Problem
+
+
+class Part(NamedTuple):
+    """One API or page."""
+
+    paths: Sequence[str]
+    """Where it is served: each without a / at the end."""
+    routes: Callable[[str], Sequence[BaseRoute]]
+    """The routes below such a path."""
+    problem: Problem
+    """Writes its errors."""

@@ -1,0 +1,199 @@
+"""The listener of the HTTP edge: uvicorn, in the event loop of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mcp_server.certificate_files import CertificateFiles
+from mcp_server.errors import ConfigError
+from mcp_server.settings import WebSettings, split_address
+
+MAX_HEADER_BYTES: Final = 64 * 1024
+"""The most bytes of the address and the headers of a request."""
+BACKLOG: Final = 2048
+
+_log: Final = logging.getLogger("contextprotocol.web")
+_log.setLevel(logging.ERROR)  # uvicorn warns of every request that is not HTTP: strangers could fill the log
+
+
+class WebServer:
+    """Serves an application over HTTP/1.1, with TLS where there is a certificate.
+
+    Args:
+        application: answers the requests.
+        settings: the address and the limits.
+        files: the certificate; ``None``: connections are not encrypted.
+    """
+
+    def __init__(self, application: ASGIApp, settings: WebSettings, files: CertificateFiles | None = None) -> None:
+        self._settings = settings
+        self._files = files
+        self._tls = _tls(files) if files is not None else None
+        config = uvicorn.Config(
+            application,
+            http=_connections(settings.header_timeout),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            limit_concurrency=settings.max_connections,
+            timeout_keep_alive=int(settings.keep_alive),
+            backlog=BACKLOG,
+        )
+        config.load()
+        config.ssl = self._tls
+        self._server = _Server(config)
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def expires(self) -> float:
+        """When its certificate expires, in seconds since the Unix epoch; infinity without one."""
+        return self._files.expires if self._files is not None else float("inf")
+
+    async def start(self) -> str:
+        """Listen; return the address with the actual port.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        host, port = split_address(self._settings.address)
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
+            try:
+                listener.bind((host, port))
+                listener.listen(BACKLOG)
+            except OSError:
+                listener.close()
+                raise
+        except OSError as error:
+            raise ConfigError(
+                f"web.address: cannot listen on {self._settings.address}: {error.strerror}; "
+                'choose another, port 0 for any, or "" to turn it off'
+            ) from error
+        listener.setblocking(False)
+        self._server.began = asyncio.Event()
+        self._serving = asyncio.create_task(self._server.serve([listener]), name="web")
+        await self._server.began.wait()
+        written = f"[{host}]" if ":" in host else host
+        return f"{written}:{listener.getsockname()[1]}"
+
+    def replace(self, files: CertificateFiles) -> bool:
+        """Use another certificate from the next connection on; return whether it differs from the one in use."""
+        if self._tls is None or files == self._files:
+            return False
+        self._files = files
+        _load(self._tls, files)
+        return True
+
+    async def stop(self, grace: float) -> None:
+        """Accept no more connections, let requests that run end for ``grace`` seconds, and close."""
+        if self._serving is None:
+            return
+        self._server.config.timeout_graceful_shutdown = max(int(grace), 1)
+        self._server.should_exit = True
+        await self._serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the process, and tells when it listens."""
+
+    began: asyncio.Event
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.began.set()
+
+
+def _connections(header_timeout: float) -> type[HttpToolsProtocol]:
+    """A connection whose headers are bounded in time and in size, which uvicorn leaves open."""
+
+    class Connection(HttpToolsProtocol):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.logger = _log
+            self._header_bytes = 0
+            self._header_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+            super().connection_made(transport)
+            self._await_headers()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._headers_arrived()
+            super().connection_lost(exc)
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._header_bytes = 0
+            if self._header_timer is None:
+                self._await_headers()
+
+        def on_url(self, url: bytes) -> None:
+            self._count(len(url))
+            super().on_url(url)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self._count(len(name) + len(value))
+            super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self._headers_arrived()
+            super().on_headers_complete()
+
+        def _count(self, size: int) -> None:
+            self._header_bytes += size
+            if self._header_bytes > MAX_HEADER_BYTES:
+                raise ValueError("the headers are too large")  # the parser turns it into a 400, and closes
+
+        def _await_headers(self) -> None:
+            self._header_timer = self.loop.call_later(header_timeout, self._give_up)
+
+        def _headers_arrived(self) -> None:
+            if self._header_timer is not None:
+                self._header_timer.cancel()
+                self._header_timer = None
+
+        def _give_up(self) -> None:
+            self._header_timer = None
+            self.transport.close()
+
+    return Connection
+
+
+def _tls(files: CertificateFiles) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    _load(context, files)
+    return context
+
+
+def _load(context: ssl.SSLContext, files: CertificateFiles) -> None:
+    """Load what has been checked, and not what the files hold by now: OpenSSL reads only files."""
+    with tempfile.TemporaryDirectory() as folder:  # only its owner can read it
+        path = Path(folder, "pem")
+        path.touch(0o600)
+        path.write_bytes(files.key + b"\n" + files.chain)
+        context.load_cert_chain(path)
