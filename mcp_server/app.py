@@ -112,6 +112,8 @@ class UnifiedMCPServer:
         """The same of the metrics: that of the admin pages, unless they have a port of their own."""
         self.web_address = ""
         """The same of the HTTP edge."""
+        self.web_url = ""
+        """The address of the HTTP edge as a browser needs it; empty if it is not served."""
         self._providers = dict(providers or {})
         self._store = store
         self._middleware = tuple(middleware)
@@ -236,52 +238,12 @@ class UnifiedMCPServer:
             admission=admission,
         )
 
-        self._turns = turns
-        self._housekeeping = Housekeeping(sessions, store, metrics, config, self._clock)
-        self._reloader = Reloader(
-            config,
-            gateway=gateway,
-            turns=turns,
-            sessions=sessions,
-            admission=admission,
-            accounts=accounts,
-            housekeeping=self._housekeeping,
-            inventory=inventory,
-            providers=providers,
-            identities=identities,
-            replace_keys=self.replace_keys,
-            certificates=certificates,
-            metrics=metrics,
-        )
-        if interrupted := await turns.recover():
-            log.warning("turns interrupted by the last stop", turns=interrupted)
-        self._readiness = Readiness(store)
-        pages = AdminPages(
-            metrics=metrics.page(),
-            ready=self._readiness.problem,
-            turns=turns.running,
-            clock=self._clock,
-            authentication=authentication,
-        )
-        listeners = AdminListeners(config, pages)
-        stack.callback(listeners.close)
-        self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
         flow = Flow(
             max_bytes=config.server.max_bytes_in_flight,
             receive_timeout=config.server.receive_timeout,
             reader_timeout=config.server.reader_timeout,
         )
-        for name, repeated in {
-            "housekeeping": self._housekeeping.run(),
-            "heartbeats": turns.beat(),
-            "journal": turns.journal(),
-            "leases": turns.renew_leases(),
-            "readers": flow.watch(),
-            "event loop": metrics.watch_loop(),
-            "descriptors": DescriptorWatch().run(),
-        }.items():
-            await stack.enter_async_context(background(name, repeated))
-
+        self._readiness = Readiness(store)
         pipeline = Pipeline((*tracing, access, metrics, *middleware))
         conversions = Conversions()
         tokens = PageTokens(await store.secret("page_tokens") if isinstance(store, AccountStore) else None)
@@ -308,7 +270,50 @@ class UnifiedMCPServer:
         )
         if config.web.address:
             self._web = _web_server(self.http_application(), config, web_files)
-            self.web_address = await self._web.start()
+
+        self._turns = turns
+        self._housekeeping = Housekeeping(sessions, store, metrics, config, self._clock)
+        self._reloader = Reloader(
+            config,
+            gateway=gateway,
+            turns=turns,
+            sessions=sessions,
+            admission=admission,
+            accounts=accounts,
+            housekeeping=self._housekeeping,
+            inventory=inventory,
+            providers=providers,
+            identities=identities,
+            replace_keys=self.replace_keys,
+            certificates=certificates,
+            web=self._web,
+            metrics=metrics,
+        )
+        if interrupted := await turns.recover():
+            log.warning("turns interrupted by the last stop", turns=interrupted)
+        pages = AdminPages(
+            metrics=metrics.page(),
+            ready=self._readiness.problem,
+            turns=turns.running,
+            clock=self._clock,
+            authentication=authentication,
+        )
+        listeners = AdminListeners(config, pages)
+        stack.callback(listeners.close)
+        self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
+        for name, repeated in {
+            "housekeeping": self._housekeeping.run(),
+            "heartbeats": turns.beat(),
+            "journal": turns.journal(),
+            "leases": turns.renew_leases(),
+            "readers": flow.watch(),
+            "event loop": metrics.watch_loop(),
+            "descriptors": DescriptorWatch().run(),
+        }.items():
+            await stack.enter_async_context(background(name, repeated))
+
+        if self._web is not None:
+            self.web_address, self.web_url = await self._web.start()
             stack.push_async_callback(self._web.stop, 0)
         port = await server.start(config.server.address)
         self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"

@@ -62,6 +62,12 @@ def serve(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Listen here; overrides server.address.", show_default=False),
     ] = None,
+    web: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Serve HTTP here, with the console; overrides web.address.", show_default=False
+        ),
+    ] = None,
     store: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +82,7 @@ def serve(
     """Serve until SIGTERM or Ctrl-C, then let running turns end. A second signal interrupts them at once."""
     options = {
         "--address": ("server.address", address),
+        "--web": ("web.address", web),
         "--store": ("store.path", store),
         "--log-level": ("log.level", log_level),
     }
@@ -135,6 +142,8 @@ def _banner(server: UnifiedMCPServer, loaded: Loaded) -> str:
         f"model {config.models.default or 'none by default'}",
         f"settings {loaded.file or 'built in'}",
     ]
+    if server.web_url:
+        facts.append(f"web {server.web_url}")
     if server.metrics_address:
         facts.append(f"metrics http://{server.metrics_address}/metrics")
     if server.admin_address not in ("", server.metrics_address):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -24,9 +24,12 @@ from mcp_server.settings import Config
 from mcp_server.settings.changes import Changes, compare
 from mcp_server.turns.registry import TurnRegistry
 
+if TYPE_CHECKING:
+    from mcp_server.web.server import WebServer
+
 log = structlog.get_logger("contextprotocol.settings")
 
-CERTIFICATES: Final = "the files of server.tls"
+CERTIFICATES: Final = "the files of server.tls and web.tls"
 """What the log says has changed if certificates were renewed in place."""
 
 
@@ -39,7 +42,8 @@ class Reloader:
         config: the settings at the start.
         gateway, turns, sessions, admission, accounts, housekeeping, inventory, providers, identities: the parts.
         replace_keys: called with the settings, whose API keys then replace the former ones.
-        certificates: those of the listener; ``None`` without TLS.
+        certificates: those of the gRPC listener; ``None`` without TLS.
+        web: the HTTP listener; ``None`` if there is none.
         metrics: counts reloads.
     """
 
@@ -58,6 +62,7 @@ class Reloader:
         identities: Identities,
         replace_keys: Callable[[Config], None],
         certificates: ListenerCertificates | None,
+        web: WebServer | None,
         metrics: Metrics,
     ) -> None:
         self.config = config
@@ -73,11 +78,13 @@ class Reloader:
         self._identities = identities
         self._replace_keys = replace_keys
         self._certificates = certificates
+        self._web = web
         self._metrics = metrics
         self._one_at_a_time = asyncio.Lock()
         metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in inventory.providers})
-        if certificates is not None:
-            metrics.watch_certificate(lambda: certificates.expires)
+        listeners = [one for one in (certificates, web) if one is not None and one.expires != float("inf")]
+        if listeners:
+            metrics.watch_certificate(lambda: min(one.expires for one in listeners))
 
     async def reload(self, load: Callable[[], Config]) -> Changes:
         """Read the settings, check them, and use them.
@@ -106,10 +113,14 @@ class Reloader:
         changes = compare(self.config, await asyncio.to_thread(load))
         config = changes.config
         files = await asyncio.to_thread(read_files, config.server.tls)
+        web_files = await asyncio.to_thread(read_files, config.web.tls, "web.tls") or files
         use_identities = await asyncio.to_thread(self._identities.prepare, config.auth)
         providers = await self._providers.prepare(config.providers)
         # Nothing is awaited from here on, and nothing fails: a call finds either the old settings or the new ones.
-        if self._certificates is not None and files is not None and self._certificates.replace(files):
+        renewed = self._certificates is not None and files is not None and self._certificates.replace(files)
+        if self._web is not None and web_files is not None and self._web.replace(web_files):
+            renewed = True
+        if renewed:
             changes = Changes(config=config, live=(*changes.live, CERTIFICATES), fixed=changes.fixed)
         former = self._inventory
         self._providers.use(config.providers, providers)

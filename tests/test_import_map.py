@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "provider_set": VALUES | {"models", "plugin_settings", "plugins"},
     "reloading": VALUES
     | CORE
-    | {"accounts", "admission", "gateway", "lifecycle", "middleware", "provider_set", "rpc", "settings"},
+    | {"accounts", "admission", "gateway", "lifecycle", "middleware", "provider_set", "rpc", "settings", "web"},
     "app": VALUES
     | CORE
     | EDGES

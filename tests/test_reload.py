@@ -413,7 +413,7 @@ async def test_certificate_files_are_read_again_though_no_key_has_changed(ours: 
         async with MCPClient(server.address, credentials=TLS(ca=ours.file)) as client:
             await client.wait_until_ready(5)
         tls.key.write_bytes(other.key.read_bytes())
-        assert (await server.reload(always(first))).live == ("the files of server.tls",)
+        assert (await server.reload(always(first))).live == ("the files of server.tls and web.tls",)
         async with MCPClient(server.address, credentials=TLS(ca=tmp_path / "other-ca.pem")) as client:
             await client.wait_until_ready(5)
 

@@ -27,6 +27,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("CONTEXTPROTOCOL_")} | {
         "CONTEXTPROTOCOL_ADDRESS": f"127.0.0.1:{free_port()}",
         "CONTEXTPROTOCOL_METRICS__ADDRESS": "",
+        "CONTEXTPROTOCOL_WEB__ADDRESS": "127.0.0.1:0",
         "CONTEXTPROTOCOL_STORE__PATH": str(tmp_path / "sessions.db"),
         "XDG_STATE_HOME": str(tmp_path / "state"),
     }
@@ -56,7 +57,8 @@ def listening(address: str) -> bool:
 @pytest.mark.timeout(300)
 async def test_a_conversation_outlives_the_server(environment: dict[str, str]) -> None:
     """What was said before the server stopped is remembered after it has started again, and nothing is left running."""
-    answer, _ = await run(environment, "--session", "tour", "The secret word is banana.")
+    answer, printed = await run(environment, "--session", "tour", "The secret word is banana.")
+    assert "The console, a page for the same conversations: http://127.0.0.1:" in printed
     assert answer.strip()
     assert not listening(environment["CONTEXTPROTOCOL_ADDRESS"])
     asked, _ = await run(environment, "--session", "tour", "What is the secret word?")

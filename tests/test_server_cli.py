@@ -602,7 +602,7 @@ def test_development_certificates_serve(start: Start, run: Run, config: Path, tm
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     authority, before = (folder / "ca.pem").read_bytes(), (folder / "server.pem").read_bytes()
     assert run("certs", "dev", folder).returncode == 0
-    assert logged_until(program, "settings reloaded")["changed"] == ["the files of server.tls"]
+    assert logged_until(program, "settings reloaded")["changed"] == ["the files of server.tls and web.tls"]
     assert (folder / "ca.pem").read_bytes() == authority
     assert (folder / "server.pem").read_bytes() != before
     with grpc.secure_channel(program.address, credentials) as channel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcp_server.settings.decoding import dotted, shown
-from mcp_server.settings.exposure import exposure_problem
+from mcp_server.settings.exposure import exposure_problem, web_authentication
 from mcp_server.settings.fields import split_address
 from mcp_server.settings.tables import Config, RouteSettings, admin_addresses, admin_key
 
@@ -60,6 +60,8 @@ def _web(config: Config) -> Iterator[tuple[str, str]]:
     web = config.web
     if problem := exposure_problem(config, "web.address"):
         yield "web.address", problem
+    if web.address and config.server.tls.client_ca is not None and not web_authentication(config):
+        yield "web.address", "requires auth.keys, auth.stored_keys or auth.jwt: callers over HTTP have no certificates"
     for key, needed in (("certificate", "key"), ("key", "certificate")):
         if getattr(web.tls, key) is not None and getattr(web.tls, needed) is None:
             yield f"web.tls.{key}", f"requires web.tls.{needed}, which is not set"

@@ -66,8 +66,8 @@ class WebServer:
         """When its certificate expires, in seconds since the Unix epoch; infinity without one."""
         return self._files.expires if self._files is not None else float("inf")
 
-    async def start(self) -> str:
-        """Listen; return the address with the actual port.
+    async def start(self) -> tuple[str, str]:
+        """Listen; return the address with the actual port, and the URL for a browser.
 
         Raises:
             ConfigError: the address cannot be listened on.
@@ -93,7 +93,8 @@ class WebServer:
         self._serving = asyncio.create_task(self._server.serve([listener]), name="web")
         await self._server.began.wait()
         written = f"[{host}]" if ":" in host else host
-        return f"{written}:{listener.getsockname()[1]}"
+        address = f"{written}:{listener.getsockname()[1]}"
+        return address, f"{'http' if self._tls is None else 'https'}://{address}{self._settings.base_path}/"
 
     def replace(self, files: CertificateFiles) -> bool:
         """Use another certificate from the next connection on; return whether it differs from the one in use."""

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ssl
+from pathlib import Path
+
 import aiohttp
+import httpx
 import msgspec
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
-from mcp_server.settings import Config, WebSettings
-from mcp_server.settings import testing_config as plain_config
+from mcp_server.errors import ConfigError
+from mcp_server.settings import WebPaths, WebTLSSettings
 from mcp_server.testing import EchoProvider, running
+from tests.certificates import Authority
+from tests.web.servers import get, replace, web_config
 
-replace = msgspec.structs.replace
-
-
-def web_config(**web: object) -> Config:
-    """Settings with an HTTP edge on any free port."""
-    return replace(plain_config(default_model="echo/echo"), web=WebSettings(address="127.0.0.1:0", **web))  # type: ignore[arg-type]
-
-
-async def get(address: str, path: str, **headers: str) -> tuple[int, str]:
-    async with aiohttp.ClientSession() as client, client.get(f"http://{address}{path}", headers=headers) as response:
-        return response.status, await response.text()
+MODELS = "v1/models"
 
 
 async def test_models_are_listed_over_http() -> None:
     """The same models as over gRPC, in OpenAI's form."""
     async with running(web_config(), providers={"echo": EchoProvider()}) as server:
-        status, text = await get(server.web_address, "/v1/models")
+        status, text = await get(server.web_url + MODELS)
     assert status == 200, text
     assert [model["id"] for model in msgspec.json.decode(text)["data"]] == ["echo/echo"]
 
@@ -35,12 +35,128 @@ async def test_models_are_listed_over_http() -> None:
     ("headers", "status"),
     [
         ({"Host": "attacker.example"}, 403),
+        ({"Host": "127.0.0.1.attacker.example"}, 403),
         ({"Origin": "https://attacker.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Host": "localhost:1"}, 200),
+        ({"Host": "chat.example"}, 200),
+        ({"Host": "chat.example:8443", "Origin": "https://chat.example:8443"}, 200),
     ],
 )
 async def test_pages_of_others_cannot_use_the_server(headers: dict[str, str], status: int) -> None:
     """Neither by a name of their own for its address, nor from their own origin."""
+    config = web_config(allowed_hosts=("chat.example",))
+    async with running(config, providers={"echo": EchoProvider()}) as server:
+        assert (await get(server.web_url + MODELS, headers))[0] == status
+        assert (await get(server.web_url + "healthz", {"Host": headers.get("Host", "x")}))[0] == 200
+
+
+async def test_a_path_without_a_route_is_not_found_in_the_form_of_its_api() -> None:
+    """Under an API's path as its errors are, elsewhere as text."""
     async with running(web_config(), providers={"echo": EchoProvider()}) as server:
-        assert (await get(server.web_address, "/v1/models", **headers))[0] == status
+        status, text = await get(server.web_url + "v1/nothing")
+        assert (status, msgspec.json.decode(text)["error"]["type"]) == (404, "not_found_error")
+
+
+async def test_everything_moves_with_the_base_path_and_parts_can_be_switched_off() -> None:
+    """A proxy may offer the server under a path of its own."""
+    config = web_config(base_path="/models-for/us", paths=WebPaths(openai=("/api",)))
+    async with running(config, providers={"echo": EchoProvider()}) as server:
+        assert server.web_url.endswith("/models-for/us/")
+        assert (await get(server.web_url + "api/models"))[0] == 200
+        assert (await get(server.web_url + "readyz")) == (200, "ready\n")
+        assert (await get(f"http://{server.web_address}/v1/models"))[0] == 404
+    async with running(web_config(paths=WebPaths(openai=())), providers={"echo": EchoProvider()}) as server:
+        assert (await get(server.web_url + MODELS))[0] == 404
+
+
+async def test_a_taken_port_is_named() -> None:
+    """The message says which setting to change."""
+    async with running(web_config(), providers={"echo": EchoProvider()}) as server:
+        with pytest.raises(ConfigError, match=rf"web.address: cannot listen on {server.web_address}: "):
+            async with running(web_config(address=server.web_address), providers={"echo": EchoProvider()}):
+                pass
+
+
+async def exchange(address: str, data: bytes) -> bytes:
+    """What the server answers to raw bytes until it closes the connection."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            return await reader.read()
+        return b""
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n", b"GET /v1/models HTTP/1.1\r\nX-Long: "],
+)
+async def test_a_connection_that_sends_no_request_is_closed(data: bytes) -> None:
+    """Neither silence nor headers that never end hold a connection."""
+    async with running(web_config(header_timeout=0.1), providers={"echo": EchoProvider()}) as server:
+        async with asyncio.timeout(5):
+            assert await exchange(server.web_address, data) == b""
+
+
+async def test_headers_without_end_are_refused() -> None:
+    """They would fill the memory. The connection is closed, and the refusal arrives if the caller still reads."""
+    data = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n" + b"X-Long: 1234567890123456\r\n" * 10_000
+    async with running(web_config(), providers={"echo": EchoProvider()}) as server:
+        answered = await exchange(server.web_address, data)
+    assert not answered or b" 400 " in answered.partition(b"\r\n")[0]
+
+
+async def test_the_edge_needs_what_grpc_needs_on_an_address_that_others_reach() -> None:
+    """Authentication and TLS."""
+    with pytest.raises(
+        ConfigError, match=r"web.address: found \"0.0.0.0:0\", .* without authentication .* without TLS"
+    ):
+        async with running(web_config(address="0.0.0.0:0"), providers={"echo": EchoProvider()}):
+            pass
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_certificate_encrypts_and_is_renewed_without_a_restart(tmp_path: Path, own: bool) -> None:
+    """That of the HTTP edge, or that of gRPC where it has none of its own. What is open stays open."""
+    first, second = Authority(tmp_path, "first"), Authority(tmp_path, "second")
+    tls, renewed = first.server(), second.server()
+    assert tls.certificate is not None and tls.key is not None
+    assert renewed.certificate is not None and renewed.key is not None
+    config = web_config(tls=WebTLSSettings(certificate=tls.certificate, key=tls.key) if own else WebTLSSettings())
+    if not own:
+        config = replace(config, server=replace(config.server, tls=tls))
+
+    def trusting(authority: Authority) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(authority.file)))
+
+    async with running(config, providers={"echo": EchoProvider()}) as server:
+        assert server.web_url.startswith("https://")
+        url = server.web_url + "healthz"
+        async with aiohttp.ClientSession(connector=trusting(first)) as old:
+            async with old.get(url) as response:
+                assert response.status == 200
+            tls.certificate.write_bytes(renewed.certificate.read_bytes())
+            tls.key.write_bytes(renewed.key.read_bytes())
+            await server.reload(lambda: config)
+            async with aiohttp.ClientSession(connector=trusting(second)) as new, new.get(url) as response:
+                assert response.status == 200
+            async with old.get(url) as response:
+                assert response.status == 200
+        async with aiohttp.ClientSession(connector=trusting(first)) as late:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await late.get(url)
+
+
+async def test_an_application_can_serve_the_edge_under_a_path_of_its_own() -> None:
+    """Without a listener of its own: the application's server, its middleware, its address."""
+    async with running(web_config(address=""), providers={"echo": EchoProvider()}) as server:
+        assert server.web_url == ""
+        application = Starlette(routes=[Mount("/models", server.http_application())])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://localhost") as client:
+            response = await client.get("/models/v1/models")
+            assert [model["id"] for model in response.json()["data"]] == ["echo/echo"]
+            assert (await client.get("/models/v1/nothing")).json()["error"]["type"] == "not_found_error"
