@@ -8,7 +8,9 @@ together with what the rules find, all in one :class:`~mcp_server.errors.Invalid
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final
 
@@ -17,7 +19,7 @@ import msgspec
 from mcp_server import rules
 from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll
-from mcp_server.errors import MCPError, NotAllowed, Violation
+from mcp_server.errors import MCPError, NotAllowed, SessionNotFound, Violation
 from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
 from mcp_server.keys import KeyManager
 from mcp_server.models.catalogue import Candidates, Catalogue
@@ -31,6 +33,7 @@ from mcp_server.sessions.changes import fresh_id
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.settings.tables import ModelSettings, TurnSettings
 from mcp_server.token_estimates import tokens_of_text
+from mcp_server.turns.claims import turn_not_found
 from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.log import TurnReader
 from mcp_server.turns.options import TurnOptions
@@ -45,6 +48,7 @@ from mcp_server.values import (
     SessionDraft,
     SessionUpdate,
     Turn,
+    turn_name,
 )
 from mcp_server.values.pattern import may_match
 
@@ -489,6 +493,27 @@ class Gateway:
         """
         rules.refuse(violations)
         return await self._turns.cancel(principal.tenant, session_id, turn_id)
+
+    async def find_turn_message(
+        self, principal: Principal, session_id: str, turn_id: str, *, violations: Sequence[Violation] = ()
+    ) -> int:
+        """The index of the last message that a turn has added to the history of its session. It is found as long as the
+        session keeps the message, also when the turn is past the retention period. The history is read from its newer
+        end: it takes the longer the older the turn is.
+
+        Raises:
+            TurnNotFound: the session does not exist, or has no message of that turn.
+        """
+        name = turn_name(session_id, turn_id)
+        messages = self.list_messages(
+            principal, session_id, limit=sys.maxsize, newest_first=True, violations=violations
+        )
+        with contextlib.suppress(SessionNotFound):
+            async with contextlib.aclosing(messages):
+                async for message in messages:
+                    if message.turn == name:
+                        return message.index
+        raise turn_not_found(name)
 
     # -- models -------------------------------------------------------------------------------------------------------
 

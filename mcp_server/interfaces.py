@@ -441,8 +441,8 @@ class Store(Protocol):
         ...
 
     async def forget(self, before: int, limit: int, /) -> int:
-        """Delete up to ``limit`` turns that ended before that time, with their logs, and up to ``limit`` older
-        receipts; return the number of both together."""
+        """Delete up to ``limit`` turns whose ``retained_since`` is before that time, with their logs, and up to
+        ``limit`` older receipts; return the number of both together."""
         ...
 
     async def counts(self, now: int, /) -> Mapping[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from mcp_server.settings.tables import RouteSettings
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.testing import EchoProvider
 from mcp_server.turns.registry import TurnRegistry
+from mcp_server.values import Clock
 
 
 @asynccontextmanager
@@ -39,6 +41,7 @@ async def gateway_of(
     *,
     max_messages: int = 200,
     routes: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    clock: Clock = time.time_ns,
 ) -> AsyncIterator[Gateway]:
     """Any providers and any store, which is opened here."""
     config = settings(default_model=default_model)
@@ -46,20 +49,21 @@ async def gateway_of(
         config.models, routes={name: RouteSettings(targets=tuple(targets)) for name, targets in routes.items()}
     )
     await store.open()
-    ownership = Ownership("test", time.time_ns, lease_seconds=None)
+    ownership = Ownership(uuid.uuid4().hex, clock, lease_seconds=None)
     sessions = MCPSessionManager(store, ownership, config.sessions)
     context_types = BUILT_IN
     turns = TurnRegistry(store, ownership, config.turns, max_messages=max_messages, context_types=context_types)
+    await turns.recover()
     yield Gateway(
         sessions=sessions,
         turns=turns,
         inventory=Inventory(providers, models, config.routing),
         context_types=context_types,
-        clock=time.time_ns,
+        clock=clock,
         models=models,
         turn_settings=config.turns,
         keys=KeyManager(store=None, settings_keys=dict, clock=time.time_ns, changed=lambda _: None),
-        accounts=Accounts(store, config, time.time_ns),
+        accounts=Accounts(store, config, clock),
     )
     await turns.drain(0)
     await store.close()

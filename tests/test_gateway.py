@@ -97,6 +97,7 @@ VIOLATIONS: dict[str, Callable[[Gateway], Awaitable[object]]] = {
     "list_turns": lambda g: g.list_turns(ANONYMOUS, "a", limit=1, violations=REPORTED),
     "read_turn": lambda g: g.read_turn(ANONYMOUS, "a", "t", violations=REPORTED),
     "cancel_turn": lambda g: g.cancel_turn(ANONYMOUS, "a", "t", violations=REPORTED),
+    "find_turn_message": lambda g: g.find_turn_message(ANONYMOUS, "a", "t", violations=REPORTED),
     "list_models": lambda g: g.list_models(ANONYMOUS, limit=1, violations=REPORTED),
     "get_model": lambda g: g.get_model(ANONYMOUS, "echo", violations=REPORTED),
 }

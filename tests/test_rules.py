@@ -273,11 +273,16 @@ def test_sampling_parameters(config: GenerationConfig, where: str) -> None:
         ({"prompt": "x", "include_context": True}, ["include_context"]),
         ({"prompt": "x", "save_as": "a"}, ["save_as"]),
         ({"prompt": "x", "session": "a", "save_as": "a b"}, ["save_as"]),
+        ({"prompt": "x", "session": "a", "save_as": "a", "commit": False}, ["save_as"]),
+        ({"prompt": "x", "session": "a", "include_context": True, "commit": False}, []),
     ],
 )
 def test_completions(options: Mapping[str, Any], where: list[str]) -> None:
     """A prompt, and a session for what concerns one."""
-    defaults: dict[str, Any] = {"prompt": "", "suffix": "", "session": "", "include_context": False, "save_as": ""}
+    defaults: dict[str, Any] = {
+        **{"prompt": "", "suffix": "", "session": ""},
+        **{"include_context": False, "save_as": "", "commit": True},
+    }
     assert fields(rules.completion, **{**defaults, **options}) == where
 
 

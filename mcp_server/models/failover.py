@@ -25,7 +25,7 @@ from mcp_server.models.circuit import CallKind
 from mcp_server.models.provider_call import LOAD, LOADING, OWN_LIMIT, PROCESS, ProviderCall
 from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger
-from mcp_server.values import TurnState
+from mcp_server.values import OnCut, TurnState
 
 MAX_CALLS: Final = 16
 """The most calls of one turn, whatever the settings and however many keys a provider has."""
@@ -64,6 +64,8 @@ class Failover:
         ledger: gets a row for each call.
         until: when the turn ends at the latest, by the event loop's clock.
         content: identifies what is asked, so that one conversation which a model cannot bear counts once against it.
+        on_cut: what happens after the first piece of an answer; ``None``: what the policy of the candidates says.
+        continues: says whether a model can continue the answer as far as it has come.
     """
 
     def __init__(
@@ -74,8 +76,12 @@ class Failover:
         *,
         until: float,
         content: Callable[[], Hashable],
+        on_cut: OnCut | None = None,
+        continues: Callable[[Target], bool] = lambda _: False,
     ) -> None:
         self._policy = candidates.policy
+        self._on_cut = on_cut or OnCut(candidates.policy.on_cut)
+        self._continues = continues
         self._kind: CallKind = kind
         self._ledger = ledger
         self._content = content
@@ -158,7 +164,7 @@ class Failover:
             self._error = error
         present = self._present
         target = present.target
-        if started and self._policy.on_cut == "fail":
+        if started and not self._may_take_over():
             if isinstance(error, ProviderUnavailable | ProviderTimeout):
                 raise ProviderStreamCut(error.message, metadata=error.metadata) from error
             raise error
@@ -191,6 +197,14 @@ class Failover:
             present.usable = False
         else:
             raise error
+
+    def _may_take_over(self) -> bool:
+        """Whether a model may be asked after the first piece of an answer. Those that may not are not asked again."""
+        if self._on_cut is OnCut.CONTINUE_OR_FAIL:
+            for candidate in self._candidates:
+                candidate.usable = candidate.usable and self._continues(candidate.target)
+            return any(candidate.usable for candidate in self._candidates)
+        return self._on_cut is not OnCut.FAIL
 
     async def _choose(self, first: int) -> None:
         """Choose the model to ask, from the candidate with the number ``first`` on, and wait until it may be asked."""

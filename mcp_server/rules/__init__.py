@@ -10,7 +10,7 @@ from mcp_server.rules.grants import check_grant
 from mcp_server.rules.key import KEY_FIELDS, key_draft, key_update, tenant_name
 from mcp_server.rules.message import chat_messages, messages
 from mcp_server.rules.primitives import expected_etag, model_name, request_id, whole
-from mcp_server.rules.session import SESSION_FIELDS, labels, session_draft, session_id, session_update
+from mcp_server.rules.session import SESSION_FIELDS, instruction, labels, session_draft, session_id, session_update
 from mcp_server.rules.tool import tool_choice, tools
 from mcp_server.rules.tool_results import check_tool_results, open_calls
 from mcp_server.rules.turn import completion, turn
@@ -29,6 +29,7 @@ __all__ = [
     "context_field",
     "embedding",
     "expected_etag",
+    "instruction",
     "key_draft",
     "key_update",
     "labels",

@@ -65,6 +65,11 @@ def session_update(found: Violations, update: SessionUpdate, types: Mapping[str,
             context_name(found, f"remove_context[{index}]", name)
 
 
+def instruction(found: Violations, field: str, text: str) -> None:
+    """What precedes a conversation in its prompts."""
+    utf8_bytes(found, field, text, MAX_SYSTEM_INSTRUCTION_BYTES)
+
+
 def labels(found: Violations, field: str, given: Mapping[str, str], most: int = MAX_LABELS) -> None:
     """Short facts about a session or a call, at most ``most``."""
     if len(given) > most:
@@ -91,6 +96,6 @@ _RULES: Final[dict[str, Callable[[Violations, str, Any], None]]] = {
     "ttl": lambda found, field, value: duration(found, field, value, MIN_TTL, MAX_TTL),
     "labels": labels,
     "metadata": json_object,
-    "system_instruction": lambda found, field, value: utf8_bytes(found, field, value, MAX_SYSTEM_INSTRUCTION_BYTES),
+    "system_instruction": instruction,
     "default_model": model_name,
 }

@@ -58,7 +58,7 @@ def turn(
 
 
 def completion(
-    found: Violations, *, prompt: str, suffix: str, session: str, include_context: bool, save_as: str
+    found: Violations, *, prompt: str, suffix: str, session: str, include_context: bool, save_as: str, commit: bool
 ) -> None:
     """What is asked of a completion alone."""
     not_empty(found, "prompt", prompt)
@@ -69,4 +69,6 @@ def completion(
     if save_as:
         if not session:
             found.add("save_as", "requires a session")
+        if not commit:
+            found.add("save_as", "cannot be combined with commit = false, which leaves the session as it is")
         context_name(found, "save_as", save_as)

@@ -270,7 +270,8 @@ class MemoryStore:
     async def forget(self, before: int, limit: int, /) -> int:
         """Delete old turns and receipts."""
         self._check_open()
-        old = [turn for turn in self._turns.values() if turn.end_time is not None and turn.end_time < before][:limit]
+        turns = self._turns.values()
+        old = [turn for turn in turns if (since := turn.retained_since) is not None and since < before][:limit]
         for turn in old:
             self._delete_turn((turn.tenant, turn.id))
             if turn.session_uid:

@@ -48,6 +48,17 @@ SEQUENCE_BLOCK: Final = 1 << 22
 MAX_SEQUENCE: Final = (1 << 32) - 1
 
 
+class RecordExpired(Exception):
+    """The turn that the request began before cannot be found any more, but is still stored.
+
+    Whoever claims deletes it (:meth:`~mcp_server.turns.persistence.TurnStore.forget`), and claims again.
+    """
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__(turn.name)
+        self.turn = turn
+
+
 class Entry(Struct):
     """The place of a turn in the queue of its session, as this process knows it."""
 
@@ -110,12 +121,15 @@ def claim(
         Overloaded: too many turns wait for the session.
         QuotaExceeded: a limit of the caller does not allow the turn.
         MCPError: no model can be asked.
+        RecordExpired: the turn that the request began before has to be deleted first.
     """
     now = ownership.now(stored)
     session = existing(stored.session, turn.session, now) if turn.session else None
     if session is not None and turn.session_uid not in ("", session.uid):
         raise not_found(turn.session)  # the session that it waited for was deleted, and another has its id
     earlier = stored.turn
+    if earlier is not None and earlier.expired(now):
+        raise RecordExpired(earlier)
     if earlier is not None and earlier.state in FINAL:
         check_digest(earlier, turn.digest)
         replay = Change() if request.quota is None else quotas.count_replay(request.quota, stored.accounts, now)
@@ -145,7 +159,8 @@ def claim(
     turn = replace(turn, lease=lease, session_uid=session.uid)
     if not interrupted:
         check_etag(session, request.input.options.etag)
-    holder = ownership.holder(stored, other_than=turn.id) or entry.ahead
+    commits = request.input.options.commit
+    holder = (ownership.holder(stored, other_than=turn.id) or entry.ahead) if commits else ""
     if holder and not entry.wait:
         raise session_busy(session, holder)
     candidates = request.candidates_for(session)
@@ -157,7 +172,7 @@ def claim(
                 retry_after=1,
             )
         turn, taken = _taken(stored, turn, request, candidates, now)
-        queued = replace(turn, state=TurnState.QUEUED, waited=True)
+        queued = replace(turn, state=TurnState.QUEUED, waited=True, end_time=None)
         # A turn that was taken over may have had the session; now it waits like any other.
         left = replace(session, claim="") if session.claim == turn.id else session
         return Claim(
@@ -169,7 +184,9 @@ def claim(
         )
     turn, taken = _taken(stored, turn, request, candidates, now)
     running = _running(turn, candidates, now)
-    claimed = replace(touched(session, now), claim=turn.id)
+    claimed = touched(session, now)
+    if commits:
+        claimed = replace(claimed, claim=turn.id)
     return Claim(
         state=ClaimState.RUNNING,
         turn=running,
@@ -191,18 +208,18 @@ def journal(stored: Stored, turn: Turn, events: bytes) -> Change:
     return Change(turn=_with_stored_lease(stored, turn), events=events)
 
 
-def commit(stored: Stored, turn: Turn, outcome: Outcome, events: bytes, ownership: Ownership) -> Change:
+def commit(stored: Stored, turn: Turn, outcome: Outcome | None, events: bytes, ownership: Ownership) -> Change:
     """End a turn that succeeded: store it and all that it brings, and free its session.
 
     Args:
         stored: what is stored.
         turn: the turn as it ends, its message without parts.
-        outcome: what changes in the session.
+        outcome: what changes in the session; ``None``: the turn never had it, and changes nothing.
         events: the last piece of its log.
         ownership: this process.
 
     Raises:
-        SessionNotFound: the session was deleted while the turn ran.
+        SessionNotFound: the session was deleted while the turn ran, or has expired if the turn did not have it.
         TurnInterrupted, TurnCancelled: another process has taken the turn, or cancelled it.
         InvalidArgument: the context would be over its limits.
     """
@@ -214,12 +231,17 @@ def commit(stored: Stored, turn: Turn, outcome: Outcome, events: bytes, ownershi
     session = stored.session
     if session is None:
         return settle(Change(turn=ended, events=events), turn, now)
+    if outcome is None:
+        session = touched(existing(session, turn.session, now), now)
+        ended = replace(ended, session_etag=session.etag)
+        return settle(Change(session=session, turn=ended, events=events), turn, now)
     if session.claim != turn.id:
         raise lease_lost(turn)
     messages = outcome.messages
     if messages:
         # The next prompt begins with this one and its answer.
-        session = replace(session, tokens=turn.window.input_tokens + turn.attempts[-1].usage.output_tokens)
+        tokens = turn.window.input_tokens + turn.attempts[-1].usage.output_tokens - outcome.passing_tokens
+        session = replace(session, tokens=max(tokens, 0))
         session, messages = appended(session, messages, now, turn=turn.name)
         ended = replace(ended, message=replace(messages[-1], parts=()))  # its parts are in the log
     if outcome.save_as:

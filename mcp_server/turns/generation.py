@@ -13,6 +13,7 @@ from mcp_server.interfaces import ContextType, GenerateRequest, Progress
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.failover import Failover
 from mcp_server.models.provider_call import ProviderCall
+from mcp_server.models.target import Target
 from mcp_server.models.usage import Ledger, Meter
 from mcp_server.turns.answer import Answer
 from mcp_server.turns.claims import SEQUENCE_BLOCK
@@ -23,6 +24,7 @@ from mcp_server.values import (
     Attempt,
     Clock,
     Message,
+    OnCut,
     ResponseFormat,
     Role,
     Started,
@@ -80,8 +82,17 @@ class Generation:
         Raises:
             MCPError: no model has answered.
         """
-        failover = Failover(candidates, self._input.service, self._ledger, until=until, content=self._content)
-        await failover.run(partial(self._ask, candidates.policy.on_cut))
+        on_cut = self._input.options.on_cut or OnCut(candidates.policy.on_cut)
+        failover = Failover(
+            candidates,
+            self._input.service,
+            self._ledger,
+            until=until,
+            content=self._content,
+            on_cut=on_cut,
+            continues=self._can_continue,
+        )
+        await failover.run(partial(self._ask, on_cut))
 
     @property
     def begun(self) -> bool:
@@ -113,14 +124,18 @@ class Generation:
         session = self._conversation.session
         return session.uid if session is not None else msgspec.msgpack.encode(self._input)
 
-    async def _ask(self, on_cut: str, call: ProviderCall) -> None:
+    def _can_continue(self, target: Target) -> bool:
+        """Whether the model can continue the answer so far."""
+        # What is held to a form of JSON begins anew: the rest alone would be held to the whole form.
+        plain = self._input.options.config.response_format is ResponseFormat.TEXT
+        return plain and target.model.capabilities.prefill and self._answer.continuable
+
+    async def _ask(self, on_cut: OnCut, call: ProviderCall) -> None:
         """One call to a provider."""
         target, before = call.target, self._answer
         # A turn must not use up its sequence numbers, however often its answers break off.
         call.is_last = self._log.last_sequence - self._log.base > SEQUENCE_BLOCK // 2
-        # What is held to a form of JSON begins anew: the rest alone would be held to the whole form.
-        plain = self._input.options.config.response_format is ResponseFormat.TEXT
-        continues = on_cut == "continue" and plain and target.model.capabilities.prefill and before.continuable
+        continues = on_cut in (OnCut.CONTINUE, OnCut.CONTINUE_OR_FAIL) and self._can_continue(target)
         beginning = Message(role=Role.ASSISTANT, parts=before.parts()[-1:]) if continues else None
         if target.loader is not None:
             if self._conversation.history is not None:

@@ -1,8 +1,8 @@
 """The history of a session, as a turn reads it: from its end, and no more than a model can use.
 
 A history may have gigabytes. What was read for a prompt is let go when the prompt is made, since the turn may then wait
-for minutes; a further call to a provider, which is rare, reads it again. It cannot change meanwhile: the turn has the
-session.
+for minutes; a further call to a provider, which is rare, reads it again. A turn that commits has the session: nothing
+changes meanwhile. Any other turn does not see the messages that have been added since it began.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class History:
     def __init__(self, store: Store, session: MCPSession, last: tuple[Message, ...], *, max_messages: int) -> None:
         self._store = store
         self._session = session
+        self.message_count = session.message_count
+        """How many messages it has."""
         self._last: tuple[Message, ...] | None = last
         self._max_messages = max_messages
 
@@ -67,7 +69,7 @@ class History:
         messages, self._last = self._last, None
         if messages is None:
             messages = await self._end(_size_for(context_window))
-        missing = self._session.message_count - len(messages)
+        missing = self.message_count - len(messages)
         begun = any(message.role is Role.USER for message in messages)
         if not missing or not messages or (begun and len(messages) >= self._max_messages):
             return messages
@@ -97,7 +99,11 @@ class History:
         found = changed.stored.session
         if found is None or found.uid != session.uid:
             raise not_found(session.id)
-        return changed.messages
+        # The turn may not have the session, so that others have added messages, or removed some.
+        added = max(found.message_count - self.message_count, 0)
+        self.message_count = min(found.message_count, self.message_count)
+        messages = changed.messages[: max(len(changed.messages) - added, 0)]
+        return messages or await self._before(self.message_count)
 
     async def _before(self, first: int) -> tuple[Message, ...]:
         """Up to :data:`READ_BATCH` messages before the one with the index ``first``."""

@@ -63,6 +63,8 @@ class Outcome(Struct):
     """Messages for the end of the history; the last one is the answer."""
     save_as: Mapping[str, ContextEntry] = {}
     """Entries for the context."""
+    passing_tokens: int = 0
+    """About how many tokens of the prompt the next one does not begin with."""
 
 
 class ChatInput(Struct):
@@ -81,6 +83,9 @@ class ChatInput(Struct):
     """Whether it must call one."""
     truncate: bool = True
     """Whether old exchanges may be left out."""
+    instruction: str = ""
+    """Precedes the conversation in the prompt of this turn alone, after the instruction and the context of the session.
+    It is not stored."""
 
     @property
     def content(self) -> Sequence[Message]:
@@ -94,6 +99,7 @@ class ChatInput(Struct):
         rules.tools(found, self.tools)
         rules.tool_choice(found, self.tool_choice, self.tools)
         rules.chat_messages(found, self.messages, in_session=bool(self.options.session))
+        rules.instruction(found, "instruction", self.instruction)
         return found
 
     def needs(self) -> list[str]:
@@ -105,7 +111,8 @@ class ChatInput(Struct):
 
     def estimate_tokens(self) -> int:
         """About how many tokens the input has."""
-        return sum(tokens_of_messages(self.messages)) + tokens_of_tools(self.tools)
+        tokens = sum(tokens_of_messages(self.messages)) + tokens_of_tools(self.tools)
+        return tokens + tokens_of_text(self.instruction)
 
     async def build_prompt(
         self,
@@ -130,7 +137,11 @@ class ChatInput(Struct):
         """
         session = conversation.session
         window = target.model.context_window
-        history = await conversation.history.read(window) if conversation.history is not None else ()
+        history: tuple[Message, ...] = ()
+        message_count = 0
+        if conversation.history is not None:
+            history = await conversation.history.read(window)
+            message_count = conversation.history.message_count
         rules.check_tool_results(rules.open_calls(history), self.messages, complete=True)
         request = GenerateRequest(
             model=target.model.name,
@@ -146,9 +157,9 @@ class ChatInput(Struct):
             return await counter.count_tokens(replace(request, messages=for_provider(messages)))
 
         selection = await select(
-            system=system_messages(session, context_types) if session is not None else (),
+            system=system_messages(session, context_types, self.instruction),
             history=history,
-            message_count=session.message_count if session is not None else 0,
+            message_count=message_count,
             new=self.messages if beginning is None else (*self.messages, beginning),
             context_window=window,
             answer_tokens=self.options.config.max_output_tokens,
@@ -171,7 +182,7 @@ class ChatInput(Struct):
 
     def outcome(self, answer: Message) -> Outcome:
         """What the answer changes: the exchange goes into the history."""
-        return Outcome(messages=(*self.messages, answer))
+        return Outcome(messages=(*self.messages, answer), passing_tokens=tokens_of_text(self.instruction))
 
 
 class CompletionInput(Struct):
@@ -207,6 +218,7 @@ class CompletionInput(Struct):
             session=self.options.session,
             include_context=self.include_context,
             save_as=self.save_as,
+            commit=self.options.commit,
         )
         return found
 

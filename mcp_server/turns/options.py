@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_server import rules
-from mcp_server.values import GenerationConfig, IfBusy, OnDisconnect, Struct
+from mcp_server.values import GenerationConfig, IfBusy, OnCut, OnDisconnect, Struct
 
 
 class TurnOptions(Struct):
@@ -34,6 +34,17 @@ class TurnOptions(Struct):
     """Passed to the provider as it is."""
     labels: Mapping[str, str] = {}
     """For whom or what the call is made."""
+    commit: bool = True
+    """Whether the turn changes its session. Otherwise it reads the session as it is and leaves it alone: it runs beside
+    other turns, neither waits for them (``if_busy``) nor makes them wait, and its answer is in its own record only. It
+    does not keep the session from expiring while it runs."""
+    retain: bool = True
+    """Whether the turn is kept for ``turns.retention`` after its end. Otherwise it can be read, and its request sent
+    again, for ``turns.disconnect_grace``. Then it cannot be found, and the next sweep deletes it. What it has used
+    stays in the usage ledger, and what it has committed in the history."""
+    on_cut: OnCut | None = None
+    """What happens when a provider fails after the first piece of the answer; ``None``: what the route says. A turn
+    that is interrupted and sent again begins anew in any case."""
 
     def check(self, found: rules.Violations) -> None:
         """Add what is wrong with the options."""

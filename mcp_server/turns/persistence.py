@@ -27,6 +27,10 @@ RECOVERY_BATCH = 500
 """How many interrupted turns are asked for at once."""
 
 
+FORGET_BATCH = 500
+"""How many turns are deleted at once."""
+
+
 class TurnStore:
     """Reads and writes turns.
 
@@ -59,7 +63,8 @@ class TurnStore:
             return Change()
 
         changed = await self._store.change(turn.tenant, turn.session, decide, LookUp(request=request_of(turn)))
-        return changed.stored.turn
+        stored = changed.stored
+        return None if stored.turn is None or stored.turn.expired(self.ownership.now(stored)) else stored.turn
 
     async def claim(
         self, turn: Turn, request: TurnRequest, entry: Entry, *, stored: bool
@@ -114,13 +119,25 @@ class TurnStore:
                 look_up,
             )
 
+    async def forget(self, turn: Turn) -> None:
+        """Delete a turn that cannot be found any more, and whatever the next sweep deletes before it.
+
+        Raises:
+            TurnNotFound: the store has kept it.
+        """
+        assert turn.retained_since is not None
+        while await self._store.forget(turn.retained_since + 1, FORGET_BATCH) >= FORGET_BATCH:
+            continue
+        if await self._store.turn(turn.tenant, turn.id) is not None:
+            raise claims.turn_not_found(turn.name)
+
     async def journal(self, turn: Turn, events: bytes) -> None:
         """Store how far a turn is, as :func:`~mcp_server.turns.claims.journal`."""
         await self._store.change(
             turn.tenant, turn.session, lambda stored: claims.journal(stored, turn, events), self._own_row(turn)
         )
 
-    async def commit(self, turn: Turn, outcome: Outcome, events: bytes) -> tuple[Turn, Sequence[Message]]:
+    async def commit(self, turn: Turn, outcome: Outcome | None, events: bytes) -> tuple[Turn, Sequence[Message]]:
         """End a turn that succeeded, as :func:`~mcp_server.turns.claims.commit`.
 
         Returns:
@@ -197,7 +214,7 @@ class TurnStore:
             TurnNotFound: there is none, or its session is gone.
         """
         turn = await self._store.turn(tenant, turn_id)
-        if turn is not None and turn.session == session_id:
+        if turn is not None and turn.session == session_id and self._is_visible(turn):
             if not session_id:
                 return await self._present(turn)
             session = await self._store.session(tenant, session_id)
@@ -207,8 +224,18 @@ class TurnStore:
 
     async def list(self, session: MCPSession, *, limit: int, before: str) -> Sequence[Turn]:
         """Up to ``limit`` turns of a session that are older than the one with the id ``before``, the newest first."""
-        turns = await self._store.turns(session.tenant, session.uid, limit, before)
-        return [await self._present(turn) for turn in turns]
+        found: list[Turn] = []
+        while (missing := limit - len(found)) > 0:
+            turns = await self._store.turns(session.tenant, session.uid, missing, before)
+            found += [await self._present(turn) for turn in turns if self._is_visible(turn)]
+            if len(turns) < missing:
+                break
+            before = turns[-1].id
+        return found
+
+    def _is_visible(self, turn: Turn) -> bool:
+        """Whether a stored turn may be read."""
+        return not turn.expired(self.ownership.clock())
 
     async def events(self, turn: Turn) -> Sequence[bytes]:
         """The pieces of the log of a turn.

@@ -135,7 +135,7 @@ class TurnRegistry:
         options = request.input.options
         after = options.after_sequence or 0
         refusal = self._refusal(request)
-        turn = new_turn(request, self._ownership.clock)
+        turn = new_turn(request, self._ownership.clock, self._settings)
         if turn.request_id:
             reader = self._attached(turn, after)
             if reader is None and (refusal is not None or options.after_sequence is not None):

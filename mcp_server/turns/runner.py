@@ -32,7 +32,8 @@ from mcp_server.models.catalogue import LookUpNeeded
 from mcp_server.models.usage import error_record
 from mcp_server.sessions.changes import fresh_id
 from mcp_server.sessions.ownership import LEASE_SECONDS
-from mcp_server.turns.claims import SEQUENCE_BLOCK, Claim, ClaimState, Entry
+from mcp_server.settings.tables import TurnSettings
+from mcp_server.turns.claims import SEQUENCE_BLOCK, Claim, ClaimState, Entry, RecordExpired
 from mcp_server.turns.generation import Generation
 from mcp_server.turns.journal import Replay, completed, log_of, pack
 from mcp_server.turns.kinds import Conversation
@@ -57,7 +58,7 @@ replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.turns")
 
 _NO_QUEUE: Final = Entry()
-"""The entry of a turn without a session, which waits for no other."""
+"""The entry of a turn that has no session or leaves it as it is, and waits for no other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +104,8 @@ class TurnRunner(LiveTurn):
     """
 
     def __init__(self, turn: Turn, request: TurnRequest, dependencies: Dependencies) -> None:
-        super().__init__(turn, request.input.options.if_busy)
+        self._commits = request.input.options.commit
+        super().__init__(turn, request.input.options.if_busy if self._commits else IfBusy.REJECT)
         self.log = TurnLog(self._on_idle)
         """Its events."""
         self.deleted = False
@@ -261,7 +263,7 @@ class TurnRunner(LiveTurn):
         """Become RUNNING, however long that takes; ``None`` if the request was carried out before."""
         dependencies = self._dependencies
         while True:
-            entry = dependencies.queues.entry(self) if self.turn.session else _NO_QUEUE
+            entry = dependencies.queues.entry(self) if self.turn.session and self._commits else _NO_QUEUE
             self.lease_start = self._loop.time()
             try:
                 claim, conversation = await self._store.claim(self.turn, self._request, entry, stored=self.exists)
@@ -269,6 +271,9 @@ class TurnRunner(LiveTurn):
                 # Not inside the store's step: a provider is a plug-in.
                 catalogue = self._request.catalogue.with_unlisted(needed.name)
                 self._request = dataclasses.replace(self._request, catalogue=catalogue)
+                continue
+            except RecordExpired as expired:
+                await self._store.forget(expired.turn)
                 continue
             if claim.state is ClaimState.ENDED:
                 self.log.refer(log_of(claim.turn, await self._store.events(claim.turn)))
@@ -283,7 +288,7 @@ class TurnRunner(LiveTurn):
             self.turn = claim.turn
             self._note_stored()
             if claim.state is ClaimState.RUNNING:
-                if self.turn.session:
+                if self.turn.session and self._commits:
                     dependencies.queues.start(self)
                 return claim, conversation
             await self._wait(claim.holder)
@@ -372,8 +377,9 @@ class TurnRunner(LiveTurn):
         )
         turn = replace(turn, message=message, last_sequence=turn.last_sequence + 1)
         message = self._with_parts(message)
+        outcome = self._request.input.outcome(message) if self._commits else None
         try:
-            self.turn, stored = await self._store.commit(turn, self._request.input.outcome(message), self._unwritten())
+            self.turn, stored = await self._store.commit(turn, outcome, self._unwritten())
         except MCPError as raised:
             self._doubtful = isinstance(raised, StoreUnavailable)
             return raised
@@ -437,9 +443,11 @@ class TurnRunner(LiveTurn):
         )
 
 
-def new_turn(request: TurnRequest, clock: Clock) -> Turn:
+def new_turn(request: TurnRequest, clock: Clock, settings: TurnSettings) -> Turn:
     """The turn of a request as it begins."""
     options = request.input.options
+    retention = int(settings.retention * SECOND)
+    lifetime = None if options.retain else min(int(settings.disconnect_grace * SECOND), retention)
     return Turn(
         tenant=request.tenant,
         id=fresh_id("t"),
@@ -453,4 +461,6 @@ def new_turn(request: TurnRequest, clock: Clock) -> Turn:
         key=request.key,
         labels=options.labels,
         sequence_limit=SEQUENCE_BLOCK,
+        lifetime=lifetime,
+        shortened=0 if lifetime is None else retention - lifetime,
     )

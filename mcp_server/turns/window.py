@@ -63,9 +63,13 @@ def _rendered(type_: ContextType, name: str, entry: ContextEntry) -> str:
         raise InternalError.logged(log, "context entry not rendered", error, what=what, **facts) from error
 
 
-def system_messages(session: MCPSession, types: Mapping[str, ContextType]) -> tuple[Message, ...]:
-    """The session's instruction and context as one SYSTEM message, or none if it has neither."""
-    pieces = [piece for piece in (session.system_instruction, context_text(session, types)) if piece]
+def system_messages(
+    session: MCPSession | None, types: Mapping[str, ContextType], instruction: str = ""
+) -> tuple[Message, ...]:
+    """The session's instruction and context, and the ``instruction`` of the turn, as one SYSTEM message; none if there
+    is nothing of them. It is one message since the templates of many models allow no second one."""
+    own = () if session is None else (session.system_instruction, context_text(session, types))
+    pieces = [piece for piece in (*own, instruction) if piece]
     return (Message(role=Role.SYSTEM, parts=(Text(text="\n\n".join(pieces)),)),) if pieces else ()
 
 

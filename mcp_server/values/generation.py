@@ -82,6 +82,19 @@ class OnDisconnect(enum.StrEnum):
     """The turn continues to its end."""
 
 
+class OnCut(enum.StrEnum):
+    """What happens to a turn when a provider fails after the first piece of an answer."""
+
+    RESTART = "restart"
+    """The next model begins the answer anew."""
+    CONTINUE = "continue"
+    """The next model continues the answer if it can, else begins it anew."""
+    CONTINUE_OR_FAIL = "continue_or_fail"
+    """The next model that can continue the answer does so. If there is none, the turn fails."""
+    FAIL = "fail"
+    """The turn fails."""
+
+
 class Logprob(Struct):
     """The log probability of one token."""
 

@@ -152,6 +152,20 @@ class Turn(Struct):
     """What it holds of the limits of its caller; only while it is QUEUED or RUNNING."""
     booked: int = 0
     """How many of ``attempts`` are in the usage ledger."""
+    lifetime: int | None = None
+    """How long it can be found after its end; ``None``: as long as the server keeps turns."""
+    shortened: int = 0
+    """By how much ``lifetime`` is shorter than the retention period of the server, as it was when the turn began."""
+
+    @property
+    def retained_since(self) -> int | None:
+        """When its retention period begins: at its end, or earlier if it has less of the period than other turns;
+        ``None`` while it has not ended."""
+        return None if self.end_time is None else self.end_time - self.shortened
+
+    def expired(self, now: int) -> bool:
+        """Whether it can no longer be found at the time ``now``, although it may still be stored."""
+        return self.lifetime is not None and self.end_time is not None and self.end_time + self.lifetime <= now
 
     @property
     def name(self) -> str:

@@ -129,7 +129,7 @@ class Changes(Queries):
         return None if row is None else receipt_of(row[0])
 
     def forget(self, before: int, limit: int) -> int:
-        """Delete turns that ended, and receipts that were written, before that time."""
+        """Delete turns whose retention period began, and receipts that were written, before that time."""
         count = self._turns.forget(before, limit) + self._receipts.forget(before, limit)
         self.has_garbage = True
         return count

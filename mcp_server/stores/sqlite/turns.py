@@ -27,7 +27,7 @@ class TurnRows:
         if turn.state in UNFINISHED:
             owner = "" if turn.lease is None else turn.lease.owner
         index = session, turn.request_id or None
-        columns = owner, turn.end_time, encode(turn)
+        columns = owner, turn.retained_since, encode(turn)
         cached = self._cache.pop(turn)
         if cached is None or cached.index != index:
             cached = self._insert(turn, index, columns)
@@ -85,7 +85,7 @@ class TurnRows:
         self._cache.clear()
 
     def forget(self, before: int, limit: int) -> int:
-        """Delete up to ``limit`` turns that ended before that time, and count them."""
+        """Delete up to ``limit`` turns whose retention period began before that time, and count them."""
         rows = self._execute("SELECT key FROM turns WHERE end_time < ? ORDER BY end_time LIMIT ?", (before, limit))
         keys = [key for (key,) in rows]
         if keys:

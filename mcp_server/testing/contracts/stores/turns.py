@@ -144,6 +144,15 @@ class TurnContract:
         await put_turn(store, ended, b"fourth")
         assert list(await store.events("t", "turn")) == [b"fourth"]
 
+    async def test_a_turn_may_be_forgotten_before_others(self, store: Store) -> None:
+        """Its retention period counts from an earlier time than its end."""
+        await put_turn(store, turn("long", state=TurnState.SUCCEEDED, end_time=NOW))
+        await put_turn(store, turn("brief", state=TurnState.SUCCEEDED, end_time=NOW, lifetime=1, shortened=5))
+        assert await store.forget(NOW - 5, 10) == 0
+        assert await store.forget(NOW - 4, 10) == 1
+        assert await store.turn("t", "brief") is None
+        assert await store.turn("t", "long") is not None
+
     async def test_the_id_of_a_deleted_turn_can_be_used_again(self, store: Store) -> None:
         """In the very next change, even if the store has not yet collected the old one as garbage."""
         await put(store, session())
