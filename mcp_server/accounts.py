@@ -134,6 +134,21 @@ class Accounts:
             await asyncio.shield(self._give_back(quota, taking))
             raise
 
+    async def take_request(self, quota: Quota) -> None:
+        """Count a call that generates nothing as a request.
+
+        Raises:
+            QuotaExceeded: the limit of requests does not allow it; nothing is taken.
+        """
+        assert self._store is not None
+
+        def decide(stored: Stored) -> Change:
+            now = self._clock() if stored.now is None else stored.now
+            return quotas.take_request(quota, stored.accounts, now)
+
+        look_up = LookUp(accounts=quotas.queries(quota, self._clock()))
+        await self._store.change(quota.tenant, "", decide, look_up)
+
     async def _take(self, quota: Quota, demand: Demand) -> Hold:
         assert self._store is not None
         held: Hold | None = None

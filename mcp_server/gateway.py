@@ -34,6 +34,7 @@ from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.settings.tables import ModelSettings, TurnSettings
 from mcp_server.token_estimates import tokens_of_text
 from mcp_server.turns.claims import turn_not_found
+from mcp_server.turns.counting import TokenCount
 from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.log import TurnReader
 from mcp_server.turns.options import TurnOptions
@@ -47,6 +48,7 @@ from mcp_server.values import (
     Message,
     SessionDraft,
     SessionUpdate,
+    Tool,
     Turn,
     turn_name,
 )
@@ -59,6 +61,7 @@ __all__ = [
     "Embedded",
     "Gateway",
     "ModelEntry",
+    "TokenCount",
     "TurnOptions",
     "TurnReader",
 ]
@@ -540,6 +543,55 @@ class Gateway:
         route, catalogue = find_route(catalogue, name)
         (entry,) = entries(catalogue, route.targets[:1], self._default_model)
         return entry
+
+    async def count_tokens(
+        self,
+        principal: Principal,
+        *,
+        session: str = "",
+        messages: Sequence[Message] = (),
+        model: str = "",
+        tools: Sequence[Tool] = (),
+        instruction: str = "",
+        violations: Sequence[Violation] = (),
+    ) -> TokenCount:
+        """Count the tokens of the prompt that a chat would send to its model, without sending it. It counts as one
+        request, and does not renew the session.
+
+        Args:
+            principal: the caller.
+            session: the id of the session whose instruction, context and history are counted too, or empty.
+            messages: the new input; without a session, the whole conversation.
+            model: as of a chat.
+            tools: what the model may call.
+            instruction: an instruction for this turn alone.
+            violations: what the edge could not convert.
+
+        Raises:
+            SessionNotFound, ModelNotFound: the session or the model is not there.
+            ToolResultsMissing, UnsupportedByModel: the chat would be refused.
+            QuotaExceeded: the caller has made too many requests.
+        """
+        input = ChatInput(
+            options=TurnOptions(session=session, model=model),
+            messages=tuple(messages),
+            tools=tuple(tools),
+            instruction=instruction,
+        )
+        rules.refuse(violations, input.count_violations())
+        inventory = self._inventory
+        inventory.begin_use()
+        try:
+            catalogue = (await inventory.catalogue()).restricted(principal.models)
+            stored = await self._sessions.get(principal.tenant, session) if session else None
+            named = stored.default_model if stored is not None else ""
+            route, _ = find_route(catalogue, model, named, self._default_model)
+            target = route.candidates(input.needs(), random.random()).targets[0]  # noqa: S311  # guards nothing
+            if (quota := self.accounts.quota(principal)) is not None:
+                await self.accounts.take_request(quota)
+            return await self._turns.count_tokens(input, stored, target)
+        finally:
+            inventory.end_use()
 
     def provider_names(self, principal: Principal) -> Sequence[str]:
         """The configured names of the providers, those of whose models the caller may use one."""

@@ -113,6 +113,23 @@ class ToolArgumentsDelta(Struct):
     """A piece of the text of a JSON object."""
 
 
+class PartState(Struct):
+    """What the provider needs to receive back unchanged in later turns, for example the signature of reasoning.
+
+    The server stores it with the part and gives it back in ``provider_state`` of that part, to this provider alone. A
+    part has at most one; text that follows begins a new part.
+    """
+
+    data: bytes
+    """The data, which the server does not interpret: 1 byte to 256 KiB, and part of the 1 MiB that an answer may have.
+    Larger data fails the call."""
+    tool_call_id: str = ""
+    """The ``id`` of the :class:`ToolCallStart` to whose part it belongs; empty: it belongs to the last part."""
+    own_part: bool = False
+    """Whether it is a part of its own instead, a :class:`~mcp_server.values.ProviderStatePart`: for example reasoning
+    that the provider hides."""
+
+
 class Finish(Struct):
     """The end of the answer: always the last event, and only of a complete answer."""
 
@@ -122,7 +139,9 @@ class Finish(Struct):
     """The token counts that the provider reports; ``None`` if it reports none."""
 
 
-ProviderEvent = Progress | str | TextDelta | ReasoningDelta | RefusalDelta | ToolCallStart | ToolArgumentsDelta | Finish
+ProviderEvent = (
+    Progress | str | TextDelta | ReasoningDelta | RefusalDelta | ToolCallStart | ToolArgumentsDelta | PartState | Finish
+)
 """What a provider yields; a ``str`` is an abbreviation of a :class:`TextDelta`."""
 
 
@@ -721,7 +740,8 @@ class ContentObserver(Protocol):
         Args:
             turn: as it ended.
             input: the new messages of the request, or its prompt as a message; not the history.
-            answer: what was generated, also by a turn that did not succeed; ``None`` if nothing was.
+            answer: what was generated, also by a turn that did not succeed; ``None`` if nothing was. The states of
+                providers are left out of both.
         """
         ...
 

@@ -10,7 +10,7 @@ import datetime as dt
 import enum
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from mcp_server.errors import QuotaExceeded
@@ -209,6 +209,23 @@ def take(quota: Quota, accounts: Sequence[Account], demand: Demand, now: int) ->
     return Change(hold=hold, rates=tuple(rates)), hold
 
 
+def take_request(quota: Quota, accounts: Sequence[Account], now: int) -> Change:
+    """What a call takes that generates nothing: one request.
+
+    Raises:
+        QuotaExceeded: the limit of requests does not allow it; nothing is taken.
+    """
+    rates: list[RateUse] = []
+    exceeded: list[LimitState] = []
+    for subject, account, limit in _request_rates(quota, accounts):
+        rates.append(_use("requests", subject.key, 1, limit.per_minute, now))
+        if _wait(limit, account, 1, now) > 0:
+            exceeded.append(_state(subject, limit, account, now, 1))
+    if exceeded:
+        raise _refusal(exceeded, now)
+    return Change(rates=tuple(rates))
+
+
 def count_replay(quota: Quota, accounts: Sequence[Account], now: int) -> Change:
     """What a call takes that finds its work done or running: it counts as a request.
 
@@ -219,12 +236,18 @@ def count_replay(quota: Quota, accounts: Sequence[Account], now: int) -> Change:
         rates=tuple(
             [
                 _use("requests", subject.key, 1, limit.per_minute, now)
-                for subject, account in zip(quota.subjects, accounts, strict=True)
-                for limit in subject.limits
-                if limit.kind is Kind.REQUESTS and _wait(limit, account, 1, now) <= 0
+                for subject, account, limit in _request_rates(quota, accounts)
+                if _wait(limit, account, 1, now) <= 0
             ]
         )
     )
+
+
+def _request_rates(quota: Quota, accounts: Sequence[Account]) -> Iterator[tuple[Subject, Account, Limit]]:
+    for subject, account in zip(quota.subjects, accounts, strict=True):
+        for limit in subject.limits:
+            if limit.kind is Kind.REQUESTS:
+                yield subject, account, limit
 
 
 def check_stored(quota: Quota, accounts: Sequence[Account], *, new_session: bool) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mcp_server.values import MCPSession, Message, Reasoning, Refusal, Text, Tool, ToolCall, ToolResult, Visibility
+from mcp_server.values import (
+    MCPSession,
+    Message,
+    ProviderStatePart,
+    Reasoning,
+    Refusal,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Visibility,
+)
 
 BYTES_PER_TOKEN: Final = 4
 """A common average for text; only an estimate."""
@@ -39,6 +50,8 @@ def _tokens_of_part(part: object) -> int:
         return TOKENS_PER_MESSAGE + tokens_of_text(part.name) + tokens_of_text(part.arguments_json)
     if isinstance(part, ToolResult):
         return TOKENS_PER_MESSAGE + sum([_tokens_of_part(piece) for piece in part.parts])
+    if isinstance(part, ProviderStatePart):
+        return 0  # what providers count for it, or whether they count it at all, differs
     return TOKENS_PER_BLOB
 
 

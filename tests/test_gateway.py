@@ -46,6 +46,10 @@ BAD: dict[str, tuple[Callable[[Gateway], Awaitable[object]], set[str]]] = {
         {"timeout", "prompt", "save_as"},
     ),
     "embed": (lambda g: g.embed(ANONYMOUS, EmbedInput(inputs=("",), dimensions=0)), {"inputs[0]", "dimensions"}),
+    "count_tokens": (
+        lambda g: g.count_tokens(ANONYMOUS, messages=(user(""),), model="m" * 300, tools=(Tool(name="a b"),)),
+        {"messages[0].parts[0].text", "model", "tools[0].name"},
+    ),
     "create_session": (
         lambda g: g.create_session(ANONYMOUS, "A", SessionDraft(ttl=0, labels={"B": ""}), request_id="\n"),
         {"session_id", "session.ttl", "session.labels['B']", "request_id"},
@@ -100,6 +104,7 @@ VIOLATIONS: dict[str, Callable[[Gateway], Awaitable[object]]] = {
     "find_turn_message": lambda g: g.find_turn_message(ANONYMOUS, "a", "t", violations=REPORTED),
     "list_models": lambda g: g.list_models(ANONYMOUS, limit=1, violations=REPORTED),
     "get_model": lambda g: g.get_model(ANONYMOUS, "echo", violations=REPORTED),
+    "count_tokens": lambda g: g.count_tokens(ANONYMOUS, messages=(user("hi"),), violations=REPORTED),
 }
 
 
@@ -160,3 +165,14 @@ async def test_a_request_keeps_its_digest_across_releases(gateway: Gateway) -> N
         await reader.last()
     (turn,) = await gateway.list_turns(ANONYMOUS, "a", limit=9)
     assert turn.digest.hex() == "13661856d43b12226a3611ea396884a3"
+
+
+async def test_tokens_are_counted_with_an_instruction_of_the_turn(gateway: Gateway) -> None:
+    """In a session it is added to the session's own."""
+    await gateway.create_session(ANONYMOUS, "tour", SessionDraft(system_instruction="Be brief."))
+    counted = await gateway.count_tokens(ANONYMOUS, messages=(user("one"),), instruction="In French, please.")
+    assert (counted.tokens, counted.exact) == (4, True)
+    counted = await gateway.count_tokens(
+        ANONYMOUS, session="tour", messages=(user("one"),), instruction="In French, please."
+    )
+    assert counted.tokens == 6

@@ -280,8 +280,12 @@ def test_sampling_parameters(config: GenerationConfig, where: str) -> None:
 def test_completions(options: Mapping[str, Any], where: list[str]) -> None:
     """A prompt, and a session for what concerns one."""
     defaults: dict[str, Any] = {
-        **{"prompt": "", "suffix": "", "session": ""},
-        **{"include_context": False, "save_as": "", "commit": True},
+        "prompt": "",
+        "suffix": "",
+        "session": "",
+        "include_context": False,
+        "save_as": "",
+        "commit": True,
     }
     assert fields(rules.completion, **{**defaults, **options}) == where
 

@@ -1,9 +1,10 @@
-"""``contextprotocol.v1.ModelService``: lists models."""
+"""``contextprotocol.v1.ModelService``: lists models, and counts tokens."""
 
 from __future__ import annotations
 
 from contextprotocol.v1 import model_pb2
 from mcp_server.api import decode, encode
+from mcp_server.api.conversions import LARGE_BYTES, Conversions
 from mcp_server.api.paging import PageTokens, page_of, page_size
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
@@ -11,10 +12,11 @@ from mcp_server.rules import Violations
 
 
 class ModelService:
-    """Lists the models that this server can answer with."""
+    """Lists the models that this server can answer with, and counts the tokens of prompts."""
 
-    def __init__(self, gateway: Gateway, tokens: PageTokens) -> None:
+    def __init__(self, gateway: Gateway, tokens: PageTokens, conversions: Conversions) -> None:
         self._gateway = gateway
+        self._conversions = conversions
         self._tokens = tokens
 
     async def ListModels(self, call: Call, request: model_pb2.ListModelsRequest) -> model_pb2.ListModelsResponse:
@@ -30,3 +32,17 @@ class ModelService:
         found = Violations()
         name = decode.model_name(found, "name", request.name)
         return encode.model(await self._gateway.get_model(call.principal, name, violations=found))
+
+    async def CountTokens(self, call: Call, request: model_pb2.CountTokensRequest) -> model_pb2.CountTokensResponse:
+        found = Violations()
+        chat = await self._conversions.run(request.ByteSize() > LARGE_BYTES, decode.count_input, found, request)
+        del request  # it may be large, and the provider may take long
+        count = await self._gateway.count_tokens(
+            call.principal,
+            session=chat.options.session,
+            messages=chat.messages,
+            model=chat.options.model,
+            tools=chat.tools,
+            violations=found,
+        )
+        return model_pb2.CountTokensResponse(input_tokens=count.tokens, exact=count.exact, model=count.model)

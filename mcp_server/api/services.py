@@ -40,7 +40,7 @@ def services(gateway: Gateway, tokens: PageTokens, conversions: Conversions) -> 
         completion_pb2: CompletionService(gateway, conversions),
         embedding_pb2: EmbeddingService(gateway),
         turn_pb2: TurnService(gateway, tokens),
-        model_pb2: ModelService(gateway, tokens),
+        model_pb2: ModelService(gateway, tokens, conversions),
         usage_pb2: UsageService(gateway, tokens),
         key_pb2: KeyService(gateway, tokens),
     }

@@ -49,6 +49,7 @@ _STANDARD: Final = "grpc."
 _BY_REQUEST: Final[dict[str, WireLimits]] = {
     f"{_PACKAGE}.ChatRequest": LARGE,
     f"{_PACKAGE}.AppendMessagesRequest": LARGE,
+    f"{_PACKAGE}.CountTokensRequest": LARGE,
     f"{_PACKAGE}.CreateSessionRequest": SESSION,
     f"{_PACKAGE}.UpdateSessionRequest": SESSION,
     f"{_PACKAGE}.CompleteRequest": WireLimits(16 * MIB, 2_000),

@@ -41,6 +41,10 @@ MAX_PARTS: Final = 1000
 """Parts of one message."""
 MAX_TOOL_CALL_ID: Final = 64 * KIB
 """Characters, also of the name of a called tool: histories of other systems hold what their models wrote."""
+MAX_STATE_BYTES: Final = 256 * KIB
+"""Of one ``provider_state``."""
+MAX_PROVIDER_NAME: Final = 256
+"""Characters."""
 MAX_URI_BYTES: Final = 8 * KIB
 MAX_MIME_TYPE: Final = 255
 """Characters."""

@@ -10,13 +10,28 @@ from mcp_server.rules.limits import (
     MAX_MESSAGE_NAME,
     MAX_MESSAGES,
     MAX_MIME_TYPE,
+    MAX_MODEL_NAME,
     MAX_PARTS,
+    MAX_PROVIDER_NAME,
+    MAX_STATE_BYTES,
     MAX_TOOL_CALL_ID,
     MAX_URI_BYTES,
 )
 from mcp_server.rules.primitives import characters, not_empty, utf8_bytes
 from mcp_server.rules.violations import Violations
-from mcp_server.values import Blob, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
+from mcp_server.values import (
+    Blob,
+    Message,
+    Part,
+    ProviderState,
+    ProviderStatePart,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 
 _KINDS: Final[dict[type, str]] = {
     Text: "text",
@@ -25,11 +40,12 @@ _KINDS: Final[dict[type, str]] = {
     Blob: "blob",
     ToolCall: "tool_call",
     ToolResult: "tool_result",
+    ProviderStatePart: "provider_state alone",
 }
 _KINDS_OF_ROLE: Final[dict[Role, tuple[type, ...]]] = {
     Role.SYSTEM: (Text,),
     Role.USER: (Text, Blob),
-    Role.ASSISTANT: (Text, Reasoning, Refusal, Blob, ToolCall),
+    Role.ASSISTANT: (Text, Reasoning, Refusal, Blob, ToolCall, ProviderStatePart),
     Role.TOOL: (ToolResult,),
 }
 _PART_BYTES: Final = 4
@@ -58,7 +74,7 @@ def messages(found: Violations, conversation: Sequence[Message], *, in_session: 
         if size > MAX_MESSAGE_NAME:
             characters(found, f"messages[{index}].name", message.name, MAX_MESSAGE_NAME)
         for number, part in enumerate(parts):
-            if type(part) is Text and part.text and role is not Role.TOOL:
+            if type(part) is Text and part.text and role is not Role.TOOL and part.provider_state is None:
                 size += _PART_BYTES + len(part.text)
             else:
                 _part(found, f"messages[{index}].parts[{number}]", part, role)
@@ -79,6 +95,8 @@ def _part(found: Violations, field: str, part: Part, role: Role) -> None:
     if type(part) not in _KINDS_OF_ROLE[role]:
         allowed = ", ".join([_KINDS[kind] for kind in _KINDS_OF_ROLE[role]])
         found.add(field, f"must not be {_KINDS[type(part)]} in a {role.name} message; allowed: {allowed}")
+    if (state := _state_of(part)) is not None:
+        _provider_state(found, f"{field}.provider_state", state, role)
     if isinstance(part, Text):
         if role is not Role.ASSISTANT:
             not_empty(found, f"{field}.text", part.text)
@@ -91,10 +109,26 @@ def _part(found: Violations, field: str, part: Part, role: Role) -> None:
         characters(found, f"{field}.tool_result.tool_call_id", part.tool_call_id, MAX_TOOL_CALL_ID)
         for index, piece in enumerate(part.parts):
             where = f"{field}.tool_result.parts[{index}]"
+            if piece.provider_state is not None:
+                _provider_state(found, f"{where}.provider_state", piece.provider_state, role)
             if isinstance(piece, Text):
                 not_empty(found, f"{where}.text", piece.text)
             else:
                 _blob(found, f"{where}.blob", piece)
+
+
+def _state_of(part: Part) -> ProviderState | None:
+    return None if isinstance(part, ToolResult) else part.provider_state
+
+
+def _provider_state(found: Violations, field: str, state: ProviderState, role: Role) -> None:
+    if role is not Role.ASSISTANT:
+        found.add(field, "must only be set in ASSISTANT messages")
+    not_empty(found, f"{field}.provider", state.provider)
+    characters(found, f"{field}.provider", state.provider, MAX_PROVIDER_NAME)
+    characters(found, f"{field}.model", state.model, MAX_MODEL_NAME)
+    if not 1 <= len(state.data) <= MAX_STATE_BYTES:
+        found.add(f"{field}.data", f"must have 1 to {MAX_STATE_BYTES} bytes, not {len(state.data)}")
 
 
 def _blob(found: Violations, field: str, blob: Blob) -> None:
@@ -120,6 +154,14 @@ def mime_type(found: Violations, field: str, name: str) -> bool:
 
 def _part_bytes(part: Part) -> int:
     """The size of a part, never more than it has on the wire."""
+    state = _state_of(part)
+    size = 0 if state is None else _PART_BYTES + len(state.data)
+    return size + _content_bytes(part)
+
+
+def _content_bytes(part: Part) -> int:
+    if isinstance(part, ProviderStatePart):
+        return 0
     if isinstance(part, Text | Reasoning | Refusal):
         return _PART_BYTES + len(part.text.encode())
     if isinstance(part, Blob):

@@ -31,7 +31,7 @@ from mcp_server.sessions.idempotency import check_receipt, digest_of, receipt_of
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import SessionSettings
 from mcp_server.token_estimates import tokens_of_instruction
-from mcp_server.values import SECOND, MCPSession, Message, Role, SessionDraft, SessionUpdate, Struct
+from mcp_server.values import SECOND, MCPSession, Message, Role, SessionDraft, SessionUpdate, Struct, with_states_of
 
 SWEEP_BATCH: Final = 500
 """How many sessions a sweep asks for at once."""
@@ -337,7 +337,7 @@ class MCPSessionManager:
             InvalidArgument: a result has no call, or its call has another result.
             QuotaExceeded: the caller may store no more.
         """
-        digest = digest_of("append", messages, etag) if request is not None else b""
+        digest = digest_of("append", with_states_of("", messages), etag) if request is not None else b""
         end = _HistoryEnd()
 
         def decide(stored: Stored) -> Change:

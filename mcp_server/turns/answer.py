@@ -10,6 +10,7 @@ import msgspec
 from mcp_server.errors import ProviderStreamCut
 from mcp_server.interfaces import (
     Finish,
+    PartState,
     ProviderEvent,
     ReasoningDelta,
     RefusalDelta,
@@ -18,6 +19,7 @@ from mcp_server.interfaces import (
     ToolCallStart,
 )
 from mcp_server.models.usage import Meter, checked_usage
+from mcp_server.rules.limits import MAX_STATE_BYTES
 from mcp_server.turns.journal import part_of
 from mcp_server.turns.log import MAX_DELTA_BYTES, MAX_DELTA_CHARACTERS, delta_size, logprob_size
 from mcp_server.turns.tools import fit_id, fit_name
@@ -28,6 +30,7 @@ from mcp_server.values import (
     Logprob,
     Part,
     PartStarted,
+    ProviderState,
 )
 from mcp_server.values.surrogates import split_last
 
@@ -42,18 +45,19 @@ T = TypeVar("T", TextDelta, Finish)
 class _OpenPart:
     """One part while it grows."""
 
-    __slots__ = ("half", "id", "kind", "name", "pieces")
+    __slots__ = ("half", "id", "kind", "name", "pieces", "state")
 
     def __init__(self, kind: str, id: str = "", name: str = "") -> None:
         self.kind = kind
         self.id = id
         self.name = name
         self.pieces: list[str] = []
+        self.state: ProviderState | None = None
         self.half = ""
         """The first half of a character whose second half has not come."""
 
     def part(self) -> Part:
-        return part_of(self.kind, "".join(self.pieces), id=self.id, name=self.name)
+        return part_of(self.kind, "".join(self.pieces), self.state, id=self.id, name=self.name)
 
 
 class Answer:
@@ -64,9 +68,11 @@ class Answer:
         meter: counts what comes.
         before: the answer that this one continues.
         call_ids: the ids of the tool calls of the conversation; those of the answer are others.
+        provider: the configured name of the provider that answers.
+        model: its own name of the model.
     """
 
-    __slots__ = ("_call_ids", "_calls", "_emit", "_meter", "_parts", "bytes", "finish")
+    __slots__ = ("_call_ids", "_calls", "_emit", "_meter", "_model", "_parts", "_provider", "bytes", "finish")
 
     def __init__(
         self,
@@ -74,14 +80,19 @@ class Answer:
         meter: Meter,
         before: Answer | None = None,
         call_ids: Iterable[str] = (),
+        *,
+        provider: str = "",
+        model: str = "",
     ) -> None:
         self._emit = emit
+        self._provider = provider
+        self._model = model
         self._meter = meter
         self._parts: list[_OpenPart] = [] if before is None else before._parts
         self._calls: dict[str, int] = {}
         self._call_ids = set(call_ids)
         self.bytes: int = 0 if before is None else before.bytes
-        """The length of the whole answer, in bytes of UTF-8."""
+        """The length of the whole answer, in bytes of UTF-8, its states included."""
         self.finish: Finish | None = None
         """How the provider ended the answer; ``None`` while it has not."""
         meter.started = bool(self._parts)
@@ -122,6 +133,8 @@ class Answer:
             if index is None:
                 raise ProviderStreamCut("the provider sent arguments for a tool call that it had not begun")
             self._piece(index, event.text)
+        elif type(event) is PartState:
+            self._state(event)
         else:
             raise TypeError(f"a provider yielded {type(event).__name__}, which is not a ProviderEvent")
 
@@ -138,20 +151,24 @@ class Answer:
     def continuable(self) -> bool:
         """Whether another model can continue it: it ends with text, and calls no tool."""
         kinds = [part.kind for part in self._parts]
-        return kinds[-1:] == ["text"] and set(kinds) <= {"text", "reasoning"}
+        return kinds[-1:] == ["text"] and set(kinds) <= {"text", "reasoning", "provider_state"}
 
     def _end_halves(self) -> None:
         """Replace the halves of characters whose other half will not come."""
-        for index, part in enumerate(self._parts):
-            if part.half:
-                part.half = ""
-                self._piece(index, "\ufffd")
+        for index in range(len(self._parts)):
+            self._end_half(index)
+
+    def _end_half(self, index: int) -> None:
+        part = self._parts[index]
+        if part.half:
+            part.half = ""
+            self._piece(index, "\ufffd")
 
     def _extend(self, kind: str, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
         if not text:
             return
         last = len(self._parts) - 1
-        if last < 0 or self._parts[last].kind != kind:
+        if last < 0 or self._parts[last].kind != kind or self._parts[last].state is not None:
             self._end_halves()
             last = self._open(kind)
         self._piece(last, text, logprobs)
@@ -162,6 +179,29 @@ class Answer:
         part = len(self._parts) - 1
         self._emit(PartStarted(part=part, kind=kind, tool_call_id=id, tool_name=name))
         return part
+
+    def _state(self, event: PartState) -> None:
+        data = event.data
+        if type(data) is not bytes:
+            raise TypeError(f"a provider yielded a state of type {type(data).__name__}; expected bytes")
+        if not 1 <= len(data) <= MAX_STATE_BYTES:
+            raise ProviderStreamCut(
+                f"the provider sent a provider_state of {len(data)} bytes; allowed: 1 to {MAX_STATE_BYTES}"
+            )
+        index = self._calls.get(event.tool_call_id) if event.tool_call_id else len(self._parts) - 1
+        if not event.own_part and (index is None or index < 0 or self._parts[index].state is not None):
+            raise ProviderStreamCut("the provider sent a provider_state for a part that does not exist or has one")
+        if self.bytes + len(data) > MAX_OUTPUT_BYTES:
+            self.finish = Finish(reason=FinishReason.LENGTH)
+            return
+        self.bytes += len(data)
+        if event.own_part or index is None:
+            self._end_halves()
+            index = self._open("provider_state")
+        self._end_half(index)
+        part = self._parts[index]
+        part.state = ProviderState(provider=self._provider, model=self._model, data=data)
+        self._emit(Delta(part=index, kind=part.kind, text="", provider_state=part.state))
 
     def _piece(self, index: int, text: str, logprobs: tuple[Logprob, ...] = ()) -> None:
         part = self._parts[index]

@@ -172,7 +172,14 @@ class Generation:
         row = call.begin(prompt.window.input_tokens)
         self._turn = replace(turn, start_time=turn.start_time or row.start_time, window=prompt.window)
         before = self._answer
-        self._answer = Answer(self._log.append, call.meter, before if continues else None, prompt.call_ids)
+        self._answer = Answer(
+            self._log.append,
+            call.meter,
+            before if continues else None,
+            prompt.call_ids,
+            provider=target.provider_name,
+            model=target.model.name,
+        )
         if previous is None:
             started = Started(
                 turn=turn.name,

@@ -13,7 +13,7 @@ from mcp_server.interfaces import Change, Store
 from mcp_server.models.catalogue import Candidates
 from mcp_server.sessions.changes import not_found
 from mcp_server.token_estimates import BYTES_PER_TOKEN, tokens_of_messages
-from mcp_server.values import Blob, MCPSession, Message, Role, ToolResult
+from mcp_server.values import Blob, MCPSession, Message, Part, ProviderStatePart, Role, ToolCall, ToolResult
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 """The most of a history that is read for one prompt."""
@@ -43,16 +43,19 @@ class History:
     Args:
         store: has it.
         session: the session as it was claimed.
-        last: the last messages, as the claim has brought them. They are used for the first prompt.
+        last: the last messages, as the claim has brought them. They are used for the first prompt. ``None``: they are
+            read for it.
         max_messages: the most messages for a prompt, unless a single exchange has more.
     """
 
-    def __init__(self, store: Store, session: MCPSession, last: tuple[Message, ...], *, max_messages: int) -> None:
+    def __init__(
+        self, store: Store, session: MCPSession, last: tuple[Message, ...] | None, *, max_messages: int
+    ) -> None:
         self._store = store
         self._session = session
         self.message_count = session.message_count
         """How many messages it has."""
-        self._last: tuple[Message, ...] | None = last
+        self._last = last
         self._max_messages = max_messages
 
     def release(self) -> None:
@@ -116,9 +119,12 @@ def _size(message: Message) -> int:
     return sum([_part_size(part) for part in message.parts])
 
 
-def _part_size(part: object) -> int:
+def _part_size(part: Part) -> int:
+    if isinstance(part, ProviderStatePart):
+        return len(part.provider_state.data)
     if isinstance(part, Blob):
-        return len(part.data)
+        return len(part.data) + (0 if part.provider_state is None else len(part.provider_state.data))
     if isinstance(part, ToolResult):
         return sum([_part_size(piece) for piece in part.parts])
-    return len(getattr(part, "text", "") or getattr(part, "arguments_json", ""))
+    state = 0 if part.provider_state is None else len(part.provider_state.data)
+    return state + len(part.arguments_json if isinstance(part, ToolCall) else part.text)

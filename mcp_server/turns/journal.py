@@ -24,6 +24,8 @@ from mcp_server.values import (
     Message,
     Part,
     PartStarted,
+    ProviderState,
+    ProviderStatePart,
     Queued,
     Reasoning,
     Refusal,
@@ -57,10 +59,10 @@ class _Run(Struct, tag="run"):
 
 
 class _Single(Struct, tag="event"):
-    """An event that is no delta."""
+    """An event that is no delta, or a delta with a state, which is merged with no other."""
 
     sequence: int
-    event: Queued | Started | PartStarted | Switched
+    event: Queued | Started | PartStarted | Switched | Delta
 
 
 _Record = _Run | _Single
@@ -84,9 +86,14 @@ def pack(events: Sequence[Event], first: int, *, before: Sequence[Numbered] = ()
         event = events[position]
         start = position
         position += 1
-        if isinstance(event, Delta):
+        if isinstance(event, Delta) and event.provider_state is None:
             part = event.part
-            while position < end and type(delta := events[position]) is Delta and delta.part == part:
+            while (
+                position < end
+                and type(delta := events[position]) is Delta
+                and delta.part == part
+                and delta.provider_state is None
+            ):
                 position += 1
             records.append(_run(events[start:position], first + start))
         else:
@@ -95,7 +102,7 @@ def pack(events: Sequence[Event], first: int, *, before: Sequence[Numbered] = ()
 
 
 def _single(sequence: int, event: Event) -> list[_Record]:
-    if isinstance(event, Queued | Started | PartStarted | Switched):
+    if isinstance(event, Queued | Started | PartStarted | Switched | Delta):
         return [_Single(sequence=sequence, event=event)]
     return []
 
@@ -226,37 +233,45 @@ def parts(pieces: Sequence[bytes]) -> tuple[Part, ...]:
     """The parts of the answer as far as the log goes, without those of an abandoned attempt."""
     begun: list[PartStarted] = []
     texts: list[list[str]] = []
+    states: dict[int, ProviderState | None] = {}
     for record in _records(pieces):
         if isinstance(record, _Run):
             texts[record.part].append(record.text)
         elif isinstance(record.event, PartStarted):
             begun.append(record.event)
             texts.append([])
+        elif isinstance(record.event, Delta):
+            states[record.event.part] = record.event.provider_state
         elif isinstance(record.event, Switched) and record.event.mode is SwitchMode.RESTARTED:
             begun.clear()
             texts.clear()
+            states.clear()
     return tuple(
         [
-            part_of(part.kind, "".join(pieces), id=part.tool_call_id, name=part.tool_name)
+            part_of(part.kind, "".join(pieces), states.get(part.part), id=part.tool_call_id, name=part.tool_name)
             for part, pieces in zip(begun, texts, strict=True)
         ]
     )
 
 
-def part_of(kind: str, text: str, *, id: str = "", name: str = "") -> Part:
+def part_of(kind: str, text: str, state: ProviderState | None = None, *, id: str = "", name: str = "") -> Part:
     """A part of an answer.
 
     Args:
-        kind: ``text``, ``reasoning``, ``refusal`` or ``tool_call``.
+        kind: ``text``, ``reasoning``, ``refusal``, ``tool_call`` or ``provider_state``.
         text: its text; of a ``tool_call``, its arguments.
+        state: what its provider needs to receive back, if anything.
         id: of a ``tool_call``, its id.
         name: of a ``tool_call``, the tool.
     """
     if kind == "tool_call":
-        return ToolCall(id=id, name=name, arguments_json=text)
+        return ToolCall(id=id, name=name, arguments_json=text, provider_state=state)
     if kind == "reasoning":
-        return Reasoning(text=text)
-    return Refusal(text=text) if kind == "refusal" else Text(text=text)
+        return Reasoning(text=text, provider_state=state)
+    if kind == "provider_state":
+        assert state is not None
+        return ProviderStatePart(provider_state=state)
+    return (Refusal if kind == "refusal" else Text)(text=text, provider_state=state)
 
 
 def whole(turn: Turn, pieces: Sequence[bytes]) -> Turn:

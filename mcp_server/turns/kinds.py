@@ -102,6 +102,17 @@ class ChatInput(Struct):
         rules.instruction(found, "instruction", self.instruction)
         return found
 
+    def count_violations(self) -> rules.Violations:
+        """What is wrong with the request if it is only counted: it may end with an answer and, in a session, be
+        empty."""
+        found = rules.Violations()
+        self.options.check(found)
+        rules.tools(found, self.tools)
+        if self.messages or not self.options.session:
+            rules.messages(found, self.messages, in_session=bool(self.options.session))
+        rules.instruction(found, "instruction", self.instruction)
+        return found
+
     def needs(self) -> list[str]:
         """The capabilities that a model must have."""
         needs = ["chat", *_needs_of(self.messages)]
@@ -120,6 +131,8 @@ class ChatInput(Struct):
         target: Target,
         context_types: Mapping[str, ContextType],
         beginning: Message | None,
+        *,
+        must_fit: bool = True,
     ) -> Prompt:
         """What the model is shown.
 
@@ -128,6 +141,7 @@ class ChatInput(Struct):
             target: the model.
             context_types: renders the session's context.
             beginning: the beginning of the answer that the model is to continue.
+            must_fit: whether to refuse what does not fit the model, even without old exchanges.
 
         Raises:
             ToolResultsMissing: open tool calls are not answered.
@@ -135,14 +149,15 @@ class ChatInput(Struct):
             ContextTooLong: it does not fit the model.
             UnsupportedByModel: the history needs what the model cannot do.
         """
-        session = conversation.session
+        session, provider = conversation.session, target.provider_name
         window = target.model.context_window
         history: tuple[Message, ...] = ()
         message_count = 0
         if conversation.history is not None:
             history = await conversation.history.read(window)
             message_count = conversation.history.message_count
-        rules.check_tool_results(rules.open_calls(history), self.messages, complete=True)
+        if self.messages:  # else only the history is counted
+            rules.check_tool_results(rules.open_calls(history), self.messages, complete=True)
         request = GenerateRequest(
             model=target.model.name,
             config=self.options.config,
@@ -154,7 +169,7 @@ class ChatInput(Struct):
 
         async def count(messages: Sequence[Message]) -> int:
             assert counter is not None
-            return await counter.count_tokens(replace(request, messages=for_provider(messages)))
+            return await counter.count_tokens(replace(request, messages=for_provider(messages, provider)))
 
         selection = await select(
             system=system_messages(session, context_types, self.instruction),
@@ -166,8 +181,9 @@ class ChatInput(Struct):
             truncate=self.truncate,
             count=count if counter is not None else None,
             tools=self.tools,
+            must_fit=must_fit,
         )
-        messages = for_provider(selection.messages)
+        messages = for_provider(selection.messages, provider)
         if lacking := target.lacks(_needs_of(messages)):
             raise UnsupportedByModel(
                 f"the model {target.name} does not support {lacking}, which the history needs: choose another model; "

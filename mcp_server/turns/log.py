@@ -236,12 +236,12 @@ def _merged(events: list[Event], position: int) -> tuple[Event, int]:
     if type(first) is not Delta or position == len(events):
         return first, position
     following = events[position]
-    if type(following) is not Delta or following.part != first.part:
+    if first.provider_state is not None or type(following) is not Delta or following.part != first.part:
         return first, position
     pieces, logprobs, size = [first.text], list(first.logprobs), delta_size(len(first.text), first.logprobs)
     while position < len(events):
         event = events[position]
-        if type(event) is not Delta or event.part != first.part:
+        if type(event) is not Delta or event.part != first.part or event.provider_state is not None:
             break
         size += delta_size(len(event.text), event.logprobs) if event.logprobs else 4 * len(event.text)
         if size > MAX_DELTA_BYTES:

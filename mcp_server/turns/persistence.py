@@ -108,6 +108,13 @@ class TurnStore:
         history = History(self._store, session, changed.messages, max_messages=self.max_messages) if read_last else None
         return result, Conversation(session=session, history=history)
 
+    def conversation(self, session: MCPSession | None) -> Conversation:
+        """A session as it is now, and its history, without claiming it."""
+        if session is None:
+            return Conversation()
+        history = History(self._store, session, None, max_messages=self.max_messages)
+        return Conversation(session=session, history=history)
+
     async def count_replay(self, quota: Quota) -> None:
         """Count a call that finds its turn as a request of the caller."""
         if any("requests" in subject.rates for subject in quota.subjects):

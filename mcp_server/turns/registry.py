@@ -13,11 +13,13 @@ import structlog
 
 from mcp_server.errors import Draining, MCPError, TurnCancelled, TurnNotFound
 from mcp_server.interfaces import ContentObserver, ContextType, Store, TurnObserver
+from mcp_server.models.target import Target
 from mcp_server.quotas import Quota
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import TurnSettings
 from mcp_server.turns import claims
+from mcp_server.turns.counting import TokenCount, count_tokens
 from mcp_server.turns.journal import log_of, whole
 from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.live import LiveTurns
@@ -157,6 +159,12 @@ class TurnRegistry:
         if runner.turn.session:
             self._queues.join(runner)
         return runner.reader(after), True
+
+    async def count_tokens(self, input: ChatInput, session: MCPSession | None, target: Target) -> TokenCount:
+        """Count the tokens of the prompt that a chat would send to that model, as
+        :func:`~mcp_server.turns.counting.count_tokens`."""
+        conversation = self._store.conversation(session)
+        return await count_tokens(input, conversation, target, self._dependencies.context_types)
 
     def count(self, state: TurnState) -> int:
         """How many turns that run or wait here are in that state; may be called on any thread."""

@@ -16,7 +16,7 @@ from mcp_server.quotas import Demand, Quota
 from mcp_server.sessions.idempotency import digest_of
 from mcp_server.turns.kinds import ChatInput, CompletionInput
 from mcp_server.turns.options import TurnOptions
-from mcp_server.values import MCPSession, OnDisconnect
+from mcp_server.values import MCPSession, OnDisconnect, with_states_of
 
 replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.turns")
@@ -94,11 +94,14 @@ def release(permit: Permit | MCPError, **facts: str) -> None:
 def digest(tenant: str, input: ChatInput | CompletionInput) -> bytes:
     """The digest of a request, which differs for different requests with the same ``request_id``.
 
-    How a call reads the turn does not count: a retry may resume, or disconnect otherwise.
+    How a call reads the turn does not count: a retry may resume, or disconnect otherwise. Nor do the states of
+    providers.
     """
     options = replace(input.options, request_id="", after_sequence=None, on_disconnect=OnDisconnect.CANCEL_AFTER_GRACE)
     fields = {name: getattr(options, name) for name in options.__struct_fields__}
     rest = {name: getattr(input, name) for name in input.__struct_fields__ if name != "options"}
+    if isinstance(input, ChatInput):
+        rest["messages"] = with_states_of("", input.messages)
     return digest_of(_DIGESTED[type(input)](options=_Options(tenant=tenant, **fields), **rest))
 
 

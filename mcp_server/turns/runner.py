@@ -52,6 +52,7 @@ from mcp_server.values import (
     Queued,
     Turn,
     TurnState,
+    with_states_of,
 )
 
 replace = msgspec.structs.replace
@@ -252,8 +253,9 @@ class TurnRunner(LiveTurn):
             following.try_again()
         if self.exists:
             for reader in dependencies.content_observers:
-                answer = None if turn.message is None else self._with_parts(turn.message)
-                reader.turn_content(turn, self._request.input.content, answer)
+                answers = () if turn.message is None else with_states_of("", (self._with_parts(turn.message),))
+                input = with_states_of("", self._request.input.content)
+                reader.turn_content(turn, input, answers[0] if answers else None)
             for observer in dependencies.observers:
                 observer.attempts_ended(turn.service, turn.attempts[self._earlier_attempts :])
                 observer.turn_ended(turn)

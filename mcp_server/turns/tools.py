@@ -14,7 +14,18 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_server.values import Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
+from mcp_server.values import (
+    Message,
+    Part,
+    ProviderStatePart,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+    with_states_of,
+)
 
 _ID: Final = re.compile(r"[!-~]{1,40}")
 """The ids that every provider takes: OpenAI takes no longer ones."""
@@ -43,14 +54,19 @@ def call_ids(messages: Iterable[Message]) -> frozenset[str]:
     return frozenset([part.id for message in messages for part in message.parts if isinstance(part, ToolCall)])
 
 
-def for_provider(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The conversation without anything that a provider may refuse.
+def for_provider(messages: Sequence[Message], provider: str) -> tuple[Message, ...]:
+    """The conversation without anything that a provider may refuse, and without what belongs to others.
+
+    Args:
+        messages: the conversation.
+        provider: the configured name of the provider: it gets its own states, and no others.
 
     The ids of calls are unique, the names and arguments of calls valid, each call has exactly one result, and no answer
     is empty. The same history always gives the same messages, so that providers find them in their caches.
     """
+    messages = with_states_of(provider, messages)
     if _all_fit(messages):
-        return tuple(messages)
+        return messages
     conversation = _Conversation()
     for message in messages[:-1]:
         conversation.add(message)
@@ -94,8 +110,9 @@ class _Conversation:
             if isinstance(part, ToolCall):
                 id = self._id(part.id)
                 self._waiting.append((part.id, id))
-                fit.append(ToolCall(id=id, name=fit_name(part.name), arguments_json=_arguments(part.arguments_json)))
-            elif not isinstance(part, Text | Refusal | Reasoning) or part.text:
+                arguments = _arguments(part.arguments_json)
+                fit.append(replace(part, id=id, name=fit_name(part.name), arguments_json=arguments))
+            elif not isinstance(part, Text | Refusal | Reasoning) or part.text or part.provider_state is not None:
                 fit.append(part)
         return tuple(fit)
 
@@ -141,12 +158,12 @@ def _is_blank(text: str) -> bool:
 
 
 def _is_empty(parts: Sequence[Part]) -> bool:
-    """Whether an answer has nothing but reasoning and blanks."""
+    """Whether an answer has nothing but reasoning, states and blanks."""
     for part in parts:
         if isinstance(part, Text | Refusal):
             if not _is_blank(part.text):
                 return False
-        elif not isinstance(part, Reasoning):
+        elif not isinstance(part, Reasoning | ProviderStatePart):
             return False
     return True
 

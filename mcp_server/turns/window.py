@@ -84,6 +84,7 @@ async def select(
     truncate: bool,
     count: CountTokens | None,
     tools: Sequence[Tool] = (),
+    must_fit: bool = True,
 ) -> Selection:
     """Choose what a model is shown.
 
@@ -97,6 +98,7 @@ async def select(
         truncate: whether old exchanges may be left out.
         count: counts a prompt exactly; without it, lengths are estimates.
         tools: what else the model is shown.
+        must_fit: whether to refuse what does not fit; else the fewest messages are shown then.
 
     Raises:
         ContextTooLong: it does not fit, and no more may be left out.
@@ -158,6 +160,7 @@ async def select(
     if tokens <= budget:
         return selection(first, tokens)
     # The fewest exchanges left out that make it fit: the lengths fall with each, so halving finds it.
+    fewest = cuts[-1]
     cuts = cuts[1:] if truncate else []
     low, high, best = 0, len(cuts), None
     while low < high:
@@ -167,6 +170,8 @@ async def select(
             best, high = (cuts[middle], tokens), middle
         else:
             low = middle + 1
+    if best is None and not must_fit:
+        best = fewest, tokens
     if best is None:
         raise ContextTooLong(
             f"the prompt has about {tokens} tokens; the context window of the model has {context_window}, {reserve} of "
@@ -186,6 +191,6 @@ def _exchange_starts(history: Sequence[Message]) -> list[int]:
 def _last_cut(history: Sequence[Message], new: Sequence[Message]) -> list[int]:
     """Where the prompt begins that has the fewest messages: behind the history or, if the new input begins with results
     of its calls, at the next USER message; nowhere if there is none."""
-    if not history or new[0].role is not Role.TOOL:
+    if not history or not new or new[0].role is not Role.TOOL:
         return [len(history)]
     return [index for index, message in enumerate(new, len(history)) if message.role is Role.USER][:1]

@@ -45,12 +45,15 @@ from mcp_server.values.message import (
     FinishReason,
     Message,
     Part,
+    ProviderState,
+    ProviderStatePart,
     Reasoning,
     Refusal,
     Role,
     Text,
     ToolCall,
     ToolResult,
+    with_states_of,
 )
 from mcp_server.values.model import Capabilities, Model, ModelState
 from mcp_server.values.session import MCPSession, Receipt, SessionDraft, SessionUpdate
@@ -98,6 +101,8 @@ __all__ = [
     "OnDisconnect",
     "Part",
     "PartStarted",
+    "ProviderState",
+    "ProviderStatePart",
     "Queued",
     "Reasoning",
     "Receipt",
@@ -128,4 +133,5 @@ __all__ = [
     "milliseconds",
     "total_usage",
     "turn_name",
+    "with_states_of",
 ]

@@ -6,7 +6,7 @@ import enum
 
 from mcp_server.values.base import Struct
 from mcp_server.values.generation import Logprob
-from mcp_server.values.message import FinishReason, Message
+from mcp_server.values.message import FinishReason, Message, ProviderState
 from mcp_server.values.turn import Attempt, Window
 from mcp_server.values.usage import Usage
 
@@ -41,24 +41,26 @@ class PartStarted(Struct, tag="part_started"):
     part: int
     """The index of the part."""
     kind: str
-    """``text``, ``reasoning``, ``refusal`` or ``tool_call``."""
+    """``text``, ``reasoning``, ``refusal``, ``tool_call`` or ``provider_state``."""
     tool_call_id: str = ""
     """The id of the call; only of a ``tool_call``."""
     tool_name: str = ""
     """The name of the tool; only of a ``tool_call``."""
 
 
-class Delta(Struct):
-    """A piece of a part."""
+class Delta(Struct, tag="delta"):
+    """A piece of a part, or its state."""
 
     part: int
     """The index of the part."""
     kind: str
     """The kind of the part."""
     text: str
-    """The piece; of a ``tool_call``, a piece of its arguments."""
+    """The piece; of a ``tool_call``, a piece of its arguments; empty with a ``provider_state``."""
     logprobs: tuple[Logprob, ...] = ()
     """One for each token of the piece, if the request asks for them."""
+    provider_state: ProviderState | None = None
+    """The state of the part, in a delta of its own and at most once for each part."""
 
 
 class SwitchMode(enum.StrEnum):

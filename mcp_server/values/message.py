@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+
+import msgspec
 
 from mcp_server.values.base import Struct
 from mcp_server.values.usage import Usage
@@ -17,11 +20,25 @@ class Role(enum.StrEnum):
     TOOL = "tool"
 
 
+class ProviderState(Struct):
+    """Data that a provider adds to a part of its answer and needs to receive back unchanged in later turns. It is given
+    only to the provider that it comes from."""
+
+    provider: str
+    """The configured name of the provider."""
+    data: bytes
+    """The data, which the server does not interpret."""
+    model: str = ""
+    """The provider's own name of the model, or empty."""
+
+
 class Text(Struct, tag="text"):
     """Text."""
 
     text: str
     """The text, up to the size limit of a message."""
+    provider_state: ProviderState | None = None
+    """What the provider needs to receive back; only in ASSISTANT messages."""
 
 
 class Reasoning(Struct, tag="reasoning"):
@@ -29,6 +46,8 @@ class Reasoning(Struct, tag="reasoning"):
 
     text: str
     """The reasoning, as far as the provider reveals it."""
+    provider_state: ProviderState | None = None
+    """What the provider needs to receive back; only in ASSISTANT messages."""
 
 
 class Refusal(Struct, tag="refusal"):
@@ -36,6 +55,8 @@ class Refusal(Struct, tag="refusal"):
 
     text: str
     """The words."""
+    provider_state: ProviderState | None = None
+    """What the provider needs to receive back; only in ASSISTANT messages."""
 
 
 class Blob(Struct, tag="blob"):
@@ -47,6 +68,8 @@ class Blob(Struct, tag="blob"):
     """The content."""
     uri: str = ""
     """The URI from which the provider loads the content."""
+    provider_state: ProviderState | None = None
+    """What the provider needs to receive back; only in ASSISTANT messages."""
 
 
 class ToolCall(Struct, tag="tool_call"):
@@ -58,6 +81,8 @@ class ToolCall(Struct, tag="tool_call"):
     """The tool's name."""
     arguments_json: str = ""
     """The arguments as the model wrote them: the text of a JSON object."""
+    provider_state: ProviderState | None = None
+    """What the provider needs to receive back; only in ASSISTANT messages."""
 
 
 class ToolResult(Struct, tag="tool_result"):
@@ -71,7 +96,14 @@ class ToolResult(Struct, tag="tool_result"):
     """Whether the tool failed; the parts then describe the failure."""
 
 
-Part = Text | Reasoning | Refusal | Blob | ToolCall | ToolResult
+class ProviderStatePart(Struct, tag="provider_state"):
+    """A part that consists of its :class:`ProviderState` alone, for example reasoning that the provider hides."""
+
+    provider_state: ProviderState
+    """The state."""
+
+
+Part = Text | Reasoning | Refusal | Blob | ToolCall | ToolResult | ProviderStatePart
 """One part of a message."""
 
 
@@ -116,3 +148,31 @@ class Message(Struct):
     def text(self) -> str:
         """All its :class:`Text` parts, joined."""
         return "".join([part.text for part in self.parts if isinstance(part, Text)])
+
+
+def with_states_of(provider: str, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages without the states of all other providers, and without parts that consist of them alone.
+
+    Args:
+        provider: the configured name of the provider; empty: without any state.
+        messages: the messages.
+    """
+    return tuple([_with_states_of(provider, each) if each.role is Role.ASSISTANT else each for each in messages])
+
+
+def _with_states_of(provider: str, message: Message) -> Message:
+    parts = message.parts
+    if all(_is_of(provider, part) for part in parts):
+        return message
+    kept = [
+        part if _is_of(provider, part) else msgspec.structs.replace(part, provider_state=None)
+        for part in parts
+        if type(part) is not ProviderStatePart or _is_of(provider, part)
+    ]
+    return msgspec.structs.replace(message, parts=tuple(kept))
+
+
+def _is_of(provider: str, part: Part) -> bool:
+    """Whether a part has no state of another provider."""
+    state: ProviderState | None = getattr(part, "provider_state", None)
+    return state is None or state.provider == provider

@@ -112,6 +112,12 @@ CASES = {
     "contextprotocol.v1.ModelService": {
         "ListModels": Case(lambda its: model_pb2.ListModelsRequest(), _MODELS),
         "GetModel": Case(lambda its: model_pb2.GetModelRequest(name="models/echo/echo"), _MODELS, model=True),
+        "CountTokens": Case(
+            lambda its: model_pb2.CountTokensRequest(session=its.session, messages=[user("hi")]),
+            _MODELS,
+            _SESSION,
+            model=True,
+        ),
     },
     "contextprotocol.v1.SessionService": {
         "CreateSession": Case(lambda its: session_pb2.CreateSessionRequest(), _WRITE),

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import pytest
 
-from mcp_server.interfaces import Finish, GenerateRequest
+from mcp_server.interfaces import Finish, GenerateRequest, PartState
 from mcp_server.model_files import pull
 from mcp_server.providers.huggingface.provider import HuggingFaceProvider
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
@@ -23,6 +24,7 @@ from mcp_server.testing.contracts.providers import (
     EmbeddingContract,
     LoadingContract,
     ProviderContract,
+    ProviderStateContract,
     SamplingContract,
     Subject,
     TokenCounterContract,
@@ -34,6 +36,8 @@ from mcp_server.values import (
     GenerationConfig,
     Message,
     Model,
+    ProviderState,
+    ProviderStatePart,
     Role,
     Text,
     Tool,
@@ -45,7 +49,21 @@ from mcp_server.values import (
 from tests.small_models.llama_server import LlamaServer
 
 
-class TestEcho(ProviderContract, SamplingContract, EmbeddingContract, TokenCounterContract):
+class NoStateContract:
+    """What every provider of the project does, since none of them has states."""
+
+    async def test_states_are_ignored(self, subject: Subject) -> None:
+        """A caller may send what this provider never made."""
+        state = ProviderState(provider="subject", model=subject.model, data=b"\x00")
+        hidden = Message(role=Role.ASSISTANT, parts=(ProviderStatePart(provider_state=state),))
+        signed = Message(role=Role.ASSISTANT, parts=(Text(text="Yes.", provider_state=state), *hidden.parts))
+        request = subject.chat(max_output_tokens=4)
+        (asked,) = request.messages
+        request = msgspec.structs.replace(request, messages=(asked, hidden, asked, signed, asked))
+        assert isinstance((await subject.answer(request)).finish, Finish)
+
+
+class TestEcho(ProviderContract, SamplingContract, EmbeddingContract, TokenCounterContract, NoStateContract):
     """A double that honours what it can."""
 
     @classmethod
@@ -54,7 +72,7 @@ class TestEcho(ProviderContract, SamplingContract, EmbeddingContract, TokenCount
         return Subject(provider=EchoProvider(), model="echo")
 
 
-class TestScripted(ProviderContract):
+class TestScripted(ProviderContract, ProviderStateContract):
     """A double that plays a script as it is written."""
 
     @classmethod
@@ -64,7 +82,13 @@ class TestScripted(ProviderContract):
         usage = Usage(input_tokens=3, output_tokens=len(words), source=UsageSource.REPORTED)
         can = Capabilities(chat=True, completion=True)
         provider = ScriptedProvider(
-            [*words, Finish(reason=FinishReason.STOP, usage=usage)], model=Model(name="scripted", capabilities=can)
+            [
+                *words,
+                PartState(data=b"a"),
+                PartState(data=b"b", own_part=True),
+                Finish(reason=FinishReason.STOP, usage=usage),
+            ],
+            model=Model(name="scripted", capabilities=can),
         )
         return Subject(provider=provider, model="scripted")
 
@@ -83,7 +107,9 @@ class _Served(OpenAIProvider):
         await self._server.stop()
 
 
-class TestOpenAI(ProviderContract, SamplingContract, EmbeddingContract, ToolContract, ContextWindowContract):
+class TestOpenAI(
+    ProviderContract, SamplingContract, EmbeddingContract, ToolContract, ContextWindowContract, NoStateContract
+):
     """A server of llama.cpp, over HTTP."""
 
     @classmethod
@@ -101,6 +127,7 @@ class TestLlamaCpp(
     TokenCounterContract,
     ContextWindowContract,
     LoadingContract,
+    NoStateContract,
 ):
     """The embedded model."""
 
@@ -120,6 +147,7 @@ class TestHuggingFace(
     ToolContract,
     ContextWindowContract,
     LoadingContract,
+    NoStateContract,
 ):
     """Two small models, one for each purpose."""
 

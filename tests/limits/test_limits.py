@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from contextprotocol.v1 import chat_pb2, embedding_pb2, generation_pb2, session_pb2, turn_pb2
+from contextprotocol.v1 import chat_pb2, embedding_pb2, generation_pb2, model_pb2, session_pb2, turn_pb2
 from mcp_server.interfaces import Finish, ProviderEvent
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from mcp_server.values import Usage, UsageSource
@@ -61,6 +61,24 @@ async def test_a_replay_counts_as_a_request_and_takes_no_tokens(limited: Limited
     with Refused() as refused:
         await callers.chat()
     assert quota_of(refused) == ("requests_per_minute", "tenants/t")
+    assert await callers.sums() == [(1, 1, 10, 20, 50_000)]
+
+
+async def test_counting_tokens_is_a_request_and_takes_no_tokens(limited: Limited) -> None:
+    """Nor does it need what turns need."""
+    gate = Gate()
+    provider = ScriptedProvider([gate, "yes", Finish(usage=USED)])
+    callers = await limited(provider, {"requests_per_minute": 3, "tokens_per_minute": 5_000, "concurrent_turns": 1})
+    request = model_pb2.CountTokensRequest(messages=[user("x" * 100_000)])
+    running = asyncio.ensure_future(callers.chat())
+    await gate.reached.wait()
+    for _ in range(2):
+        await callers.wire.models.CountTokens(request, metadata=caller("t"))
+    with Refused() as refused:
+        await callers.wire.models.CountTokens(request, metadata=caller("t"))
+    assert quota_of(refused) == ("requests_per_minute", "tenants/t")
+    gate.open()
+    await running
     assert await callers.sums() == [(1, 1, 10, 20, 50_000)]
 
 

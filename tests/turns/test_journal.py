@@ -15,6 +15,8 @@ from mcp_server.values import (
     Event,
     Logprob,
     PartStarted,
+    ProviderState,
+    ProviderStatePart,
     Reasoning,
     Switched,
     SwitchMode,
@@ -27,6 +29,8 @@ SWITCHED = Switched(
     from_model="a/b", to_model="a/c", reason="TURN_INTERRUPTED", window=Window(), mode=SwitchMode.RESTARTED
 )
 
+STATE = ProviderState(provider="a", model="b", data=b"\x00\xff")
+
 texts = st.text(min_size=1, max_size=5) | st.sampled_from(["x" * MAX_DELTA_CHARACTERS, "é" * 9_000, "\U0001f600\x00"])
 
 
@@ -35,14 +39,20 @@ def logs(draw: st.DrawFn) -> list[Event]:
     """The events of a turn: parts of all kinds, written side by side, and restarts."""
     events: list[Event] = []
     kinds: list[str] = []
-    for step in draw(st.lists(st.sampled_from(["part", "delta", "delta", "delta", "switch"]), max_size=30)):
+    states: set[int] = set()
+    for step in draw(st.lists(st.sampled_from(["part", "delta", "delta", "delta", "state", "switch"]), max_size=30)):
         if step == "switch":
             events.append(SWITCHED)
-            kinds = []
+            kinds, states = [], set()
         elif step == "part" or not kinds:
             kind = draw(st.sampled_from(["text", "reasoning", "tool_call"]))
             events.append(PartStarted(part=len(kinds), kind=kind, tool_call_id="c" if kind == "tool_call" else ""))
             kinds.append(kind)
+        elif step == "state":
+            part = draw(st.integers(0, len(kinds) - 1))
+            if part not in states:
+                states.add(part)
+                events.append(Delta(part=part, kind=kinds[part], text="", provider_state=STATE))
         else:
             part = draw(st.integers(0, len(kinds) - 1))
             logprobs = (Logprob(token="t", logprob=-0.5),) if draw(st.booleans()) else ()
@@ -55,7 +65,9 @@ def flat(numbered: Sequence[tuple[int, Event]]) -> list[object]:
     result: list[object] = []
     for _, event in numbered:
         if isinstance(event, Delta):
-            if result and isinstance(result[-1], list) and result[-1][0] == event.part:
+            if event.provider_state is not None:
+                result.append(event)
+            elif result and isinstance(result[-1], list) and result[-1][0] == event.part:
                 result[-1][1] += event.text
                 result[-1][2] += event.logprobs
             else:
@@ -95,6 +107,7 @@ def test_the_parts_are_those_of_the_last_attempt() -> None:
     events: list[Event] = [
         PartStarted(part=0, kind="text"),
         Delta(part=0, kind="text", text="gone"),
+        Delta(part=0, kind="text", text="", provider_state=STATE),
         SWITCHED,
         PartStarted(part=0, kind="reasoning"),
         Delta(part=0, kind="reasoning", text="hm"),
@@ -103,12 +116,16 @@ def test_the_parts_are_those_of_the_last_attempt() -> None:
         Delta(part=1, kind="tool_call", text="{"),
         Delta(part=2, kind="text", text="x"),
         Delta(part=1, kind="tool_call", text="}"),
+        Delta(part=1, kind="tool_call", text="", provider_state=STATE),
+        PartStarted(part=3, kind="provider_state"),
+        Delta(part=3, kind="provider_state", text="", provider_state=STATE),
     ]
-    pieces = [pack(events[:4], 1), pack(events[4:], 5)]
+    pieces = [pack(events[:5], 1), pack(events[5:], 6)]
     assert parts(pieces) == (
         Reasoning(text="hm"),
-        ToolCall(id="c", name="add", arguments_json="{}"),
+        ToolCall(id="c", name="add", arguments_json="{}", provider_state=STATE),
         Text(text="x"),
+        ProviderStatePart(provider_state=STATE),
     )
 
 

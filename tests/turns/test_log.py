@@ -8,7 +8,7 @@ import pytest
 
 from mcp_server.errors import ProviderStreamCut
 from mcp_server.turns.log import MAX_DELTA_CHARACTERS, TurnLog
-from mcp_server.values import Delta, Event, PartStarted
+from mcp_server.values import Delta, Event, PartStarted, ProviderState
 
 
 def delta(text: str, part: int = 0) -> Delta:
@@ -52,6 +52,13 @@ async def test_neighbouring_deltas_are_merged_under_the_last_number() -> None:
         (5, delta("c", 1)),
         (7, delta("de", 0)),
     ]
+
+
+async def test_a_state_is_merged_with_nothing() -> None:
+    """Neither with what goes before it nor with what follows."""
+    state = Delta(part=0, kind="text", text="", provider_state=ProviderState(provider="p", data=b"x"))
+    log = ended_log(part(0), delta("a"), delta("b"), state, delta("c"), delta("d"))
+    assert await read(log) == [(1, part(0)), (3, delta("ab")), (4, state), (6, delta("cd"))]
 
 
 async def test_every_number_is_a_place_to_begin() -> None:

@@ -25,6 +25,11 @@ from mcp_server.values import (
 )
 
 
+def shown(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """What the provider ``p`` is shown."""
+    return for_provider(messages, "p")
+
+
 def user(text: str = "Go on.") -> Message:
     return Message(role=Role.USER, parts=(Text(text=text),))
 
@@ -55,7 +60,7 @@ def ids_of(messages: tuple[Message, ...]) -> list[list[str]]:
 def test_what_fits_stays_as_it_is() -> None:
     """The caller's ids and arguments, to the letter."""
     history = (user(), asking("functions.look:0", arguments='{"a":  1.0}'), answering("functions.look:0"), user())
-    assert for_provider(history) == history
+    assert shown(history) == history
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ def test_what_fits_stays_as_it_is() -> None:
 )
 def test_arguments_are_an_object(written: str, sent: object) -> None:
     """What the model wrote instead of one can be read in it."""
-    _, asked, *_ = for_provider((user(), asking("a", arguments=written), answering("a"), user()))
+    _, asked, *_ = shown((user(), asking("a", arguments=written), answering("a"), user()))
     (call,) = asked.parts
     assert isinstance(call, ToolCall)
     assert json.loads(call.arguments_json) == sent
@@ -84,29 +89,29 @@ def test_ids_are_short_and_unique() -> None:
     """The results follow them, each that of its own call, and the same history gives the same ids."""
     long = "x" * 200
     history = (user(), asking("", "", long), answering(long, ""), answering(""), asking(long), answering(long), user())
-    shown = for_provider(history)
-    (first, second, third), (of_third, of_first), (of_second,), (fourth,), (of_fourth,) = ids_of(shown)
+    fit = shown(history)
+    (first, second, third), (of_third, of_first), (of_second,), (fourth,), (of_fourth,) = ids_of(fit)
     assert len({first, second, third, fourth}) == 4
     assert all(1 <= len(id) <= 40 for id in (first, second, third, fourth))
     assert (of_first, of_second, of_third, of_fourth) == (first, second, third, fourth)
-    assert for_provider((*history, user())) == (*shown, user())
+    assert shown((*history, user())) == (*fit, user())
 
 
 def test_names_have_only_what_names_may_have() -> None:
     """Any other character becomes a line, and the rest of a long one is left out."""
     names = ["functions.look", "a b\n", "é", "", "n" * 100]
     assert [fit_name(name) for name in names] == ["functions_look", "a_b_", "_", "_", "n" * 64]
-    _, asked, *_ = for_provider((user(), asking("a", name="functions.look"), answering("a"), user()))
+    _, asked, *_ = shown((user(), asking("a", name="functions.look"), answering("a"), user()))
     assert asked == asking("a", name="functions_look")
 
 
 def test_each_call_has_one_result() -> None:
     """A missing one is supplied as an error, and what answers nothing is left out."""
     history = (answering("a"), user(), asking("a", "b"), answering("b", "b"), answering("c"), user())
-    shown = for_provider(history)
-    assert [message.role.value for message in shown] == ["user", "assistant", "tool", "tool", "user"]
-    assert ids_of(shown) == [["a", "b"], ["b"], ["a"]]
-    (supplied,) = shown[3].parts
+    fit = shown(history)
+    assert [message.role.value for message in fit] == ["user", "assistant", "tool", "tool", "user"]
+    assert ids_of(fit) == [["a", "b"], ["b"], ["a"]]
+    (supplied,) = fit[3].parts
     assert isinstance(supplied, ToolResult)
     assert supplied.is_error
 
@@ -122,13 +127,13 @@ def test_answers_without_content_are_left_out() -> None:
     ]
     for parts in empty:
         answer = Message(role=Role.ASSISTANT, parts=parts)
-        assert for_provider((user(), answer, user())) == (user(), user())
+        assert shown((user(), answer, user())) == (user(), user())
     whole: list[Part] = [Text(text="a"), Refusal(text="No."), Blob(mime_type="image/png", data=b"x")]
     for part in whole:
         answer = Message(role=Role.ASSISTANT, parts=(Reasoning(text="Hm."), part))
-        assert for_provider((user(), answer, user())) == (user(), answer, user())
+        assert shown((user(), answer, user())) == (user(), answer, user())
     beginning = Message(role=Role.ASSISTANT, parts=(Text(text=" "),))
-    assert for_provider((user(), beginning)) == (user(), beginning)
+    assert shown((user(), beginning)) == (user(), beginning)
 
 
 def test_an_answer_begins_its_calls_with_ids_and_names_that_fit() -> None:

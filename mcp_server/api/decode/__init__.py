@@ -10,12 +10,13 @@ from mcp_server.api.decode.key import key_draft, key_update
 from mcp_server.api.decode.message import messages
 from mcp_server.api.decode.name import key_name, model_name, session_name, turn_name
 from mcp_server.api.decode.session import labels, session_draft, session_update
-from mcp_server.api.decode.turn import chat_input, completion_input
+from mcp_server.api.decode.turn import chat_input, completion_input, count_input
 from mcp_server.api.decode.usage import usage_filter, usage_groups
 
 __all__ = [
     "chat_input",
     "completion_input",
+    "count_input",
     "embed_input",
     "key_draft",
     "key_name",

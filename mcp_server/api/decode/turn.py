@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from contextprotocol.v1 import chat_pb2, completion_pb2, generation_pb2
+from contextprotocol.v1 import chat_pb2, completion_pb2, generation_pb2, model_pb2
 from mcp_server.api.decode.json_value import json_object
 from mcp_server.api.decode.message import messages
 from mcp_server.api.decode.name import session_name
@@ -56,6 +56,16 @@ def chat_input(found: Violations, request: chat_pb2.ChatRequest, *, streams: boo
         tools=_tools(found, request.tools) if request.tools else (),
         tool_choice=_tool_choice(found, request.tool_choice) if request.HasField("tool_choice") else _DEFAULT_CHOICE,
         truncate=request.truncation != generation_pb2.TRUNCATION_DISABLED,
+    )
+
+
+def count_input(found: Violations, request: model_pb2.CountTokensRequest) -> ChatInput:
+    """A chat whose tokens are counted."""
+    session = session_name(found, "session", request.session) if request.session else ""
+    return ChatInput(
+        options=TurnOptions(session=session, model=request.model),
+        messages=messages(found, request.messages),
+        tools=_tools(found, request.tools),
     )
 
 

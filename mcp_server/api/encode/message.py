@@ -13,6 +13,8 @@ from mcp_server.values import (
     Logprob,
     Message,
     Part,
+    ProviderState,
+    ProviderStatePart,
     Reasoning,
     Refusal,
     Role,
@@ -63,6 +65,18 @@ def message(value: Message, session: str) -> message_pb2.Message:
 
 
 def _part(part: Part) -> message_pb2.Part:
+    encoded = _content(part)
+    if not isinstance(part, ToolResult) and part.provider_state is not None:
+        encoded.provider_state.CopyFrom(provider_state(part.provider_state))
+    return encoded
+
+
+def provider_state(state: ProviderState) -> message_pb2.ProviderState:
+    """What a provider needs to receive back."""
+    return message_pb2.ProviderState(provider=state.provider, model=state.model, data=state.data)
+
+
+def _content(part: Part) -> message_pb2.Part:
     if isinstance(part, Text):
         return message_pb2.Part(text=part.text)
     if isinstance(part, Reasoning):
@@ -76,7 +90,7 @@ def _part(part: Part) -> message_pb2.Part:
         pieces = [_part(piece) for piece in part.parts]
         result = message_pb2.ToolResult(tool_call_id=part.tool_call_id, parts=pieces, is_error=part.is_error)
         return message_pb2.Part(tool_result=result)
-    return message_pb2.Part(blob=_blob(part))
+    return message_pb2.Part() if isinstance(part, ProviderStatePart) else message_pb2.Part(blob=_blob(part))
 
 
 def _blob(blob: Blob) -> message_pb2.Blob:

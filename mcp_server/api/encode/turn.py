@@ -6,7 +6,7 @@ from typing import Final
 
 from contextprotocol.v1 import turn_pb2
 from mcp_server.api.codes import number_of
-from mcp_server.api.encode.message import FINISH_REASONS, logprobs, message, usage
+from mcp_server.api.encode.message import FINISH_REASONS, logprobs, message, provider_state, usage
 from mcp_server.api.encode.timestamp import duration, timestamp
 from mcp_server.values import (
     Attempt,
@@ -37,6 +37,7 @@ _PART_KINDS: Final = {
     "reasoning": turn_pb2.PartStarted.KIND_REASONING,
     "refusal": turn_pb2.PartStarted.KIND_REFUSAL,
     "tool_call": turn_pb2.PartStarted.KIND_TOOL_CALL,
+    "provider_state": turn_pb2.PartStarted.KIND_PROVIDER_STATE,
 }
 _MODES: Final = {
     SwitchMode.RESTARTED: turn_pb2.AttemptSwitched.MODE_RESTARTED,
@@ -49,7 +50,10 @@ def turn_event(sequence: int, event: Event, session: str) -> turn_pb2.TurnEvent:
     """An event of a turn on the session with the id ``session``, or on none."""
     if type(event) is Delta:
         delta = turn_pb2.Delta(part=event.part)
-        setattr(delta, _PIECES[event.kind], event.text)
+        if event.provider_state is not None:
+            delta.provider_state.CopyFrom(provider_state(event.provider_state))
+        else:
+            setattr(delta, _PIECES[event.kind], event.text)
         if event.logprobs:
             delta.logprobs.extend(logprobs(event.logprobs))
         return turn_pb2.TurnEvent(sequence=sequence, delta=delta)

@@ -36,7 +36,11 @@ _SERVICES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "RevokeKey": _ADMIN,
         "WhoAmI": ANY_PRINCIPAL,
     },
-    "contextprotocol.v1.ModelService": {"ListModels": _MODELS, "GetModel": _MODELS},
+    "contextprotocol.v1.ModelService": {
+        "ListModels": _MODELS,
+        "GetModel": _MODELS,
+        "CountTokens": _MODELS,
+    },
     "contextprotocol.v1.SessionService": {
         "CreateSession": _WRITE,
         "GetSession": _READ,

@@ -18,6 +18,7 @@ from mcp_server.values import (
     GenerationConfig,
     Logprob,
     Message,
+    ProviderStatePart,
     Reasoning,
     Refusal,
     ResponseFormat,
@@ -248,7 +249,7 @@ def _message(message: Message, model: str) -> dict[str, Any]:
             texts.append(part.text)
         elif isinstance(part, Reasoning):
             thoughts.append(part.text)
-        else:
+        elif not isinstance(part, ProviderStatePart):
             what = "images and other files" if isinstance(part, Blob) else "tools"
             raise UnsupportedByModel(f"the model {model} cannot read {what}", metadata={"model": model})
     entry: dict[str, Any] = {"role": message.role.value, "content": "".join(texts)}

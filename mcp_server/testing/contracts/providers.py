@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from mcp_server.errors import ContextTooLong, ModelNotFound
 from mcp_server.interfaces import (
@@ -27,6 +28,8 @@ from mcp_server.interfaces import (
     EmbedRequest,
     Finish,
     GenerateRequest,
+    PartState,
+    Progress,
     Provider,
     ProviderEvent,
     TextDelta,
@@ -34,6 +37,8 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
+from mcp_server.models.usage import Meter
+from mcp_server.turns.answer import Answer as KeptAnswer
 from mcp_server.values import FinishReason, GenerationConfig, Message, ModelState, Role, Text, UsageSource
 
 __all__ = [
@@ -41,6 +46,7 @@ __all__ = [
     "EmbeddingContract",
     "LoadingContract",
     "ProviderContract",
+    "ProviderStateContract",
     "SamplingContract",
     "Subject",
     "TokenCounterContract",
@@ -259,6 +265,23 @@ class ToolContract:
         assert {event.id for event in arguments} == {start.id}
         assert isinstance(json.loads("".join([event.text for event in arguments])), dict)
         assert answer.finish.reason is FinishReason.TOOL_CALLS
+
+
+class ProviderStateContract:
+    """What a provider does whose answers have states that it needs to receive back."""
+
+    async def test_an_answer_with_its_states_can_be_continued(self, subject: Subject) -> None:
+        """The server keeps the states of an answer, and the provider takes them back in the next request."""
+        request = subject.chat()
+        answer = await subject.answer(request)
+        assert any(isinstance(event, PartState) for event in answer.events)
+        kept = KeptAnswer(lambda _: None, Meter(), provider="subject", model=subject.model)
+        for event in answer.events:
+            if not isinstance(event, Progress):
+                kept.add(event)
+        message = Message(role=Role.ASSISTANT, parts=kept.parts())
+        again = replace(request, messages=(*request.messages, message, *request.messages))
+        assert isinstance((await subject.answer(again)).finish, Finish)
 
 
 class ContextWindowContract:

@@ -24,6 +24,8 @@ from mcp_server.values import (
     Blob,
     FinishReason,
     Message,
+    ProviderState,
+    ProviderStatePart,
     Reasoning,
     Refusal,
     Role,
@@ -43,7 +45,8 @@ class MessageContract:
         written = Message(
             role=Role.ASSISTANT,
             parts=(
-                Text(text="hi"),
+                Text(text="hi", provider_state=ProviderState(provider="p", data=b"\x00")),
+                ProviderStatePart(provider_state=ProviderState(provider="p", model="m", data=b"\xff\x00")),
                 Reasoning(text="hm"),
                 Refusal(text="no"),
                 Blob(mime_type="image/png", data=b"\x00\x01"),
