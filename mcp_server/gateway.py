@@ -256,7 +256,8 @@ class Gateway:
         violations: Sequence[Violation] = (),
     ) -> MCPSession:
         """Begin a session; an empty ``session_id`` lets the server choose one. A ``request_id`` makes the call safe to
-        retry, here and in :meth:`fork_session` and :meth:`append_messages`: it takes effect once.
+        retry, here and in :meth:`fork_session`, :meth:`append_messages` and :meth:`rewind_session`: it takes effect
+        once.
 
         Raises:
             SessionExists: the id is taken.
@@ -391,8 +392,9 @@ class Gateway:
         rules.refuse(violations)
         session = await self._sessions.get(principal.tenant, session_id)
         count = session.message_count
-        # Positions count from the end that is listed first; the history only grows at its newer end.
-        begin = 0 if after is None else (count - after if newest_first else after + 1)
+        # Positions count from the end that is listed first; the history changes only at its newer end.
+        # After a rewind it may be shorter than at the page before.
+        begin = 0 if after is None else (max(count - after, 0) if newest_first else after + 1)
         last = min(begin + limit, count)
         while begin < last:
             end = min(begin + READ_CHUNK, last)
@@ -400,7 +402,7 @@ class Gateway:
             chunk = await self._sessions.messages(session, *span)
             for message in reversed(chunk) if newest_first else chunk:
                 yield message
-            if len(chunk) < end - begin:  # the session was deleted meanwhile
+            if len(chunk) < end - begin:  # the session was deleted or rewound meanwhile
                 await self._sessions.get(principal.tenant, session_id)
                 return
             begin = end
@@ -436,6 +438,38 @@ class Gateway:
             etag=etag,
             request=_key(request_id, in_session=True),
             quota=self.accounts.quota(principal),
+        )
+
+    async def rewind_session(
+        self,
+        principal: Principal,
+        session_id: str,
+        message_count: int,
+        *,
+        etag: str = "",
+        request_id: str = "",
+        violations: Sequence[Violation] = (),
+    ) -> MCPSession:
+        """Keep only the first ``message_count`` messages of a session's history, and return the session.
+
+        Raises:
+            SessionNotFound: it does not exist, or has expired.
+            SessionBusy: a turn runs on it or waits for it.
+            EtagMismatch: it has changed since the caller read it.
+            RequestIdReused: the ``request_id`` was used for another request.
+            ToolResultsMissing: only some of the results of an exchange would remain.
+        """
+        found = rules.Violations()
+        rules.whole(found, "message_count", message_count, 0)
+        rules.expected_etag(found, "etag", etag)
+        rules.request_id(found, request_id)
+        rules.refuse(violations, found)
+        return await self._sessions.rewind(
+            principal.tenant,
+            session_id,
+            message_count,
+            etag=etag,
+            request=_key(request_id, in_session=True),
         )
 
     # -- turns --------------------------------------------------------------------------------------------------------

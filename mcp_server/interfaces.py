@@ -343,6 +343,9 @@ class Change(Struct):
     """The session to write. If its ``uid`` differs, it replaces the old one, whose messages and turns are deleted."""
     delete: bool = False
     """Whether to delete the session with its messages and turns."""
+    rewind: int | None = None
+    """How many messages of the history to keep. The others are deleted before those in ``append`` are added; sessions
+    that share them keep them. ``None``: all."""
     append: tuple[Message, ...] = ()
     """Messages to append to the history of the session, with their ``index`` set."""
     fork_of: str = ""

@@ -197,6 +197,34 @@ class SessionMethods:
         response = await self._calls.unary("SessionService.AppendMessages", request, timeout)
         return responses.session(response.session, complete=False)
 
+    async def rewind_session(
+        self,
+        session: str | Session,
+        message_count: int,
+        *,
+        etag: str = "",
+        request_id: str = "",
+        timeout: Seconds | None = None,
+    ) -> Session:
+        """Remove the messages from a given one on from the history, and return the session. Forks keep theirs.
+
+        To edit a message, rewind to before it and chat again.
+
+        Args:
+            session: the session to rewind.
+            message_count: how many messages to keep, from the first.
+            etag: if given, the session is rewound only if it still has this etag.
+            request_id: an idempotency key; empty: the client generates one.
+            timeout: the timeout of the call, in seconds.
+
+        Raises:
+            SessionBusy: a turn is running on the session, or waits for it.
+            EtagMismatch: ``etag`` is given, and the session has changed.
+            ToolResultsMissing: only some of the results of an exchange would remain.
+        """
+        request = requests.rewind_session(session, message_count, etag=etag, request_id=request_id)
+        return responses.session(await self._calls.unary("SessionService.RewindSession", request, timeout))
+
     async def list_messages(
         self,
         session: str | Session,

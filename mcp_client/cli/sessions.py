@@ -138,3 +138,17 @@ def fork(
         print((await client.fork_session(session, new, message_count=at)).id)
 
     run_client(server, run)
+
+
+@app.command()
+def rewind(
+    session: SessionName,
+    keep: Annotated[int, typer.Argument(metavar="N", min=0, help="How many messages to keep, from the first.")],
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Remove all messages of a session but the first N."""
+
+    async def run(client: MCPClient) -> None:
+        await client.rewind_session(session, keep)
+
+    run_client(server, run)

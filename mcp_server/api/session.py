@@ -133,3 +133,18 @@ class SessionService:
             violations=found,
         )
         return session_pb2.AppendMessagesResponse(session=encode.session(session, brief=True), first_index=first)
+
+    async def RewindSession(self, call: Call, request: session_pb2.RewindSessionRequest) -> session_pb2.Session:
+        found = Violations()
+        session_id = decode.session_name(found, "name", request.name)
+        if not request.HasField("message_count"):
+            found.add("message_count", "must be set: how many messages to keep")
+        session = await self._gateway.rewind_session(
+            call.principal,
+            session_id,
+            request.message_count,
+            etag=request.etag,
+            request_id=request.request_id,
+            violations=found,
+        )
+        return await self._encoded(session)

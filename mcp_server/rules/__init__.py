@@ -12,7 +12,7 @@ from mcp_server.rules.message import chat_messages, messages
 from mcp_server.rules.primitives import expected_etag, model_name, request_id, whole
 from mcp_server.rules.session import SESSION_FIELDS, instruction, labels, session_draft, session_id, session_update
 from mcp_server.rules.tool import tool_choice, tools
-from mcp_server.rules.tool_results import check_tool_results, open_calls
+from mcp_server.rules.tool_results import check_cut, check_tool_results, open_calls
 from mcp_server.rules.turn import completion, turn
 from mcp_server.rules.usage import usage_query
 from mcp_server.rules.violations import Violations, refuse, shown
@@ -23,6 +23,7 @@ __all__ = [
     "Violations",
     "chat_messages",
     "check_context",
+    "check_cut",
     "check_grant",
     "check_tool_results",
     "completion",

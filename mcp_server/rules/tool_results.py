@@ -63,6 +63,23 @@ def check_tool_results(waiting: Sequence[str], messages: Sequence[Message], *, c
         raise InvalidArgument(found, more=found.more)
 
 
+def check_cut(history: Sequence[Message]) -> None:
+    """Refuse a history that would end with only some of the results of its last tool calls.
+
+    Args:
+        history: at least its end, from the last message that is no TOOL message.
+
+    Raises:
+        ToolResultsMissing: a call has no result, and another one has.
+    """
+    if history and history[-1].role is Role.TOOL and (rest := open_calls(history)):
+        raise ToolResultsMissing(
+            f"only some of the results of an exchange would remain, without those of the tool calls {_names(rest)}: "
+            "keep all of its results, or none",
+            metadata={"tool_call_ids": ",".join(rest)},
+        )
+
+
 def _answered(waiting: Counter[str], call: str) -> bool:
     """Take a call off those that wait, if it is one of them."""
     if call not in waiting:
@@ -79,10 +96,13 @@ def _calls_of(message: Message) -> list[str]:
 
 def _missing(waiting: Counter[str]) -> ToolResultsMissing:
     calls = list(waiting.elements())
-    names = ", ".join([call if call.isprintable() and 0 < len(call) <= 80 else shown(call) for call in calls[:10]])
-    more = f" and {len(calls) - 10} more" if len(calls) > 10 else ""
     return ToolResultsMissing(
-        f"the model waits for the results of its tool calls {names}{more}: the next messages must be "
+        f"the model waits for the results of its tool calls {_names(calls)}: the next messages must be "
         "one TOOL message for each",
         metadata={"tool_call_ids": ",".join(calls)},
     )
+
+
+def _names(calls: Sequence[str]) -> str:
+    names = ", ".join([call if call.isprintable() and 0 < len(call) <= 80 else shown(call) for call in calls[:10]])
+    return f"{names} and {len(calls) - 10} more" if len(calls) > 10 else names

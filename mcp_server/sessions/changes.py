@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.errors import EtagMismatch, SessionNotFound
+from mcp_server.errors import EtagMismatch, InvalidArgument, SessionNotFound, Violation
 from mcp_server.token_estimates import tokens_of_messages
 from mcp_server.values import MCPSession, Message
 
@@ -102,6 +102,17 @@ def check_etag(session: MCPSession, etag: str) -> None:
             f"{session.name} has changed since it was read (etag {session.etag}, not {etag}): read it again",
             metadata={"session": session.name, "etag": session.etag},
         )
+
+
+def check_count(session: MCPSession, count: int) -> None:
+    """Refuse to keep more messages than a session has.
+
+    Raises:
+        InvalidArgument: it has fewer.
+    """
+    if count > session.message_count:
+        problem = f"must be at most {session.message_count}, the number of messages of {session.name}, not {count}"
+        raise InvalidArgument([Violation(field="message_count", description=problem)])
 
 
 def not_found(session_id: str) -> SessionNotFound:

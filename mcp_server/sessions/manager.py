@@ -1,4 +1,4 @@
-"""Sessions: create, read, change, fork, delete and expire.
+"""Sessions: create, read, change, fork, rewind, delete and expire.
 
 :class:`MCPSessionManager` holds the rules; a :class:`~mcp_server.interfaces.Store` keeps the sessions. A rule that must
 hold at the moment of the write (an etag, a limit, a running turn) is checked inside the store's atomic step.
@@ -13,12 +13,13 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.errors import InvalidArgument, SessionExists, Violation
+from mcp_server.errors import SessionExists
 from mcp_server.interfaces import Change, Changed, Decide, LookUp, RequestKey, SessionQuery, Store, Stored
 from mcp_server.quotas import Quota, check_stored, queries
-from mcp_server.rules import check_context, check_tool_results, open_calls
+from mcp_server.rules import check_context, check_cut, check_tool_results, open_calls
 from mcp_server.sessions.changes import (
     appended,
+    check_count,
     check_etag,
     existing,
     expire_time,
@@ -27,34 +28,20 @@ from mcp_server.sessions.changes import (
     not_found,
     touched,
 )
+from mcp_server.sessions.history_end import HistoryChanged, HistoryEnd, history_beginning, history_end
 from mcp_server.sessions.idempotency import check_receipt, digest_of, receipt_of
-from mcp_server.sessions.ownership import Ownership
+from mcp_server.sessions.ownership import Ownership, session_busy
 from mcp_server.settings.tables import SessionSettings
 from mcp_server.token_estimates import tokens_of_instruction
-from mcp_server.values import SECOND, MCPSession, Message, Role, SessionDraft, SessionUpdate, Struct, with_states_of
+from mcp_server.values import SECOND, MCPSession, Message, SessionDraft, SessionUpdate, TurnState, with_states_of
 
 SWEEP_BATCH: Final = 500
 """How many sessions a sweep asks for at once."""
 
-_TAIL: Final = 50
-"""How many TOOL messages at the end of a history are read at once."""
+_LAST_TURNS: Final = 100
+"""How many of the last turns of a session are searched for one that waits."""
 
 replace = msgspec.structs.replace
-
-
-class _HistoryEnd(Struct):
-    """What the history of a session ended with when it was read."""
-
-    uid: str = ""
-    """The session."""
-    message_count: int = 0
-    """The length of the history."""
-    open_calls: tuple[str, ...] = ()
-    """The ids of the tool calls that wait for their results."""
-
-
-class _HistoryChanged(Exception):
-    """The history has grown since its end was read."""
 
 
 class MCPSessionManager:
@@ -171,11 +158,7 @@ class MCPSessionManager:
         def decide(stored: Stored) -> Change:
             parent = existing(stored.other, session_id, self._ownership.now(stored))
             count = parent.message_count if message_count is None else message_count
-            if count > parent.message_count:
-                problem = (
-                    f"must be at most {parent.message_count}, the number of messages of {parent.name}, not {count}"
-                )
-                raise InvalidArgument([Violation(field="message_count", description=problem)])
+            check_count(parent, count)
             session = replace(
                 draft,
                 ttl=parent.ttl,
@@ -338,7 +321,7 @@ class MCPSessionManager:
             QuotaExceeded: the caller may store no more.
         """
         digest = digest_of("append", with_states_of("", messages), etag) if request is not None else b""
-        end = _HistoryEnd()
+        end = HistoryEnd()
 
         def decide(stored: Stored) -> Change:
             now = self._ownership.now(stored)
@@ -349,9 +332,8 @@ class MCPSessionManager:
             check_etag(session, etag)
             self._ownership.check_free(stored)
             first = session.message_count
-            if (end.uid, end.message_count) != (session.uid, first):
-                raise _HistoryChanged
-            check_tool_results(end.open_calls, messages, complete=False)
+            end.check(session)
+            check_tool_results(open_calls(end.messages), messages, complete=False)
             if quota is not None:
                 check_stored(quota, stored.accounts, new_session=False)
             session, stored_messages = appended(session, messages, now)
@@ -364,9 +346,8 @@ class MCPSessionManager:
         look_up = LookUp(receipt=request, holder=True, accounts=accounts)
         changed = None
         while changed is None:
-            # Messages cannot be read inside the store's step.
-            end = await self._history_end(tenant, session_id)
-            with contextlib.suppress(_HistoryChanged):
+            end = await history_end(self._store, tenant, session_id)
+            with contextlib.suppress(HistoryChanged):
                 changed = await self._store.change(tenant, session_id, decide, look_up)
         receipt = changed.stored.receipt
         if receipt is not None:
@@ -375,20 +356,71 @@ class MCPSessionManager:
         session = _session(changed)
         return session, session.message_count - len(messages)
 
+    async def rewind(
+        self,
+        tenant: str,
+        session_id: str,
+        message_count: int,
+        *,
+        etag: str = "",
+        request: RequestKey | None = None,
+    ) -> MCPSession:
+        """Keep only the first ``message_count`` messages of the history.
+
+        With a ``request`` that was carried out before, nothing is removed again.
+
+        Raises:
+            SessionNotFound: there is none.
+            SessionBusy: a turn runs on it or waits for it.
+            EtagMismatch: it has changed since the caller read it.
+            RequestIdReused: the key of ``request`` was used for a different request.
+            ToolResultsMissing: only some of the results of an exchange would remain.
+            InvalidArgument: the history is shorter.
+        """
+        digest = digest_of("rewind", message_count, etag) if request is not None else b""
+        end, waiting = HistoryEnd(), ""
+
+        def decide(stored: Stored) -> Change:
+            now = self._ownership.now(stored)
+            session = existing(stored.session, session_id, now)
+            if stored.receipt is not None:
+                check_receipt(stored.receipt, digest)
+                return Change()
+            check_etag(session, etag)
+            self._ownership.check_free(stored)
+            end.check(session)
+            if waiting:
+                raise session_busy(session, waiting)
+            receipt = None if request is None else receipt_of(session, request, digest, now)
+            if message_count == session.message_count:
+                return Change(session=touched(session, now), receipt=receipt)
+            check_count(session, message_count)
+            check_cut(end.messages)
+            session = replace(touched(session, now, content=True), message_count=message_count, tokens=end.tokens)
+            return Change(session=session, rewind=message_count, receipt=receipt)
+
+        look_up = LookUp(receipt=request, holder=True)
+        changed = None
+        while changed is None:
+            end = await history_beginning(self._store, tenant, session_id, message_count)
+            waiting = await self._waiting(tenant, end.uid)
+            with contextlib.suppress(HistoryChanged):
+                changed = await self._store.change(tenant, session_id, decide, look_up)
+        session = changed.change.session or changed.stored.session
+        assert session is not None
+        return self._present(session)
+
+    async def _waiting(self, tenant: str, uid: str) -> str:
+        """The full name of a turn that waits for the session with that uid, or an empty string."""
+        now = self._clock()
+        for turn in await self._store.turns(tenant, uid, _LAST_TURNS, ""):
+            if turn.state is TurnState.QUEUED and self._ownership.binds(turn, now):
+                return turn.name
+        return ""
+
     async def messages(self, session: MCPSession, start: int, stop: int) -> Sequence[Message]:
         """The messages of ``session`` with ``start <= index < stop``, in order; none if it is gone by now."""
         return await self._store.messages(session.tenant, session.uid, start, stop)
-
-    async def _history_end(self, tenant: str, session_id: str) -> _HistoryEnd:
-        """The end of a session's history; an empty one if there is no such session."""
-        session = await self._store.session(tenant, session_id)
-        if session is None:
-            return _HistoryEnd()
-        start, history = session.message_count, list[Message]()
-        while start > 0 and (not history or history[0].role is Role.TOOL):
-            stop, start = start, max(start - (_TAIL if history else 1), 0)
-            history[:0] = await self.messages(session, start, stop)
-        return _HistoryEnd(uid=session.uid, message_count=session.message_count, open_calls=tuple(open_calls(history)))
 
     async def touch(self, tenant: str, session_id: str) -> MCPSession:
         """Renew the ttl of a session that is used.

@@ -21,7 +21,7 @@ def check(tenant: str, session: str, old: MCPSession | None, change: Change, *, 
     """
     new = change.session
     if new is None:
-        if change.append or change.fork_of:
+        if change.append or change.fork_of or change.rewind is not None:
             raise ValueError("messages can only be written together with their session, which counts them")
     else:
         _check_session(tenant, session, old, new, change, forked)
@@ -52,6 +52,10 @@ def _check_session(
         count = new.message_count - len(change.append)
         if forked is None or not 0 <= count <= forked:
             raise ValueError(f"a fork of the session {change.fork_of!r} cannot share {count} messages: it has {forked}")
+    if change.rewind is not None:
+        if created or not 0 <= change.rewind <= count:
+            raise ValueError(f"a history of {count} messages cannot be rewound to {change.rewind}")
+        count = change.rewind
     if new.message_count != count + len(change.append):
         raise ValueError(f"message_count is {new.message_count}, but {count} + {len(change.append)} messages are there")
     _check_indices(count, change.append)

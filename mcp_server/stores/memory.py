@@ -109,7 +109,10 @@ class MemoryStore:
                 self._contents[tenant, new.uid] = _Contents(shared)
                 bisect.insort(self._order[tenant], _position(new))
             self._sessions[tenant, session] = new
-            self._contents[tenant, new.uid].messages.extend(change.append)
+            messages = self._contents[tenant, new.uid].messages
+            if change.rewind is not None:
+                del messages[change.rewind :]
+            messages.extend(change.append)
         if change.turn is not None:
             self._put_turn(change.turn)
             if change.events:

@@ -28,6 +28,7 @@ from mcp_server.testing.contracts.stores.values import (
     put_turn,
     receipt,
     replace,
+    rewind,
     session,
     texts,
     turn,
@@ -62,7 +63,7 @@ async def collected(store: SQLiteStore, path: Path) -> bool:
     """Let the store collect its garbage, and return whether none is left."""
     for _ in range(100):
         await store.forget(0, 1)
-        if not rows(path, "removed"):
+        if not rows(path, "removed") and not rows(path, "rewound"):
             return True
     return False
 
@@ -207,7 +208,7 @@ async def test_expired_turns_and_sessions_leave_nothing(path: Path) -> None:
         await put_turn(store, running, b"piece")
         await put_turn(store, turn(f"alone{n}", state=TurnState.FAILED, end_time=NOW), b"piece")
         await put_receipt(store, receipt(session=f"s{n}", session_uid=f"uid-s{n}", scope=f"uid-s{n}"))
-    assert set(left(path)) == {*schema.TABLES} - ACCOUNTS - {"segments", "removed"}
+    assert set(left(path)) == {*schema.TABLES} - ACCOUNTS - {"segments", "removed", "rewound"}
     assert await store.forget(NOW + 1, 100) == 40
     for tenant, name in await store.expired(NOW, 100):
         await delete(store, name, tenant)
@@ -263,7 +264,7 @@ async def test_shared_messages_stay_as_long_as_a_fork_needs_them(
 
 
 async def test_many_forks_of_forks_leave_nothing(path: Path) -> None:
-    """In any order of forks and deletions."""
+    """In any order of forks, rewinds and deletions, and after restarts."""
     seed = random.randrange(2**32)  # noqa: S311  # no secret
     print(f"seed {seed}")  # noqa: T201  # shown where the test fails
     choice = random.Random(seed)  # noqa: S311  # no secret
@@ -278,6 +279,16 @@ async def test_many_forks_of_forks_leave_nothing(path: Path) -> None:
         own = [f"{number}.{n}" for n in range(choice.randrange(4))]
         await fork(store, parent, new, count, *own)
         histories[new] = [*histories[parent][:count], *own]
+        if choice.random() < 0.3:
+            shorter = choice.choice(list(histories))
+            kept = choice.randint(1, len(histories[shorter]))
+            await rewind(store, shorter, kept)
+            await append(store, shorter, "new")
+            histories[shorter] = [*histories[shorter][:kept], "new"]
+        if choice.random() < 0.1:
+            await store.close()
+            store = SQLiteStore(path)
+            await store.open()
         if choice.random() < 0.5 and len(histories) > 1:
             gone = choice.choice(list(histories))
             await delete(store, gone)
@@ -289,6 +300,23 @@ async def test_many_forks_of_forks_leave_nothing(path: Path) -> None:
         await delete(store, name)
     assert await collected(store, path)
     assert left(path) == {}
+    await store.close()
+
+
+async def test_a_large_rewind_is_quick(path: Path) -> None:
+    """The rows of the removed messages are deleted step by step; the session goes on at once."""
+    store = SQLiteStore(path)
+    await store.open()
+    await put(store, session("a"))
+    await append(store, "a", *["a"] * 3000)
+    await put_turn(store, turn(session="a", session_uid="uid-a"), b"piece")
+    await rewind(store, "a", 10)
+    assert rows(path, "messages") > 2000
+    await append(store, "a", "b", "c")
+    assert await collected(store, path)
+    assert rows(path, "messages") == 12
+    assert await texts(store, "uid-a") == [*["a"] * 10, "b", "c"]
+    assert len(await store.turns("t", "uid-a", 9, "")) == 1
     await store.close()
 
 

@@ -116,6 +116,19 @@ def fork_session(
     return request
 
 
+def rewind_session(
+    session: str | Session, message_count: int, *, etag: str, request_id: str
+) -> session_pb2.RewindSessionRequest:
+    """Rewind a session."""
+    request = session_pb2.RewindSessionRequest(name=session_name(session))
+    with argument("message_count"):
+        request.message_count = message_count
+    with argument("etag"):
+        request.etag = etag
+    set_request_id(request, request_id)
+    return request
+
+
 def list_sessions(labels: Mapping[str, str], *, newest_first: bool, page_size: int) -> session_pb2.ListSessionsRequest:
     """List the first page of sessions."""
     request = session_pb2.ListSessionsRequest(newest_first=newest_first)

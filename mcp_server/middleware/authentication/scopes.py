@@ -50,6 +50,8 @@ _SERVICES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ForkSession": _WRITE,
         "ListMessages": _READ,
         "AppendMessages": _WRITE,
+        "RewindSession": _WRITE,
+        "WatchSession": _READ,
     },
     "contextprotocol.v1.TurnService": {
         "GetTurn": _READ,

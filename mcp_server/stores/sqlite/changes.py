@@ -65,6 +65,9 @@ class Changes(Queries):
             if cached is None:
                 cached = self._sessions.insert(new, shared, change.append)
             else:
+                if change.rewind is not None and change.rewind < cached.session.message_count:
+                    self._sessions.rewind(cached, change.rewind)
+                    self.has_garbage = True
                 self._sessions.update(cached, new, change.append)
         turn = change.turn
         if turn is not None:

@@ -1,4 +1,4 @@
-"""The garbage collector: deletes the messages and turns of deleted sessions, a little at a time."""
+"""The garbage collector: deletes what deleted and rewound sessions have left, a little at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEPT_PAGES: Final = 4096
 
 
 class GarbageCollector:
-    """Deletes what the sessions in the table ``removed`` have left."""
+    """Deletes what the sessions in the tables ``removed`` and ``rewound`` have left."""
 
     def __init__(self, connection: sqlite3.Connection, turns: TurnRows) -> None:
         self._execute = connection.execute
@@ -28,10 +28,24 @@ class GarbageCollector:
         """Delete one portion, within a transaction, and return whether there may be more."""
         row = self._execute("SELECT session FROM removed LIMIT 1").fetchone()
         if row is None:
-            return self._shrink()
+            return self._step_of_rewound() or self._shrink()
         key: int = row[0]
         if not self._delete_messages(key) and not self._delete_turns(key):
             self._execute("DELETE FROM removed WHERE session = ?", (key,))
+        return True
+
+    def _step_of_rewound(self) -> bool:
+        """Delete a portion of the messages that follow the last one of a session, and return whether there may be
+        more."""
+        row = self._execute(
+            "SELECT session, message_count FROM rewound LEFT JOIN sessions ON key = session LIMIT 1"
+        ).fetchone()
+        if row is None:
+            return False
+        key, count = row
+        # A session that was deleted since is in ``removed``.
+        if count is None or not self._delete_messages(key, after=count):
+            self._execute("DELETE FROM rewound WHERE session = ?", (key,))
         return True
 
     def _shrink(self) -> bool:
@@ -44,11 +58,11 @@ class GarbageCollector:
         (left,) = self._execute("PRAGMA freelist_count").fetchone()
         return bool(left < free)  # files of earlier releases cannot shrink by themselves
 
-    def _delete_messages(self, session: int) -> bool:
+    def _delete_messages(self, session: int, *, after: int = 0) -> bool:
         first, last = own_messages(session)
         # A fork may still share the first ones.
         row = self._execute("SELECT max(stop) FROM segments WHERE writer = ?", (session,)).fetchone()
-        first += row[0] or 0
+        first += max(row[0] or 0, after)
         size = 0
         rows = self._execute(
             "SELECT key, length(body) FROM messages WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",

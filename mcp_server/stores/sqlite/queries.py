@@ -10,7 +10,6 @@ from typing import Any, Final
 from mcp_server.interfaces import SessionQuery, UsageQuery
 from mcp_server.stores.sqlite.accounts import usage_sums
 from mcp_server.stores.sqlite.rows import (
-    MAX_MESSAGES,
     NO_CONTENT,
     SESSION_COLUMNS,
     Segment,
@@ -97,15 +96,16 @@ class Queries:
 
     def messages(self, tenant: str, uid: str, start: int, stop: int) -> Sequence[Message]:
         """A range of a session's history."""
-        start, stop = max(start, 0), min(max(stop, 0), MAX_MESSAGES)
+        start, stop = max(start, 0), max(stop, 0)
         bodies: list[bytes] = []
         with self._snapshot():
             row = self._execute(
-                "SELECT key, shared FROM sessions WHERE tenant = ? AND uid = ?", (tenant, uid)
+                "SELECT key, shared, message_count FROM sessions WHERE tenant = ? AND uid = ?", (tenant, uid)
             ).fetchone()
             if row is None:
                 return ()
-            key, shared = row
+            key, shared, count = row
+            stop = min(stop, count)  # rows of messages that were removed may follow
             for keys in history(key, self.segments(key) if start < shared else (), start, stop):
                 rows = self._execute("SELECT body FROM messages WHERE key >= ? AND key < ? ORDER BY key", keys)
                 bodies += [body for (body,) in rows]

@@ -23,8 +23,6 @@ T = TypeVar("T")
 DAMAGED: Final = "the database file of the store is damaged: restore it from a backup"
 
 _INDEX_BITS: Final = 32
-MAX_MESSAGES: Final = 1 << _INDEX_BITS
-"""How many messages a history can have at most."""
 _PIECE_BITS: Final = 24
 
 Range = tuple[int, int]
@@ -146,6 +144,18 @@ def history(session: int, segments: Sequence[Segment], start: int, stop: int) ->
             ranges.append((first + start, first + end))
             start = end
     return ranges
+
+
+def first_segments(segments: Sequence[Segment], count: int) -> Sequence[Segment]:
+    """The segments of the first ``count`` messages."""
+    result: list[Segment] = []
+    start = 0
+    for writer, stop in segments:
+        stop = min(stop, count)
+        if start < stop:
+            result.append((writer, stop))
+            start = stop
+    return result
 
 
 def pieces(turn: int) -> Range:

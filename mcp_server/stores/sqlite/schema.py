@@ -22,7 +22,9 @@ APPLICATION_ID: Final = 0x6D635073
 #            the turn is queued or running, and NULL afterwards.
 # events     ``key`` is the key of the turn times 2**24 plus the number of the piece of its log.
 # receipts   What calls with a request_id did that are not turns.
-# removed    The keys of deleted sessions whose messages and turns are still to be collected as garbage.
+# removed    The keys of deleted sessions whose messages and turns are still to be collected as garbage. Messages that a
+#            session has lost by a rewind, and that forks share, are those of a deleted session too.
+# rewound    The keys of sessions that may have rows of messages beyond their ``message_count``, which are garbage too.
 #
 # ``creator`` is the id of the API key that created a session, and ``bytes`` the size of what it has written: messages,
 # context and metadata. What forks share of a deleted session counts for one of them. Triggers keep the sums of both in
@@ -232,6 +234,7 @@ STEPS: Final = (
 
     CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     """,
+    "CREATE TABLE rewound (session INTEGER PRIMARY KEY);",
 )
 
 VERSION: Final = len(STEPS)
@@ -247,6 +250,7 @@ TABLES: Final = (
     "events",
     "receipts",
     "removed",
+    "rewound",
     "totals",
     "holds",
     "usage",

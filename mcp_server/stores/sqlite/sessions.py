@@ -12,6 +12,7 @@ from mcp_server.stores.sqlite.rows import (
     Segment,
     content_of,
     encode,
+    first_segments,
     history,
     hot_columns,
     messages_of,
@@ -32,9 +33,9 @@ class SessionRows:
         self._execute = connection.execute
         self._queries = queries
         self._cache = cache
-        # The messages that forks share with a deleted session have a smaller key than the forks.
         row = self._execute(
-            "SELECT max(coalesce((SELECT max(key) FROM sessions), 0), coalesce((SELECT max(session) FROM removed), 0))"
+            "SELECT max(coalesce((SELECT max(key) FROM sessions), 0), coalesce((SELECT max(session) FROM removed), 0),"
+            " coalesce((SELECT max(writer) FROM segments), 0))"
         ).fetchone()
         self._last_key: int = row[0]
 
@@ -124,16 +125,24 @@ class SessionRows:
         self._execute("DELETE FROM sessions WHERE key = ?", (key,))
         self._execute("INSERT INTO removed (session) VALUES (?)", (key,))
         if cached.shared:
-            # Deleted sessions may have kept messages only because this one shared them.
-            self._execute(
-                "INSERT OR IGNORE INTO removed (session) SELECT writer FROM segments g WHERE session = ?"
-                " AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.key = g.writer)",
-                (key,),
-            )
+            self._mark_writers(key)
             self._execute("DELETE FROM segments WHERE session = ?", (key,))
         for writer in left:
-            if (heir := self._heir(writer)) is not None:
-                self._charge(heir[0], self._size(writer, heir[1]))
+            self._charge_heir(writer)
+
+    def _mark_writers(self, key: int) -> None:
+        """Let the garbage collector look at the deleted sessions whose messages this one shares: they may have kept
+        them only for this one."""
+        self._execute(
+            "INSERT OR IGNORE INTO removed (session) SELECT writer FROM segments g WHERE session = ?"
+            " AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.key = g.writer)",
+            (key,),
+        )
+
+    def _charge_heir(self, writer: int) -> None:
+        """Count what forks share of a deleted session for one of them."""
+        if (heir := self._heir(writer)) is not None:
+            self._charge(heir[0], self._size(writer, heir[1]))
 
     def _heir(self, writer: int, *, other_than: int = 0) -> tuple[int, int] | None:
         """The fork for which the messages of a deleted session count, and how many they are: the oldest of those forks
@@ -146,11 +155,12 @@ class SessionRows:
         ).fetchone()
         return heir
 
-    def _size(self, writer: int, stop: int) -> int:
-        """The size of the messages before that index that a session wrote."""
+    def _size(self, writer: int, stop: int, *, start: int = 0) -> int:
+        """The size of the messages with ``start <= index < stop`` that a session wrote."""
         first, _ = own_messages(writer)
         size: int = self._execute(
-            "SELECT coalesce(sum(length(body)), 0) FROM messages WHERE key >= ? AND key < ?", (first, first + stop)
+            "SELECT coalesce(sum(length(body)), 0) FROM messages WHERE key >= ? AND key < ?",
+            (first + start, first + stop),
         ).fetchone()[0]
         return size
 
@@ -182,7 +192,8 @@ class SessionRows:
         """Add messages to the end of a history."""
         first, _ = own_messages(cached.key)
         rows = [(first + message.index, body) for message, body in zip(messages, bodies, strict=True)]
-        self._connection.executemany("INSERT INTO messages (key, body) VALUES (?, ?)", rows)
+        # A message that was removed may still have its row.
+        self._connection.executemany("INSERT OR REPLACE INTO messages (key, body) VALUES (?, ?)", rows)
         if cached.wanted:
             cached.tail = (*cached.tail, *messages)[-cached.wanted :]
             cached.tail_sizes = (*cached.tail_sizes, *map(len, bodies))[-cached.wanted :]
@@ -215,6 +226,63 @@ class SessionRows:
                 bodies.append(body)
         return bodies[::-1]
 
+    def rewind(self, cached: CachedSession, count: int) -> None:
+        """Remove the messages from the index ``count`` on. Forks keep those that they share."""
+        key, first = cached.key, max(count, cached.shared)
+        size = cached.bytes - self._size(key, cached.session.message_count, start=first)
+        self._hand_over(key, first)
+        if count < cached.shared:
+            size -= self._cut(cached, count)
+        cached.bytes = size
+        # Read again when it is needed.
+        cached.tail, cached.tail_sizes, cached.wanted, cached.wanted_bytes = (), (), 0, 0
+        self._execute("UPDATE sessions SET bytes = ?, shared = ? WHERE key = ?", (size, cached.shared, key))
+        self._execute("INSERT OR IGNORE INTO rewound (session) VALUES (?)", (key,))
+
+    def _hand_over(self, key: int, first: int) -> None:
+        """Move the messages from the index ``first`` on that forks share to a key of their own, as if a deleted session
+        had written them."""
+        forks = self._execute(
+            "SELECT session, stop, coalesce((SELECT max(b.stop) FROM segments b WHERE b.session = a.session"
+            " AND b.stop < a.stop), 0) FROM segments a WHERE writer = ? AND stop > ?",
+            (key, first),
+        ).fetchall()
+        if not forks:
+            return
+        self._last_key = new = self._last_key + 1
+        (own, _), (moved, _) = own_messages(key), own_messages(new)
+        last = max([stop for _, stop, _ in forks])
+        self._execute(
+            "UPDATE messages SET key = key + ? WHERE key >= ? AND key < ?", (moved - own, own + first, own + last)
+        )
+        for fork, stop, start in forks:
+            self._execute("UPDATE segments SET writer = ? WHERE session = ? AND stop = ?", (new, fork, stop))
+            if start < first:
+                self._execute("INSERT INTO segments (session, stop, writer) VALUES (?, ?, ?)", (fork, first, key))
+        self._execute("INSERT INTO removed (session) VALUES (?)", (new,))
+        self._charge_heir(new)
+
+    def _cut(self, cached: CachedSession, count: int) -> int:
+        """Share only the first ``count`` messages; return by how many bytes fewer count for the session."""
+        key, segments = cached.key, self._queries.segments(cached.key)
+        charged = {writer: self._size(writer, stop) for writer, stop in segments if self._heir(writer) == (key, stop)}
+        self._mark_writers(key)
+        self._execute("DELETE FROM segments WHERE session = ?", (key,))
+        self._connection.executemany(
+            "INSERT INTO segments (session, stop, writer) VALUES (?, ?, ?)",
+            [(key, stop, writer) for writer, stop in first_segments(segments, count)],
+        )
+        cached.shared = count
+        freed = 0
+        for writer, size in charged.items():
+            freed += size
+            heir = self._heir(writer)
+            if heir is not None and heir[0] == key:
+                freed -= self._size(writer, heir[1])
+            elif heir is not None:
+                self._charge(heir[0], self._size(writer, heir[1]))
+        return freed
+
     # -- forks --------------------------------------------------------------------------------------------------------
 
     def source(self, tenant: str, uid: str) -> Source | None:
@@ -227,11 +295,4 @@ class SessionRows:
     def shared(self, source: Source, count: int) -> Sequence[Segment]:
         """The first ``count`` messages of the source, as the segments of a fork."""
         key, shared, _ = source
-        segments: list[Segment] = []
-        start = 0
-        for writer, stop in (*(self._queries.segments(key) if shared else ()), (key, count)):
-            stop = min(stop, count)
-            if start < stop:
-                segments.append((writer, stop))
-                start = stop
-        return segments
+        return first_segments([*(self._queries.segments(key) if shared else ()), (key, count)], count)

@@ -21,6 +21,7 @@ for _module in (
     "lists",
     "messages",
     "requests",
+    "rewinds",
     "sessions",
     "shared",
     "turns",
@@ -35,6 +36,7 @@ from mcp_server.testing.contracts.stores.leases import LeaseContract  # noqa: E4
 from mcp_server.testing.contracts.stores.lists import ListContract  # noqa: E402  # see above
 from mcp_server.testing.contracts.stores.messages import MessageContract  # noqa: E402  # see above
 from mcp_server.testing.contracts.stores.requests import RequestContract  # noqa: E402  # see above
+from mcp_server.testing.contracts.stores.rewinds import RewindContract  # noqa: E402  # see above
 from mcp_server.testing.contracts.stores.sessions import SessionContract  # noqa: E402  # see above
 from mcp_server.testing.contracts.stores.shared import SharedContract  # noqa: E402  # see above
 from mcp_server.testing.contracts.stores.turns import TurnContract  # noqa: E402  # see above
@@ -47,6 +49,7 @@ class StoreContract(
     SessionContract,
     MessageContract,
     ForkContract,
+    RewindContract,
     ListContract,
     TurnContract,
     RequestContract,

@@ -9,7 +9,7 @@ import pytest
 
 from mcp_server.errors import StoreUnavailable
 from mcp_server.interfaces import Account, AccountQuery, AccountStore, Change, LookUp, RateUse, Stored, UsageQuery
-from mcp_server.testing.contracts.stores.values import NOW, append, delete, put, session, turn
+from mcp_server.testing.contracts.stores.values import NOW, append, delete, fork, put, rewind, session, turn
 from mcp_server.values import DAY, HOUR, Hold, Key, Usage, UsageEntry, UsageSource, UsageSum
 
 replace = msgspec.structs.replace
@@ -329,6 +329,34 @@ class AccountContract:
         await delete(store, "b")
         await check(10_000)
         await delete(store, "e")
+        await check(0)
+
+    async def test_removed_messages_count_as_long_as_a_fork_shares_them(self, store: AccountStore) -> None:
+        """A rewind frees what no other session has."""
+
+        async def check(size: int) -> None:
+            account = await read(store, AccountQuery(stored=True))
+            assert account.stored_bytes == pytest.approx(size, abs=900)
+
+        await put(store, session("a"))
+        await append(store, "a", *["x" * 10_000] * 4)
+        await rewind(store, "a", 3)
+        await check(30_000)
+        await fork(store, "a", "b", 2)
+        await fork(store, "b", "c", 2, "y" * 10_000)
+        await rewind(store, "a", 1)
+        await check(30_000)
+        await append(store, "a", "z" * 5_000)
+        await check(35_000)
+        await rewind(store, "b", 0)
+        await check(35_000)
+        await rewind(store, "c", 2)
+        await check(25_000)
+        await rewind(store, "c", 1)
+        await check(15_000)
+        await delete(store, "a")
+        await check(10_000)
+        await delete(store, "c")
         await check(0)
 
     async def test_a_closed_store_knows_no_accounts(self, store: AccountStore) -> None:

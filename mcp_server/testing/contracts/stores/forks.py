@@ -9,7 +9,18 @@ from collections.abc import Sequence
 import pytest
 
 from mcp_server.interfaces import Change, Store
-from mcp_server.testing.contracts.stores.values import append, delete, fork, messages, put, session, texts, turn, update
+from mcp_server.testing.contracts.stores.values import (
+    append,
+    delete,
+    fork,
+    messages,
+    put,
+    rewind,
+    session,
+    texts,
+    turn,
+    update,
+)
 
 
 async def begin(store: Store, name: str, *texts: str) -> None:
@@ -109,14 +120,14 @@ class ForkContract:
         assert await texts(store, "uid-a") == []
 
     async def test_forks_of_forks_are_what_plain_lists_would_be(self, store: Store) -> None:
-        """Hundreds of random forks, appends, reads and deletions give the same as lists in Python."""
+        """Hundreds of random forks, appends, rewinds, reads and deletions give the same as lists in Python."""
         seed = random.randrange(2**32)  # noqa: S311  # no secret
         print(f"seed {seed}")  # noqa: T201  # shown where the test fails
         choice = random.Random(seed)  # noqa: S311  # no secret
         model: dict[str, list[str]] = {}
         for number in range(300):
             name = choice.choice(sorted(model)) if model else ""
-            kind = choice.choice(["begin", "fork", "fork", "fork", "append", "append", "delete", "read", "touch"])
+            kind = choice.choice(["begin", *["fork"] * 3, *["append"] * 2, "rewind", "delete", "read", "touch"])
             if not name or kind == "begin":
                 new = f"s{number}"
                 model[new] = [f"{number}.{n}" for n in range(choice.randrange(5))]
@@ -130,6 +141,10 @@ class ForkContract:
             elif kind == "append":
                 await append(store, name, f"{number}")
                 model[name].append(f"{number}")
+            elif kind == "rewind":
+                count = choice.randint(0, len(model[name]))
+                await rewind(store, name, count)
+                del model[name][count:]
             elif kind == "delete":
                 await delete(store, name)
                 del model[name]

@@ -97,6 +97,16 @@ async def append(store: Store, session: str, *texts: str, tenant: str = "t", tur
     return await store.change(tenant, session, decide)
 
 
+async def rewind(store: Store, session: str, count: int) -> Changed:
+    """Keep only the first messages of a session's history."""
+
+    def decide(stored: Stored) -> Change:
+        assert stored.session is not None
+        return Change(session=replace(stored.session, message_count=count), rewind=count)
+
+    return await store.change("t", session, decide)
+
+
 async def delete(store: Store, session: str, tenant: str = "t") -> Changed:
     """Delete a session."""
     return await store.change(tenant, session, lambda _: Change(delete=True))
