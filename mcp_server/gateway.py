@@ -19,7 +19,7 @@ import msgspec
 from mcp_server import rules
 from mcp_server.accounts import Accounts
 from mcp_server.admission import AdmitAll
-from mcp_server.errors import MCPError, NotAllowed, SessionNotFound, Violation
+from mcp_server.errors import MCPError, NotAllowed, SessionNotFound, TurnNotFound, Violation
 from mcp_server.interfaces import Admission, ContextType, Permit, RequestKey, TurnObserver, Work
 from mcp_server.keys import KeyManager
 from mcp_server.models.catalogue import Candidates, Catalogue
@@ -531,21 +531,51 @@ class Gateway:
         rules.refuse(violations)
         return await self._turns.cancel(principal.tenant, session_id, turn_id)
 
-    async def find_turn_message(
+    async def hide_turn(
         self, principal: Principal, session_id: str, turn_id: str, *, violations: Sequence[Violation] = ()
+    ) -> None:
+        """Let nobody find a turn any more: to every other use case it does not exist, and its ``request_id`` is unused.
+        It is stopped if it runs. The messages that it has added to the history stay.
+
+        A turn that is past the retention period can be hidden from :meth:`find_turn_message`.
+
+        Raises:
+            TurnNotFound: as :meth:`get_turn`, and the history has no message of it.
+            InvalidArgument: the session has 1000 hidden turns with messages, the maximum.
+        """
+        rules.refuse(violations)
+        try:
+            await self._turns.hide(principal.tenant, session_id, turn_id)
+        except TurnNotFound:
+            if not session_id:
+                raise
+            await self.find_turn_message(principal, session_id, turn_id)
+            await self._sessions.hide_turn(principal.tenant, session_id, turn_id)
+
+    async def find_turn_message(
+        self,
+        principal: Principal,
+        session_id: str,
+        turn_id: str,
+        *,
+        include_hidden: bool = False,
+        violations: Sequence[Violation] = (),
     ) -> int:
         """The index of the last message that a turn has added to the history of its session. It is found as long as the
         session keeps the message, also when the turn is past the retention period. The history is read from its newer
         end: it takes the longer the older the turn is.
 
         Raises:
-            TurnNotFound: the session does not exist, or has no message of that turn.
+            TurnNotFound: the session does not exist, or has no message of that turn; or the turn is hidden, unless
+                ``include_hidden`` is set.
         """
+        rules.refuse(violations)
         name = turn_name(session_id, turn_id)
-        messages = self.list_messages(
-            principal, session_id, limit=sys.maxsize, newest_first=True, violations=violations
-        )
+        messages = self.list_messages(principal, session_id, limit=sys.maxsize, newest_first=True)
         with contextlib.suppress(SessionNotFound):
+            session = await self._sessions.get(principal.tenant, session_id)
+            if turn_id in session.hidden_turns and not include_hidden:
+                raise turn_not_found(name)
             async with contextlib.aclosing(messages):
                 async for message in messages:
                     if message.turn == name:

@@ -434,7 +434,7 @@ class Store(Protocol):
         ...
 
     async def sessions(self, query: SessionQuery, /) -> Sequence[MCPSession]:
-        """The sessions that match, without their ``context`` and ``metadata``."""
+        """The sessions that match, without their ``context``, ``metadata`` and ``hidden_turns``."""
         ...
 
     async def messages(self, tenant: str, uid: str, start: int, stop: int, /) -> Sequence[Message]:

@@ -101,6 +101,7 @@ VIOLATIONS: dict[str, Callable[[Gateway], Awaitable[object]]] = {
     "list_turns": lambda g: g.list_turns(ANONYMOUS, "a", limit=1, violations=REPORTED),
     "read_turn": lambda g: g.read_turn(ANONYMOUS, "a", "t", violations=REPORTED),
     "cancel_turn": lambda g: g.cancel_turn(ANONYMOUS, "a", "t", violations=REPORTED),
+    "hide_turn": lambda g: g.hide_turn(ANONYMOUS, "a", "t", violations=REPORTED),
     "find_turn_message": lambda g: g.find_turn_message(ANONYMOUS, "a", "t", violations=REPORTED),
     "list_models": lambda g: g.list_models(ANONYMOUS, limit=1, violations=REPORTED),
     "get_model": lambda g: g.get_model(ANONYMOUS, "echo", violations=REPORTED),
@@ -137,6 +138,7 @@ async def test_a_principal_sees_its_own_tenant_alone(gateway: Gateway) -> None:
         (lambda: gateway.get_turn(OTHER, "a", turn.id), TurnNotFound),
         (lambda: gateway.read_turn(OTHER, "a", turn.id), TurnNotFound),
         (lambda: gateway.cancel_turn(OTHER, "a", turn.id), TurnNotFound),
+        (lambda: gateway.hide_turn(OTHER, "a", turn.id), TurnNotFound),
     ]
     for call, error in hidden:
         with pytest.raises(error):

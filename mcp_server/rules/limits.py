@@ -82,6 +82,8 @@ MAX_LABEL: Final = 128
 MAX_MASK_PATHS: Final = 100
 """Paths of one update mask; more than there are fields to change, since a path may be repeated."""
 MAX_SYSTEM_INSTRUCTION_BYTES: Final = 256 * KIB
+MAX_HIDDEN_TURNS: Final = 1000
+"""Turns of one session that are hidden although its history has their messages."""
 MAX_CONTEXT_ENTRIES: Final = 256
 """Entries of one session."""
 MAX_CONTEXT_BYTES: Final = MIB

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from mcp_server.errors import EtagMismatch, InvalidArgument, SessionNotFound, Violation
+from mcp_server.rules.limits import MAX_HIDDEN_TURNS
 from mcp_server.token_estimates import tokens_of_messages
 from mcp_server.values import MCPSession, Message
 
@@ -89,6 +90,22 @@ def appended(
     )
     tokens = session.tokens if turn else session.tokens + sum(tokens_of_messages(messages))
     return replace(session, message_count=first + len(stored), tokens=tokens), stored
+
+
+def with_hidden_turn(session: MCPSession, turn_id: str) -> MCPSession:
+    """The session, whose history has messages of a turn that is hidden from now on. That is no change of its content.
+
+    Raises:
+        InvalidArgument: it has too many of them.
+    """
+    if turn_id in session.hidden_turns:
+        return session
+    if len(session.hidden_turns) >= MAX_HIDDEN_TURNS:
+        problem = (
+            f"{session.name} has {MAX_HIDDEN_TURNS} hidden turns, which is the maximum: delete the session instead"
+        )
+        raise InvalidArgument([Violation(field="name", description=problem)])
+    return replace(session, hidden_turns=(*session.hidden_turns, turn_id))
 
 
 def check_etag(session: MCPSession, etag: str) -> None:

@@ -27,6 +27,7 @@ from mcp_server.sessions.changes import (
     new_etag,
     not_found,
     touched,
+    with_hidden_turn,
 )
 from mcp_server.sessions.history_end import HistoryChanged, HistoryEnd, history_beginning, history_end
 from mcp_server.sessions.idempotency import check_receipt, digest_of, receipt_of
@@ -421,6 +422,20 @@ class MCPSessionManager:
     async def messages(self, session: MCPSession, start: int, stop: int) -> Sequence[Message]:
         """The messages of ``session`` with ``start <= index < stop``, in order; none if it is gone by now."""
         return await self._store.messages(session.tenant, session.uid, start, stop)
+
+    async def hide_turn(self, tenant: str, session_id: str, turn_id: str) -> None:
+        """Remember that a turn is hidden whose record is gone.
+
+        Raises:
+            SessionNotFound: there is no such session.
+            InvalidArgument: it has too many hidden turns.
+        """
+
+        def decide(stored: Stored) -> Change:
+            session = existing(stored.session, session_id, self._ownership.now(stored))
+            return Change(session=with_hidden_turn(session, turn_id))
+
+        await self._store.change(tenant, session_id, decide)
 
     async def touch(self, tenant: str, session_id: str) -> MCPSession:
         """Renew the ttl of a session that is used.

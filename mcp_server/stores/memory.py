@@ -217,7 +217,7 @@ class MemoryStore:
             return page
         for session in self._in_order(query):
             if not session.expired(query.now) and query.labels.items() <= session.labels.items():
-                page.append(msgspec.structs.replace(session, context={}, metadata={}))
+                page.append(msgspec.structs.replace(session, context={}, metadata={}, hidden_turns=()))
                 if len(page) == query.limit:
                     break
         return page

@@ -25,7 +25,7 @@ from mcp_server.interfaces import Change, Stored
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.usage import attempt_at, error_record
 from mcp_server.rules import check_context
-from mcp_server.sessions.changes import appended, check_etag, existing, not_found, touched
+from mcp_server.sessions.changes import appended, check_etag, existing, not_found, touched, with_hidden_turn
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership, session_busy
 from mcp_server.turns.history import size_for
@@ -283,6 +283,26 @@ def give_up(stored: Stored, turn: Turn, error: MCPError, ownership: Ownership) -
     now = ownership.now(stored)
     cancelled = replace(found, state=TurnState.CANCELLED, error=error_record(error), end_time=now)
     return _ended(stored, cancelled, now)
+
+
+def hide(stored: Stored, turn: Turn, retention: int) -> Change:
+    """Let nobody find a turn that has ended. The next sweep deletes it; its messages stay in the history.
+
+    Args:
+        stored: what is stored.
+        turn: the turn.
+        retention: how long other turns are kept, in nanoseconds.
+
+    Raises:
+        TurnNotFound: it is gone.
+        InvalidArgument: its session has too many hidden turns.
+    """
+    found, session = stored.turn, stored.session
+    if found is None or _session_is_gone(stored, turn):
+        raise turn_not_found(turn.name)
+    hidden = replace(found, lifetime=0, shortened=retention)
+    in_history = session is not None and found.message is not None and found.message.id
+    return Change(turn=hidden, session=with_hidden_turn(session, found.id) if session and in_history else None)
 
 
 def interrupt(stored: Stored, turn: Turn, ownership: Ownership) -> Change:

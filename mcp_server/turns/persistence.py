@@ -205,6 +205,12 @@ class TurnStore:
         assert ended is not None
         return ended
 
+    async def hide(self, turn: Turn, retention: int) -> None:
+        """Let nobody find a turn that has ended, as :func:`~mcp_server.turns.claims.hide`."""
+        await self._store.change(
+            turn.tenant, turn.session, lambda stored: claims.hide(stored, turn, retention), LookUp(turn=turn.id)
+        )
+
     async def loss(self, turn: Turn) -> MCPError:
         """Why this process no longer holds a turn that runs here: as it ended by the record, or for a lost lease."""
         stored = await self._store.turn(turn.tenant, turn.id)

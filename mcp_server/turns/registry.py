@@ -28,7 +28,7 @@ from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues
 from mcp_server.turns.request import TurnRequest, digest, release
 from mcp_server.turns.runner import Dependencies, TurnRunner, new_turn
-from mcp_server.values import FINAL, MCPSession, Turn, TurnState, turn_name
+from mcp_server.values import FINAL, SECOND, MCPSession, Turn, TurnState, turn_name
 
 log = structlog.get_logger("contextprotocol.turns")
 
@@ -285,6 +285,16 @@ class TurnRegistry:
             # It had been interrupted, and its request was sent again meanwhile; or it ends just now.
             await asyncio.sleep(0)
             runner = self._live.get(turn_id)
+
+    async def hide(self, tenant: str, session_id: str, turn_id: str) -> None:
+        """Let nobody find a turn any more. It is stopped if it runs; its messages stay in the history.
+
+        Raises:
+            TurnNotFound: there is none.
+            InvalidArgument: its session has too many hidden turns.
+        """
+        turn = await self.cancel(tenant, session_id, turn_id)
+        await self._store.hide(turn, int(self._settings.retention * SECOND))
 
     def cancel_session(self, session: MCPSession) -> None:
         """Stop the turns of a session that was deleted; their readers end with SessionNotFound."""

@@ -48,6 +48,8 @@ class MCPSession(Struct):
     """The id of the session it was forked from."""
     key: str = ""
     """The id of the API key that created it, or empty."""
+    hidden_turns: tuple[str, ...] = ()
+    """The ids of turns that cannot be found any more although its history has their messages."""
 
     @property
     def name(self) -> str:

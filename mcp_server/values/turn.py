@@ -165,7 +165,10 @@ class Turn(Struct):
 
     def expired(self, now: int) -> bool:
         """Whether it can no longer be found at the time ``now``, although it may still be stored."""
-        return self.lifetime is not None and self.end_time is not None and self.end_time + self.lifetime <= now
+        if self.lifetime is None or self.end_time is None:
+            return False
+        # Without a lifetime no clock counts: one that lags must not bring the turn back.
+        return self.lifetime == 0 or self.end_time + self.lifetime <= now
 
     @property
     def name(self) -> str:

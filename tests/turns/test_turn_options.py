@@ -16,6 +16,7 @@ from mcp_server.errors import (
     ProviderUnavailable,
     RequestIdReused,
     SessionNotFound,
+    TurnCancelled,
     TurnNotFound,
 )
 from mcp_server.gateway import ChatInput, CompletionInput, Gateway, TurnOptions, TurnReader
@@ -39,6 +40,7 @@ from mcp_server.values import (
     ResponseFormat,
     Role,
     SessionDraft,
+    Started,
     Switched,
     SwitchMode,
     Text,
@@ -449,3 +451,112 @@ async def test_the_last_message_of_a_turn_is_found(open_gateway: Open, new_store
                 await gateway.find_turn_message(ANONYMOUS, session, turn)
         with pytest.raises(TurnNotFound):
             await gateway.find_turn_message(Principal(tenant="other"), "a", first)
+
+
+# -- a hidden turn ----------------------------------------------------------------------------------------------------
+
+
+async def assert_hidden(gateway: Gateway, session: str, turn: str) -> None:
+    """To every use case the turn does not exist."""
+    for use_case in (gateway.get_turn, gateway.read_turn, gateway.cancel_turn, gateway.hide_turn):
+        with pytest.raises(TurnNotFound):
+            await use_case(ANONYMOUS, session, turn)
+    if session:
+        with pytest.raises(TurnNotFound):
+            await gateway.find_turn_message(ANONYMOUS, session, turn)
+        assert turn not in [each.id for each in await gateway.list_turns(ANONYMOUS, session, limit=10)]
+
+
+async def test_a_hidden_turn_is_not_found(open_gateway: Open, new_store: Callable[[], Store]) -> None:
+    """Its record goes with the next sweep; the session and its history stay as they are."""
+    clock, store = Clock(), new_store()
+    async with open_gateway(ScriptedProvider.saying("A"), store=store, clock=clock) as gateway:
+        await gateway.create_session(ANONYMOUS, "a", SessionDraft())
+        first, second = [
+            (await answer(gateway, asking(text, session="a"))).message.turn.rpartition("/")[2] for text in ("x", "y")
+        ]
+        before = await gateway.get_session(ANONYMOUS, "a")
+        await gateway.hide_turn(ANONYMOUS, "a", first)
+        await assert_hidden(gateway, "a", first)
+        assert await gateway.find_turn_message(ANONYMOUS, "a", first, include_hidden=True) == 1
+        assert [turn.id for turn in await gateway.list_turns(ANONYMOUS, "a", limit=1)] == [second]
+        assert await gateway.find_turn_message(ANONYMOUS, "a", second) == 3
+        after = await gateway.get_session(ANONYMOUS, "a")
+        assert (after.etag, after.update_time, after.message_count) == (before.etag, before.update_time, 4)
+        assert await history(gateway, "a") == ["x", "A", "y", "A"]
+        clock.advance(-60)
+        await assert_hidden(gateway, "a", first)
+        clock.advance(60.001)
+        await sweep(store, clock)
+        assert await store.turn("default", first) is None
+        await assert_hidden(gateway, "a", first)
+        await answer(gateway, asking("z", session="a"))
+        await assert_hidden(gateway, "a", first)
+
+
+async def test_a_running_turn_is_stopped_and_hidden(open_gateway: Open) -> None:
+    """With and without a session; its request_id may begin another turn."""
+    provider = ScriptedProvider(["A", Gate(), Finish()], ["B", Gate(), Finish()], ["C", Finish()])
+    async with open_gateway(provider) as gateway:
+        await gateway.create_session(ANONYMOUS, "a", SessionDraft())
+        for session in ("a", ""):
+            chat = asking("one", session=session, request_id="r")
+            reader = await gateway.chat(ANONYMOUS, chat)
+            _, started = await anext(aiter(reader))
+            assert isinstance(started, Started)
+            turn = started.turn.rpartition("/")[2]
+            await gateway.hide_turn(ANONYMOUS, session, turn)
+            with pytest.raises(TurnCancelled):
+                await end(reader)
+            await assert_hidden(gateway, session, turn)
+        assert (await answer(gateway, asking("one", request_id="r"))).message.text == "C"
+        assert await history(gateway, "a") == []
+    assert provider.cancelled == 2
+
+
+async def test_a_turn_past_its_retention_is_hidden(open_gateway: Open, new_store: Callable[[], Store]) -> None:
+    """The session remembers it while it lives; what never existed cannot be hidden."""
+    clock, store = Clock(), new_store()
+    async with open_gateway(ScriptedProvider.saying("A"), store=store, clock=clock) as gateway:
+        await gateway.create_session(ANONYMOUS, "a", SessionDraft())
+        turn = (await answer(gateway, asking("x", session="a"))).message.turn.rpartition("/")[2]
+        clock.advance(SETTINGS.turns.retention + 1)
+        await sweep(store, clock)
+        assert await gateway.find_turn_message(ANONYMOUS, "a", turn) == 1
+        await gateway.hide_turn(ANONYMOUS, "a", turn)
+        await assert_hidden(gateway, "a", turn)
+        for session, other in [("a", "t0"), ("b", turn), ("", turn)]:
+            with pytest.raises(TurnNotFound):
+                await gateway.hide_turn(ANONYMOUS, session, other)
+
+
+async def test_a_turn_stays_hidden_after_a_restart(tmp_path: Path) -> None:
+    """In the file of the store."""
+    path, providers = tmp_path / "store.db", {"p": ScriptedProvider.saying("A")}
+    async with gateway_of(providers, "p/scripted", SQLiteStore(path)) as gateway:
+        await gateway.create_session(ANONYMOUS, "a", SessionDraft(metadata={"x": 1}))
+        names = [(await answer(gateway, asking("x", session=session))).message.turn for session in ("a", "")]
+        turns = [name.rpartition("/")[2] for name in names]
+        for session, turn in zip(("a", ""), turns, strict=True):
+            await gateway.hide_turn(ANONYMOUS, session, turn)
+    async with gateway_of(providers, "p/scripted", SQLiteStore(path)) as gateway:
+        for session, turn in zip(("a", ""), turns, strict=True):
+            await assert_hidden(gateway, session, turn)
+        assert await gateway.find_turn_message(ANONYMOUS, "a", turns[0], include_hidden=True) == 1
+        assert (await gateway.get_session(ANONYMOUS, "a")).metadata == {"x": 1}
+
+
+async def test_so_many_turns_of_a_session_can_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A further one is refused; one without messages in the history does not count."""
+    monkeypatch.setattr("mcp_server.sessions.changes.MAX_HIDDEN_TURNS", 1)
+    async with gateway_of({"p": ScriptedProvider.saying("A")}, "p/scripted", MemoryStore()) as gateway:
+        await gateway.create_session(ANONYMOUS, "a", SessionDraft())
+        turns = [
+            (await answer(gateway, asking("x", session="a", commit=commit))).message.turn.rpartition("/")[2]
+            for commit in (False, True, True)
+        ]
+        for turn in turns[:2]:
+            await gateway.hide_turn(ANONYMOUS, "a", turn)
+        with pytest.raises(InvalidArgument):
+            await gateway.hide_turn(ANONYMOUS, "a", turns[2])
+        assert (await gateway.get_turn(ANONYMOUS, "a", turns[2])).id == turns[2]

@@ -51,6 +51,7 @@ class _Content(Struct):
 
     metadata: Mapping[str, Any] = {}
     context: Mapping[str, ContextEntry] = {}
+    hidden_turns: tuple[str, ...] = ()
 
 
 def _decoder(type_: type[T]) -> Callable[[bytes], T]:
@@ -99,6 +100,7 @@ def session_of(row: tuple[Any, ...], encoded_content: bytes) -> MCPSession:
         parent=summary.parent,
         metadata=content.metadata,
         context=content.context,
+        hidden_turns=content.hidden_turns,
     )
 
 
@@ -126,7 +128,7 @@ def summary_of(session: MCPSession) -> bytes:
 
 def content_of(session: MCPSession) -> bytes:
     """Encode the fields that rarely change and are not listed."""
-    return encode(_Content(metadata=session.metadata, context=session.context))
+    return encode(_Content(metadata=session.metadata, context=session.context, hidden_turns=session.hidden_turns))
 
 
 def own_messages(session: int) -> Range:

@@ -98,7 +98,11 @@ class SessionRows:
             if new.labels != old.labels:
                 self._delete_labels(old)
                 self._insert_labels(key, new)
-        if new.context is not old.context or new.metadata is not old.metadata:
+        if (
+            new.context is not old.context
+            or new.metadata is not old.metadata
+            or new.hidden_turns is not old.hidden_turns
+        ):
             content = content_of(new)
             size += len(content) - cached.content_size
             cached.content_size = len(content)

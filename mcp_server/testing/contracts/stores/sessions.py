@@ -43,6 +43,7 @@ class SessionContract:
             },
             claim="turn",
             parent="other",
+            hidden_turns=("t1", "t2"),
         )
         await put(store, written)
         assert await store.session("t", "s") == written
@@ -111,6 +112,7 @@ class SessionContract:
             {"system_instruction": "Be long."},
             {"default_model": "echo/echo"},
             {"context": {"note": ContextEntry(type="text", kind="text", text="hi")}},
+            {"hidden_turns": ("turn",)},
         ],
         ids=lambda fields: next(iter(fields)),
     )
