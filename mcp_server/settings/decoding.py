@@ -14,7 +14,7 @@ import tomllib
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -71,10 +71,12 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 ReadSecret = Callable[[Path], str]
 """Reads the text of a secret from its file."""
+ReadVariable = Callable[[str], str | None]
+"""Reads the environment variable that has a secret; ``None``: it is not set."""
 
 
 class UnreadableSecret(Exception):
-    """The file of a secret cannot be read; the message names the file and the reason."""
+    """A secret is not where the settings say; the message says where that is and what is wrong."""
 
 
 class Tables(Protocol):
@@ -119,10 +121,12 @@ def toml_value(text: str) -> Any:
 
 
 class Decoder:
-    """Decodes one document. A secret may be a text, or a table ``{ file = "path" }`` that names the file of the text.
+    """Decodes one document. A secret may be a text, a table ``{ file = "path" }`` that names the file of the text, or
+    ``{ env = "NAME" }`` for an environment variable.
 
     Args:
         read_secret: reads such a file; raises :class:`UnreadableSecret`.
+        read_variable: reads such a variable.
         tables: finds the settings tables of plug-ins.
 
     Attributes:
@@ -130,8 +134,9 @@ class Decoder:
         settings: every key of every decoded table, its value and its origin, in the order of the Structs.
     """
 
-    def __init__(self, read_secret: ReadSecret, tables: Tables) -> None:
+    def __init__(self, read_secret: ReadSecret, read_variable: ReadVariable, tables: Tables) -> None:
         self._read_secret = read_secret
+        self._read_variable = read_variable
         self._tables = tables
         self.problems: list[str] = []
         self.settings: list[Setting] = []
@@ -239,7 +244,7 @@ class Decoder:
     def _leaf(self, kind: inspect.Type, type_: Any, value: Located, key: str) -> Any:
         raw = str(value.value) if isinstance(value.value, EnvironmentText) else plain(value)
         try:
-            result = msgspec.convert(raw, type_, dec_hook=_hook(value.origin, self._read_secret))
+            result = msgspec.convert(raw, type_, dec_hook=_hook(value.origin, self._read_secret, self._read_variable))
             if isinstance(result, float) and not math.isfinite(result):
                 raise ValueError
             if (check := type_extra(kind).get("check")) is not None:
@@ -341,7 +346,10 @@ def _is_secret(kind: inspect.Type) -> bool:
     return isinstance(bare, inspect.CustomType) and bare.cls is Secret
 
 
-def _hook(origin: Origin, read_secret: ReadSecret) -> Callable[[type, Any], Any]:
+_VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
+
+
+def _hook(origin: Origin, read_secret: ReadSecret, read_variable: ReadVariable) -> Callable[[type, Any], Any]:
     def path(text: str) -> Path:
         try:
             return (origin.folder or Path.cwd()) / Path(text).expanduser()
@@ -354,9 +362,20 @@ def _hook(origin: Origin, read_secret: ReadSecret) -> Callable[[type, Any], Any]
         except ValueError as error:
             raise UnreadableSecret(f"the file {file} cannot be read: {error}") from error
 
+    def variable(name: str) -> str:
+        if not (text := read_variable(name)):
+            raise UnreadableSecret(f"the environment variable {name} is not set")
+        return text
+
     def convert(type_: type, value: Any) -> Any:
-        if type_ is Secret and isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str):
-            value = secret(value["file"])
+        if type_ is Secret and isinstance(value, dict) and len(value) == 1:
+            ((source, name),) = value.items()
+            if isinstance(name, str) and source in ("file", "env"):
+                value = secret(name) if source == "file" else variable(name)
+        elif type_ is Secret and isinstance(value, str) and (match := _VARIABLE.fullmatch(value)):
+            raise UnreadableSecret(
+                f'found the name of a variable, which is not replaced; write {{ env = "{match[1]}" }}'
+            )
         if not isinstance(value, str) or not value or "\0" in value:
             raise ValueError
         return path(value) if type_ is Path else type_(value)

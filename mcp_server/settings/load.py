@@ -6,17 +6,19 @@ defaults give a server on this machine alone, with a SQLite file in the user's d
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import platformdirs
 
 from mcp_server.errors import ConfigError
+from mcp_server.plugin_settings import Secret
 from mcp_server.plugins import Registry, built_in
 from mcp_server.settings.consistency import configured_models, contradictions
 from mcp_server.settings.decoding import (
@@ -27,6 +29,7 @@ from mcp_server.settings.decoding import (
     Origin,
     Setting,
     UnreadableSecret,
+    dotted,
     locate,
 )
 from mcp_server.settings.tables import (
@@ -103,7 +106,7 @@ def read(
         secret_files.append(path)
         return _read_secret(path)
 
-    decoder = Decoder(read_secret, Registry())
+    decoder = Decoder(read_secret, environ.get, Registry())
     tree.setdefault("providers", locate(DEFAULT_PROVIDERS, DEFAULT))
     for variable, key, text in _variables(environ, decoder):
         _overlay(tree, key, Located(EnvironmentText(text), Origin(name=variable)))
@@ -112,6 +115,7 @@ def read(
     config = decoder.decode(Config, Located(tree, origin))
     if config is None:
         raise ConfigError("\n".join(decoder.problems))
+    config = _with_usual_keys(config, environ, decoder.settings)
     config = _with_default_models(config, decoder.settings)
     written = {setting.key: setting.origin for setting in decoder.settings}
     for name, problem in contradictions(config):
@@ -178,19 +182,28 @@ def _read_secret(file: Path) -> str:
         raise UnreadableSecret(f"the file {file} is not UTF-8 text") from error
 
 
+_CLIENTS: Final = ("ADDRESS", "API_KEY", "CA", "CERTIFICATE", "CERTIFICATE_KEY", "CONFIG", "KEY_FILE")
+"""The variables of ``mcp-client``, and of the path of the file."""
+
+
 def _variables(environ: Mapping[str, str], decoder: Decoder) -> Iterator[tuple[str, list[str], str]]:
-    """The variables that set a key, those of whole tables first. Others with the prefix belong to other programs."""
+    """The variables that set a key, those of whole tables first."""
     sections = {section.upper() for section in Config.__struct_fields__}
     found = []
     for name, text in environ.items():
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name.removeprefix(PREFIX) in _CLIENTS:
             continue
         key = name.removeprefix(PREFIX).split("__")
         if len(key) > 1 or key[0] in sections:
             found.append((name, key, text))
-        elif (section := key[0].partition("_")[0]) in sections:
+            continue
+        problem = "unknown variable"
+        if (section := key[0].partition("_")[0]) in sections:
             right = f"{PREFIX}{section}__{key[0].removeprefix(section + '_')}"
-            decoder.problems.append(f"{name}: unknown variable; two underscores separate the levels: {right}")
+            problem += f"; two underscores separate the levels: {right}"
+        elif near := difflib.get_close_matches(key[0], [*sections, *_CLIENTS], n=1):
+            problem += f"; did you mean {PREFIX}{near[0]}?"
+        decoder.problems.append(f"{name}: {problem}")
     yield from sorted(found, key=lambda variable: (len(variable[1]), variable[0]))
 
 
@@ -215,6 +228,19 @@ def _table(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError:
         return {}
     return table if isinstance(table, dict) else {}
+
+
+def _with_usual_keys(config: Config, environ: Mapping[str, str], settings: list[Setting]) -> Config:
+    """Give providers without a key the one that is in the usual variable of their service, in ``settings`` too."""
+    providers = dict(config.providers)
+    for name, provider in config.providers.items():
+        variable = provider.key_variable()
+        if variable and environ.get(variable):
+            providers[name] = provider.with_key(Secret(environ[variable]))
+            key = dotted("providers", name) + ".api_key"
+            index = next(index for index, setting in enumerate(settings) if setting.key == key)
+            settings[index] = Setting(key=key, value=Secret(""), origin=variable)
+    return msgspec.structs.replace(config, providers=providers)
 
 
 def _with_default_models(config: Config, settings: list[Setting]) -> Config:

@@ -184,12 +184,16 @@ def _scalar(kind: Type) -> dict[str, Any]:
 
 
 def _secret() -> dict[str, Any]:
-    file = {"file": {"type": "string", "minLength": 1, "description": "A file that contains the text."}}
+    def table(key: str, description: str) -> dict[str, Any]:
+        properties = {key: {"type": "string", "minLength": 1, "description": description}}
+        return {"type": "object", "properties": properties, "required": [key], "additionalProperties": False}
+
     return {
-        "description": "A text that is never shown, or the file that contains it.",
+        "description": "A text that is never shown, or the file or the environment variable that has it.",
         "anyOf": [
             {"type": "string", "minLength": 1},
-            {"type": "object", "properties": file, "required": ["file"], "additionalProperties": False},
+            table("file", "A file that contains the text."),
+            table("env", "An environment variable that has the text."),
         ],
     }
 

@@ -409,6 +409,55 @@ def test_a_secret_may_lie_in_a_file(file: Path, tmp_path: Path) -> None:
         assert problems(file) == [f"{file}: providers.a.api_key: {expected}"]
 
 
+def test_a_secret_may_be_in_a_variable_of_any_name(file: Path) -> None:
+    """As other programs have it. The name alone, as a shell writes it, is no secret: the message shows what to write."""
+    file.write_text('providers.a = { type = "openai", api_key = { env = "TEAM_KEY" } }')
+    (provider,) = load(file, {"TEAM_KEY": "sk-1"}).providers.values()
+    assert isinstance(provider, OpenAISettings)
+    assert provider.api_key == Secret("sk-1")
+    assert problems(file) == [f"{file}: providers.a.api_key: the environment variable TEAM_KEY is not set"]
+    for text in ("$TEAM_KEY", "${TEAM_KEY}"):
+        file.write_text(f'providers.a = {{ type = "openai", api_key = "{text}" }}')
+        assert problems(file) == [
+            f"{file}: providers.a.api_key: found the name of a variable, which is not replaced; "
+            'write { env = "TEAM_KEY" }'
+        ]
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("", "sk-usual"),
+        ('base_url = "https://eu.api.openai.com/v1"', "sk-usual"),
+        ('api_key = "sk-own"', "sk-own"),
+        ('headers = { Authorization = "Bearer sk-own" }', None),
+        ('base_url = "https://api.openai.com.attacker.example/v1"', None),
+        ('base_url = "http://127.0.0.1:8080/v1"', None),
+    ],
+)
+def test_a_provider_without_a_key_has_that_of_the_usual_variable(file: Path, table: str, key: str | None) -> None:
+    """Of its own service alone: no other server is sent it."""
+    file.write_text(f'[providers.a]\ntype = "openai"\n{table}')
+    loaded = read(file, {"OPENAI_API_KEY": "sk-usual", "ANTHROPIC_API_KEY": "sk-other"})
+    (provider,) = loaded.config.providers.values()
+    assert isinstance(provider, OpenAISettings)
+    assert provider.api_key == (Secret(key) if key is not None else None)
+    (setting,) = [one for one in loaded.settings if one.key == "providers.a.api_key"]
+    assert (setting.origin == "OPENAI_API_KEY") == (key == "sk-usual")
+    assert "sk-usual" not in setting.toml
+
+
+def test_variables_that_mean_nothing_are_reported() -> None:
+    """A setting that is misspelt would have no effect. Those of the client are not the server's business."""
+    given = {"CONTEXTPROTOCOL_ADRESS": "x", "CONTEXTPROTOCOL_SERVR": "x", "CONTEXTPROTOCOL_API_KEY": "x"}
+    with pytest.raises(ConfigError) as refused:
+        load(None, {**given, "XDG_CONFIG_HOME": "/nonexistent"})
+    assert str(refused.value).splitlines() == [
+        "CONTEXTPROTOCOL_ADRESS: unknown variable; did you mean CONTEXTPROTOCOL_ADDRESS?",
+        "CONTEXTPROTOCOL_SERVR: unknown variable; did you mean CONTEXTPROTOCOL_SERVER?",
+    ]
+
+
 def test_secrets_never_show(file: Path) -> None:
     """Neither in a print, nor among the settings, nor in a problem."""
     file.write_text(MINE)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Meta
 
 from mcp_server.plugin_settings import ProviderSettings, Secret
@@ -54,14 +55,18 @@ Proxy = Annotated[
 ]
 
 
+_KEY_HEADERS: Final = ("authorization", "api-key", "x-api-key")
+
+
 class HTTPSettings(ProviderSettings, kw_only=True):
     """A provider that asks a server over HTTP."""
 
     base_url: BaseURL
     """The address of the server."""
     api_key: Key | None = None
-    """The API key, or ``{ file = "path" }`` for a file that contains it. Not set, and no ``api_keys``: no key is
-    sent."""
+    """The API key, ``{ file = "path" }`` for a file that contains it, or ``{ env = "NAME" }`` for a variable. Not set,
+    and no ``api_keys``: the variable that is usual for the service, such as ``OPENAI_API_KEY`` for api.openai.com; for
+    others no key is sent."""
     api_keys: Keys = ()
     """Several API keys, or files of keys, used in turn. A key that the server refuses is suspended for a while."""
     key_rest: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
@@ -78,6 +83,19 @@ class HTTPSettings(ProviderSettings, kw_only=True):
     keep_alive: bool = True
     """Whether connections are reused. Turn it off for servers that close idle connections without notice, such as
     llama.cpp's: a request that meets such a close fails and must be sent again."""
+
+    def usual_variable(self) -> str:
+        """The environment variable in which programs usually have the key of this service; empty if there is none."""
+        return ""
+
+    def key_variable(self) -> str:
+        """That variable, unless the table sets a key or a header that has one."""
+        set_ = self.api_key is not None or self.api_keys or any(name.lower() in _KEY_HEADERS for name in self.headers)
+        return "" if set_ else self.usual_variable()
+
+    def with_key(self, key: Secret) -> Self:
+        """The same table with this key."""
+        return msgspec.structs.replace(self, api_key=key)
 
     def all_keys(self) -> list[str]:
         """The API keys; empty for a server that needs none."""

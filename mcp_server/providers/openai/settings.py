@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 NEWER_LIMIT: Final = ("api.openai.com", "openai.azure.com")
 """The hosts, or ends of hosts, that know the limit of output by its newer name."""
 
+KEY_VARIABLES: Final = {
+    "api.openai.com": "OPENAI_API_KEY",
+    "openai.azure.com": "AZURE_OPENAI_API_KEY",
+    "openrouter.ai": "OPENROUTER_API_KEY",
+    "generativelanguage.googleapis.com": "GEMINI_API_KEY",
+    "api.anthropic.com": "ANTHROPIC_API_KEY",
+    "api.mistral.ai": "MISTRAL_API_KEY",
+    "api.deepseek.com": "DEEPSEEK_API_KEY",
+    "api.groq.com": "GROQ_API_KEY",
+    "api.x.ai": "XAI_API_KEY",
+    "api.together.xyz": "TOGETHER_API_KEY",
+    "api.fireworks.ai": "FIREWORKS_API_KEY",
+    "api.cerebras.ai": "CEREBRAS_API_KEY",
+    "router.huggingface.co": "HF_TOKEN",
+}
+"""The usual variables of keys, by host, or by the end of a host."""
+
 SamplingParameter = Literal[
     "temperature", "top_p", "max_output_tokens", "stop", "seed", "frequency_penalty", "presence_penalty", "logprobs"
 ]
@@ -95,6 +112,11 @@ class OpenAISettings(HTTPSettings, kw_only=True):
     """Whether the server supports ``encoding_format``. It makes vectors a third as large."""
     reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
     """The field in which the reasoning of an earlier answer is sent back. Not set: it is not sent."""
+
+    def usual_variable(self) -> str:
+        """That of the host of ``base_url``: a key is never sent to another service than its own."""
+        host = urlsplit(self.base_url).hostname or ""
+        return next((name for end, name in KEY_VARIABLES.items() if host == end or host.endswith(f".{end}")), "")
 
     def build(self, name: str) -> Provider:
         """Make the provider."""
