@@ -51,6 +51,7 @@ from mcp_server.rpc.descriptors import DescriptorWatch
 from mcp_server.rpc.server import GRPCServer
 from mcp_server.rpc.tls import ListenerCertificates, read_files
 from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
+from mcp_server.sessions.hub import SessionHub
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
 from mcp_server.settings import Config, Loaded, check_exposure
@@ -200,7 +201,8 @@ class UnifiedMCPServer:
 
         lease = LEASE_SECONDS if isinstance(store, SharedStore) else None
         ownership = Ownership(uuid.uuid4().hex, self._clock, lease_seconds=lease)
-        sessions = MCPSessionManager(store, ownership, config.sessions)
+        hub = SessionHub()
+        sessions = MCPSessionManager(store, ownership, config.sessions, hub=hub)
         turns = TurnRegistry(
             store,
             ownership,
@@ -212,6 +214,7 @@ class UnifiedMCPServer:
                 *(tracing if config.tracing.content else ()),
                 *((access,) if config.log.content else ()),
             ),
+            hub=hub,
         )
         inventory = Inventory(providers.providers, config.models, config.routing)
         accounts = Accounts(store, config, self._clock)
@@ -304,6 +307,7 @@ class UnifiedMCPServer:
         for name, repeated in {
             "housekeeping": self._housekeeping.run(),
             "heartbeats": turns.beat(),
+            "watches": turns.end_watches(),
             "journal": turns.journal(),
             "leases": turns.renew_leases(),
             "readers": flow.watch(),

@@ -40,6 +40,7 @@ from mcp_server.turns.log import TurnReader
 from mcp_server.turns.options import TurnOptions
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.turns.request import TurnRequest, release
+from mcp_server.turns.watching import SessionWatch
 from mcp_server.values import (
     SECOND,
     Clock,
@@ -61,6 +62,7 @@ __all__ = [
     "Embedded",
     "Gateway",
     "ModelEntry",
+    "SessionWatch",
     "TokenCount",
     "TurnOptions",
     "TurnReader",
@@ -471,6 +473,21 @@ class Gateway:
             etag=etag,
             request=_key(request_id, in_session=True),
         )
+
+    async def watch_session(
+        self, principal: Principal, session_id: str, *, after_etag: str = "", violations: Sequence[Violation] = ()
+    ) -> SessionWatch:
+        """What happens to a session, its current state first, which is brief if its etag is ``after_etag``.
+
+        Raises:
+            SessionNotFound: it does not exist, or has expired; also raised by the reader, after its last event.
+            Draining: the server is about to stop; also raised by the reader.
+            Overloaded: too many calls watch it, or the caller makes too many of them.
+        """
+        found = rules.Violations()
+        rules.expected_etag(found, "after_etag", after_etag)
+        rules.refuse(violations, found)
+        return await self._turns.watch(session_id, (principal.tenant, principal.key), after_etag=after_etag)
 
     # -- turns --------------------------------------------------------------------------------------------------------
 

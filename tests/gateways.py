@@ -16,6 +16,7 @@ from mcp_server.interfaces import Provider, Store
 from mcp_server.keys import KeyManager
 from mcp_server.models.inventory import Inventory
 from mcp_server.sessions.context_types import BUILT_IN
+from mcp_server.sessions.hub import SessionHub
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings import testing_config as settings
@@ -50,9 +51,12 @@ async def gateway_of(
     )
     await store.open()
     ownership = Ownership(uuid.uuid4().hex, clock, lease_seconds=None)
-    sessions = MCPSessionManager(store, ownership, config.sessions)
+    hub = SessionHub()
+    sessions = MCPSessionManager(store, ownership, config.sessions, hub=hub)
     context_types = BUILT_IN
-    turns = TurnRegistry(store, ownership, config.turns, max_messages=max_messages, context_types=context_types)
+    turns = TurnRegistry(
+        store, ownership, config.turns, max_messages=max_messages, context_types=context_types, hub=hub
+    )
     await turns.recover()
     yield Gateway(
         sessions=sessions,

@@ -8,12 +8,13 @@ from google.protobuf import empty_pb2
 
 from contextprotocol.v1 import message_pb2, session_pb2
 from mcp_server.api import decode, encode
+from mcp_server.api.call import Send
 from mcp_server.api.conversions import LARGE_BYTES, Conversions, Pieces, has_many_values
 from mcp_server.api.paging import Page, PageTokens, page_of, page_size
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
-from mcp_server.values import MCPSession
+from mcp_server.values import MCPSession, SessionCurrent, SessionUpdated
 
 
 class SessionService:
@@ -148,3 +149,14 @@ class SessionService:
             violations=found,
         )
         return await self._encoded(session)
+
+    async def WatchSession(self, call: Call, request: session_pb2.WatchSessionRequest, send: Send) -> None:
+        found = Violations()
+        session_id = decode.session_name(found, "name", request.name)
+        watch = await self._gateway.watch_session(
+            call.principal, session_id, after_etag=request.after_etag, violations=found
+        )
+        with watch:
+            async for etag, event in watch:
+                large = isinstance(event, SessionCurrent | SessionUpdated) and has_many_values(event.session)
+                await send(await self._conversions.run(large, encode.session_event, etag, event))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -30,6 +31,7 @@ from mcp_server.sessions.changes import (
     with_hidden_turn,
 )
 from mcp_server.sessions.history_end import HistoryChanged, HistoryEnd, history_beginning, history_end
+from mcp_server.sessions.hub import SessionHub
 from mcp_server.sessions.idempotency import check_receipt, digest_of, receipt_of
 from mcp_server.sessions.ownership import Ownership, session_busy
 from mcp_server.settings.tables import SessionSettings
@@ -52,10 +54,14 @@ class MCPSessionManager:
         store: an open store.
         ownership: says which turns bind their sessions, and tells the time.
         settings: how long sessions live.
+        hub: tells those who watch a session of its changes.
     """
 
-    def __init__(self, store: Store, ownership: Ownership, settings: SessionSettings) -> None:
+    def __init__(
+        self, store: Store, ownership: Ownership, settings: SessionSettings, *, hub: SessionHub | None = None
+    ) -> None:
         self._store = store
+        self._change = partial((hub or SessionHub()).change, store)
         self._ownership = ownership
         self._clock = ownership.clock
         self.configure(settings)
@@ -209,7 +215,7 @@ class MCPSessionManager:
             return replace(change, receipt=receipt_of(_written(change), request, digest, now))
 
         look_up = LookUp(receipt=request, other=other, accounts=queries(quota, self._clock(), stored=True))
-        changed = await self._store.change(tenant, draft.id, begin, look_up)
+        changed = await self._change(tenant, draft.id, begin, look_up)
         receipt = changed.stored.receipt
         if receipt is None:
             return _session(changed)
@@ -224,14 +230,9 @@ class MCPSessionManager:
         Raises:
             SessionNotFound: there is none, or it has expired.
         """
-        return self._present(existing(await self._store.session(tenant, session_id), session_id, self._clock()))
-
-    def _present(self, session: MCPSession) -> MCPSession:
-        """The session without the claim of a turn that has ended, and whose end could not be stored yet."""
-        ownership = self._ownership
-        if not session.claim or ownership.shared or session.claim in ownership.live:
-            return session
-        return replace(session, claim="")
+        return self._ownership.present(
+            existing(await self._store.session(tenant, session_id), session_id, self._clock())
+        )
 
     async def list(
         self,
@@ -246,7 +247,7 @@ class MCPSessionManager:
         query = SessionQuery(
             tenant=tenant, now=self._clock(), limit=limit, labels=labels, newest_first=newest_first, after=after
         )
-        return [self._present(session) for session in await self._store.sessions(query)]
+        return [self._ownership.present(session) for session in await self._store.sessions(query)]
 
     async def update(
         self, tenant: str, session_id: str, update: SessionUpdate, *, quota: Quota | None = None
@@ -280,7 +281,7 @@ class MCPSessionManager:
             return Change(session=touched(changed, now, content=True))
 
         look_up = LookUp(accounts=queries(quota, self._clock(), stored=True))
-        return self._present(_session(await self._store.change(tenant, session_id, decide, look_up)))
+        return self._ownership.present(_session(await self._change(tenant, session_id, decide, look_up)))
 
     async def delete(self, tenant: str, session_id: str, *, etag: str = "") -> MCPSession:
         """Remove a session and all that belongs to it, and return it as it was.
@@ -294,7 +295,7 @@ class MCPSessionManager:
             check_etag(existing(stored.session, session_id, self._ownership.now(stored)), etag)
             return Change(delete=True)
 
-        changed = await self._store.change(tenant, session_id, decide)
+        changed = await self._change(tenant, session_id, decide)
         assert changed.stored.session is not None
         return changed.stored.session
 
@@ -349,7 +350,7 @@ class MCPSessionManager:
         while changed is None:
             end = await history_end(self._store, tenant, session_id)
             with contextlib.suppress(HistoryChanged):
-                changed = await self._store.change(tenant, session_id, decide, look_up)
+                changed = await self._change(tenant, session_id, decide, look_up)
         receipt = changed.stored.receipt
         if receipt is not None:
             assert changed.stored.session is not None
@@ -406,10 +407,10 @@ class MCPSessionManager:
             end = await history_beginning(self._store, tenant, session_id, message_count)
             waiting = await self._waiting(tenant, end.uid)
             with contextlib.suppress(HistoryChanged):
-                changed = await self._store.change(tenant, session_id, decide, look_up)
+                changed = await self._change(tenant, session_id, decide, look_up)
         session = changed.change.session or changed.stored.session
         assert session is not None
-        return self._present(session)
+        return self._ownership.present(session)
 
     async def _waiting(self, tenant: str, uid: str) -> str:
         """The full name of a turn that waits for the session with that uid, or an empty string."""
@@ -448,7 +449,7 @@ class MCPSessionManager:
             now = self._ownership.now(stored)
             return Change(session=touched(existing(stored.session, session_id, now), now))
 
-        return _session(await self._store.change(tenant, session_id, decide))
+        return _session(await self._change(tenant, session_id, decide))
 
     async def sweep(self, turn_retention: int, now: int) -> int:
         """Delete the sessions that have expired by ``now`` and the turns that ended ``turn_retention`` before it; count
@@ -459,7 +460,7 @@ class MCPSessionManager:
 
         count = 0
         while expired := await self._store.expired(now, SWEEP_BATCH):
-            changes = await asyncio.gather(*[self._store.change(tenant, name, decide) for tenant, name in expired])
+            changes = await asyncio.gather(*[self._change(tenant, name, decide) for tenant, name in expired])
             deleted = sum(changed.change.delete for changed in changes)
             count += deleted
             if deleted < len(expired):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from mcp_server.errors import SessionBusy
 from mcp_server.interfaces import Stored
 from mcp_server.values import SECOND, UNFINISHED, Clock, Lease, MCPSession, Turn, turn_name
@@ -70,6 +72,12 @@ class Ownership:
         if session is None or session.claim in ("", other_than) or not self.binds(turn, self.now(stored)):
             return ""
         return turn_name(session.id, session.claim)
+
+    def present(self, session: MCPSession) -> MCPSession:
+        """The session without the claim of a turn that has ended, and whose end could not be stored yet."""
+        if not session.claim or self.shared or session.claim in self.live:
+            return session
+        return replace(session, claim="")
 
     def check_free(self, stored: Stored) -> None:
         """Refuse to change the history of a session on which a turn runs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import structlog
 
@@ -11,6 +12,7 @@ from mcp_server.errors import MCPError
 from mcp_server.interfaces import NO_LOOK_UP, Change, LookUp, SharedStore, Store, Stored
 from mcp_server.quotas import Quota, count_replay, queries
 from mcp_server.sessions.changes import existing
+from mcp_server.sessions.hub import SessionHub
 from mcp_server.sessions.idempotency import request_of
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.turns import claims
@@ -37,12 +39,14 @@ class TurnStore:
     Args:
         store: an open store.
         ownership: this process as the holder of leases.
+        hub: tells those who watch a session of its changes.
         max_messages: the most messages of a history that one turn reads, unless a single exchange has more.
     """
 
-    def __init__(self, store: Store, ownership: Ownership, *, max_messages: int) -> None:
+    def __init__(self, store: Store, ownership: Ownership, hub: SessionHub, *, max_messages: int) -> None:
         self.ownership = ownership
         self._store = store
+        self._change = partial(hub.change, store)
         self._shared = store if isinstance(store, SharedStore) else None
         self.max_messages = max_messages
         """The most messages of a history that one turn reads."""
@@ -62,7 +66,7 @@ class TurnStore:
                 existing(stored.session, turn.session, self.ownership.now(stored))
             return Change()
 
-        changed = await self._store.change(turn.tenant, turn.session, decide, LookUp(request=request_of(turn)))
+        changed = await self._change(turn.tenant, turn.session, decide, LookUp(request=request_of(turn)))
         stored = changed.stored
         return None if stored.turn is None or stored.turn.expired(self.ownership.now(stored)) else stored.turn
 
@@ -94,7 +98,7 @@ class TurnStore:
         else:
             look_up = LookUp(holder=holder, accounts=accounts)
         try:
-            changed = await self._store.change(turn.tenant, turn.session, decide, look_up)
+            changed = await self._change(turn.tenant, turn.session, decide, look_up)
         except BaseException:
             # If it was written all the same, it counts as left behind.
             if result is not None and result.earlier is not None:
@@ -119,7 +123,7 @@ class TurnStore:
         """Count a call that finds its turn as a request of the caller."""
         if any("requests" in subject.rates for subject in quota.subjects):
             look_up = LookUp(accounts=queries(quota, self.ownership.clock()))
-            await self._store.change(
+            await self._change(
                 quota.tenant,
                 "",
                 lambda stored: count_replay(quota, stored.accounts, self.ownership.now(stored)),
@@ -140,7 +144,7 @@ class TurnStore:
 
     async def journal(self, turn: Turn, events: bytes) -> None:
         """Store how far a turn is, as :func:`~mcp_server.turns.claims.journal`."""
-        await self._store.change(
+        await self._change(
             turn.tenant, turn.session, lambda stored: claims.journal(stored, turn, events), self._own_row(turn)
         )
 
@@ -150,7 +154,7 @@ class TurnStore:
         Returns:
             The turn, and the messages of the exchange, as they are stored.
         """
-        changed = await self._store.change(
+        changed = await self._change(
             turn.tenant,
             turn.session,
             lambda stored: claims.commit(stored, turn, outcome, events, self.ownership),
@@ -172,7 +176,7 @@ class TurnStore:
         """
         look_up = LookUp(turn=turn.id) if doubtful else self._own_row(turn)
         try:
-            changed = await self._store.change(
+            changed = await self._change(
                 turn.tenant, turn.session, lambda stored: claims.release(stored, turn, events, self.ownership), look_up
             )
         except BaseException:
@@ -195,7 +199,7 @@ class TurnStore:
         Returns:
             The turn by the record.
         """
-        changed = await self._store.change(
+        changed = await self._change(
             turn.tenant,
             turn.session,
             lambda stored: claims.give_up(stored, turn, error, self.ownership),
@@ -294,7 +298,7 @@ class TurnStore:
         return count
 
     async def _interrupt(self, turn: Turn) -> bool:
-        changed = await self._store.change(
+        changed = await self._change(
             turn.tenant,
             turn.session,
             lambda stored: claims.interrupt(stored, turn, self.ownership),

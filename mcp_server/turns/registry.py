@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -15,6 +15,7 @@ from mcp_server.errors import Draining, MCPError, TurnCancelled, TurnNotFound
 from mcp_server.interfaces import ContentObserver, ContextType, Store, TurnObserver
 from mcp_server.models.target import Target
 from mcp_server.quotas import Quota
+from mcp_server.sessions.hub import Caller, SessionHub
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership
 from mcp_server.settings.tables import TurnSettings
@@ -28,10 +29,15 @@ from mcp_server.turns.persistence import TurnStore
 from mcp_server.turns.queue import SessionQueues
 from mcp_server.turns.request import TurnRequest, digest, release
 from mcp_server.turns.runner import Dependencies, TurnRunner, new_turn
-from mcp_server.values import FINAL, SECOND, MCPSession, Turn, TurnState, turn_name
+from mcp_server.turns.watching import SessionWatch, SessionWatches
+from mcp_server.values import FINAL, SECOND, UNFINISHED, MCPSession, Turn, TurnState, turn_name
 
 log = structlog.get_logger("contextprotocol.turns")
 
+EXPIRY_INTERVAL: Final = 1.0
+"""How often watched sessions are looked through for expired ones, in seconds."""
+LAST_TURNS: Final = 100
+"""How many of the last turns of a watched session are searched for unfinished ones of other servers."""
 MAX_INLINE: Final = 64 * 1024
 """The largest stored log that is decoded on the event loop, in bytes; about a millisecond's work."""
 
@@ -47,6 +53,7 @@ class TurnRegistry:
         context_types: render the context of sessions, by name.
         observers: are notified of each turn.
         content_observers: are shown what each turn was asked and has answered.
+        hub: tells those who watch a session of its changes.
     """
 
     def __init__(
@@ -59,12 +66,15 @@ class TurnRegistry:
         context_types: Mapping[str, ContextType],
         observers: Sequence[TurnObserver] = (),
         content_observers: Sequence[ContentObserver] = (),
+        hub: SessionHub | None = None,
     ) -> None:
         self.draining = False
         """Set when no new work is taken on."""
         self._settings = settings
         self._ownership = ownership
-        self._store = TurnStore(store, ownership, max_messages=max_messages)
+        hub = hub or SessionHub()
+        self._store = TurnStore(store, ownership, hub, max_messages=max_messages)
+        self._watches = SessionWatches(store, ownership, hub, self._unfinished)
         self._live: LiveTurns[TurnRunner] = LiveTurns(ownership)
         self._queues: SessionQueues[TurnRunner] = SessionQueues(max_waiting=settings.max_queued)
         self._dependencies = Dependencies(
@@ -296,6 +306,26 @@ class TurnRegistry:
         turn = await self.cancel(tenant, session_id, turn_id)
         await self._store.hide(turn, int(self._settings.retention * SECOND))
 
+    async def watch(self, session_id: str, caller: Caller, *, after_etag: str) -> SessionWatch:
+        """Watch a session, as :meth:`~mcp_server.turns.watching.SessionWatches.watch`.
+
+        Raises:
+            SessionNotFound: there is none.
+            Draining: the server is about to stop.
+            Overloaded: too many watch it, or the caller watches too many.
+        """
+        self.check_draining()
+        return await self._watches.watch(session_id, caller, after_etag)
+
+    async def _unfinished(self, session: MCPSession) -> Sequence[Turn]:
+        """The turns of a session that are queued or running, on any server, in the order of their ids."""
+        stored = await self._store.list(session, limit=LAST_TURNS, before="")
+        turns = {turn.id: turn for turn in stored}
+        for runner in self._queues.of(session.tenant, session.id, session.uid):
+            if runner.exists:
+                turns[runner.turn.id] = runner.present()
+        return [turns[id] for id in sorted(turns) if turns[id].state in UNFINISHED]
+
     def cancel_session(self, session: MCPSession) -> None:
         """Stop the turns of a session that was deleted; their readers end with SessionNotFound."""
         for runner in self._queues.of(session.tenant, session.id, session.uid):
@@ -322,6 +352,15 @@ class TurnRegistry:
             # A reader gets a heartbeat at the second look that finds it waiting: after one interval at least.
             await asyncio.sleep(self._settings.heartbeat_interval)
             self._beat()
+            with _logged("watched sessions not read"):
+                await self._watches.beat()
+
+    async def end_watches(self) -> None:
+        """Without end: let those who watch a session know that it has expired."""
+        while True:
+            await asyncio.sleep(EXPIRY_INTERVAL)
+            with _logged("watched sessions not read"):
+                await self._watches.end_expired()
 
     def _beat(self) -> None:  # a method of its own: while the loop sleeps, its frame would keep the last turn
         for runner in self._live:
@@ -385,6 +424,7 @@ class TurnRegistry:
     async def drain(self, timeout: float) -> None:
         """Let the running turns end for ``timeout`` seconds, then interrupt the others; return when all are stored."""
         self.draining = True
+        self._watches.hub.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self.idle()
@@ -398,6 +438,15 @@ class TurnRegistry:
             runner.cancel(
                 Draining("the server stops: send the same request again", metadata={"turn": name}, retry_after=1)
             )
+
+
+@contextlib.contextmanager
+def _logged(event: str) -> Iterator[None]:
+    """Log what fails, and go on: it is tried again."""
+    try:
+        yield
+    except Exception as error:  # whatever a store raises
+        log.error(event, exc_info=error)
 
 
 def _draining() -> Draining:

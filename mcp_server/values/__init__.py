@@ -57,6 +57,15 @@ from mcp_server.values.message import (
 )
 from mcp_server.values.model import Capabilities, Model, ModelState
 from mcp_server.values.session import MCPSession, Receipt, SessionDraft, SessionUpdate
+from mcp_server.values.session_event import (
+    MessagesAppended,
+    SessionCurrent,
+    SessionDeleted,
+    SessionEvent,
+    SessionRewound,
+    SessionUpdated,
+    TurnChanged,
+)
 from mcp_server.values.time import DAY, HOUR, MINUTE, SECOND, Clock, elapsed, milliseconds
 from mcp_server.values.turn import FINAL, UNFINISHED, Attempt, Lease, Turn, TurnError, TurnState, Window, turn_name
 from mcp_server.values.usage import Usage, UsageEntry, UsageSource, UsageSum, total_usage
@@ -95,6 +104,7 @@ __all__ = [
     "Logprob",
     "MCPSession",
     "Message",
+    "MessagesAppended",
     "Model",
     "ModelState",
     "OnCut",
@@ -109,8 +119,13 @@ __all__ = [
     "Refusal",
     "ResponseFormat",
     "Role",
+    "SessionCurrent",
+    "SessionDeleted",
     "SessionDraft",
+    "SessionEvent",
+    "SessionRewound",
     "SessionUpdate",
+    "SessionUpdated",
     "Started",
     "Struct",
     "SwitchMode",
@@ -121,6 +136,7 @@ __all__ = [
     "ToolChoice",
     "ToolResult",
     "Turn",
+    "TurnChanged",
     "TurnError",
     "TurnState",
     "Usage",
