@@ -19,11 +19,13 @@ It is not a client of the JSON-RPC protocol of the same initials: it talks gRPC 
 """
 
 from mcp_client._aio.client import MCPClient
+from mcp_client._aio.session_watch import SessionWatch
 from mcp_client._aio.stream import TurnStream
 from mcp_client._aio.tool_stream import ToolStream
 from mcp_client._core.requests.names import session_id_for
 from mcp_client._core.retry import Retry, RetryNotice
 from mcp_client._sync.client import MCPSyncClient
+from mcp_client._sync.session_watch import SyncSessionWatch
 from mcp_client._sync.stream import SyncTurnStream
 from mcp_client._sync.tool_stream import SyncToolStream
 from mcp_client.errors import (
@@ -87,6 +89,7 @@ from mcp_client.values import (
     LimitState,
     Logprob,
     Message,
+    MessagesAppended,
     Model,
     ModelState,
     Part,
@@ -96,12 +99,18 @@ from mcp_client.values import (
     Reply,
     Role,
     Session,
+    SessionCurrent,
+    SessionDeleted,
+    SessionEvent,
+    SessionRewound,
+    SessionUpdated,
     Text,
     ToolCall,
     ToolChoice,
     ToolResult,
     ToolRun,
     Turn,
+    TurnChanged,
     TurnCompleted,
     TurnFailure,
     TurnOptions,
@@ -146,6 +155,7 @@ __all__ = [
     "MCPError",
     "MCPSyncClient",
     "Message",
+    "MessagesAppended",
     "Model",
     "ModelNotFound",
     "ModelState",
@@ -173,9 +183,16 @@ __all__ = [
     "ServerUnavailable",
     "Session",
     "SessionBusy",
+    "SessionCurrent",
+    "SessionDeleted",
+    "SessionEvent",
     "SessionExists",
     "SessionNotFound",
+    "SessionRewound",
+    "SessionUpdated",
+    "SessionWatch",
     "StoreUnavailable",
+    "SyncSessionWatch",
     "SyncToolStream",
     "SyncTurnStream",
     "Text",
@@ -190,6 +207,7 @@ __all__ = [
     "TryLater",
     "Turn",
     "TurnCancelled",
+    "TurnChanged",
     "TurnCompleted",
     "TurnFailure",
     "TurnInterrupted",

@@ -26,6 +26,7 @@ MODULES: Final = {
             "completion",
             "health",
             "models",
+            "session_watch",
             "sessions",
             "stream",
             "tool_chat",
@@ -54,6 +55,7 @@ MODULES: Final = {
             "trace",
             "turn_service",
             "turns",
+            "watch",
         )
     },
     "tests/interop/python/cases.py": "tests/interop/python_blocking/cases.py",
@@ -71,6 +73,7 @@ NAMES: Final[Mapping[str, str]] = {
     "AsyncStatuses": "SyncStatuses",
     "AsyncTransport": "SyncTransport",
     "MCPClient": "MCPSyncClient",
+    "SessionWatch": "SyncSessionWatch",
     "StopAsyncIteration": "StopIteration",
     "ToolStream": "SyncToolStream",
     "TurnStream": "SyncTurnStream",

@@ -67,6 +67,11 @@ BAD: dict[str, tuple[Callable[[Gateway], Awaitable[object]], set[str]]] = {
         lambda g: g.append_messages(ANONYMOUS, "a", [Message(role=Role.SYSTEM)], request_id="\n"),
         {"messages[0].role", "messages[0].parts", "request_id"},
     ),
+    "rewind_session": (
+        lambda g: g.rewind_session(ANONYMOUS, "a", -1, etag="e" * 5000, request_id="\n"),
+        {"message_count", "etag", "request_id"},
+    ),
+    "watch_session": (lambda g: g.watch_session(ANONYMOUS, "a", after_etag="e" * 5000), {"after_etag"}),
 }
 
 
@@ -97,6 +102,8 @@ VIOLATIONS: dict[str, Callable[[Gateway], Awaitable[object]]] = {
     "fork_session": lambda g: g.fork_session(ANONYMOUS, "a", violations=REPORTED),
     "list_messages": lambda g: anext(g.list_messages(ANONYMOUS, "a", limit=1, violations=REPORTED)),
     "append_messages": lambda g: g.append_messages(ANONYMOUS, "a", [user("x")], violations=REPORTED),
+    "rewind_session": lambda g: g.rewind_session(ANONYMOUS, "a", 0, violations=REPORTED),
+    "watch_session": lambda g: g.watch_session(ANONYMOUS, "a", violations=REPORTED),
     "get_turn": lambda g: g.get_turn(ANONYMOUS, "a", "t", violations=REPORTED),
     "list_turns": lambda g: g.list_turns(ANONYMOUS, "a", limit=1, violations=REPORTED),
     "read_turn": lambda g: g.read_turn(ANONYMOUS, "a", "t", violations=REPORTED),
@@ -132,6 +139,8 @@ async def test_a_principal_sees_its_own_tenant_alone(gateway: Gateway) -> None:
         (lambda: gateway.delete_session(OTHER, "a"), SessionNotFound),
         (lambda: gateway.fork_session(OTHER, "a"), SessionNotFound),
         (lambda: gateway.append_messages(OTHER, "a", [user("x")]), SessionNotFound),
+        (lambda: gateway.rewind_session(OTHER, "a", 0), SessionNotFound),
+        (lambda: gateway.watch_session(OTHER, "a"), SessionNotFound),
         (lambda: gateway.embed(OTHER, EmbedInput(inputs=("x",), session="a")), SessionNotFound),
         (lambda: anext(gateway.list_messages(OTHER, "a", limit=1)), SessionNotFound),
         (lambda: gateway.list_turns(OTHER, "a", limit=1), SessionNotFound),

@@ -7,6 +7,7 @@ from typing import Any
 
 from contextprotocol.v1 import session_pb2
 from mcp_client._aio.calls import AsyncCalls
+from mcp_client._aio.session_watch import SessionWatch
 from mcp_client._core.arguments import UNSET, Unset
 from mcp_client._core.requests import sessions as requests
 from mcp_client._core.requests.messages import Input
@@ -224,6 +225,15 @@ class SessionMethods:
         """
         request = requests.rewind_session(session, message_count, etag=etag, request_id=request_id)
         return responses.session(await self._calls.unary("SessionService.RewindSession", request, timeout))
+
+    def watch_session(self, session: str | Session, *, timeout: Seconds | None = None) -> SessionWatch:
+        """Watch a session: its current state first, then its changes and its turns, until it is deleted.
+
+        Args:
+            session: the session to watch. Watching does not renew its ttl.
+            timeout: how long to watch, in seconds; ``None``: without limit.
+        """
+        return SessionWatch(self._calls, session, timeout)
 
     async def list_messages(
         self,

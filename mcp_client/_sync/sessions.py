@@ -16,6 +16,7 @@ from mcp_client._core.requests.sessions import Context
 from mcp_client._core.responses import messages as message_responses
 from mcp_client._core.responses import sessions as responses
 from mcp_client._sync.calls import SyncCalls
+from mcp_client._sync.session_watch import SyncSessionWatch
 from mcp_client.values import Message, Seconds, Session
 
 
@@ -226,6 +227,15 @@ class SessionMethods:
         """
         request = requests.rewind_session(session, message_count, etag=etag, request_id=request_id)
         return responses.session(self._calls.unary("SessionService.RewindSession", request, timeout))
+
+    def watch_session(self, session: str | Session, *, timeout: Seconds | None = None) -> SyncSessionWatch:
+        """Watch a session: its current state first, then its changes and its turns, until it is deleted.
+
+        Args:
+            session: the session to watch. Watching does not renew its ttl.
+            timeout: how long to watch, in seconds; ``None``: without limit.
+        """
+        return SyncSessionWatch(self._calls, session, timeout)
 
     def list_messages(
         self,

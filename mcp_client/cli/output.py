@@ -56,7 +56,15 @@ def amount(value: int | Decimal) -> str:
 
 def print_json(value: Any) -> None:
     """Print one or several values of the client as JSON."""
+    print(_json(value, indent=2))
 
+
+def print_json_line(value: Any) -> None:
+    """Print a value as one line of JSON, at once."""
+    print(_json(value, indent=None), flush=True)
+
+
+def _json(value: Any, *, indent: int | None) -> str:
     def plain(item: Any) -> Any:
         if isinstance(item, Session):
             return received(item)
@@ -70,8 +78,8 @@ def print_json(value: Any) -> None:
             return base64.b64encode(item).decode()
         return sorted(item)
 
-    text = json.dumps(value, default=plain, indent=2, ensure_ascii=False)
-    print(_LATE_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    text = json.dumps(value, default=plain, indent=indent, ensure_ascii=False)
+    return _LATE_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

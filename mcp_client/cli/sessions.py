@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Any
 
 import typer
 
-from mcp_client import MCPClient
+from mcp_client import (
+    MCPClient,
+    MessagesAppended,
+    SessionCurrent,
+    SessionEvent,
+    SessionRewound,
+    SessionUpdated,
+    TurnChanged,
+)
 from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Limit, ModelOption, Server, SessionName
-from mcp_client.cli.output import local_time, print_json, print_table
+from mcp_client.cli.output import local_time, print_json, print_json_line, print_table
 from mcp_client.cli.run import first, pairs, run_client
 from mcp_client.cli.terminal import printable
 
@@ -152,3 +161,37 @@ def rewind(
         await client.rewind_session(session, keep)
 
     run_client(server, run)
+
+
+@app.command()
+def watch(session: SessionName, as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
+    """Print what happens to a session, a line for each event, until it is deleted."""
+
+    async def run(client: MCPClient) -> None:
+        async with client.watch_session(session) as watching:
+            async for event in watching:
+                if as_json:
+                    print_json_line({"event": type(event).__name__, **_fields(event)})
+                else:
+                    print(printable(_line(event)), flush=True)
+
+    run_client(server, run)
+
+
+def _fields(event: SessionEvent) -> dict[str, Any]:
+    return {field.name: getattr(event, field.name) for field in fields(event)}
+
+
+def _line(event: SessionEvent) -> str:
+    """What has happened, in one line."""
+    if isinstance(event, SessionCurrent):
+        count = event.session.message_count
+        turns = "".join([f", {turn.name} {turn.state}" for turn in event.turns])
+        return f"{event.session.name}: {count} {'message' if count == 1 else 'messages'}{turns}"
+    if isinstance(event, TurnChanged):
+        return f"{event.turn.name} {event.turn.state}"
+    if isinstance(event, MessagesAppended):
+        return f"messages {event.first_index} to {event.message_count - 1} appended"
+    if isinstance(event, SessionRewound):
+        return f"rewound to {event.message_count} messages"
+    return "updated" if isinstance(event, SessionUpdated) else "deleted"

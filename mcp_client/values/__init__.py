@@ -29,6 +29,15 @@ from mcp_client.values.message import (
 from mcp_client.values.model import Embeddings, HealthStatus, Model, ModelState
 from mcp_client.values.options import Seconds, ToolChoice, TurnOptions
 from mcp_client.values.session import ContextEntry, Session
+from mcp_client.values.session_event import (
+    MessagesAppended,
+    SessionCurrent,
+    SessionDeleted,
+    SessionEvent,
+    SessionRewound,
+    SessionUpdated,
+    TurnChanged,
+)
 from mcp_client.values.turn import Attempt, Reply, Turn, TurnFailure, TurnState, Window
 from mcp_client.values.usage import UsageRow
 
@@ -51,6 +60,7 @@ __all__ = [
     "Limits",
     "Logprob",
     "Message",
+    "MessagesAppended",
     "Model",
     "ModelState",
     "Part",
@@ -61,12 +71,18 @@ __all__ = [
     "Role",
     "Seconds",
     "Session",
+    "SessionCurrent",
+    "SessionDeleted",
+    "SessionEvent",
+    "SessionRewound",
+    "SessionUpdated",
     "Text",
     "ToolCall",
     "ToolChoice",
     "ToolResult",
     "ToolRun",
     "Turn",
+    "TurnChanged",
     "TurnCompleted",
     "TurnFailure",
     "TurnOptions",

@@ -92,7 +92,7 @@ async def invoke(
         if method.client_streaming or method.server_streaming:
             # One message on every stream: gRPC's client ends with INTERNAL itself if it sends when a call has ended.
             call = channel.unary_stream(path, response_deserializer=parse)(body, **options)
-            if method.name == "Watch":
+            if method.name in ("Watch", "WatchSession"):
                 responses.append(await call.read())
                 call.cancel()
                 return Outcome("OK", "", b"", responses)

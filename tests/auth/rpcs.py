@@ -132,6 +132,10 @@ CASES = {
             _WRITE,
             _SESSION,
         ),
+        "RewindSession": Case(
+            lambda its: session_pb2.RewindSessionRequest(name=its.session, message_count=2), _WRITE, _SESSION
+        ),
+        "WatchSession": Case(lambda its: session_pb2.WatchSessionRequest(name=its.session), _READ, _SESSION),
     },
     "contextprotocol.v1.TurnService": {
         "GetTurn": Case(lambda its: turn_pb2.GetTurnRequest(name=its.turn), _READ, _TURN),

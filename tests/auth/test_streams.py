@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from contextprotocol.v1 import chat_pb2, generation_pb2, key_pb2, turn_pb2
+from contextprotocol.v1 import chat_pb2, generation_pb2, key_pb2, session_pb2, turn_pb2
 from mcp_server.interfaces import Finish
 from mcp_server.middleware.authentication import guard
 from mcp_server.settings import TurnSettings
@@ -64,7 +64,7 @@ async def answering(serve: Serve, tmp_path: Path) -> Answering:
     models = msgspec.structs.replace(config.models, default="scripted/scripted", default_embedding="")
     config = msgspec.structs.replace(config, models=models)
     made.wire = await serve(config, providers={"scripted": made.provider})
-    request = key_pb2.CreateKeyRequest(key=key_pb2.Key(scopes=["chat", "models"]))
+    request = key_pb2.CreateKeyRequest(key=key_pb2.Key(scopes=["chat", "models", "sessions.read"]))
     created = await made.wire.keys.CreateKey(request, metadata=ADMIN.metadata)
     made.secret, made.key = created.secret, created.key.name
     return made
@@ -142,10 +142,15 @@ async def test_watches_and_reflection_end_too(answering: Answering) -> None:
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(wire.channel)
     reflection = stub.ServerReflectionInfo(metadata=answering.metadata)
     await reflection.write(reflection_pb2.ServerReflectionRequest(list_services="*"))
-    for stream in (provider, server, stranger, reflection):
+    create = session_pb2.CreateSessionRequest(session_id="tour")
+    await wire.sessions.CreateSession(create, metadata=ADMIN.metadata)
+    session = wire.sessions.WatchSession(
+        session_pb2.WatchSessionRequest(name="sessions/tour"), metadata=answering.metadata
+    )
+    for stream in (provider, server, stranger, reflection, session):
         await stream.read()
     await answering.revoke()
-    for stream in (provider, server, reflection):
+    for stream in (provider, server, reflection, session):
         with Refused() as refused:
             await asyncio.wait_for(stream.read(), 5)
         assert refused.reason == "BAD_CREDENTIALS"

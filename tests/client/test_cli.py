@@ -39,7 +39,7 @@ COMMANDS = (
     ["usage"],
     ["whoami"],
     ["sessions"],
-    *[["sessions", name] for name in ("list", "create", "show", "messages", "delete", "fork")],
+    *[["sessions", name] for name in ("list", "create", "show", "messages", "delete", "fork", "rewind", "watch")],
     ["turns"],
     *[["turns", name] for name in ("list", "show", "watch", "cancel")],
 )
@@ -330,8 +330,44 @@ async def test_turns_are_listed_shown_watched_and_stopped() -> None:
 
         assert (await mcp_client(server, "sessions", "fork", "tour", "detour", "--at", "2")).out == "detour\n"
         assert (await mcp_client(server, "sessions", "messages", "detour")).out == "user: Hi\nassistant: Hello\n"
+        assert (await mcp_client(server, "sessions", "rewind", "detour", "1")).status == 0
+        assert (await mcp_client(server, "sessions", "messages", "detour")).out == "user: Hi\n"
+        assert (await mcp_client(server, "sessions", "rewind", "detour", "9")).status == 2
         whole = (await mcp_client(server, "sessions", "fork", "tour")).out.strip()
         assert (await client.get_session(whole)).message_count == 4
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_session_is_watched_until_it_is_deleted(server: UnifiedMCPServer, *, as_json: bool) -> None:
+    """A line for each event, as it happens."""
+    async with MCPClient(server.address) as client:
+        await client.create_session("tour")
+        program = (*PROGRAM, "sessions", "watch", "tour", *(["--json"] if as_json else []))
+        process = await asyncio.create_subprocess_exec(
+            *program, stdout=subprocess.PIPE, env=environment(server.address)
+        )
+        assert process.stdout is not None
+        lines = [await process.stdout.readline()]
+        reply = await client.chat("Hi", session="tour")
+        await client.rewind_session("tour", 1)
+        await client.update_session("tour", labels={"a": "b"})
+        await client.delete_session("tour")
+        lines += (await process.stdout.read()).splitlines()
+        assert await process.wait() == 0
+    if as_json:
+        kinds = [json.loads(line)["event"] for line in lines]
+        changed = ["MessagesAppended", "TurnChanged", "SessionRewound", "SessionUpdated", "SessionDeleted"]
+        assert kinds == ["SessionCurrent", "TurnChanged", *changed]
+        return
+    assert [line.decode().strip() for line in lines] == [
+        "sessions/tour: 0 messages",
+        f"{reply.turn} running",
+        "messages 0 to 1 appended",
+        f"{reply.turn} succeeded",
+        "rewound to 1 messages",
+        "updated",
+        "deleted",
+    ]
 
 
 async def test_models_are_listed(server: UnifiedMCPServer) -> None:

@@ -43,7 +43,11 @@ def test_no_protobuf_shows_in_a_signature() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(mcp_client.MCPClient, mcp_client.MCPSyncClient), (mcp_client.TurnStream, mcp_client.SyncTurnStream)],
+    [
+        (mcp_client.MCPClient, mcp_client.MCPSyncClient),
+        (mcp_client.SessionWatch, mcp_client.SyncSessionWatch),
+        (mcp_client.TurnStream, mcp_client.SyncTurnStream),
+    ],
 )
 def test_both_clients_have_the_same_methods(one: type, other: type) -> None:
     """With the same arguments in the same order, and the same defaults."""

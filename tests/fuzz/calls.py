@@ -16,7 +16,7 @@ HANGS: Final = "no end within the deadline"
 """What is wrong then."""
 METHODS: Final = {path_of(method): method for method, _ in RPCS}
 """Of all RPCS, by path."""
-_ENDLESS: Final = "/grpc.health.v1.Health/Watch"
+_ENDLESS: Final = ("/grpc.health.v1.Health/Watch", "/contextprotocol.v1.SessionService/WatchSession")
 """Streams without an end by design."""
 _DETAILS: Final = "grpc-status-details-bin"
 
@@ -51,7 +51,7 @@ class Caller:
         try:
             if not method.server_streaming:
                 received.append(await call)
-            elif request.path == _ENDLESS:
+            elif request.path in _ENDLESS:
                 received.append(await call.read() or b"")
                 call.cancel()
             else:

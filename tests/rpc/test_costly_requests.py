@@ -195,6 +195,7 @@ async def test_a_megabyte_of_json_does_not_hold_the_event_loop_up(wire: Wire) ->
         "GetSession": session_pb2.GetSessionRequest(name="sessions/large"),
         "UpdateSession": update,
         "ForkSession": session_pb2.ForkSessionRequest(name="sessions/large"),
+        "RewindSession": session_pb2.RewindSessionRequest(name="sessions/large", message_count=0),
     }
     for name, request in calls.items():
         body = request.SerializeToString()

@@ -129,6 +129,11 @@ def rewind_session(
     return request
 
 
+def watch_session(session: str | Session) -> session_pb2.WatchSessionRequest:
+    """Watch a session."""
+    return session_pb2.WatchSessionRequest(name=session_name(session))
+
+
 def list_sessions(labels: Mapping[str, str], *, newest_first: bool, page_size: int) -> session_pb2.ListSessionsRequest:
     """List the first page of sessions."""
     request = session_pb2.ListSessionsRequest(newest_first=newest_first)
