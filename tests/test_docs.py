@@ -83,8 +83,8 @@ async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> N
             "CONTEXTPROTOCOL_ADDRESS": server.address,
         }
 
-        async def shell(command: str, typed: str = "") -> str:
-            process = await asyncio.create_subprocess_exec(
+        async def begun(command: str) -> asyncio.subprocess.Process:
+            return await asyncio.create_subprocess_exec(
                 *("bash", "-euo", "pipefail", "-c", command),
                 cwd=tmp_path,
                 env=environment,
@@ -92,6 +92,9 @@ async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> N
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )
+
+        async def shell(command: str, typed: str = "") -> str:
+            process = await begun(command)
             printed, _ = await process.communicate(typed.encode())
             assert process.returncode == 0, f"{command}\n{printed.decode()}"
             return printed.decode()
@@ -102,6 +105,13 @@ async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> N
             if "…" in line:
                 turn = await anext(client.list_turns("tour"))
                 line = line.replace("sessions/tour/turns/…", turn.name)
+            if "sessions watch" in line:  # it has no end
+                process = await begun(f"exec {line}")
+                assert process.stdout is not None
+                assert await process.stdout.readline() == b"sessions/tour: 2 messages\n"
+                process.terminate()
+                await process.communicate()
+                continue
             printed = await shell(line)
         assert "SERVING" in printed.upper()
         assert (await client.get_session("detour")).message_count == 2

@@ -436,7 +436,7 @@ class MCPSessionManager:
             session = existing(stored.session, session_id, self._ownership.now(stored))
             return Change(session=with_hidden_turn(session, turn_id))
 
-        await self._store.change(tenant, session_id, decide)
+        await self._change(tenant, session_id, decide)
 
     async def touch(self, tenant: str, session_id: str) -> MCPSession:
         """Renew the ttl of a session that is used.

@@ -211,7 +211,7 @@ class TurnStore:
 
     async def hide(self, turn: Turn, retention: int) -> None:
         """Let nobody find a turn that has ended, as :func:`~mcp_server.turns.claims.hide`."""
-        await self._store.change(
+        await self._change(
             turn.tenant, turn.session, lambda stored: claims.hide(stored, turn, retention), LookUp(turn=turn.id)
         )
 

@@ -180,7 +180,8 @@ class SessionServiceServicer:
         SESSION_NOT_FOUND when the session is deleted or expires, or with the connection; the caller then calls again, and
         receives the current state first. Watching does not renew the `ttl`.
 
-        UNAVAILABLE: DRAINING when the server stops.
+        UNAVAILABLE: DRAINING when the server stops. RESOURCE_EXHAUSTED: OVERLOADED if too many calls watch the session, or
+        the caller makes too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
