@@ -344,6 +344,30 @@ class Machine(RuleBasedStateMachine):
             if key:
                 session.receipts[key] = Receipt(body=text, session=session, time=self.world.now, index=index)
 
+    @rule(session_id=ids, count=st.sampled_from([0, 1, 2, 3, 4]))
+    def rewind(self, session_id: str, count: int) -> None:
+        """Keep only the first messages."""
+        self.do(self._rewind(session_id, count))
+
+    async def _rewind(self, session_id: str, count: int) -> None:
+        self.touched.add(session_id)
+        session = self.world.session(session_id)
+        call = self.plain.sessions.RewindSession(
+            session_pb2.RewindSessionRequest(name=f"sessions/{session_id}", message_count=count)
+        )
+        if session is None:
+            await self._refused("SESSION_NOT_FOUND", call)
+        elif session.running is not None:
+            await self._refused("SESSION_BUSY", call)
+        elif count > len(session.history):
+            await self._refused("INVALID_ARGUMENT", call)
+        else:
+            await call
+            session.touch(self.world.now)
+            if count < len(session.history):
+                del session.history[count:]
+                await self._changed(session)
+
     @precondition(lambda self: len(self.world.live) > 1)
     @rule(session_id=ids)
     def delete(self, session_id: str) -> None:

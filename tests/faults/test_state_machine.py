@@ -20,6 +20,7 @@ BOUNDED = settings(
 
 @pytest.mark.parametrize("machine", [Machine, DurableMachine, SharedMachine], ids=["memory", "sqlite", "shared"])
 def test_the_server_does_what_the_model_says(machine: type[Machine], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Creates, turns, retries, cancels, forks, deletes, expiry, restarts where something lasts, and a second server."""
+    """Creates, turns, retries, cancels, forks, rewinds, deletes, expiry, restarts where something lasts, a second
+    server."""
     monkeypatch.setattr("mcp_server.app.LEASE_SECONDS", FOREVER)  # time passes quickly here
     run_state_machine_as_test(machine, settings=BOUNDED)

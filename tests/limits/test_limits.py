@@ -265,7 +265,7 @@ async def test_a_refused_call_leaves_its_request_id_unused(limited: Limited, clo
 
 
 async def test_the_history_of_a_session_counts(limited: Limited) -> None:
-    """What a turn holds includes the prompt that the session brings."""
+    """What a turn holds includes the prompt that the session brings, but not what a rewind has removed."""
     provider = ScriptedProvider([("long " * 100), Finish(usage=USED)], ["y", Finish(usage=USED)])
     callers = await limited(provider, {"tokens_per_minute": 200})
     await callers.wire.sessions.CreateSession(session_pb2.CreateSessionRequest(session_id="s"), metadata=caller("t"))
@@ -274,7 +274,9 @@ async def test_the_history_of_a_session_counts(limited: Limited) -> None:
     with Refused() as refused:
         await callers.chat(session="sessions/s", config=SHORT)
     assert quota_of(refused) == ("tokens_per_minute", "tenants/t")
-    await callers.chat(config=SHORT)
+    rewind = session_pb2.RewindSessionRequest(name="sessions/s", message_count=0)
+    await callers.wire.sessions.RewindSession(rewind, metadata=caller("t"))
+    await callers.chat(session="sessions/s", config=SHORT)
 
 
 async def test_embeddings_are_limited_and_booked(limited: Limited) -> None:
@@ -295,7 +297,8 @@ async def test_embeddings_are_limited_and_booked(limited: Limited) -> None:
 
 
 async def test_sessions_and_stored_bytes(limited: Limited) -> None:
-    """Creating and forking count; deleting frees. A full store takes no messages, and no turns that bring some."""
+    """Creating and forking count; deleting and rewinding free. A full store takes no messages, and no turns that bring
+    some."""
     callers = await limited(answering(), {"sessions": 2, "stored_bytes": 5000})
     sessions, who = callers.wire.sessions, caller("t")
     create = session_pb2.CreateSessionRequest(session_id="c")
@@ -324,6 +327,8 @@ async def test_sessions_and_stored_bytes(limited: Limited) -> None:
         with Refused() as refused:
             await method(refused_request, metadata=who)
         assert quota_of(refused) == ("stored_bytes", "tenants/t")
-    await sessions.DeleteSession(session_pb2.DeleteSessionRequest(name="sessions/a"), metadata=who)
+    rewind = session_pb2.RewindSessionRequest(name="sessions/a", message_count=0)
+    await sessions.RewindSession(rewind, metadata=who)
     await callers.chat(session="sessions/b")
+    await sessions.DeleteSession(session_pb2.DeleteSessionRequest(name="sessions/a"), metadata=who)
     await sessions.CreateSession(create, metadata=who)
