@@ -410,7 +410,7 @@ def test_a_secret_may_lie_in_a_file(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_secret_may_be_in_a_variable_of_any_name(file: Path) -> None:
-    """As other programs have it. The name alone, as a shell writes it, is no secret: the message shows what to write."""
+    """As other programs have it. Its name alone, as a shell writes it, is refused with what to write."""
     file.write_text('providers.a = { type = "openai", api_key = { env = "TEAM_KEY" } }')
     (provider,) = load(file, {"TEAM_KEY": "sk-1"}).providers.values()
     assert isinstance(provider, OpenAISettings)
@@ -418,10 +418,8 @@ def test_a_secret_may_be_in_a_variable_of_any_name(file: Path) -> None:
     assert problems(file) == [f"{file}: providers.a.api_key: the environment variable TEAM_KEY is not set"]
     for text in ("$TEAM_KEY", "${TEAM_KEY}"):
         file.write_text(f'providers.a = {{ type = "openai", api_key = "{text}" }}')
-        assert problems(file) == [
-            f"{file}: providers.a.api_key: found the name of a variable, which is not replaced; "
-            'write { env = "TEAM_KEY" }'
-        ]
+        (problem,) = problems(file)
+        assert problem.endswith('the name of a variable, which is not replaced; write { env = "TEAM_KEY" }')
 
 
 @pytest.mark.parametrize(
