@@ -1,4 +1,4 @@
-"""The client's methods for models and embeddings."""
+"""The client's methods for models, embeddings and token counts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 from contextprotocol.v1 import model_pb2
 from mcp_client._aio.calls import AsyncCalls
 from mcp_client._core.requests import models as requests
+from mcp_client._core.requests.messages import Input
 from mcp_client._core.responses import models as responses
-from mcp_client.values import Embeddings, Model, Seconds, Session
+from mcp_client.tools.tool import Tool
+from mcp_client.values import Embeddings, Model, Seconds, Session, TokenCount
 
 
 class ModelMethods:
-    """List models, and create embeddings."""
+    """List models, create embeddings, and count tokens."""
 
     _calls: AsyncCalls
 
@@ -51,6 +53,30 @@ class ModelMethods:
             labels=labels or {},
         )
         return responses.embeddings(await self._calls.embed(request, timeout))
+
+    async def count_tokens(
+        self,
+        messages: Input = (),
+        *,
+        session: str | Session | None = None,
+        model: str = "",
+        tools: Sequence[Tool] = (),
+        timeout: Seconds | None = None,
+    ) -> TokenCount:
+        """Count the tokens of the prompt that :meth:`chat` would send with the same arguments, without sending it.
+
+        Args:
+            messages: the new messages; without a session, the whole conversation. In a session they may be empty.
+            session: its instruction, context and history are counted too; the call does not extend its ttl.
+            model: an alias or ``provider/model``; empty: the session's model, then the server's.
+            tools: the tools that the model may call.
+            timeout: the timeout of the call in seconds.
+
+        Raises:
+            SessionNotFound, ModelNotFound, UnsupportedByModel, ToolResultsMissing …
+        """
+        request = requests.count_tokens(messages, session=session, model=model, tools=tools)
+        return responses.token_count(await self._calls.unary("ModelService.CountTokens", request, timeout))
 
     async def list_models(self, *, timeout: Seconds | None = None) -> Sequence[Model]:
         """List the models that the server offers, by name."""

@@ -158,6 +158,39 @@ def embed(
 
 
 @app.command()
+def count(
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            help="The message; the text of a pipe or file on standard input is added to it. Without it: standard "
+            "input.",
+            show_default=False,
+        ),
+    ] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Count the instruction, context and history of this session too.", show_default=False
+        ),
+    ] = None,
+    model: ModelOption = "",
+    as_json: AsJson = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Count the tokens of the prompt that chat would send, without sending it."""
+    text = prompts.message(prompt)
+
+    async def run(client: MCPClient) -> None:
+        counted = await client.count_tokens(text, session=session, model=model)
+        if as_json:
+            print_json(counted)
+        else:
+            print(f"{'' if counted.exact else '~'}{counted.input_tokens}")
+
+    run_client(server, run)
+
+
+@app.command()
 def models(as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
     """List the models that the server offers."""
 

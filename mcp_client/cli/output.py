@@ -69,7 +69,7 @@ def _json(value: Any, *, indent: int | None) -> str:
         if isinstance(item, Session):
             return received(item)
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            return dataclasses.asdict(item)
+            return dataclasses.asdict(item, dict_factory=_shown)
         if isinstance(item, datetime):
             return item.isoformat()
         if isinstance(item, Decimal):
@@ -80,6 +80,11 @@ def _json(value: Any, *, indent: int | None) -> str:
 
     text = json.dumps(value, default=plain, indent=indent, ensure_ascii=False)
     return _LATE_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _shown(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a value without those that mean something to a provider alone."""
+    return {name: value for name, value in fields if name != "provider_state"}
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -18,6 +18,8 @@ from mcp_client.values.message import (
     FinishReason,
     Message,
     Part,
+    ProviderState,
+    ProviderStatePart,
     Reasoning,
     Refusal,
     Role,
@@ -26,7 +28,7 @@ from mcp_client.values.message import (
     ToolResult,
     Usage,
 )
-from mcp_client.values.model import Embeddings, HealthStatus, Model, ModelState
+from mcp_client.values.model import Embeddings, HealthStatus, Model, ModelState, TokenCount
 from mcp_client.values.options import Seconds, ToolChoice, TurnOptions
 from mcp_client.values.session import ContextEntry, Session
 from mcp_client.values.session_event import (
@@ -65,6 +67,8 @@ __all__ = [
     "ModelState",
     "Part",
     "PartStarted",
+    "ProviderState",
+    "ProviderStatePart",
     "Reasoning",
     "Refusal",
     "Reply",
@@ -77,6 +81,7 @@ __all__ = [
     "SessionRewound",
     "SessionUpdated",
     "Text",
+    "TokenCount",
     "ToolCall",
     "ToolChoice",
     "ToolResult",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcp_client.values.message import ToolCall, ToolResult
+from mcp_client.values.message import ProviderState, ToolCall, ToolResult
 from mcp_client.values.turn import Reply, Window
 
 
@@ -39,7 +39,7 @@ class PartStarted:
     part: int
     """The position of the part in the answer, from 0."""
     kind: str
-    """``text``, ``reasoning``, ``refusal``, ``tool_call``, ``blob``, or ``unknown``."""
+    """``text``, ``reasoning``, ``refusal``, ``tool_call``, ``blob``, ``provider_state``, or ``unknown``."""
     tool_call_id: str
     tool_name: str
 
@@ -56,7 +56,7 @@ class Logprob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """A piece of a part: exactly one of ``text``, ``reasoning`` and ``tool_arguments`` is not empty."""
+    """A piece of a part: exactly one of ``text``, ``reasoning``, ``tool_arguments`` and ``provider_state`` is set."""
 
     sequence: int
     part: int
@@ -64,6 +64,8 @@ class Delta:
     reasoning: str
     tool_arguments: str
     logprobs: Sequence[Logprob] = ()
+    provider_state: ProviderState | None = None
+    """What the provider needs to receive back with the part; at most once for each part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

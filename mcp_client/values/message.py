@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -35,10 +35,22 @@ class FinishReason(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderState:
+    """Data that the provider of a part needs to receive back unchanged, for example the signature of reasoning. A
+    program that keeps the conversation itself sends each part as it was received."""
+
+    provider: str
+    """The name of the provider, to which alone the server gives it."""
+    model: str = ""
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """Plain text."""
 
     text: str
+    provider_state: ProviderState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +58,7 @@ class Reasoning:
     """The reasoning of a model before its answer."""
 
     text: str
+    provider_state: ProviderState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +66,7 @@ class Refusal:
     """A model's explanation of why it declines to answer."""
 
     text: str
+    provider_state: ProviderState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +79,7 @@ class Blob:
     """The content itself."""
     uri: str = ""
     """Where the content is: an ``https:`` or ``data:`` URI."""
+    provider_state: ProviderState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +92,7 @@ class ToolCall:
     """The name of the tool."""
     arguments_json: str = "{}"
     """The arguments, as the text of a JSON object."""
+    provider_state: ProviderState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +106,14 @@ class ToolResult:
     """Whether the tool failed; the parts then describe the failure."""
 
 
-Part = Text | Reasoning | Refusal | Blob | ToolCall | ToolResult
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderStatePart:
+    """A part that consists of its :class:`ProviderState` alone, for example reasoning that the provider hides."""
+
+    provider_state: ProviderState
+
+
+Part = Text | Reasoning | Refusal | Blob | ToolCall | ToolResult | ProviderStatePart
 """One part of a message."""
 
 

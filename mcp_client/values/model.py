@@ -49,6 +49,17 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCount:
+    """The length of a prompt."""
+
+    input_tokens: int
+    exact: bool
+    """Whether the provider counted the tokens; otherwise the server estimated them."""
+    model: str
+    """The ``provider/model`` for which they were counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embeddings:
     """Vectors, in the order of their texts."""
 

@@ -31,6 +31,9 @@ class ProviderState(Struct):
     model: str = ""
     """The provider's own name of the model, or empty."""
 
+    def __repr__(self) -> str:  # whatever shows a message shows nothing of the data
+        return f"ProviderState(provider={self.provider!r}, model={self.model!r}, data=<{len(self.data)} bytes>)"
+
 
 class Text(Struct, tag="text"):
     """Text."""

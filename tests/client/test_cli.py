@@ -24,8 +24,8 @@ from mcp_client import MCPClient
 from mcp_client.cli.commands import app
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ProviderUnavailable
-from mcp_server.interfaces import Finish
-from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from mcp_server.interfaces import Finish, PartState
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, Step, running
 from mcp_server.values import Model, ModelState
 from tests.client.stand_in import OK, StandIn
 
@@ -34,6 +34,7 @@ COMMANDS = (
     ["chat"],
     ["complete"],
     ["embed"],
+    ["count"],
     ["models"],
     ["health"],
     ["usage"],
@@ -377,6 +378,27 @@ async def test_models_are_listed(server: UnifiedMCPServer) -> None:
     assert line.split("\t") == ["echo/echo", "ready", "chat, completion, embedding", "100000", "yes"]
     (model,) = json.loads((await mcp_client(server, "models", "--json")).out)
     assert (model["name"], model["capabilities"]) == ("echo/echo", ["chat", "completion", "embedding"])
+
+
+async def test_tokens_are_counted(server: UnifiedMCPServer) -> None:
+    """As a number, which ``~`` marks as an estimate; for programs as JSON."""
+    assert (await mcp_client(server, "count", "one two three")).out == "3\n"
+    assert (await mcp_client(server, "count", stdin=b"one two")).out == "2\n"
+    await mcp_client(server, "chat", "one two", "--session", "tour")
+    counted = await mcp_client(server, "count", "three", "--session", "tour", "--model", "echo", "--json")
+    assert json.loads(counted.out) == {"input_tokens": 5, "exact": True, "model": "echo/echo"}
+    async with running(providers={"scripted": ScriptedProvider.saying("yes")}) as other:
+        assert re.fullmatch(r"~\d+\n", (await mcp_client(other, "count", "Hi")).out)
+
+
+async def test_the_states_of_a_provider_are_not_printed() -> None:
+    """Neither with an answer nor in a history."""
+    script: list[Step] = ["yes", PartState(data=b"text"), PartState(data=b"hidden", own_part=True), Finish()]
+    async with running(providers={"scripted": ScriptedProvider(script)}) as server:
+        assert (await mcp_client(server, "chat", "Hi", "--session", "tour")).out == "yes\n"
+        listed = await mcp_client(server, "sessions", "messages", "tour", "--json")
+        assert [len(message["parts"]) for message in json.loads(listed.out)] == [1, 2]
+        assert "provider_state" not in listed.out
 
 
 class Broken(EchoProvider):

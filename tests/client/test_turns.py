@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,20 +22,25 @@ from mcp_client import (
     Message,
     ModelNotFound,
     PartStarted,
+    ProviderState,
+    ProviderStatePart,
     ProviderStreamCut,
     Reasoning,
     RequestError,
     Role,
     SessionBusy,
     Text,
+    TokenCount,
+    Tool,
     ToolCall,
+    ToolResult,
     TurnCompleted,
     TurnStarted,
     TurnTimeout,
     UnsupportedByModel,
 )
 from mcp_server import values as core
-from mcp_server.interfaces import Finish, ReasoningDelta, TextDelta, ToolArgumentsDelta, ToolCallStart
+from mcp_server.interfaces import Finish, PartState, ReasoningDelta, TextDelta, ToolArgumentsDelta, ToolCallStart
 from mcp_server.testing import Step
 from mcp_server.values import Capabilities, Model
 from tests.client.beside import Gate, ScriptedProvider, gather, sleep
@@ -191,6 +197,42 @@ async def test_a_stream_gives_its_events(connect: Connect) -> None:
         Text(text="Let me see."),
         ToolCall(id="c1", name="weather", arguments_json='{"city": "Rome"}'),
     )
+
+
+async def test_the_states_of_a_provider_are_passed_on_as_they_came(connect: Connect) -> None:
+    """In events, in messages, and back to the provider in another conversation; no text shows them."""
+    script: list[Step] = [
+        ReasoningDelta(text="Hm."),
+        PartState(data=b"sign\x00ature"),
+        PartState(data=b"hidden", own_part=True),
+        ToolCallStart(id="c1", name="weather"),
+        PartState(data=b"call"),
+        "Yes.",
+        PartState(data=b"end"),
+        Finish(),
+    ]
+    provider = ScriptedProvider(script, model=Model(name="scripted", capabilities=Capabilities(chat=True, tools=True)))
+    client = await connect(provider)
+    session = await client.create_session("tour")
+    async with client.stream_chat("Hi", session=session) as stream:
+        events = [event async for event in stream.events()]
+    states = [event for event in events if isinstance(event, Delta) and event.provider_state is not None]
+    assert [(event.part, event.text + event.reasoning + event.tool_arguments) for event in states] == [
+        (part, "") for part in range(4)
+    ]
+    assert "provider_state" in [event.kind for event in events if isinstance(event, PartStarted)]
+    message = [message async for message in client.list_messages(session)][1]
+    signature = ProviderState(provider="scripted", model="scripted", data=b"sign\x00ature")
+    assert message.parts[:2] == (
+        Reasoning(text="Hm.", provider_state=signature),
+        ProviderStatePart(provider_state=replace(signature, data=b"hidden")),
+    )
+    assert message.text == "Yes."
+    assert "ature" not in repr(message)
+    result = Message.tool(ToolResult(tool_call_id="c1", parts=(Text(text="Rain."),)))
+    await client.chat(["Hi", message, result])
+    sent = provider.requests[1].messages[1].parts
+    assert [part.provider_state.data for part in sent] == [b"sign\x00ature", b"hidden", b"call", b"end"]  # type: ignore[union-attr]  # each has one
 
 
 @pytest.mark.parametrize("leave", ["break", "raise"])
@@ -415,6 +457,23 @@ async def test_embeddings_come_in_order(client: MCPClient) -> None:
     assert found.model == "echo/echo"
     assert found.usage.input_tokens == 3
     assert (await client.embed("ab", session=await client.create_session())).vectors[0][0] == 1.0
+
+
+async def test_tokens_are_counted(client: MCPClient, connect: Connect) -> None:
+    """Of a conversation, and of a session with what it has."""
+    assert await client.count_tokens(["one two", Message.assistant("three")]) == TokenCount(
+        input_tokens=3, exact=True, model="echo/echo"
+    )
+    session = await client.create_session(system_instruction="Be brief.")
+    await client.chat("one two", session=session)
+    assert (await client.count_tokens(session=session)).input_tokens == 6
+    assert (await client.count_tokens("three", session=session.id, model="echo/echo")).input_tokens == 7
+    with pytest.raises(UnsupportedByModel):
+        await client.count_tokens("Hi", tools=[Tool(name="weather", parameters={"type": "object"})])
+    with pytest.raises(InvalidArgument):
+        await client.count_tokens()
+    scripted = await connect(ScriptedProvider.saying("yes"))
+    assert not (await scripted.count_tokens("Hi")).exact
 
 
 async def test_models_are_listed_and_found(client: MCPClient) -> None:

@@ -23,6 +23,7 @@ from mcp_client import (
     RetryNotice,
     Session,
     Text,
+    TokenCount,
     Tool,
     ToolCall,
     ToolResult,
@@ -97,6 +98,7 @@ def blocking() -> None:
         assert_type([message.text for message in client.list_messages(session)], list[str])
         assert_type([model.name for model in client.list_models()], list[str])
         assert_type(client.get_model("a"), Model)
+        assert_type(client.count_tokens("Hi", session=session), TokenCount)
         assert_type(client.health(), HealthStatus)
         for status in client.watch_health("providers/echo", timeout=5):
             assert_type(status, HealthStatus)

@@ -12,11 +12,12 @@ import msgspec
 import pytest
 
 from contextprotocol.v1 import turn_pb2
-from mcp_server.interfaces import Finish
+from mcp_server.interfaces import Finish, PartState, ReasoningDelta
 from mcp_server.settings import TurnSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from mcp_server.values import ProviderState, ProviderStatePart, Reasoning, Text
 from tests.conftest import Serve
 from tests.faults.proxy import Proxy
 from tests.interop.conftest import Start
@@ -236,6 +237,36 @@ async def test_embeddings(serve: Serve, start: Start) -> None:
     assert [vector[:3] for vector in found["vectors"]] == [[2, 2, 0], [0, 0, 1]]
     assert [len(vector) for vector in found["vectors"]] == [26, 26]
     assert found["input_tokens"] == 2
+
+
+async def test_tokens(serve: Serve, start: Start) -> None:
+    """Counts the tokens of a prompt before it is sent."""
+    wire = await serve(providers={"echo": EchoProvider()})
+    async with start(wire.server.address) as program:
+        found = await program.found()
+    assert found == {"input_tokens": 3, "exact": True, "model": "echo/echo"}
+
+
+async def test_state(serve: Serve, start: Start) -> None:
+    """Keeps a conversation itself, and sends an answer back as it came, with what its provider needs of it."""
+    script = [
+        ReasoningDelta(text="hm"),
+        PartState(data=b"\x00\xff"),
+        PartState(data=b"hidden", own_part=True),
+        "yes",
+        Finish(),
+    ]
+    wire, provider = await scripted(serve, script)
+    async with start(wire.server.address) as program:
+        found = await program.found()
+    assert found == {"texts": ["yes", "yes"]}
+    _, second = provider.requests
+    state = ProviderState(provider="scripted", model="scripted", data=b"\x00\xff")
+    assert second.messages[1].parts == (
+        Reasoning(text="hm", provider_state=state),
+        ProviderStatePart(provider_state=msgspec.structs.replace(state, data=b"hidden")),
+        Text(text="yes"),
+    )
 
 
 async def test_check(wire: Wire, start: Start) -> None:

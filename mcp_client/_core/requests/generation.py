@@ -57,9 +57,7 @@ def chat(
     after_sequence: int | None = None,
 ) -> chat_pb2.ChatRequest:
     """Continue a chat."""
-    request = chat_pb2.ChatRequest(messages=messages(new), config=_config(options))
-    with argument("tools"):
-        request.tools.extend([_tool(tool) for tool in tools])
+    request = chat_pb2.ChatRequest(messages=messages(new), config=_config(options), tools=encoded_tools(tools))
     if tool_choice is not None:
         choice = ToolChoice(mode=tool_choice) if isinstance(tool_choice, str) else tool_choice
         with argument("tool_choice"):
@@ -143,6 +141,12 @@ def _config(options: TurnOptions) -> generation_pb2.GenerationConfig | None:
     elif options.get("json"):
         result.response_format.json.SetInParent()
     return result if result.ByteSize() else None
+
+
+def encoded_tools(tools: Sequence[Tool]) -> list[generation_pb2.Tool]:
+    """The tools that a model may call."""
+    with argument("tools"):
+        return [_tool(tool) for tool in tools]
 
 
 def _tool(tool: Tool) -> generation_pb2.Tool:

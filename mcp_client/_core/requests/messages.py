@@ -7,7 +7,18 @@ from typing import Final
 
 from contextprotocol.v1 import message_pb2
 from mcp_client._core.arguments import argument
-from mcp_client.values import Blob, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
+from mcp_client.values import (
+    Blob,
+    Message,
+    Part,
+    ProviderStatePart,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 
 Input = str | Message | Sequence[str | Message]
 """New messages: a text, a message, or a sequence of them. A text is a USER message."""
@@ -47,6 +58,16 @@ def _message(message: Message) -> message_pb2.Message:
 
 
 def _part(part: Part) -> message_pb2.Part:
+    encoded = _content(part)
+    state = None if isinstance(part, ToolResult) else part.provider_state
+    if state is not None:
+        encoded.provider_state.CopyFrom(
+            message_pb2.ProviderState(provider=state.provider, model=state.model, data=state.data)
+        )
+    return encoded
+
+
+def _content(part: Part) -> message_pb2.Part:
     if isinstance(part, Text):
         return message_pb2.Part(text=part.text)
     if isinstance(part, Reasoning):
@@ -66,4 +87,6 @@ def _part(part: Part) -> message_pb2.Part:
         pieces = [_part(piece) for piece in part.parts]
         result = message_pb2.ToolResult(tool_call_id=part.tool_call_id, parts=pieces, is_error=part.is_error)
         return message_pb2.Part(tool_result=result)
+    if isinstance(part, ProviderStatePart):
+        return message_pb2.Part()
     raise TypeError(f"{type(part).__name__} is not a part of a message")

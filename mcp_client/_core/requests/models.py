@@ -9,7 +9,10 @@ from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import embedding_pb2, model_pb2
 from mcp_client._core.arguments import argument, struct
+from mcp_client._core.requests.generation import encoded_tools
+from mcp_client._core.requests.messages import Input, messages
 from mcp_client._core.requests.names import session_name
+from mcp_client.tools.tool import Tool
 from mcp_client.values import Session
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -26,6 +29,18 @@ def get_model(model: str) -> model_pb2.GetModelRequest:
     """Get a model."""
     with argument("model"):
         return model_pb2.GetModelRequest(name=f"models/{model.removeprefix('models/')}")
+
+
+def count_tokens(
+    new: Input, *, session: str | Session | None, model: str, tools: Sequence[Tool]
+) -> model_pb2.CountTokensRequest:
+    """Count the tokens of a prompt."""
+    request = model_pb2.CountTokensRequest(messages=messages(new), tools=encoded_tools(tools))
+    if session is not None:
+        request.session = session_name(session)
+    with argument("model"):
+        request.model = model
+    return request
 
 
 def embed(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from contextprotocol.v1 import generation_pb2, turn_pb2
+from mcp_client._core.responses.messages import provider_state
 from mcp_client._core.responses.scalars import reason
 from mcp_client._core.responses.turns import reply, window
 from mcp_client.values import (
@@ -26,6 +27,7 @@ _PART_KINDS: Final = {
     turn_pb2.PartStarted.KIND_REFUSAL: "refusal",
     turn_pb2.PartStarted.KIND_TOOL_CALL: "tool_call",
     turn_pb2.PartStarted.KIND_BLOB: "blob",
+    turn_pb2.PartStarted.KIND_PROVIDER_STATE: "provider_state",
 }
 
 
@@ -41,6 +43,7 @@ def event(value: turn_pb2.TurnEvent, turn: str) -> Event | None:
             reasoning=delta.reasoning,
             tool_arguments=delta.tool_arguments,
             logprobs=_logprobs(delta.logprobs) if delta.logprobs else (),
+            provider_state=provider_state(delta.provider_state) if delta.HasField("provider_state") else None,
         )
     if kind == "part_started":
         part = value.part_started

@@ -11,6 +11,8 @@ from mcp_client.values import (
     FinishReason,
     Message,
     Part,
+    ProviderState,
+    ProviderStatePart,
     Reasoning,
     Refusal,
     Role,
@@ -67,21 +69,28 @@ def usage(value: message_pb2.Usage) -> Usage:
     )
 
 
+def provider_state(value: message_pb2.ProviderState) -> ProviderState:
+    """What a provider needs to receive back."""
+    return ProviderState(provider=value.provider, model=value.model, data=value.data)
+
+
 def _part(value: message_pb2.Part) -> Part | None:
     kind = value.WhichOneof("part")
+    state = provider_state(value.provider_state) if value.HasField("provider_state") else None
     if kind == "text":
-        return Text(text=value.text)
+        return Text(text=value.text, provider_state=state)
     if kind == "reasoning":
-        return Reasoning(text=value.reasoning)
+        return Reasoning(text=value.reasoning, provider_state=state)
     if kind == "refusal":
-        return Refusal(text=value.refusal)
+        return Refusal(text=value.refusal, provider_state=state)
     if kind == "blob":
-        return Blob(mime_type=value.blob.mime_type, data=value.blob.data, uri=value.blob.uri)
+        blob = value.blob
+        return Blob(mime_type=blob.mime_type, data=blob.data, uri=blob.uri, provider_state=state)
     if kind == "tool_call":
         call = value.tool_call
-        return ToolCall(id=call.id, name=call.name, arguments_json=call.arguments_json)
+        return ToolCall(id=call.id, name=call.name, arguments_json=call.arguments_json, provider_state=state)
     if kind == "tool_result":
         result = value.tool_result
         pieces = [piece for piece in map(_part, result.parts) if isinstance(piece, Text | Blob)]
         return ToolResult(tool_call_id=result.tool_call_id, parts=tuple(pieces), is_error=result.is_error)
-    return None
+    return ProviderStatePart(provider_state=state) if kind is None and state is not None else None

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2
 from contextprotocol.v1 import embedding_pb2, model_pb2
 from mcp_client._core.responses.messages import usage
 from mcp_client._core.responses.turns import attempt
-from mcp_client.values import Embeddings, HealthStatus, Model, ModelState, Usage
+from mcp_client.values import Embeddings, HealthStatus, Model, ModelState, TokenCount, Usage
 
 AsyncStatuses: TypeAlias = AsyncGenerator[HealthStatus, None]
 SyncStatuses: TypeAlias = Generator[HealthStatus, None, None]
@@ -53,6 +53,11 @@ def embeddings(values: Sequence[embedding_pb2.EmbedResponse]) -> Embeddings:
         usage=_sum([usage(value.usage) for value in values]),
         attempts=tuple([attempt(item) for value in values for item in value.attempts]),
     )
+
+
+def token_count(value: model_pb2.CountTokensResponse) -> TokenCount:
+    """The length of a prompt."""
+    return TokenCount(input_tokens=value.input_tokens, exact=value.exact, model=value.model)
 
 
 def health(response: health_pb2.HealthCheckResponse) -> HealthStatus:

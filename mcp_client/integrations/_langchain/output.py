@@ -112,7 +112,7 @@ class Chunks:
                 return None
             started = tool_call_chunk(name=event.tool_name, args="", id=event.tool_call_id, index=event.part)
             return _chunk(tool_call_chunks=[started])
-        if not isinstance(event, Delta):
+        if not isinstance(event, Delta) or event.provider_state is not None:
             return None
         if event.tool_arguments:
             return _chunk(tool_call_chunks=[tool_call_chunk(args=event.tool_arguments, index=event.part)])

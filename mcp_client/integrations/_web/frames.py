@@ -33,6 +33,8 @@ HEARTBEAT: Final = b":\n\n"
 def event_frame(event: Event, turn: str) -> bytes:
     """An event of the turn with this full name."""
     if isinstance(event, Delta):
+        if event.provider_state is not None:  # it is of no use to a browser
+            return HEARTBEAT
         kind = "text" if event.text else "reasoning" if event.reasoning else "tool_arguments"
         return _frame("delta", f"{turn_id(turn)}/{event.sequence}", {"part": event.part, kind: getattr(event, kind)})
     if isinstance(event, TurnQueued):

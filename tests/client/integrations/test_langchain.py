@@ -37,6 +37,7 @@ from mcp_server import errors
 from mcp_server import values as messages
 from mcp_server.interfaces import (
     Finish,
+    PartState,
     Provider,
     ReasoningDelta,
     RefusalDelta,
@@ -255,6 +256,8 @@ async def test_thoughts_and_refusals_are_no_text(way: Ways, connect: Connect) ->
     script: list[Step] = [
         ReasoningDelta(text="Hm, "),
         ReasoningDelta(text="no."),
+        PartState(data=b"signature"),
+        PartState(data=b"hidden", own_part=True),
         RefusalDelta(text="I "),
         RefusalDelta(text="won't"),
     ]

@@ -19,7 +19,7 @@ from mcp_client.integrations._web.visitors import Cookie
 from mcp_server import errors
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ProviderUnavailable
-from mcp_server.interfaces import Finish, Provider
+from mcp_server.interfaces import Finish, PartState, Provider
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from tests.client.integrations.reader import events, whole
 from tests.client.integrations.sites import SITES, Site
@@ -71,9 +71,10 @@ def say(message: str, **more: Any) -> dict[str, Any]:
 
 
 async def test_an_answer_streams_as_it_comes(site: Site, serve: Serve, browser: Open, stack: AsyncExitStack) -> None:
-    """Each token when it is there, with an id of its own; then the whole."""
+    """Each token when it is there, with an id of its own; then the whole. What only the provider needs is left out."""
     gate = Gate()
-    server = await serve(ScriptedProvider(["Hel", gate, "lo", Finish()]))
+    states = [PartState(data=b"signature"), PartState(data=b"hidden", own_part=True)]
+    server = await serve(ScriptedProvider(["Hel", gate, "lo", *states, Finish()]))
     url = await stack.enter_async_context(site(server.address)) + "/chat"
     async with (await browser()).post(url, **say("Hi")) as response:
         assert response.headers["Cache-Control"] == "no-cache, no-transform"

@@ -12,6 +12,7 @@
 
 #include "answer.h"
 #include "contextprotocol/v1/embedding.grpc.pb.h"
+#include "contextprotocol/v1/model.grpc.pb.h"
 #include "contextprotocol/v1/session.grpc.pb.h"
 #include "contextprotocol/v1/turn.grpc.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -180,6 +181,7 @@ class Cases {
     chats_ = v1::ChatService::NewStub(channel);
     turns_ = v1::TurnService::NewStub(channel);
     embeddings_ = v1::EmbeddingService::NewStub(channel);
+    models_ = v1::ModelService::NewStub(channel);
     health_ = grpc::health::v1::Health::NewStub(channel);
   }
 
@@ -191,6 +193,7 @@ class Cases {
         {"leave", &Cases::Leave},       {"busy", &Cases::Busy},
         {"deadline", &Cases::Deadline}, {"unknown_session", &Cases::UnknownSession},
         {"context", &Cases::Context},   {"embeddings", &Cases::Embeddings},
+        {"tokens", &Cases::Tokens},     {"state", &Cases::State},
         {"check", &Cases::Check},       {"watch", &Cases::Watch},
     };
     return (this->*cases.at(name))();
@@ -445,6 +448,29 @@ class Cases {
     return Object({{"vectors", List(vectors)}, {"input_tokens", Of(static_cast<double>(found.usage().input_tokens()))}});
   }
 
+  Struct Tokens() {
+    ClientContext context;
+    v1::CountTokensRequest request;
+    auto& message = *request.add_messages();
+    message.set_role(v1::ROLE_USER);
+    message.add_parts()->set_text("one two three");
+    v1::CountTokensResponse found;
+    Must(models_->CountTokens(&context, request, &found));
+    return Object({{"input_tokens", Of(static_cast<double>(found.input_tokens()))},
+                   {"exact", Of(found.exact())},
+                   {"model", Of(found.model())}});
+  }
+
+  Struct State() {
+    auto request = Go();
+    v1::ChatResponse first, second;
+    Must(Ask(request, &first));
+    *request.add_messages() = first.completed().message();
+    Add(request, "go");
+    Must(Ask(request, &second));
+    return Object({{"texts", Texts({TextOf(first.completed().message()), TextOf(second.completed().message())})}});
+  }
+
   Struct Check() {
     std::vector<std::string> statuses;
     HealthCheckResponse found;
@@ -475,6 +501,7 @@ class Cases {
   std::unique_ptr<v1::ChatService::Stub> chats_;
   std::unique_ptr<v1::TurnService::Stub> turns_;
   std::unique_ptr<v1::EmbeddingService::Stub> embeddings_;
+  std::unique_ptr<v1::ModelService::Stub> models_;
   std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 };
 

@@ -29,6 +29,7 @@ type client struct {
 	chats      pb.ChatServiceClient
 	turns      pb.TurnServiceClient
 	embeddings pb.EmbeddingServiceClient
+	models     pb.ModelServiceClient
 	health     health.HealthClient
 }
 
@@ -41,6 +42,7 @@ func connect(address string) *client {
 		chats:      pb.NewChatServiceClient(connection),
 		turns:      pb.NewTurnServiceClient(connection),
 		embeddings: pb.NewEmbeddingServiceClient(connection),
+		models:     pb.NewModelServiceClient(connection),
 		health:     health.NewHealthClient(connection),
 	}
 }
@@ -368,6 +370,22 @@ var cases = map[string]func(*client) object{
 			vectors = append(vectors, embedding.Values)
 		}
 		return object{"vectors": vectors, "input_tokens": found.Usage.InputTokens}
+	},
+
+	"tokens": func(c *client) object {
+		found, err := c.models.CountTokens(background, &pb.CountTokensRequest{Messages: []*pb.Message{user("one two three")}})
+		must(err)
+		return object{"input_tokens": found.InputTokens, "exact": found.Exact, "model": found.Model}
+	},
+
+	"state": func(c *client) object {
+		request := goOn()
+		first, err := c.chats.Chat(background, request)
+		must(err)
+		request.Messages = append(request.Messages, first.Completed.Message, user("go"))
+		second, err := c.chats.Chat(background, request)
+		must(err)
+		return object{"texts": []string{textOf(first.Completed.Message), textOf(second.Completed.Message)}}
 	},
 
 	"check": func(c *client) object {

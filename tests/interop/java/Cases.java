@@ -9,6 +9,7 @@ import io.contextprotocol.v1.ChatResponse;
 import io.contextprotocol.v1.ChatServiceGrpc;
 import io.contextprotocol.v1.ChatServiceGrpc.ChatServiceBlockingStub;
 import io.contextprotocol.v1.ContextEntry;
+import io.contextprotocol.v1.CountTokensRequest;
 import io.contextprotocol.v1.CreateSessionRequest;
 import io.contextprotocol.v1.EmbedRequest;
 import io.contextprotocol.v1.EmbeddingServiceGrpc;
@@ -18,6 +19,7 @@ import io.contextprotocol.v1.GetTurnRequest;
 import io.contextprotocol.v1.IfBusy;
 import io.contextprotocol.v1.ListMessagesRequest;
 import io.contextprotocol.v1.Message;
+import io.contextprotocol.v1.ModelServiceGrpc;
 import io.contextprotocol.v1.OnDisconnect;
 import io.contextprotocol.v1.Part;
 import io.contextprotocol.v1.Role;
@@ -61,6 +63,7 @@ final class Cases {
   private final ChatServiceBlockingStub chats;
   private final TurnServiceBlockingStub turns;
   private final EmbeddingServiceGrpc.EmbeddingServiceBlockingStub embeddings;
+  private final ModelServiceGrpc.ModelServiceBlockingStub models;
   private final HealthBlockingStub health;
 
   private Cases(ManagedChannel channel) {
@@ -68,6 +71,7 @@ final class Cases {
     chats = ChatServiceGrpc.newBlockingStub(channel);
     turns = TurnServiceGrpc.newBlockingStub(channel);
     embeddings = EmbeddingServiceGrpc.newBlockingStub(channel);
+    models = ModelServiceGrpc.newBlockingStub(channel);
     health = HealthGrpc.newBlockingStub(channel);
   }
 
@@ -337,6 +341,19 @@ final class Cases {
     return Map.of("vectors", vectors, "input_tokens", found.getUsage().getInputTokens());
   }
 
+  private Map<String, Object> tokens() {
+    var found = models.countTokens(CountTokensRequest.newBuilder().addMessages(user("one two three")).build());
+    return Map.of("input_tokens", found.getInputTokens(), "exact", found.getExact(), "model", found.getModel());
+  }
+
+  private Map<String, Object> state() {
+    ChatRequest.Builder request = go();
+    Message first = chats.chat(request.build()).getCompleted().getMessage();
+    request.addMessages(first).addMessages(user("go"));
+    Message second = chats.chat(request.build()).getCompleted().getMessage();
+    return Map.of("texts", List.of(textOf(first), textOf(second)));
+  }
+
   private Map<String, Object> checks() {
     List<String> statuses = new ArrayList<>();
     for (String service : List.of("", "contextprotocol.v1.ChatService")) {
@@ -377,6 +394,10 @@ final class Cases {
         return context();
       case "embeddings":
         return embeddings();
+      case "tokens":
+        return tokens();
+      case "state":
+        return state();
       case "check":
         return checks();
       case "watch":

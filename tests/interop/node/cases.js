@@ -16,6 +16,7 @@ const sessions = connect(v1.SessionService);
 const chats = connect(v1.ChatService);
 const turns = connect(v1.TurnService);
 const embeddings = connect(v1.EmbeddingService);
+const models = connect(v1.ModelService);
 const healths = connect(health.Health);
 
 // A unary method, as a function that is awaited.
@@ -220,6 +221,17 @@ const cases = {
   async embeddings() {
     const { embeddings: found, usage } = await call(embeddings, "embed")({ inputs: ["abba", "c"] });
     return { vectors: found.map(({ values }) => values), input_tokens: usage.inputTokens };
+  },
+
+  async tokens() {
+    const { inputTokens, exact, model } = await call(models, "countTokens")({ messages: [user("one two three")] });
+    return { input_tokens: inputTokens, exact, model };
+  },
+
+  async state() {
+    const { completed: first } = await call(chats, "chat")(go());
+    const { completed: second } = await call(chats, "chat")({ messages: [user("go"), first.message, user("go")] });
+    return { texts: [textOf(first.message), textOf(second.message)] };
   },
 
   async check() {

@@ -10,7 +10,7 @@ const OPTIONS = { longs: Number, enums: String, defaults: true, oneofs: true };
 // The contract, from its .proto files beside this one.
 const v1 = grpc.loadPackageDefinition(
   loader.loadSync(
-    ["chat", "embedding", "session", "turn"].map((name) => `contextprotocol/v1/${name}.proto`),
+    ["chat", "embedding", "model", "session", "turn"].map((name) => `contextprotocol/v1/${name}.proto`),
     { ...OPTIONS, includeDirs: [__dirname] },
   ),
 ).contextprotocol.v1;

@@ -203,6 +203,15 @@ class Cases:
         found = await self._client.embed(["abba", "c"])
         return {"vectors": [[*vector] for vector in found.vectors], "input_tokens": found.usage.input_tokens}
 
+    async def tokens(self) -> Any:
+        count = await self._client.count_tokens("one two three")
+        return {"input_tokens": count.input_tokens, "exact": count.exact, "model": count.model}
+
+    async def state(self) -> Any:
+        first = await self._client.chat("go")
+        second = await self._client.chat(["go", first.message, "go"])
+        return {"texts": [first.text, second.text]}
+
     async def check(self) -> Any:
         found = [await self._client.health(service) for service in ("", "contextprotocol.v1.ChatService")]
         with Refused() as refused:

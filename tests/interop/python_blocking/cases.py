@@ -204,6 +204,15 @@ class Cases:
         found = self._client.embed(["abba", "c"])
         return {"vectors": [[*vector] for vector in found.vectors], "input_tokens": found.usage.input_tokens}
 
+    def tokens(self) -> Any:
+        count = self._client.count_tokens("one two three")
+        return {"input_tokens": count.input_tokens, "exact": count.exact, "model": count.model}
+
+    def state(self) -> Any:
+        first = self._client.chat("go")
+        second = self._client.chat(["go", first.message, "go"])
+        return {"texts": [first.text, second.text]}
+
     def check(self) -> Any:
         found = [self._client.health(service) for service in ("", "contextprotocol.v1.ChatService")]
         with Refused() as refused:

@@ -5,6 +5,7 @@ $LOAD_PATH.unshift(__dir__)
 
 require 'json'
 require 'contextprotocol/v1/embedding_services_pb'
+require 'contextprotocol/v1/model_services_pb'
 require 'contextprotocol/v1/session_services_pb'
 require 'contextprotocol/v1/turn_services_pb'
 require 'grpc/health/v1/health_services_pb'
@@ -69,8 +70,9 @@ end
 # The cases, one a method.
 class Cases
   def initialize(address)
-    @sessions, @chats, @turns, @embeddings, @health =
-      [V1::SessionService, V1::ChatService, V1::TurnService, V1::EmbeddingService, Grpc::Health::V1::Health].map do |service|
+    @sessions, @chats, @turns, @embeddings, @models, @health =
+      [V1::SessionService, V1::ChatService, V1::TurnService, V1::EmbeddingService, V1::ModelService,
+       Grpc::Health::V1::Health].map do |service|
         alive = { 'grpc.keepalive_time_ms' => 30_000, 'grpc.keepalive_timeout_ms' => 10_000 }
         service::Stub.new(address, :this_channel_is_insecure, channel_args: alive)
       end
@@ -235,6 +237,17 @@ class Cases
   def embeddings
     found = @embeddings.embed(V1::EmbedRequest.new(inputs: %w[abba c]))
     { vectors: found.embeddings.map { |embedding| embedding.values.to_a }, input_tokens: found.usage.input_tokens }
+  end
+
+  def tokens
+    found = @models.count_tokens(V1::CountTokensRequest.new(messages: [user('one two three')]))
+    { input_tokens: found.input_tokens, exact: found.exact, model: found.model }
+  end
+
+  def state
+    first = @chats.chat(go).completed.message
+    second = @chats.chat(V1::ChatRequest.new(messages: [user('go'), first, user('go')])).completed.message
+    { texts: [text_of(first), text_of(second)] }
   end
 
   def check
