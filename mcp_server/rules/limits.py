@@ -51,7 +51,7 @@ MAX_MIME_TYPE: Final = 255
 
 MAX_TOOLS: Final = 128
 """Tools of one request."""
-MAX_TOOL_DESCRIPTION_BYTES: Final = 8 * KIB
+MAX_TOOL_DESCRIPTION_BYTES: Final = 32 * KIB
 MAX_TOOLS_BYTES: Final = MIB
 """Of all descriptions and schemas of one request's tools together."""
 MAX_SCHEMA_BYTES: Final = 64 * KIB

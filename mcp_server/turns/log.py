@@ -19,6 +19,9 @@ from mcp_server.values import (
     Event,
     Heartbeat,
     Logprob,
+    PartStarted,
+    Switched,
+    SwitchMode,
 )
 
 MAX_DELTA_BYTES: Final = 64 * 1024
@@ -33,6 +36,8 @@ Numbered = tuple[int, Event]
 """An event and its sequence."""
 
 _HEARTBEAT: Final = Heartbeat()
+_PIECES: Final = (PartStarted, Delta)
+"""The events that an answer consists of."""
 
 
 def logprob_size(logprob: Logprob) -> int:
@@ -83,6 +88,13 @@ class TurnLog:
         """The events that were appended after ``sequence``, which is not below the base."""
         return self._events[sequence - self.base :]
 
+    def last_restart(self, sequence: int) -> int:
+        """The number of the last event after ``sequence`` with which the answer began anew; 0 if there is none yet."""
+        earlier = self.earlier(sequence) if self.earlier is not None and sequence < self.base else ()
+        restarts = [number for number, event in earlier if _is_restart(event)]
+        live = enumerate(self._events, self.base + 1)
+        return max([*restarts, *[number for number, event in live if _is_restart(event)]], default=0)
+
     def append(self, event: Event) -> None:
         """Add an event."""
         self._events.append(event)
@@ -121,10 +133,11 @@ class TurnReader:
     It ends when the turn has succeeded, and raises the turn's error when it has not.
     """
 
-    __slots__ = ("_after", "_beat", "_end_only", "_log", "_waiter")
+    __slots__ = ("_after", "_beat", "_end_only", "_log", "_skips", "_waiter")
 
-    def __init__(self, log: TurnLog, after_sequence: int) -> None:
+    def __init__(self, log: TurnLog, after_sequence: int, *, skips: bool = False) -> None:
         self._log = log
+        self._skips = skips
         self._after = after_sequence
         self._waiter: asyncio.Future[None] | None = None
         self._beat = False
@@ -143,6 +156,11 @@ class TurnReader:
             del log._readers[self]
             if not log._readers and not log._ended:
                 log._on_idle()
+
+    def skip_abandoned(self) -> None:
+        """Do not read the pieces of answers that were abandoned before the reading begins: for protocols in which an
+        answer cannot begin anew."""
+        self._skips = True
 
     async def last(self) -> Event:
         """The last event of a turn that succeeds, without reading those before it.
@@ -191,7 +209,7 @@ class TurnReader:
                 self._beat = False
                 yield sent, _HEARTBEAT
         if log._instead is not None:
-            async for numbered in TurnReader(log._instead, self._after):
+            async for numbered in TurnReader(log._instead, self._after, skips=self._skips):
                 yield numbered
             return
         base = log.base
@@ -203,11 +221,13 @@ class TurnReader:
                 "turn: send a number that was received",
                 metadata={"last_sequence": str(base + len(events))},
             )
+        restart = log.last_restart(sent) if self._skips else 0
         if sent < base:
             if log.earlier is not None:
                 for numbered in log.earlier(sent):
                     sent = numbered[0]
-                    yield numbered
+                    if sent >= restart or type(numbered[1]) not in _PIECES:
+                        yield numbered
             position = 0
         else:
             position = sent - base
@@ -217,7 +237,8 @@ class TurnReader:
                 while position < len(events):
                     event, position = _merged(events, position)
                     sent = base + position
-                    yield sent, event
+                    if sent >= restart or type(event) not in _PIECES:
+                        yield sent, event
             elif log._ended:
                 if log._error is not None:
                     raise log._error
@@ -227,6 +248,10 @@ class TurnReader:
                 if self._beat and position == len(events) and not log._ended:
                     self._beat = False
                     yield sent, _HEARTBEAT
+
+
+def _is_restart(event: Event) -> bool:
+    return type(event) is Switched and event.mode is SwitchMode.RESTARTED
 
 
 def _merged(events: list[Event], position: int) -> tuple[Event, int]:

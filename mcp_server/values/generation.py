@@ -49,6 +49,8 @@ class Tool(Struct):
     """A description for the model."""
     parameters_json: str = ""
     """The JSON Schema of its arguments, as JSON text."""
+    strict: bool = False
+    """Whether the arguments must follow the schema; providers that cannot see to that refuse it."""
 
 
 class ToolChoice(Struct):
@@ -58,6 +60,8 @@ class ToolChoice(Struct):
     """``auto``, ``none`` or ``required``."""
     name: str = ""
     """The name of the only tool that the model may call, or empty; only with ``required``."""
+    parallel: bool = True
+    """Whether one answer may have several calls; providers that cannot prevent that refuse ``False``."""
 
 
 class IfBusy(enum.StrEnum):

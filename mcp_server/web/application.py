@@ -20,13 +20,19 @@ from mcp_server.gateway import Gateway
 from mcp_server.interfaces import GRPCService
 from mcp_server.pipeline import Pipeline
 from mcp_server.settings import WebSettings
-from mcp_server.web import openai
-from mcp_server.web.edge import Problem, WebEdge
+from mcp_server.web import anthropic, openai
+from mcp_server.web.edge import WebEdge
 from mcp_server.web.exchange import HTTPProblem
 from mcp_server.web.guards import Guards, origin_pattern
 from mcp_server.web.part import Part
 
 EXPOSED: Final = (
+    "anthropic-ratelimit-requests-limit",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-limit",
+    "anthropic-ratelimit-tokens-remaining",
+    "anthropic-ratelimit-tokens-reset",
     "connect-content-encoding",
     "grpc-message",
     "grpc-status",
@@ -73,7 +79,8 @@ def web_application(
     edge = WebEdge(pipeline, flow, settings.max_body_bytes)
     # Where two serve the same path, the first one that has a route answers.
     parts: list[Part] = [
-        openai.part(settings.paths.openai, gateway, edge),
+        anthropic.part(settings.paths.anthropic, settings.paths.openai, gateway, edge, conversions.run),
+        openai.part(settings.paths.openai, gateway, edge, conversions.run),
     ]
     routes: list[BaseRoute] = [Route("/healthz", _healthz), Route("/readyz", _readyz(ready))]
     for part in parts:
@@ -130,9 +137,8 @@ class _NotFound:
     """Answers requests that no route takes, in the form of the API whose path they are under."""
 
     def __init__(self, parts: Sequence[Part], edge: WebEdge) -> None:
-        self._problems: list[tuple[str, Problem]] = sorted(
-            [(path.rstrip("/"), part.problem) for part in parts for path in part.paths],
-            key=lambda one: -len(one[0]),
+        self._parts: list[tuple[str, Part]] = sorted(
+            [(path.rstrip("/"), part) for part in parts for path in part.paths], key=lambda one: -len(one[0])
         )
         self._edge = edge
 
@@ -141,10 +147,22 @@ class _NotFound:
         error = HTTPProblem(404, "NOT_FOUND", f"{scope['method']} {path[:255]}: there is nothing at this path")
         exchange = self._edge.exchange(scope, receive, send)
         try:
-            for prefix, problem in self._problems:
-                if path.startswith(f"{prefix}/") or path == prefix:
-                    await problem(exchange, error)
-                    return
+            if (part := self._part_of(path, scope)) is not None:
+                await part.problem(exchange, error)
+                return
             await exchange.answer(404, {"content-type": "text/plain"}, f"{error.message}\n".encode())
         finally:
             exchange.close()
+
+    def _part_of(self, path: str, scope: Scope) -> Part | None:
+        """The part of the longest path that leads there; where there are several, the first that claims the request, or
+        the last."""
+        found: tuple[str, Part] | None = None
+        for prefix, part in self._parts:
+            if found is not None and prefix != found[0]:
+                break
+            if path.startswith(f"{prefix}/") or path == prefix:
+                found = prefix, part
+                if part.claims(scope):
+                    break
+        return None if found is None else found[1]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from mcp_server.web.edge import Problem
 
@@ -19,3 +20,5 @@ class Part(NamedTuple):
     """The routes below such a path."""
     problem: Problem
     """Writes its errors."""
+    claims: Callable[[Scope], bool] = lambda scope: True
+    """Whether a request is for it rather than for another part under the same path."""

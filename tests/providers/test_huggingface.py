@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import msgspec
 import pytest
 
 from mcp_server.errors import ContextTooLong, InvalidArgument, ModelNotFound, UnsupportedByModel
@@ -214,6 +215,21 @@ async def test_tools_that_must_not_be_called_do_not_reach_the_template(huggingfa
     forbidden = chat("Weather?", tools=(WEATHER,), tool_choice=ToolChoice(mode="none"))
     assert await huggingface.count_tokens(forbidden) == without
     assert await huggingface.count_tokens(chat("Weather?", tools=(WEATHER,))) > without
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"tools": (msgspec.structs.replace(WEATHER, strict=True),)},
+        {"tools": (WEATHER,), "tool_choice": ToolChoice(parallel=False)},
+    ],
+)
+async def test_what_tool_calls_cannot_be_held_to_is_refused(
+    huggingface: HuggingFaceProvider, refused: dict[str, Any]
+) -> None:
+    """A schema, or one call at a time."""
+    with pytest.raises(UnsupportedByModel, match="cannot be held to"):
+        await events_of(huggingface, chat("Weather?", **refused))
 
 
 async def test_a_history_with_calls_and_results_reaches_the_template(huggingface: HuggingFaceProvider) -> None:

@@ -85,9 +85,8 @@ CHATS: Mapping[str, tuple[GenerateRequest, dict[str, Any]]] = {
             "How warm is it in Rome?",
             message_of(ToolCall(id="c1", name="weather", arguments_json='{"city": "Rome"}'), role=Role.ASSISTANT),
             message_of(ToolResult(tool_call_id="c1", parts=(Text(text="21"),)), role=Role.TOOL),
-            tools=(Tool(name="weather", description="Tells it.", parameters_json=SCHEMA),),
-            tool_choice=ToolChoice(mode="required", name="weather"),
-            provider_options={"parallel_tool_calls": False},
+            tools=(Tool(name="weather", description="Tells it.", parameters_json=SCHEMA, strict=True),),
+            tool_choice=ToolChoice(mode="required", name="weather", parallel=False),
         ),
         {
             "messages": [
@@ -108,7 +107,12 @@ CHATS: Mapping[str, tuple[GenerateRequest, dict[str, Any]]] = {
             "tools": [
                 {
                     "type": "function",
-                    "function": {"name": "weather", "description": "Tells it.", "parameters": json.loads(SCHEMA)},
+                    "function": {
+                        "name": "weather",
+                        "description": "Tells it.",
+                        "parameters": json.loads(SCHEMA),
+                        "strict": True,
+                    },
                 }
             ],
             "tool_choice": {"type": "function", "function": {"name": "weather"}},

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from mcp_server.errors import ProviderStreamCut
+from mcp_server.turns.journal import Replay, pack
 from mcp_server.turns.log import MAX_DELTA_CHARACTERS, TurnLog
-from mcp_server.values import Delta, Event, PartStarted, ProviderState
+from mcp_server.values import Delta, Event, PartStarted, ProviderState, Started, Switched, SwitchMode, Window
 
 
 def delta(text: str, part: int = 0) -> Delta:
@@ -179,3 +180,35 @@ async def test_a_refusal_is_told_to_a_reader_that_wants_to_resume() -> None:
     log.end(ProviderStreamCut("refused"))
     with pytest.raises(ProviderStreamCut):
         await read(log, 3)
+
+
+STARTED = Started(turn="turns/t", model="p/a", provider="p", window=Window())
+
+
+def switched(mode: SwitchMode) -> Switched:
+    return Switched(from_model="p/a", to_model="p/b", reason="X", window=Window(), mode=mode)
+
+
+@pytest.mark.parametrize("packed", [0, 3, 7])
+async def test_a_reader_can_skip_abandoned_answers(packed: int) -> None:
+    """Wherever the log of an earlier process ends. The numbers stay what they are."""
+    restart = switched(SwitchMode.RESTARTED)
+    carried_on = switched(SwitchMode.CONTINUED)
+    events = [STARTED, part(0), delta("a"), restart, part(0), delta("b"), carried_on, delta("c")]
+    log = TurnLog(Idle(), base=packed)
+    if packed:
+        log.earlier = Replay([pack(events[:packed], 1)]).after
+    for event in events[packed:]:
+        log.append(event)
+    log.end()
+    with log.reader() as reader:
+        reader.skip_abandoned()
+        found = [numbered async for numbered in reader]
+    assert found == [
+        (1, STARTED),
+        (4, restart),
+        (5, part(0)),
+        (6, delta("b")),
+        (7, carried_on),
+        (8, delta("c")),
+    ]

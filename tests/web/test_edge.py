@@ -66,7 +66,9 @@ async def test_everything_moves_with_the_base_path_and_parts_can_be_switched_off
         assert (await get(server.web_url + "api/models"))[0] == 200
         assert (await get(server.web_url + "readyz")) == (200, "ready\n")
         assert (await get(f"http://{server.web_address}/v1/models"))[0] == 404
-    async with running(web_config(paths=WebPaths(openai=())), providers={"echo": EchoProvider()}) as server:
+    async with running(
+        web_config(paths=WebPaths(openai=(), anthropic=())), providers={"echo": EchoProvider()}
+    ) as server:
         assert (await get(server.web_url + MODELS))[0] == 404
 
 

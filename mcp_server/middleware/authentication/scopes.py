@@ -60,7 +60,19 @@ _SERVICES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "CancelTurn": _CHAT,
     },
     "contextprotocol.v1.UsageService": {"QueryUsage": _USAGE},
-    "openai.v1": {"ListModels": _MODELS},
+    "anthropic.v1": {
+        "CreateMessage": _CHAT,
+        "CountTokens": _MODELS,
+        "ListModels": _MODELS,
+        "GetModel": _MODELS,
+    },
+    "openai.v1": {
+        "CreateChatCompletion": _CHAT,
+        "CreateCompletion": _CHAT,
+        "CreateEmbedding": _CHAT,
+        "ListModels": _MODELS,
+        "RetrieveModel": _MODELS,
+    },
     # The pages of the admin port that are not open.
     "admin": {"/debug/turns": _OPERATOR, "/metrics": _OPERATOR},
     # Check and Watch of a provider need `models`, which only the service itself can tell from the request.

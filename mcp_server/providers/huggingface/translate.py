@@ -46,6 +46,11 @@ def _messages(request: GenerateRequest, model: HuggingFaceModel) -> tuple[Messag
 def _check(request: GenerateRequest) -> None:
     if request.config.response_format is not ResponseFormat.TEXT:
         raise _unsupported(request, "cannot be held to JSON")
+    if request.tools and request.tool_choice.mode != "none":
+        if any(tool.strict for tool in request.tools):
+            raise _unsupported(request, "cannot be held to the schemas of tools: leave `strict` unset")
+        if not request.tool_choice.parallel:
+            raise _unsupported(request, "cannot be held to one tool call at a time")
     if request.suffix:
         raise _unsupported(request, "cannot write towards a suffix")
     for message in request.messages:

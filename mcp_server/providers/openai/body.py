@@ -69,8 +69,11 @@ def chat_body(request: GenerateRequest, settings: OpenAISettings, model: OpenAIM
         body["response_format"] = _format(config)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
-        if request.tool_choice != _AUTO:
-            body["tool_choice"] = _choice(request.tool_choice)
+        choice = request.tool_choice
+        if choice.name or choice.mode != "auto":
+            body["tool_choice"] = _choice(choice)
+        if not choice.parallel:
+            body["parallel_tool_calls"] = False
     return encode(_with_options(body, request.provider_options))
 
 
@@ -109,9 +112,6 @@ def embedding_body(request: EmbedRequest, settings: OpenAISettings) -> bytes:
     if request.dimensions is not None:
         body["dimensions"] = request.dimensions
     return encode(_with_options(body, request.provider_options))
-
-
-_AUTO: Final = ToolChoice()
 
 
 def _with_options(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +159,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
         function["description"] = tool.description
     if tool.parameters_json:
         function["parameters"] = msgspec.Raw(tool.parameters_json.encode())
+    if tool.strict:
+        function["strict"] = True
     return {"type": "function", "function": function}
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import msgspec
 
-from mcp_server.errors import InvalidArgument, MCPError, RetryAdvice
+from mcp_server.errors import (
+    ContextTooLong,
+    InvalidArgument,
+    MCPError,
+    ModelNotFound,
+    ToolResultsMissing,
+)
 from mcp_server.pipeline import OtherStatus
-from mcp_server.web.exchange import Exchange, HTTPProblem, json_headers
+from mcp_server.web.exchange import Exchange, json_headers
+from mcp_server.web.parameters import request_id
+from mcp_server.web.retries import retry_headers, status_of, used_up
 
 _TYPES: Final = {
     401: "authentication_error",
@@ -18,33 +25,35 @@ _TYPES: Final = {
     429: "rate_limit_error",
 }
 """By HTTP status. Other errors of the caller are ``invalid_request_error``; those of the server, ``server_error``."""
-
-
-def status_of(error: MCPError | OtherStatus) -> int:
-    """The HTTP status of an error."""
-    if isinstance(error, MCPError):
-        return error.http_status
-    return error.status if isinstance(error, HTTPProblem) else 500
+_CODES: Final = {
+    "BAD_CREDENTIALS": "invalid_api_key",
+    "CONTEXT_TOO_LONG": "context_length_exceeded",
+    "OVERLOADED": "server_overloaded",
+}
+"""The codes that programs look for. Others are the reason, in lower case."""
 
 
 def error_object(error: MCPError | OtherStatus) -> dict[str, Any]:
     """The object ``error``."""
     status = status_of(error)
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    param = error.violations[0].field or None if isinstance(error, InvalidArgument) and error.violations else None
+    return {"message": str(error), "type": kind, "param": _param(error), "code": _code(error)}
+
+
+def _param(error: MCPError | OtherStatus) -> str | None:
+    """The parameter that the error is about."""
+    if isinstance(error, InvalidArgument) and error.violations:
+        return error.violations[0].field or None
+    if isinstance(error, ContextTooLong | ToolResultsMissing):
+        return "messages"
+    return "model" if isinstance(error, ModelNotFound) else None
+
+
+def _code(error: MCPError | OtherStatus) -> str:
     reason = error.reason if isinstance(error, MCPError) else error.code
-    return {"message": str(error), "type": kind, "param": param, "code": reason.lower()}
-
-
-def error_headers(error: MCPError | OtherStatus) -> dict[str, str]:
-    """The headers that say whether and when to send the request again."""
-    headers = dict(error.headers) if isinstance(error, HTTPProblem) else {}
-    if isinstance(error, MCPError):
-        if error.retry_after is not None:
-            headers["retry-after"] = str(math.ceil(error.retry_after))
-            headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
-        headers["x-should-retry"] = "true" if error.retry is RetryAdvice.SAME_REQUEST and not error.final else "false"
-    return headers
+    if isinstance(error, MCPError) and reason == "QUOTA_EXCEEDED":
+        return "insufficient_quota" if used_up(error) else "rate_limit_exceeded"
+    return _CODES.get(reason, reason.lower())
 
 
 async def problem(exchange: Exchange, error: MCPError | OtherStatus) -> None:
@@ -54,4 +63,5 @@ async def problem(exchange: Exchange, error: MCPError | OtherStatus) -> None:
         await exchange.write(b"data: " + body + b"\n\n")
         await exchange.finish()
         return
-    await exchange.answer(status_of(error), json_headers(error_headers(error)), body)
+    headers = retry_headers(error, keyed=bool(request_id(exchange)))
+    await exchange.answer(status_of(error), json_headers(headers), body)
