@@ -194,7 +194,7 @@ async def test_a_reader_can_skip_abandoned_answers(packed: int) -> None:
     """Wherever the log of an earlier process ends. The numbers stay what they are."""
     restart = switched(SwitchMode.RESTARTED)
     carried_on = switched(SwitchMode.CONTINUED)
-    events = [STARTED, part(0), delta("a"), restart, part(0), delta("b"), carried_on, delta("c")]
+    events: list[Event] = [STARTED, part(0), delta("a"), restart, part(0), delta("b"), carried_on, delta("c")]
     log = TurnLog(Idle(), base=packed)
     if packed:
         log.earlier = Replay([pack(events[:packed], 1)]).after

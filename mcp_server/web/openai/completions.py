@@ -48,13 +48,15 @@ _BODY: Final = msgspec.json.Decoder(CompletionBody)
 _NAMES: Final = Names({"config.max_output_tokens": "max_tokens"})
 
 
-class _Completion(msgspec.Struct):
-    """A request as this server carries it out."""
+class _Form(msgspec.Struct):
+    """The form of a request, and that of its answer."""
 
     found: Violations
-    input: CompletionInput
     stream: bool
     include_usage: bool
+    logprobs: bool
+    offset: int
+    """How many characters the prompt has."""
 
 
 class Completions:
@@ -73,21 +75,20 @@ class Completions:
         """``POST /completions``."""
         timed = Timed(self._gateway)
         key = request_id(exchange)
-        asked = await read_body(exchange, self._convert, lambda data: _read(data, key))
+        completion, form = await read_body(exchange, self._convert, lambda data: _read(data, key))
         with _NAMES.translating():
-            reader = await self._gateway.complete(call.principal, asked.input, violations=asked.found)
-            offset = len(asked.input.prompt)
-            if asked.stream:
-                chunks = CompletionChunks(include_usage=asked.include_usage, offset=offset)
+            reader = await self._gateway.complete(call.principal, completion, violations=form.found)
+            del completion  # it may be large, and the turn may take long
+            if form.stream:
+                chunks = CompletionChunks(include_usage=form.include_usage, offset=form.offset)
                 await stream(call, exchange, reader, chunks, lambda: timed.headers(call.principal))
                 return
-            logprobs = asked.input.options.config.logprobs is not None
-            completed, tokens = await whole(call, reader, logprobs=logprobs)
-        body = completion_answer(completed, tokens, offset=offset)
+            completed, tokens = await whole(call, reader, logprobs=form.logprobs)
+        body = completion_answer(completed, tokens, offset=form.offset)
         await exchange.answer(200, json_headers(await timed.headers(call.principal)), body)
 
 
-def _read(data: bytes, key: str) -> _Completion:
+def _read(data: bytes, key: str) -> tuple[CompletionInput, _Form]:
     body = decode(_BODY, data)
     found = Violations()
     require(found, "n", body.n, 1)
@@ -114,11 +115,13 @@ def _read(data: bytes, key: str) -> _Completion:
         provider_options=forwarded(logit_bias=body.logit_bias or None),
         labels=labels(found, None, user=body.user),
     )
-    return _Completion(
+    completion = CompletionInput(options=options, prompt=_prompt(found, body.prompt), suffix=body.suffix or "")
+    return completion, _Form(
         found=found,
-        input=CompletionInput(options=options, prompt=_prompt(found, body.prompt), suffix=body.suffix or ""),
         stream=streams,
         include_usage=body.stream_options is not None and bool(body.stream_options.include_usage),
+        logprobs=body.logprobs is not None,
+        offset=len(completion.prompt),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -232,6 +235,62 @@ async def test_unknown_paths_are_not_found(api: API) -> None:
     """In the form of this API."""
     status, _, text = await api.send("/nothing", {})
     assert (status, msgspec.json.decode(text)["error"]["code"]) == (404, "not_found")
+
+
+WHOLE: dict[str, Any] = {
+    "model": MODEL,
+    "messages": [
+        {"role": "system", "content": [TEXT], "name": "a"},
+        {
+            "role": "user",
+            "content": [
+                TEXT,
+                {"type": "image_url", "image_url": {"url": "https://a/b", "detail": "auto"}},
+                {"type": "input_audio", "input_audio": {"data": "YQ==", "format": "mp3"}},
+                {"type": "file", "file": {"file_data": "YQ==", "filename": "a.pdf"}},
+            ],
+        },
+        {"role": "assistant", "content": "a", "reasoning_content": "b", "tool_calls": [call()]},
+        {"role": "tool", "tool_call_id": "a", "content": "b"},
+    ],
+    "tools": [WEATHER],
+    "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    "parallel_tool_calls": True,
+    "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "strict": True}},
+    "logprobs": True,
+    "top_logprobs": 1,
+    "metadata": {"a": "b"},
+    "stop": ["a"],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "logit_bias": {"1": 1},
+}
+JUNK: tuple[Any, ...] = (None, True, -1, 1.5, 10**400, "", "x" * 200, "\x00\ud800\ue000", [], [None], {}, {"x": {}})
+
+
+def changed(value: Any) -> Iterator[Any]:
+    """A body with anything in it replaced by anything, or left out."""
+    yield from JUNK
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        for other in (*changed(value[key]), ...):
+            copy = value.copy()
+            if other is ...:
+                del copy[key]
+            else:
+                copy[key] = other
+            yield copy
+
+
+async def test_no_request_makes_the_server_fail(api: API) -> None:
+    """Whatever is wrong with it, the caller learns what."""
+    statuses = Counter[int]()
+    for body in changed(WHOLE):
+        status, _, text = await api.send(CHAT, json.dumps(body).encode())
+        statuses[status] += 1
+        assert status in (200, 400, 404), (body, text)
+        assert 'data: {"error"' not in text, body
+    assert statuses[200] > 50
+    assert statuses[400] > 500
 
 
 # -- access and limits ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from mcp_server.errors import ProviderUnavailable
+from mcp_server.errors import MCPError, ProviderUnavailable, StoreUnavailable
 from mcp_server.interfaces import Finish
 from mcp_server.testing import Gate
 from tests.web.openai.conftest import StartAPI
@@ -66,9 +66,10 @@ async def test_a_stream_is_read_again_from_its_beginning(start_api: StartAPI) ->
     assert len(provider.requests) == 1
 
 
-async def test_a_failure_is_recorded(start_api: StartAPI) -> None:
-    """The same request gets it again, so the client is told not to retry."""
-    provider = able([ProviderUnavailable("the provider is down")], ["ok", Finish()])
+@pytest.mark.parametrize("error", [ProviderUnavailable("the provider is down"), StoreUnavailable("the disk is full")])
+async def test_a_failure_is_recorded(start_api: StartAPI, error: MCPError) -> None:
+    """The same request gets it again, so the client is told not to retry, whatever it could do otherwise."""
+    provider = able([error], ["ok", Finish()])
     api = await start_api(p=provider)
     for _ in range(2):
         with pytest.raises(openai.InternalServerError) as caught:
