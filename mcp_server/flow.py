@@ -125,6 +125,15 @@ class Transfer:
         body: bytes = request
         return body
 
+    def hold(self, size: int) -> None:
+        """The request was compressed, and is held unpacked too.
+
+        Raises:
+            Overloaded: it is large and there is no room for it.
+        """
+        if size > SMALL:
+            self._reserve(size, "large requests")
+
     def _slow(self) -> None:
         """The request has not arrived yet: it takes room, or is refused."""
         assert self._timer is not None

@@ -71,6 +71,13 @@ def status_of(error: MCPError) -> status_pb2.Status:
     return status
 
 
+def pushback_of(error: MCPError) -> str | None:
+    """When to send the request again, in milliseconds, ``-1``: never; for clients that read no details."""
+    if error.final:
+        return "-1"
+    return None if error.retry_after is None else str(int(error.retry_after * 1000))
+
+
 def _metadata(error: MCPError) -> dict[str, str]:
     """The metadata of an error, its values cut, as many as fit."""
     metadata, room = {}, _MAX_METADATA_BYTES

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from mcp_server.api.call import Answer, answer_of, kind_of
 from mcp_server.api.conversions import LARGE_BYTES, Conversions
 from mcp_server.api.wire_limits import Parse, parser
-from mcp_server.errors import MCPError, NotSupported
+from mcp_server.errors import MCPError
 from mcp_server.flow import Flow
 from mcp_server.interfaces import Call, GRPCService
 from mcp_server.pipeline import CallerLeft, Inner, Pipeline
@@ -20,15 +21,6 @@ from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
 from mcp_server.rpc.tls import peer_certificate
 
 Context = grpc.aio.ServicerContext[Any, Any]
-_Answer = Callable[..., Awaitable[Any]]
-
-_KINDS: Final = {
-    (False, False): "unary",
-    (False, True): "server_stream",
-    (True, False): "client_stream",
-    (True, True): "bidi_stream",
-}
-"""By whether the caller streams, and whether the server does."""
 
 
 class Edge:
@@ -60,13 +52,10 @@ class Edge:
 
     def methods(self, service: GRPCService) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """The handlers of all methods of a service, by the names of the methods."""
-        return {
-            method.name: self._handler(method, getattr(service.implementation, method.name, _missing))
-            for method in service.descriptor.methods
-        }
+        return {method.name: self._handler(method, answer_of(service, method)) for method in service.descriptor.methods}
 
-    def _handler(self, method: MethodDescriptor, answer: _Answer) -> grpc.RpcMethodHandler[Any, Any]:
-        kind = _KINDS[method.client_streaming, method.server_streaming]
+    def _handler(self, method: MethodDescriptor, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
+        kind = kind_of(method)
         parse = parser(method.input_type)
         begin = self._flow.begin
 
@@ -141,14 +130,6 @@ class Edge:
 def _repeated(texts: Sequence[tuple[str, str]]) -> frozenset[str]:
     """The keys that occur more than once."""
     return frozenset(key for key, times in Counter(key for key, _ in texts).items() if times > 1)
-
-
-async def _missing(call: Call, *_: Any) -> Any:
-    """A method of the contract that this server does not have."""
-    raise NotSupported(
-        f"this server does not implement {call.service}/{call.method}",
-        metadata={"method": f"{call.service}.{call.method}"},
-    )
 
 
 async def _all_parsed(parse: Parse, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:

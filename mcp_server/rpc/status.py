@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import grpc
 
-from mcp_server.api.codes import message_of, sendable, status_of
+from mcp_server.api.codes import message_of, pushback_of, sendable, status_of
 from mcp_server.errors import MCPError
 from mcp_server.pipeline import OtherStatus
 
@@ -32,9 +32,7 @@ class PlainStatus(OtherStatus):
 def status_and_trailers(error: MCPError) -> Status:
     """The status of an error. The trailers hold its details, and when to retry for clients that read only that one."""
     trailers: Trailers = (("grpc-status-details-bin", status_of(error).SerializeToString()),)
-    if error.final:
-        trailers += (("grpc-retry-pushback-ms", "-1"),)
-    elif error.retry_after is not None:
-        trailers += (("grpc-retry-pushback-ms", str(int(error.retry_after * 1000))),)
+    if (pushback := pushback_of(error)) is not None:
+        trailers += (("grpc-retry-pushback-ms", pushback),)
     # gRPC and ``google.rpc.Code`` give the codes the same names.
     return Status(grpc.StatusCode[error.code], message_of(error), trailers)

@@ -20,7 +20,7 @@ from mcp_server.gateway import Gateway
 from mcp_server.interfaces import GRPCService
 from mcp_server.pipeline import Pipeline
 from mcp_server.settings import WebSettings
-from mcp_server.web import anthropic, openai
+from mcp_server.web import anthropic, connect, openai
 from mcp_server.web.edge import WebEdge
 from mcp_server.web.exchange import HTTPProblem
 from mcp_server.web.guards import Guards, origin_pattern
@@ -33,8 +33,11 @@ EXPOSED: Final = (
     "anthropic-ratelimit-tokens-limit",
     "anthropic-ratelimit-tokens-remaining",
     "anthropic-ratelimit-tokens-reset",
+    "connect-accept-encoding",
     "connect-content-encoding",
+    "grpc-accept-encoding",
     "grpc-message",
+    "grpc-retry-pushback-ms",
     "grpc-status",
     "grpc-status-details-bin",
     "openai-processing-ms",
@@ -81,6 +84,7 @@ def web_application(
     parts: list[Part] = [
         anthropic.part(settings.paths.anthropic, settings.paths.openai, gateway, edge, conversions.run),
         openai.part(settings.paths.openai, gateway, edge, conversions.run),
+        connect.part(settings.paths.connect, contract, edge, conversions),
     ]
     routes: list[BaseRoute] = [Route("/healthz", _healthz), Route("/readyz", _readyz(ready))]
     for part in parts:

@@ -45,7 +45,8 @@ class WebEdge:
     def __init__(self, pipeline: Pipeline, flow: Flow, max_body_bytes: int) -> None:
         self._pipeline = pipeline
         self._flow = flow
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
+        """The largest body of a request."""
 
     def endpoint(self, operation: Operation, answer: Answer, problem: Problem, *, key_header: str = "") -> ASGIApp:
         """An application that carries out one operation.
@@ -77,7 +78,7 @@ class WebEdge:
 
     def exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         """A request begins, in the present task; it is closed at the end."""
-        return Exchange(scope, receive, send, self._flow.begin(), self._max_body_bytes)
+        return Exchange(scope, receive, send, self._flow.begin(), self.max_body_bytes)
 
 
 class _Endpoint:

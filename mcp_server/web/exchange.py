@@ -101,6 +101,14 @@ class Exchange:
         self._watch = asyncio.create_task(self._watch_caller(), name="caller")
         return body
 
+    def hold(self, size: int) -> None:
+        """Count what a compressed body has become.
+
+        Raises:
+            Overloaded: there is no room for it.
+        """
+        self._transfer.hold(size)
+
     async def _read(self) -> bytes:
         pieces: list[bytes] = []
         size = 0
