@@ -264,7 +264,7 @@ class UnifiedMCPServer:
             _http_application,
             config,
             gateway=gateway,
-            contract=[*contract, *services],
+            contract=[*contract, *services, server.health_service],
             conversions=conversions,
             pipeline=pipeline,
             flow=flow,

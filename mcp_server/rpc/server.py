@@ -79,8 +79,9 @@ class GRPCServer:
         self._settings = settings
         served = list(services)
         self.health = Health([service.descriptor.full_name for service in served], gateway)
-        health = GRPCService(descriptor=HEALTH, implementation=self.health)
-        served.append(health)
+        self.health_service = GRPCService(descriptor=HEALTH, implementation=self.health)
+        """The health, for other edges."""
+        served.append(self.health_service)
         served += reflection_services([service.descriptor for service in served])
         names: set[str] = set()
         for service in served:
@@ -92,8 +93,8 @@ class GRPCServer:
         self._certificates = certificates
         verified = certificates is not None and certificates.clients_verified
         edge = Edge(pipeline, flow, conversions, clients_verified=verified)
-        self._handlers = [edge.handlers(service) for service in served if service is not health]
-        self._health_methods = edge.methods(health)
+        self._handlers = [edge.handlers(service) for service in served if service is not self.health_service]
+        self._health_methods = edge.methods(self.health_service)
         self._server: grpc.aio.Server | None = None
 
     async def start(self, address: str) -> int:

@@ -12,7 +12,7 @@ from typing import Final
 
 from rich.console import Console
 
-from tests.bench import access, calls, clients, costly, overload, process, providers, scaling
+from tests.bench import access, calls, clients, costly, overload, process, providers, scaling, web
 from tests.bench.curves import svg
 from tests.bench.processes import started
 from tests.bench.rows import markdown, show
@@ -25,6 +25,7 @@ PARTS: Final[Mapping[str, Callable[[Run], Awaitable[None]]]] = {
     "first-token": calls.first_token,
     "readers": calls.readers,
     "held": calls.held,
+    "web": web.web,
     "providers": providers.providers,
     "clients": clients.clients,
     "start": process.start,

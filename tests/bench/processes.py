@@ -18,11 +18,13 @@ class Measured:
 
     Attributes:
         port: what it listens on.
+        web_port: what its HTTP edge listens on; 0 without one.
         start_seconds: how long it took from its start to the print of its port.
     """
 
-    def __init__(self, process: psutil.Process, port: int, start_seconds: float) -> None:
+    def __init__(self, process: psutil.Process, port: int, start_seconds: float, web_port: int = 0) -> None:
         self.port = port
+        self.web_port = web_port
         self.start_seconds = start_seconds
         self._process = process
 
@@ -148,14 +150,16 @@ async def watching(port: int, readers: int) -> AsyncIterator[Watchers]:
 
 @contextlib.asynccontextmanager
 async def started(module: str, *arguments: str) -> AsyncIterator[Measured]:
-    """Run ``python -m module`` and wait for its port."""
+    """Run ``python -m module`` and wait for its port, and that of its HTTP edge if it has one."""
     begin = time.perf_counter()
     async with _running(module, *arguments) as process:
         assert process.stdout is not None
         line = await process.stdout.readline()
         if not line:
             raise RuntimeError(f"{module} ended before it listened: run `python -m {module} {' '.join(arguments)}`")
-        yield Measured(psutil.Process(process.pid), int(line), time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        ports = [int(port) for port in line.split()]
+        yield Measured(psutil.Process(process.pid), ports[0], seconds, *ports[1:])
 
 
 @contextlib.asynccontextmanager

@@ -132,12 +132,22 @@ class Run:
         *,
         store: Literal["sqlite", "memory"] = "sqlite",
         max_pending: int = ServerSettings().max_pending,
+        web: bool = False,
     ) -> AsyncIterator[tuple[Measured, Load]]:
-        """A fresh system and a load for it. The file of its store is ``path``, or a new one that goes afterwards."""
+        """A fresh system and a load for it.
+
+        Args:
+            path: the file of its store; ``None``: a new one that goes afterwards.
+            store: the kind of its store.
+            max_pending: its setting.
+            web: whether it has an HTTP edge.
+        """
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             file = "" if store == "memory" else str(path or Path(folder) / "sessions.db")
             async with (
-                started("tests.bench.system", str(self._upstream.port), file, str(max_pending)) as process,
+                started(
+                    "tests.bench.system", str(self._upstream.port), file, str(max_pending), *(["web"] if web else [])
+                ) as process,
                 Load(process.port) as load,
             ):
                 yield process, load

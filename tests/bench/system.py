@@ -18,6 +18,7 @@ from mcp_server.settings import (
     LogSettings,
     MetricsSettings,
     Secret,
+    WebSettings,
     WindowSettings,
     testing_config,
 )
@@ -26,7 +27,7 @@ from mcp_server.stores.sqlite.settings import SQLiteSettings
 from tests.bench.bare import MODELS
 
 
-async def main(upstream: int, path: str, max_pending: int) -> None:
+async def main(upstream: int, path: str, max_pending: int, web: bool) -> None:
     """Serve until standard input ends. Without a path the store is the one in memory."""
     provider = OpenAISettings(
         base_url=f"http://127.0.0.1:{upstream}/v1",
@@ -41,15 +42,16 @@ async def main(upstream: int, path: str, max_pending: int) -> None:
         providers={"upstream": provider},
         window=WindowSettings(max_messages=20),
         metrics=MetricsSettings(address="127.0.0.1:0"),
+        web=WebSettings(address="127.0.0.1:0" if web else ""),
         log=LogSettings(format="json"),
     )
     return_large_blocks()  # as the command line does
     configure(level=config.log.level, format=config.log.format)
     async with UnifiedMCPServer(config) as server:
         gc.freeze()  # as the command line does
-        print(server.port, flush=True)  # noqa: T201  # this is how the benchmark learns it
+        print(server.port, server.web_address.rpartition(":")[2], flush=True)  # noqa: T201  # this is how the benchmark learns it
         await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    uvloop.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), web="web" in sys.argv[4:]))

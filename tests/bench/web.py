@@ -1,0 +1,84 @@
+"""What a streamed token costs over HTTP, beside gRPC."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+import aiohttp
+from google.protobuf import json_format
+
+from tests.bench.load import chat_request
+from tests.bench.rows import compared
+from tests.bench.run import Run
+from tests.bench.upstream import PACED_TOKENS, TOKENS
+
+STREAMS: Final = {"burst": 16, "paced": 64}
+"""How many at once, of each model."""
+SENT: Final = {"burst": TOKENS, "paced": PACED_TOKENS}
+"""The tokens of each stream."""
+BUDGET: Final = 1.5
+MICRO: Final = 1e6
+
+
+class Way(NamedTuple):
+    """How to ask for a stream over HTTP."""
+
+    title: str
+    path: str
+    content_type: str
+    body: Callable[[str], bytes]
+    """The request, by the name of a model of the upstream."""
+
+
+def _envelope(data: bytes) -> bytes:
+    return b"\0" + len(data).to_bytes(4, "big") + data
+
+
+def _protobuf(model: str) -> bytes:
+    return _envelope(chat_request(model).SerializeToString())
+
+
+def _json(model: str) -> bytes:
+    return _envelope(json_format.MessageToJson(chat_request(model)).encode())
+
+
+_CHAT: Final = "/contextprotocol.v1.ChatService/StreamChat"
+WAYS: Final = (
+    Way("Connect in JSON", _CHAT, "application/connect+json", _json),
+    Way("Connect in protobuf", _CHAT, "application/connect+proto", _protobuf),
+    Way("gRPC-Web", _CHAT, "application/grpc-web+proto", _protobuf),
+)
+
+
+async def web(run: Run) -> None:
+    """The same streams by each way, in turns on the same server."""
+    async with run.system(web=True) as (process, load), aiohttp.ClientSession(timeout=aiohttp.ClientTimeout()) as http:
+        base = f"http://127.0.0.1:{process.web_port}"
+
+        async def over_grpc(model: str) -> None:
+            await load.stream(model)
+
+        def over(way: Way) -> Callable[[str], Awaitable[None]]:
+            async def stream(model: str) -> None:
+                headers = {"content-type": way.content_type}
+                async with http.post(base + way.path, data=way.body(model), headers=headers) as response:
+                    answer = await response.read()
+                if response.status != 200 or answer.count(b" token") < SENT[model]:
+                    raise RuntimeError(f"{way.title} failed: {response.status} {answer[:500]!r}")
+
+            return stream
+
+        ways = {"": over_grpc, **{way.title: over(way) for way in WAYS}}
+        for model, rounds in (("paced", run.size.paced_rounds), ("burst", run.size.rounds)):
+            spent: dict[str, float] = defaultdict(float)
+            for _ in range(max(rounds // 2, 1)):
+                for title, call in ways.items():
+                    before = process.cpu()
+                    await load.each(call, [model] * STREAMS[model] * 2, at_once=STREAMS[model])
+                    spent[title] += process.cpu() - before
+            tokens = max(rounds // 2, 1) * STREAMS[model] * 2 * SENT[model]
+            for way in WAYS:
+                what = f"streamed token over {way.title}, {model}; the floor is the system over gRPC"
+                run.rows.append(compared(what, spent[""] / tokens * MICRO, spent[way.title] / tokens * MICRO, BUDGET))
