@@ -75,7 +75,8 @@ class WebServer:
         host, port = split_address(self._settings.address)
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-            listener = socket.socket(family, socket.SOCK_STREAM)
+            # With the protocol's name: else asyncio leaves Nagle's algorithm on, and answers wait 40 ms for an ACK.
+            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
             try:
                 listener.bind((host, port))
