@@ -75,7 +75,7 @@ class Flow:
 class Transfer:
     """What one call receives and sends."""
 
-    __slots__ = ("_error", "_flow", "_loop", "_task", "_timer", "_waiting_since", "answering", "held")
+    __slots__ = ("_error", "_flow", "_loop", "_task", "_timer", "_waiting_since", "answering", "held", "unread")
 
     def __init__(self, flow: Flow) -> None:
         task = asyncio.current_task()
@@ -84,6 +84,8 @@ class Transfer:
         """How many bytes it holds."""
         self.answering = False
         """Whether it has a large answer, which is sent when the call has returned."""
+        self.unread = False
+        """Whether it was ended because its caller reads nothing: nothing more can be sent."""
         self._flow = flow
         self._task = task
         self._loop = asyncio.get_running_loop()
@@ -187,6 +189,7 @@ class Transfer:
         """End the call if it has waited for its caller since that time."""
         if 0.0 < self._waiting_since < before and self._error is None:
             seconds = self._flow.reader_timeout
+            self.unread = True
             self._stop(
                 Overloaded(
                     f"the caller has read nothing for {seconds:g} s: send the request again to read on",

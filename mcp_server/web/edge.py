@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mcp_server.errors import MCPError
+from mcp_server.errors import MCPError, Overloaded
 from mcp_server.flow import Flow
 from mcp_server.interfaces import Call
 from mcp_server.pipeline import OtherStatus, Pipeline
@@ -95,8 +95,10 @@ class _Endpoint:
         exchange = self._edge.exchange(scope, receive, send)
         try:
             failure = await self._edge.run(_call(self._operation, scope, self._key_header), exchange, self._answer)
-            if failure is not None:
+            if failure is not None and not exchange.unread:
                 await self._problem(exchange, failure)
+        except Overloaded:
+            pass  # the caller does not read the error either
         except asyncio.CancelledError:
             task = asyncio.current_task()
             assert task is not None
@@ -104,6 +106,8 @@ class _Endpoint:
             if not exchange.left or task.uncancel():
                 raise
         finally:
+            if exchange.unread:
+                await exchange.abort()
             exchange.close()
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from mcp_server.flow import Transfer
+from mcp_server.flow import SMALL, Transfer
 from mcp_server.pipeline import CallerLeft, OtherStatus
+
+ABORT: Final = "contextprotocol.abort"
+"""An extension of ASGI: ``scope["extensions"][ABORT]["abort"]()`` breaks the connection."""
 
 
 class HTTPProblem(OtherStatus):
@@ -158,11 +161,21 @@ class Exchange:
 
     async def _write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        if len(data) > SMALL:
+            # Servers wait before a piece for room, not behind it: without a further one it would not be counted.
+            await self._send({"type": "http.response.body", "body": b"", "more_body": True})
 
     async def finish(self) -> None:
-        """End the response."""
+        """End the response.
+
+        Raises:
+            Overloaded: the caller reads nothing.
+        """
         self._stop_watching()
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._transfer.send(self._finish, b"")
+
+    async def _finish(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         """Send a whole response."""
@@ -170,6 +183,20 @@ class Exchange:
         if body and self.request.method != "HEAD":
             await self.write(body)
         await self.finish()
+
+    @property
+    def unread(self) -> bool:
+        """Whether the caller has read nothing for so long that nothing more can be sent."""
+        return self._transfer.unread
+
+    async def abort(self) -> None:
+        """Break the connection, where the server can: what its caller does not read would be kept with it."""
+        self._stop_watching()
+        abort = self.request.scope.get("extensions", {}).get(ABORT)
+        if abort is not None:
+            abort["abort"]()
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
 
     def close(self) -> None:
         """The call has ended."""

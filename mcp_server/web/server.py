@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mcp_server.certificate_files import CertificateFiles
 from mcp_server.errors import ConfigError
 from mcp_server.settings import WebSettings, split_address
+from mcp_server.web.exchange import ABORT
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 """The most bytes of the address and the headers of a request."""
@@ -162,6 +163,7 @@ def _connections(header_timeout: float) -> type[HttpToolsProtocol]:
 
         def on_headers_complete(self) -> None:
             self._headers_arrived()
+            self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
             super().on_headers_complete()
 
         def _count(self, size: int) -> None:
