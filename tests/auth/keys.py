@@ -82,7 +82,13 @@ async def invoke(
     *,
     timeout: float = 10,
 ) -> Outcome:
-    """Call any method with any metadata; of a stream that goes on, one response is read."""
+    """Call any method with any metadata; of a stream that goes on, one response is read.
+
+    The channel is one of gRPC, or has a method ``invoke`` of its own.
+    """
+    if hasattr(channel, "invoke"):
+        other: Outcome = await channel.invoke(method, request, metadata)
+        return other
     path = f"/{method.containing_service.full_name}/{method.name}"
     body = request if isinstance(request, bytes) else request.SerializeToString()
     parse = GetMessageClass(method.output_type).FromString

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from contextprotocol.v1 import chat_pb2, key_pb2, session_pb2
 from mcp_server.middleware.authentication import failures
 from mcp_server.middleware.authentication.scopes import RULES
+from mcp_server.settings import WebSettings
 from mcp_server.testing import EchoProvider
 from mcp_server.values import SCOPES
 from mcp_server.values.key_secret import new_key_id, new_secret
 from tests.auth.keys import Metadata, Outcome, bearer, config_with, invoke, new_key
 from tests.auth.rpcs import CASES, Case, Names, rpcs, served
 from tests.conftest import Serve
+from tests.web.connect.client import Client, WebChannel
 from tests.wire import Wire, user
 
 ALL = new_key("red")
@@ -37,17 +41,22 @@ class House(NamedTuple):
     """A server with two tenants, and what belongs to the first."""
 
     wire: Wire
+    channel: Any
+    """What the calls go over."""
     names: Names
     revoked: str
     """The secret of a revoked key."""
 
 
-@pytest.fixture
-async def house(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+@pytest.fixture(params=["grpc", "connect", "grpc-web"])
+async def house(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncIterator[House]:
     """A session with a turn, a turn without a session, and a key, all of the tenant red."""
     monkeypatch.setattr(failures, "MAX_DELAY", 0.0)
     keys = (ALL, EXPIRED, BLUE, NO_MODEL, *LACKING.values(), *ONLY.values())
     config = config_with(*keys, stored_keys=True, first_key_file=tmp_path / "first")
+    config = msgspec.structs.replace(config, web=WebSettings(address="127.0.0.1:0"))
     wire = await serve(config, providers={"echo": EchoProvider()})
     create: Any = key_pb2.CreateKeyRequest
     await wire.sessions.CreateSession(session_pb2.CreateSessionRequest(session_id="tour"), metadata=ALL.metadata)
@@ -58,7 +67,22 @@ async def house(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         created = await wire.keys.CreateKey(create(key=key_pb2.Key(scopes=["chat"])), metadata=ALL.metadata)
         secrets.append(created)
     await wire.keys.RevokeKey(key_pb2.RevokeKeyRequest(name=secrets[0].key.name), metadata=ALL.metadata)
-    return House(wire, Names("sessions/tour", turn, free_turn, secrets[1].key.name), secrets[0].secret)
+    async with Client(wire.server.web_address) as client:
+        channel = wire.channel if request.param == "grpc" else _Both(wire.channel, WebChannel(client, request.param))
+        names = Names("sessions/tour", turn, free_turn, secrets[1].key.name)
+        yield House(wire, channel, names, secrets[0].secret)
+
+
+class _Both(NamedTuple):
+    """The HTTP edge, and gRPC for reflection, which only gRPC has."""
+
+    grpc: Any
+    web: WebChannel
+
+    async def invoke(self, method: MethodDescriptor, request: Message | bytes, metadata: Metadata) -> Outcome:
+        if method.containing_service.full_name.startswith("grpc.reflection."):
+            return await invoke(self.grpc, method, request, metadata)
+        return await self.web.invoke(method, request, metadata)
 
 
 async def _chat(wire: Wire, **fields: Any) -> str:
@@ -105,7 +129,7 @@ async def test_bad_credentials_get_in_nowhere_and_learn_nothing(house: House, ki
     assert {outcome[:3] for _, outcome in answers.values()} == {
         ("UNAUTHENTICATED", "the API key is not valid", next(iter(answers.values()))[1].details)
     }
-    reference = await invoke(house.wire.channel, next(rpcs())[0], b"", bearer("ctx_"))
+    reference = await invoke(house.channel, next(rpcs())[0], b"", bearer("ctx_"))
     assert next(iter(answers.values()))[1] == reference
 
 
@@ -125,12 +149,12 @@ async def test_a_key_without_the_scope_is_refused_and_one_with_only_that_scope_i
     wrong = {}
     for method, case in rpcs():
         for scope in SCOPES:
-            lacking = await invoke(house.wire.channel, method, b"\xff\xff", LACKING[scope].metadata)
+            lacking = await invoke(house.channel, method, b"\xff\xff", LACKING[scope].metadata)
             refused = lacking.code == "PERMISSION_DENIED" and "NOT_ALLOWED" in lacking.reason
             if refused != (case.scopes == {scope}):
                 wrong[f"{method.full_name} without {scope}"] = lacking
         for scope in SCOPES:
-            only = await invoke(house.wire.channel, method, b"\xff\xff", ONLY[scope].metadata)
+            only = await invoke(house.channel, method, b"\xff\xff", ONLY[scope].metadata)
             if (only.code == "PERMISSION_DENIED") != (bool(case.scopes) and scope not in case.scopes):
                 wrong[f"{method.full_name} with only {scope}"] = only
     assert wrong == {}
@@ -141,12 +165,12 @@ async def test_what_is_another_tenants_does_not_exist(house: House) -> None:
     wrong = {}
     unknown = house.names.unknown()
     for method, case in rpcs():
-        foreign = await invoke(house.wire.channel, method, case.request(house.names), BLUE.metadata)
+        foreign = await invoke(house.channel, method, case.request(house.names), BLUE.metadata)
         if not case.foreign:
             if foreign.code != "OK" or "tour" in str(foreign.responses) or "red" in str(foreign.responses):
                 wrong[method.full_name] = foreign
             continue
-        missing = await invoke(house.wire.channel, method, case.request(unknown), BLUE.metadata)
+        missing = await invoke(house.channel, method, case.request(unknown), BLUE.metadata)
         if case.foreign not in foreign.reason or _renamed(foreign, house.names) != missing:
             wrong[method.full_name] = foreign
     assert wrong == {}
@@ -169,7 +193,7 @@ async def test_a_model_that_a_key_may_not_use_is_refused(house: House) -> None:
     """In every call that uses one, and no list shows it."""
     wrong = {}
     for method, case in rpcs():
-        outcome = await invoke(house.wire.channel, method, case.request(house.names), NO_MODEL.metadata)
+        outcome = await invoke(house.channel, method, case.request(house.names), NO_MODEL.metadata)
         if case.model and not (outcome.code == "PERMISSION_DENIED" and "NOT_ALLOWED" in outcome.reason):
             wrong[method.full_name] = outcome
         if method.name in ("ListModels", "List") and "echo" in str(outcome.responses):
@@ -182,6 +206,6 @@ async def _each(
 ) -> dict[str, tuple[Case, Outcome]]:
     """How every RPC answers."""
     return {
-        method.full_name: (case, await invoke(house.wire.channel, method, request(method, case), metadata))
+        method.full_name: (case, await invoke(house.channel, method, request(method, case), metadata))
         for method, case in rpcs()
     }

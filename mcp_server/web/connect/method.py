@@ -16,7 +16,7 @@ from mcp_server.interfaces import Call
 from mcp_server.pipeline import OtherStatus
 from mcp_server.web.connect.codecs import JSON, PROTOBUF, Codec
 from mcp_server.web.connect.compression import require_known, unpack
-from mcp_server.web.connect.protocols import EVERY, STREAM, UNARY, Packed, Protocol
+from mcp_server.web.connect.protocols import EVERY, STREAM, UNARY, Packed, RPCProtocol
 from mcp_server.web.exchange import Exchange, HTTPProblem
 
 
@@ -56,7 +56,7 @@ class Method:
                 raise
             raise OtherStatus("DEADLINE_EXCEEDED", f"the call did not end within the caller's {seconds:g} s") from None
 
-    def _protocol(self, exchange: Exchange) -> Protocol:
+    def _protocol(self, exchange: Exchange) -> RPCProtocol:
         if exchange.request.method != "POST":
             text = f"calls are sent by POST, not {exchange.request.method[:16]}"
             raise HTTPProblem(405, "UNIMPLEMENTED", text, {"allow": "POST"})
@@ -65,12 +65,12 @@ class Method:
             raise HTTPProblem(505, "UNIMPLEMENTED", "both sides stream: that needs gRPC over HTTP/2")
         return protocol
 
-    async def _unary(self, call: Call, exchange: Exchange, protocol: Protocol, compressed: bool) -> None:
+    async def _unary(self, call: Call, exchange: Exchange, protocol: RPCProtocol, compressed: bool) -> None:
         response = await self._answer(call, await self._request(exchange, protocol, compressed))
         data = protocol.message(await self._encoded(protocol.codec, response)) + protocol.end(None)
         await exchange.answer(200, protocol.headers, data)
 
-    async def _stream(self, call: Call, exchange: Exchange, protocol: Protocol, compressed: bool) -> None:
+    async def _stream(self, call: Call, exchange: Exchange, protocol: RPCProtocol, compressed: bool) -> None:
         async def send(message: Message) -> None:
             data = protocol.message(await self._encoded(protocol.codec, message))
             if not exchange.started:
@@ -89,7 +89,7 @@ class Method:
 
     # -- the request --------------------------------------------------------------------------------------------------
 
-    async def _request(self, exchange: Exchange, protocol: Protocol, compressed: bool) -> Any:
+    async def _request(self, exchange: Exchange, protocol: RPCProtocol, compressed: bool) -> Any:
         """The message of the request, or an iterator of them if callers stream."""
         messages = protocol.messages(await exchange.body(), compressed)
         if self._method.client_streaming:

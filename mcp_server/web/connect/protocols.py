@@ -34,7 +34,7 @@ class Packed(NamedTuple):
     compressed: bool
 
 
-class Protocol(ABC):
+class RPCProtocol(ABC):
     """One content type.
 
     Args:
@@ -92,7 +92,7 @@ class Protocol(ABC):
             await exchange.answer(200, {**self.headers, **failure.headers}, end)
 
 
-class ConnectUnary(Protocol):
+class ConnectUnary(RPCProtocol):
     """Connect, for methods that take one message and return one: plain HTTP."""
 
     encoding_header = "content-encoding"
@@ -118,7 +118,7 @@ class ConnectUnary(Protocol):
         await fail_plainly(exchange, failure)
 
 
-class ConnectStream(Protocol):
+class ConnectStream(RPCProtocol):
     """Connect, for methods of which a side streams: messages in envelopes, the last of which says how it ended."""
 
     encoding_header = "connect-content-encoding"
@@ -144,7 +144,7 @@ class ConnectStream(Protocol):
         return _envelope(_CONNECT_END, msgspec.json.encode({"error": failure.as_json, "metadata": metadata}))
 
 
-class GRPCWeb(Protocol):
+class GRPCWeb(RPCProtocol):
     """gRPC-Web: messages in envelopes, and the trailers of gRPC in a last one."""
 
     encoding_header = "grpc-encoding"
@@ -195,16 +195,16 @@ class GRPCWebText(GRPCWeb):
         return base64.b64encode(super().end(failure))
 
 
-UNARY: Final[dict[str, Protocol]] = {
+UNARY: Final[dict[str, RPCProtocol]] = {
     f"application/{codec.name}": ConnectUnary(f"application/{codec.name}", codec) for codec in (JSON, PROTOBUF)
 }
 """By content type, for methods that take one message and return one."""
-STREAM: Final[dict[str, Protocol]] = {
+STREAM: Final[dict[str, RPCProtocol]] = {
     f"application/connect+{codec.name}": ConnectStream(f"application/connect+{codec.name}", codec)
     for codec in (JSON, PROTOBUF)
 }
 """By content type, for the others."""
-EVERY: Final[dict[str, Protocol]] = {
+EVERY: Final[dict[str, RPCProtocol]] = {
     "application/grpc-web": GRPCWeb("application/grpc-web+proto", PROTOBUF),
     "application/grpc-web+proto": GRPCWeb("application/grpc-web+proto", PROTOBUF),
     "application/grpc-web+json": GRPCWeb("application/grpc-web+json", JSON),
@@ -215,7 +215,7 @@ EVERY: Final[dict[str, Protocol]] = {
 _DEFAULT: Final = UNARY["application/json"]
 
 
-def protocol_of(exchange: Exchange) -> Protocol:
+def protocol_of(exchange: Exchange) -> RPCProtocol:
     """What the caller of a request understands."""
     found = exchange.request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return EVERY.get(found) or STREAM.get(found) or _DEFAULT
