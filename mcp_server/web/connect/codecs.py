@@ -83,8 +83,9 @@ def _misread(text: str) -> InvalidArgument:
     names = _OUTER.findall(text)
     problem = _OUTER.sub("", text).rstrip(".")
     place = _PLACE.search(problem)
-    field = place[1] if place else ".".join(names)
-    return _refused(_PLACE.sub("", problem), field)
+    path = place[1].split(".") if place and place[1] else []
+    # What is said to be at a message is often about one of its fields.
+    return _refused(_PLACE.sub("", problem), ".".join([*path, *names[len(path) :]]))
 
 
 def _refused(problem: str, field: str = "") -> InvalidArgument:

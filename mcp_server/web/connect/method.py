@@ -49,12 +49,15 @@ class Method:
             async with asyncio.timeout(seconds) as deadline:
                 if self._method.server_streaming:
                     await self._stream(call, exchange, protocol, compressed)
-                else:
-                    await self._unary(call, exchange, protocol, compressed)
+                    return
+                response = await self._answer(call, await self._request(exchange, protocol, compressed))
         except TimeoutError:
             if not deadline.expired():
                 raise
             raise OtherStatus("DEADLINE_EXCEEDED", f"the call did not end within the caller's {seconds:g} s") from None
+
+        data = protocol.message(await self._encoded(protocol.codec, response)) + protocol.end(None)
+        await exchange.answer(200, protocol.headers, data)
 
     def _protocol(self, exchange: Exchange) -> RPCProtocol:
         if exchange.request.method != "POST":
@@ -64,11 +67,6 @@ class Method:
         if self._method.client_streaming and self._method.server_streaming:
             raise HTTPProblem(505, "UNIMPLEMENTED", "both sides stream: that needs gRPC over HTTP/2")
         return protocol
-
-    async def _unary(self, call: Call, exchange: Exchange, protocol: RPCProtocol, compressed: bool) -> None:
-        response = await self._answer(call, await self._request(exchange, protocol, compressed))
-        data = protocol.message(await self._encoded(protocol.codec, response)) + protocol.end(None)
-        await exchange.answer(200, protocol.headers, data)
 
     async def _stream(self, call: Call, exchange: Exchange, protocol: RPCProtocol, compressed: bool) -> None:
         async def send(message: Message) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -106,7 +107,11 @@ class Client:
         if content_type:
             sent["content-type"] = content_type
         async with self.http.request(
-            verb, self.base + path, data=body, headers=sent, skip_auto_headers=["content-type"]
+            verb,
+            self.base + path,
+            data=io.BytesIO(body) if body else None,
+            headers=sent,
+            skip_auto_headers=["content-type"],
         ) as response:
             return Response(
                 response.status,
