@@ -178,10 +178,18 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-        """Send a whole response."""
-        await self.start(status, {**headers, "content-length": str(len(body))})
-        if body and self.request.method != "HEAD":
-            await self.write(body)
+        """Send a whole response.
+
+        Raises:
+            Overloaded: there is no room for it, and nothing was sent; or the caller reads nothing.
+        """
+
+        async def write(data: bytes) -> None:
+            await self.start(status, {**headers, "content-length": str(len(data))})
+            if data and self.request.method != "HEAD":
+                await self._write(data)
+
+        await self._transfer.send(write, body)
         await self.finish()
 
     @property
