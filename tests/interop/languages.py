@@ -39,6 +39,15 @@ class Language:
     """What Ruby must be able to require."""
     run: Sequence[str] = ("{out}/cases",)
     """How the program is started."""
+    name: str = ""
+    """Of the folder's programs this one; empty: it has only one."""
+    web: bool = False
+    """Whether it calls the HTTP edge."""
+
+    @property
+    def id(self) -> str:
+        """Its name in the names of tests."""
+        return self.name or self.folder
 
     @cached_property
     def missing(self) -> Sequence[str]:
@@ -105,6 +114,9 @@ def unpacked(folder: Path) -> Path:
     return Path(archive.removesuffix(".tar.gz"))
 
 
+_WEB = ("node", "npm", "protoc", "chromium")
+_BROWSER = (sys.executable, "-W", "error", "-m", "tests.interop.web.browser", "{out}")
+
 LANGUAGES = (
     Language(
         title="Python",
@@ -150,4 +162,12 @@ LANGUAGES = (
         modules=("grpc", "google/rpc/error_details_pb"),
         run=("ruby", "{out}/cases.rb"),
     ),
+    *[
+        Language(title=title, folder="web", name=name, commands=_WEB, run=run, web=True)
+        for title, name, run in (
+            ("Connect, Node.js", "connect_node", ("node", "{out}/node.js")),
+            ("Connect, Chromium", "connect_browser", (*_BROWSER, "connect")),
+            ("gRPC-Web, Chromium", "grpc_web_browser", (*_BROWSER, "grpc-web")),
+        )
+    ],
 )

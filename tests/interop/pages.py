@@ -33,7 +33,7 @@ def render(outcomes: Mapping[str, str] | None = None) -> str:
     """
     rows = [["case", *[language.title for language in LANGUAGES], "what it shows"]]
     for name, meaning in cases().items():
-        tests = [f"test_{name}[{language.folder}]" for language in LANGUAGES]
+        tests = [f"test_{name}[{language.id}]" for language in LANGUAGES]
         marks = [MARKS.get(outcomes.get(test, ""), "") if outcomes is not None else "✓" for test in tests]
         rows.append([f"`{name}`", *marks, meaning])
     rows.insert(1, ["---", *[":-:"] * len(LANGUAGES), "---"])

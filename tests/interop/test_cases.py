@@ -20,7 +20,7 @@ from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from mcp_server.values import ProviderState, ProviderStatePart, Reasoning, Text
 from tests.conftest import Serve
 from tests.faults.proxy import Proxy
-from tests.interop.conftest import Start
+from tests.interop.conftest import WEB, Start
 from tests.wire import Refused, Wire, collect, text_of
 
 # Without what is built for the first test of a language, which takes a minute on a small machine.
@@ -42,7 +42,7 @@ async def scripted(serve: Serve, *scripts: Any) -> tuple[Wire, ScriptedProvider]
 
 async def test_create(wire: Wire, start: Start) -> None:
     """Begins a session, sends that again with the same `request_id`, and reads it."""
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     assert found == {
         "names": ["sessions/interop", "sessions/interop"],
@@ -56,7 +56,7 @@ async def test_create(wire: Wire, start: Start) -> None:
 async def test_chat(serve: Serve, start: Start) -> None:
     """Has an answer in one piece, with a sampling parameter set to 0, and reads the history."""
     wire, provider = await scripted(serve, [TEXT, Finish()])
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     assert found["text"] == TEXT
     assert found["finish_reason"] == "FINISH_REASON_STOP"
@@ -69,7 +69,7 @@ async def test_stream(serve: Serve, start: Start) -> None:
     """Reads an answer as it comes: each piece leaves the model only when the one before has been read."""
     first, second = Gate(), Gate()
     wire, _ = await scripted(serve, ["Grüße, ", first, "世界 ", second, "🌍", Finish()])
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         pieces = []
         for gate in (first, second, None):
             pieces.append(await program.pause())
@@ -87,7 +87,7 @@ async def test_stream(serve: Serve, start: Start) -> None:
 async def test_retry(serve: Serve, start: Start) -> None:
     """Sends a request twice with one `request_id`: one answer, one call to the provider. Another request is refused."""
     wire, provider = await scripted(serve, [TEXT, Finish()])
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     assert found["texts"] == [TEXT, TEXT]
     assert found["turns"][0] == found["turns"][1] != ""
@@ -99,7 +99,7 @@ async def test_resume(serve: Serve, start: Start) -> None:
     """Loses its connection twice in an answer, and goes on with `after_sequence`: no word is lost or repeated."""
     first, second = Gate(), Gate()
     wire, provider = await scripted(serve, ["Once ", first, "upon ", second, "a time.", Finish()])
-    async with Proxy(wire.server.address, lambda _: ()) as proxy, start(proxy.address) as program:
+    async with Proxy(start.address(wire.server), lambda _: ()) as proxy, start(proxy.address) as program:
         pieces = []
         for gate in (first, second, None):
             pieces.append(await program.pause())
@@ -108,7 +108,8 @@ async def test_resume(serve: Serve, start: Start) -> None:
                 gate.open()
             program.go_on()
         found = await program.found()
-        assert proxy.connections == 3
+        # A browser may open further ones, to ask before it calls for example.
+        assert proxy.connections == 3 or (start.web and proxy.connections > 3)
     assert pieces == ["Once ", "upon ", "a time."]
     turn = await wire.turns.GetTurn(turn_pb2.GetTurnRequest(name=found["turn"]))
     assert found["text"] == text_of(turn.message) == "Once upon a time."
@@ -121,13 +122,14 @@ async def test_restart(start: Start, tmp_path: Path) -> None:
     gate = Gate()
     provider = ScriptedProvider(["Once ", Gate()], ["Twice ", gate, "upon a time.", Finish()])
     store = SQLiteSettings(path=tmp_path / "sessions.db")
-    config = msgspec.structs.replace(settings(default_model="scripted/scripted"), store=store)
+    config = msgspec.structs.replace(settings(default_model="scripted/scripted"), store=store, web=WEB)
     async with AsyncExitStack() as stack:
         async with running(config, providers={"scripted": provider}) as server:
             at = msgspec.structs.replace(config.server, address=server.address)
-            program = await stack.enter_async_context(start(server.address, "resume"))
+            web = msgspec.structs.replace(WEB, address=server.web_address)
+            program = await stack.enter_async_context(start(server, "resume"))
             assert await program.pause() == "Once "
-        config = msgspec.structs.replace(config, server=at)
+        config = msgspec.structs.replace(config, server=at, web=web)
         await stack.enter_async_context(running(config, providers={"scripted": provider}))
         program.go_on()
         assert await program.pause() == "Twice "
@@ -144,7 +146,7 @@ async def test_restart(start: Start, tmp_path: Path) -> None:
 async def test_cancel(serve: Serve, start: Start) -> None:
     """Stops a turn with `CancelTurn`: the stream ends with the reason, and what was said is kept."""
     wire, provider = await scripted(serve, ["one ", Gate()])
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     assert found == {
         "states": ["TURN_STATE_CANCELLED", "TURN_STATE_CANCELLED"],
@@ -162,7 +164,7 @@ async def test_leave(serve: Serve, start: Start) -> None:
         settings(default_model="scripted/scripted"), turns=TurnSettings(disconnect_grace=3600)
     )
     wire = await serve(config, providers={"scripted": provider})
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         turn = await program.pause()
         await provider.stopped.wait()
         with Refused() as ended:
@@ -176,7 +178,7 @@ async def test_busy(serve: Serve, start: Start) -> None:
     """Meets a turn that runs: refused with its name, or, if it asks for that, in the queue after it."""
     gate = Gate()
     wire, _ = await scripted(serve, ["first", gate, Finish()], ["second", Finish()])
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         running = await program.pause()
         gate.open()
         program.go_on()
@@ -192,7 +194,7 @@ async def test_deadline(serve: Serve, start: Start) -> None:
     """Tells the call's own deadline, which ends the reader alone, from the turn's `timeout`; reads the rest later."""
     gate = Gate()
     wire, provider = await scripted(serve, ["one ", gate, "two", Finish()], [Gate()])
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         assert await program.pause() == "one "
         gate.open()
         program.go_on()
@@ -209,7 +211,7 @@ async def test_deadline(serve: Serve, start: Start) -> None:
 
 async def test_unknown_session(wire: Wire, start: Start) -> None:
     """Reads the reason out of the details of an error, unary and streamed."""
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     for name in ("read", "streamed"):
         found[name].pop("metadata")
@@ -219,7 +221,7 @@ async def test_unknown_session(wire: Wire, start: Start) -> None:
 async def test_context(serve: Serve, start: Start) -> None:
     """Gives a session context as text and as JSON, changes it, reads it, and the model sees it."""
     wire, provider = await scripted(serve, ["ok", Finish()])
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     assert found == {"entries": ["day", "taste"], "day": "Monday", "tea": True, "sugar": 2.5}
     (request,) = provider.requests
@@ -232,7 +234,7 @@ async def test_context(serve: Serve, start: Start) -> None:
 async def test_embeddings(serve: Serve, start: Start) -> None:
     """Turns two texts into vectors, in their order."""
     wire = await serve(providers={"echo": EchoProvider()})
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     assert [vector[:3] for vector in found["vectors"]] == [[2, 2, 0], [0, 0, 1]]
     assert [len(vector) for vector in found["vectors"]] == [26, 26]
@@ -271,14 +273,14 @@ async def test_state(serve: Serve, start: Start) -> None:
 
 async def test_check(wire: Wire, start: Start) -> None:
     """Asks for the health of the server and of a service, and of one that there is not."""
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     assert found == {"statuses": ["SERVING", "SERVING"], "unknown": grpc.StatusCode.NOT_FOUND.value[0]}
 
 
 async def test_watch(wire: Wire, start: Start) -> None:
     """Watches the health of the server, and sees when it begins to drain."""
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         assert await program.pause() == "SERVING"
         stopping = asyncio.create_task(wire.server.stop(grace=30))
         program.go_on()

@@ -14,7 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from tests.interop.languages import LANGUAGES, ROOT, Language
 from tests.interop.pages import PAGES, blocks, stripped, written
 
-GENERATED = [language for language in LANGUAGES if language.commands]
+GENERATED = [language for language in LANGUAGES if language.commands and not language.web]
 """Those with a page of their own. Python has finished clients, and a page that tests/client sees to."""
 languages = pytest.mark.parametrize("language", GENERATED, ids=lambda language: language.folder)
 
