@@ -60,7 +60,7 @@ def stripped(code: str) -> str:
 
 
 if __name__ == "__main__":
-    for path in PAGES.glob("*.md"):
+    for path in (*PAGES.glob("*.md"), PAGES.parent / "browsers.md"):
         text = path.read_text(encoding="utf-8")
         if written(text) != text:
             path.write_text(written(text), encoding="utf-8")

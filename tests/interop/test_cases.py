@@ -244,7 +244,7 @@ async def test_embeddings(serve: Serve, start: Start) -> None:
 async def test_tokens(serve: Serve, start: Start) -> None:
     """Counts the tokens of a prompt before it is sent."""
     wire = await serve(providers={"echo": EchoProvider()})
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     assert found == {"input_tokens": 3, "exact": True, "model": "echo/echo"}
 
@@ -259,7 +259,7 @@ async def test_state(serve: Serve, start: Start) -> None:
         Finish(),
     ]
     wire, provider = await scripted(serve, script)
-    async with start(wire.server.address) as program:
+    async with start(wire.server) as program:
         found = await program.found()
     assert found == {"texts": ["yes", "yes"]}
     _, second = provider.requests

@@ -15,8 +15,8 @@ from google.protobuf.message_factory import GetMessageClass
 from mcp_server.api.wire_limits import WALK_BYTES, Parse, limits_of, parser
 from mcp_server.errors import InvalidArgument, Violation
 
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{\[,]', re.DOTALL)
-"""A string, which is skipped as a whole, or what begins a value."""
+_OTHER: Final = bytes(set(range(256)) - set(b'"{[,'))
+"""All bytes but those that begin a value or delimit a string."""
 _OUTER: Final = re.compile(r"Failed to parse (\S+) field: ")
 _PLACE: Final = re.compile(r" at \w+\.?([^ ]*?)\.*$")
 _MSGSPEC_PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
@@ -69,13 +69,17 @@ def json_parser(request: Descriptor) -> Parse:
 
 
 def _check_values(body: bytes, most: int) -> None:
-    """Refuse JSON with more than ``most`` values, before anything is built of it."""
-    left = most
-    for token in _TOKEN.finditer(body):
-        if body[token.start()] != 0x22:
-            left -= 1
-            if left < 0:
-                raise _refused(f"the request has more than {most} JSON values: send less at once")
+    """Refuse JSON with more than ``most`` values, before anything is built of it.
+
+    Each step is one of C and takes milliseconds, whatever the body holds.
+    """
+    if body.count(b",") + body.count(b"{") + body.count(b"[") <= most:
+        return
+    # Most of them may be in strings. Without escapes, a quotation mark begins or ends one.
+    marks = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHER)
+    # A value has a name at most: two strings.
+    if marks.count(b'"') > 4 * (most + 1) or sum(map(len, marks.split(b'"')[::2])) > most:
+        raise _refused(f"the request has more than {most} JSON values: send less at once")
 
 
 def _misread(text: str) -> InvalidArgument:

@@ -6,6 +6,7 @@ import { ChatService } from "./contextprotocol/v1/chat_pb.js";
 import { EmbeddingService } from "./contextprotocol/v1/embedding_pb.js";
 import { IfBusy, OnDisconnect } from "./contextprotocol/v1/generation_pb.js";
 import { FinishReasonSchema, Role, RoleSchema } from "./contextprotocol/v1/message_pb.js";
+import { ModelService } from "./contextprotocol/v1/model_pb.js";
 import { SessionService } from "./contextprotocol/v1/session_pb.js";
 import { TurnService, TurnStateSchema } from "./contextprotocol/v1/turn_pb.js";
 import { ErrorInfoSchema } from "./google/rpc/error_details_pb.js";
@@ -13,7 +14,7 @@ import { Health, HealthCheckResponse_ServingStatusSchema as StatusSchema } from 
 import { answer } from "./answer.js";
 
 const user = (text) => ({ role: Role.USER, parts: [{ part: { case: "text", value: text } }] });
-const textOf = (message) => message.parts.map((part) => part.part.value).join("");
+const textOf = (message) => message.parts.map(({ part }) => (part.case === "text" ? part.value : "")).join("");
 const go = (fields = {}) => ({ messages: [user("go")], ...fields });
 const stateOf = (turn) => enumToJson(TurnStateSchema, turn.state);
 const statusOf = ({ status }) => enumToJson(StatusSchema, status);
@@ -54,6 +55,7 @@ export function run(transport, name, pause) {
   const chats = createClient(ChatService, transport);
   const turns = createClient(TurnService, transport);
   const embeddings = createClient(EmbeddingService, transport);
+  const models = createClient(ModelService, transport);
   const health = createClient(Health, transport);
   const create = (session = {}) => sessions.createSession({ sessionId: "interop", session });
 
@@ -197,6 +199,17 @@ export function run(transport, name, pause) {
     async embeddings() {
       const { embeddings: found, usage } = await embeddings.embed({ inputs: ["abba", "c"] });
       return { vectors: found.map(({ values }) => values), input_tokens: Number(usage.inputTokens) };
+    },
+
+    async tokens() {
+      const { inputTokens, exact, model } = await models.countTokens({ messages: [user("one two three")] });
+      return { input_tokens: Number(inputTokens), exact, model };
+    },
+
+    async state() {
+      const { completed: first } = await chats.chat(go());
+      const { completed: second } = await chats.chat({ messages: [user("go"), first.message, user("go")] });
+      return { texts: [textOf(first.message), textOf(second.message)] };
     },
 
     async check() {

@@ -91,14 +91,16 @@ async def test_a_small_request_has_a_small_limit(client: Client) -> None:
 async def test_as_many_values_as_in_the_wire_format(client: Client) -> None:
     """Text does not count, whatever is in it; nothing is built of what is refused."""
     most = LARGE.fields
-    text = ',{"[\\"' * 20_000
+    text = ',{"[\\"\\\\' * 20_000 + "\\"
     response = await client.post(
         CHAT, json.dumps({"messages": [{"role": "ROLE_USER", "parts": [{"text": text}]}]}).encode()
     )
     assert response.status == 200, response.json
     many = b'{"messages":[' + b",".join([b'{"id":0}'] * most) + b"]}"
-    response = await client.post(CHAT, many)
-    assert f"more than {most} JSON values" in response.json["message"]
+    strings = b'{"messages":[' + b'""' * (3 * most) + b",0" * (most + 1) + b"]}"
+    for body in (many, strings):
+        response = await client.post(CHAT, body)
+        assert f"more than {most} JSON values" in response.json["message"]
 
 
 async def test_a_large_answer_is_converted_too(client: Client) -> None:
