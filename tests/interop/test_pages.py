@@ -19,7 +19,9 @@ GENERATED = [language for language in LANGUAGES if language.commands and not lan
 languages = pytest.mark.parametrize("language", GENERATED, ids=lambda language: language.folder)
 
 
-@pytest.mark.parametrize("page", ["README.md", "web.md", "../browsers.md", *[f"{language.folder}.md" for language in GENERATED]])
+@pytest.mark.parametrize(
+    "page", ["README.md", "web.md", "../browsers.md", *[f"{language.folder}.md" for language in GENERATED]]
+)
 def test_a_page_is_fresh(page: str) -> None:
     """``python -m tests.interop.pages`` would not change it."""
     text = (PAGES / page).read_text(encoding="utf-8")
