@@ -20,7 +20,7 @@ from mcp_server.gateway import Gateway
 from mcp_server.interfaces import GRPCService
 from mcp_server.pipeline import Pipeline
 from mcp_server.settings import WebSettings
-from mcp_server.web import anthropic, connect, openai
+from mcp_server.web import anthropic, connect, console, openai
 from mcp_server.web.edge import WebEdge
 from mcp_server.web.exchange import HTTPProblem
 from mcp_server.web.guards import Guards, origin_pattern
@@ -84,7 +84,9 @@ def web_application(
     parts: list[Part] = [
         anthropic.part(settings.paths.anthropic, settings.paths.openai, gateway, edge, conversions.run),
         openai.part(settings.paths.openai, gateway, edge, conversions.run),
-        connect.part(settings.paths.connect, contract, edge, conversions),
+        console.part(settings.paths.console),
+        # The page calls the services in the folder that it was loaded from.
+        connect.part(sorted({*settings.paths.connect, *settings.paths.console}), contract, edge, conversions),
     ]
     routes: list[BaseRoute] = [Route("/healthz", _healthz), Route("/readyz", _readyz(ready))]
     for part in parts:
