@@ -12,6 +12,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
 
 from mcp_server.errors import MCPError
 from mcp_server.pipeline import OtherStatus
@@ -71,7 +72,12 @@ def part(paths: Sequence[str]) -> Part:
         found = [Route(f"{prefix}/{path}", file.get) for path, file in files.items()]
         return [*found, Route(prefix, _into_the_folder)] if prefix else found
 
-    return Part(paths, routes, _problem)
+    return Part(paths, routes, _problem, _is_of_a_person)
+
+
+def _is_of_a_person(scope: Scope) -> bool:
+    """Whether a browser asks for a page, and not a program for a service under the same path."""
+    return scope["method"] in ("GET", "HEAD")
 
 
 async def _into_the_folder(request: Request) -> Response:
