@@ -9,60 +9,65 @@ from collections.abc import Sequence
 import msgspec
 
 from mcp_server.interfaces import Account, AccountQuery, Change, UsageQuery
-from mcp_server.values import DAY, HOUR, Hold, Key, Usage, UsageEntry, UsageSum, total_usage
+from mcp_server.stores.balances import Balances, Spent
+from mcp_server.stores.holds import Holds
+from mcp_server.values import DAY, HOUR, Key, Usage, UsageEntry, UsageSum, total_usage
 
 replace = msgspec.structs.replace
 
 
 class MemoryAccounts:
-    """Keys, the usage ledger, holds and rates.
-
-    Reads take time proportional to the ledger of the tenant.
-    """
+    """Keys, the usage ledger, holds and rates."""
 
     def __init__(self) -> None:
         self.keys: dict[str, Key] = {}
         """The API keys, by id."""
-        self._holds: defaultdict[str, dict[str, Hold]] = defaultdict(dict)
+        self._holds = Holds()
+        self._balances = Balances(lambda _tenant, _key: {}, self._spent)
         self._ledger: defaultdict[str, dict[tuple[object, ...], UsageEntry]] = defaultdict(dict)
-        self._rates: dict[tuple[str, str, str], int] = {}
         self._secrets: defaultdict[str, bytes] = defaultdict(lambda: secrets.token_bytes(32))
 
     def clear(self) -> None:
         """Forget everything."""
-        for table in (self.keys, self._holds, self._ledger, self._rates, self._secrets):
-            table.clear()
+        self.keys.clear()
+        self._holds.clear()
+        self._balances.clear()
+        self._ledger.clear()
+        self._secrets.clear()
 
     def read(self, tenant: str, query: AccountQuery) -> Account:
         """What a tenant or a key has used and holds, except its sessions."""
-        holds = [
-            hold
-            for hold in self._holds[tenant].values()
-            if hold.expire_time > query.now and query.key in ("", hold.key)
-        ]
+        holds, held_tokens, held_cost = self._holds.sums(tenant, query.key, query.currency, query.now)
+        spent = self._balances.spent(tenant, query)
+        rates = self._balances.rates(tenant, query.key) if query.rates else {}
+        return Account(
+            holds=holds,
+            held_tokens=held_tokens,
+            held_cost_nanos=held_cost,
+            tokens=tuple(spent.tokens),
+            cost_nanos=tuple(spent.cost_nanos),
+            rates=tuple([rates.get(name, 0) for name in query.rates]),
+        )
+
+    def _spent(self, tenant: str, query: AccountQuery) -> Spent:
         entries = [entry for entry in self._ledger[tenant].values() if query.key in ("", entry.key)]
         periods = [[entry for entry in entries if entry.time >= since] for since in query.since]
-        return Account(
-            holds=len(holds),
-            held_tokens=sum([hold.tokens for hold in holds]),
-            held_cost_nanos=sum([hold.cost_nanos for hold in holds if hold.currency == query.currency]),
-            tokens=tuple([sum([_tokens(entry.usage) for entry in period]) for period in periods]),
-            cost_nanos=tuple(
-                [sum([entry.cost_nanos for entry in period if entry.currency == query.currency]) for period in periods]
-            ),
-            rates=tuple([self._rates.get((tenant, query.key, name), 0) for name in query.rates]),
+        return Spent(
+            [sum([_tokens(entry.usage) for entry in period]) for period in periods],
+            [sum([entry.cost_nanos for entry in period if entry.currency == query.currency]) for period in periods],
         )
 
     def write(self, tenant: str, change: Change) -> None:
         """Carry out the part of a change that concerns accounts."""
         if change.hold is not None:
-            self._holds[tenant][change.hold.id] = change.hold
+            self._holds.put(change.hold)
         if change.release:
-            self._holds[tenant].pop(change.release, None)
+            self._holds.release(tenant, change.release)
+        self._holds.keep()
         for rate in change.rates:
-            index = tenant, rate.key, rate.name
-            self._rates[index] = max(self._rates.get(index, 0), rate.floor) + rate.advance
+            self._balances.use(tenant, rate)
         for entry in change.book:
+            self._balances.book(entry)
             entry = replace(entry, time=entry.time - entry.time % HOUR)
             labels = tuple(sorted(entry.labels.items()))
             row = entry.time, entry.key, entry.session, entry.provider, entry.model, labels, entry.currency

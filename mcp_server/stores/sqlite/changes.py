@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from mcp_server.interfaces import NO_LOOK_UP, Changed, Decide, LookUp, RequestKey, Stored
 from mcp_server.stores.consistency import check
+from mcp_server.stores.holds import Holds
 from mcp_server.stores.sqlite.accounts import AccountRows
 from mcp_server.stores.sqlite.cache import CachedSession, SessionCache
 from mcp_server.stores.sqlite.garbage import GarbageCollector
@@ -20,15 +21,21 @@ from mcp_server.values import Key, MCPSession, Message, Receipt, Turn
 
 
 class Changes(Queries):
-    """Changes and reads, each within the transaction between :meth:`begin` and :meth:`commit`."""
+    """Changes and reads, each within the transaction between :meth:`begin` and :meth:`commit`.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        connection: the one that writes.
+        holds: the holds of this process; without them there are none yet.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, holds: Holds | None = None) -> None:
         super().__init__(connection)
+        self.holds = Holds() if holds is None else holds
         self._cache = SessionCache()
         self._sessions = SessionRows(connection, self, self._cache)
         self._turns = TurnRows(connection)
         self._receipts = ReceiptRows(connection)
-        self._accounts = AccountRows(connection)
+        self._accounts = AccountRows(connection, self.holds)
         self._garbage = GarbageCollector(connection, self._turns)
         self._data_version = 0
         self.has_garbage = True
@@ -175,12 +182,15 @@ class Changes(Queries):
 
     def commit(self) -> None:
         """Make the transaction durable."""
+        self._accounts.flush()
         self._execute("COMMIT")
+        self._accounts.keep()
 
     def roll_back(self) -> None:
         """Undo everything since :meth:`begin`."""
         if self.connection.in_transaction:  # SQLite may have rolled back already
             self._execute("ROLLBACK")
+        self._accounts.undo()
         self._clear_caches()
         # The collector must not retry at once what failed: the next deletion wakes it.
         self.has_garbage = False
@@ -188,3 +198,4 @@ class Changes(Queries):
     def _clear_caches(self) -> None:
         self._cache.clear()
         self._turns.clear_cache()
+        self._accounts.clear_cache()

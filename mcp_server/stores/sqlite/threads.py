@@ -117,7 +117,7 @@ class Writer:
         try:
             self._file.check_present(self._changes.connection)
         except LogDeleted:
-            self._changes = Changes(self._file.reopen(self._changes.connection))
+            self._changes = Changes(self._file.reopen(self._changes.connection), self._changes.holds)
             log.warning("write-ahead log deleted; its changes are saved", path=str(self._file.path))
 
     def _check_idle(self) -> None:
