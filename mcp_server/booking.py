@@ -96,9 +96,13 @@ def _released(hold: Hold | None, entries: Sequence[UsageEntry]) -> dict[str, Any
     """What a change writes to release a hold: the part of the rates that was not used is given back."""
     if hold is None:
         return {}
-    used = sum([entry.usage.input_tokens + entry.usage.output_tokens for entry in entries])
+    if not hold.token_rates:
+        return {"release": hold.id}
+    unused = hold.tokens
+    for entry in entries:
+        unused -= entry.usage.input_tokens + entry.usage.output_tokens
     rates = [
-        RateUse(name="tokens", key=key, advance=min((used - hold.tokens) * MINUTE // per_minute, MAX_AHEAD))
+        RateUse(name="tokens", key=key, advance=min(-unused * MINUTE // per_minute, MAX_AHEAD))
         for key, per_minute in hold.token_rates.items()
     ]
     return {"release": hold.id, "rates": tuple(rates)}

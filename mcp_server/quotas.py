@@ -55,6 +55,7 @@ class Kind(enum.Enum):
 
 RATES: Final = (Kind.REQUESTS, Kind.TOKEN_RATE)
 """Those that count per minute."""
+_TOKEN_RATE: Final = Kind.TOKEN_RATE  # a member of an enumeration is slow to look up, and every call does
 
 
 class Limit(Struct):
@@ -68,8 +69,12 @@ class Limit(Struct):
     """The most that is allowed; of a rate at once after a pause."""
     index: int = 0
     """The place of its rate or its period among those that are read of the subject."""
+    rate: str = ""
+    """Of a rate: its name."""
     per_minute: int = 1
     """Of a rate."""
+    burst: int = 0
+    """Of a rate: how far ahead of the present time it may be used up, in nanoseconds."""
 
 
 class Subject(Struct):
@@ -81,6 +86,14 @@ class Subject(Struct):
     """The id of the key, or empty."""
     limits: tuple[Limit, ...]
     """The limits."""
+    per_minute: tuple[Limit, ...]
+    """Those of requests and tokens per minute."""
+    tokens: tuple[Limit, ...]
+    """Those of tokens in a period."""
+    costs: tuple[Limit, ...]
+    """Those of costs in a period."""
+    counts: tuple[Limit, ...]
+    """Those that a call has to find room in, whatever it uses: work at a time, stored bytes."""
     rates: tuple[str, ...]
     """The names of the rates among them."""
     periods: tuple[str, ...]
@@ -131,7 +144,7 @@ class Demand(Struct):
 
     def cost(self, currency: str) -> int:
         """The highest cost in that currency."""
-        return dict(self.costs).get(currency, 0)
+        return dict(self.costs).get(currency, 0) if currency else 0
 
 
 def queries(
@@ -154,7 +167,7 @@ def queries(
             AccountQuery(
                 key=subject.key,
                 now=now,
-                since=tuple([_period(name, subject.window, now)[0] for name in subject.periods]),
+                since=_starts(subject.periods, subject.window, now // HOUR),
                 currency=subject.currency,
                 rates=subject.rates,
                 stored=everything or subject.stored,
@@ -174,28 +187,22 @@ def take(quota: Quota, accounts: Sequence[Account], demand: Demand, now: int) ->
     token_rates: dict[str, int] = {}
     cost, currency = 0, ""
     for subject, account in zip(quota.subjects, accounts, strict=True):
-        subject_cost = demand.cost(subject.currency) if subject.currency else 0
+        subject_cost = demand.cost(subject.currency)
         if subject_cost > cost:
             cost, currency = subject_cost, subject.currency
-        exceeded: list[LimitState] = []
-        for limit in subject.limits:
-            kind = limit.kind
-            if kind is Kind.SESSIONS:
-                continue
-            if kind in RATES:
-                asked = demand.tokens if kind is Kind.TOKEN_RATE else 1
-                name = subject.rates[limit.index]
-                rates.append(_use(name, subject.key, asked, limit.per_minute, now))
-                if kind is Kind.TOKEN_RATE:
-                    token_rates[subject.key] = limit.per_minute
-                if _wait(limit, account, asked, now) > 0:
-                    exceeded.append(_state(subject, limit, account, now, asked))
-                continue
-            asked = demand.tokens if kind is Kind.TOKENS else subject_cost if kind is Kind.COST else 1
-            if asked and _used(limit, account) + asked > limit.allowed:
-                exceeded.append(_state(subject, limit, account, now, asked))
-        if exceeded:
-            raise _refusal(exceeded, now)
+        key, allowed = subject.key, True
+        for limit in subject.per_minute:
+            per_minute = limit.per_minute
+            asked = 1
+            if limit.kind is _TOKEN_RATE:
+                asked = demand.tokens
+                token_rates[key] = per_minute
+            advance = asked * MINUTE // per_minute
+            rates.append(RateUse(name=limit.rate, key=key, floor=now, advance=advance))
+            if max(account.rates[limit.index] - now, 0) + advance > limit.burst:
+                allowed = False
+        if not allowed or not _has_room(subject, account, demand.tokens, subject_cost):
+            raise _refusal(_exceeded(subject, account, demand.tokens, subject_cost, now), now)
     hold = Hold(
         id=demand.id,
         tenant=quota.tenant,
@@ -218,7 +225,7 @@ def take_request(quota: Quota, accounts: Sequence[Account], now: int) -> Change:
     rates: list[RateUse] = []
     exceeded: list[LimitState] = []
     for subject, account, limit in _request_rates(quota, accounts):
-        rates.append(_use("requests", subject.key, 1, limit.per_minute, now))
+        rates.append(_request(subject, limit, now))
         if _wait(limit, account, 1, now) > 0:
             exceeded.append(_state(subject, limit, account, now, 1))
     if exceeded:
@@ -235,7 +242,7 @@ def count_replay(quota: Quota, accounts: Sequence[Account], now: int) -> Change:
     return Change(
         rates=tuple(
             [
-                _use("requests", subject.key, 1, limit.per_minute, now)
+                _request(subject, limit, now)
                 for subject, account, limit in _request_rates(quota, accounts)
                 if _wait(limit, account, 1, now) <= 0
             ]
@@ -245,9 +252,13 @@ def count_replay(quota: Quota, accounts: Sequence[Account], now: int) -> Change:
 
 def _request_rates(quota: Quota, accounts: Sequence[Account]) -> Iterator[tuple[Subject, Account, Limit]]:
     for subject, account in zip(quota.subjects, accounts, strict=True):
-        for limit in subject.limits:
+        for limit in subject.per_minute:
             if limit.kind is Kind.REQUESTS:
                 yield subject, account, limit
+
+
+def _request(subject: Subject, limit: Limit, now: int) -> RateUse:
+    return RateUse(name=limit.rate, key=subject.key, floor=now, advance=MINUTE // limit.per_minute)
 
 
 def check_stored(quota: Quota, accounts: Sequence[Account], *, new_session: bool) -> None:
@@ -287,8 +298,17 @@ def _subject(name: str, key: str, limits: Limits) -> Subject:
         ("tokens", Kind.TOKEN_RATE, "tokens_per_minute", limits.token_burst),
     ):
         if per_minute := getattr(limits, field):
+            allowed = burst or per_minute
             found.append(
-                Limit(name=field, kind=kind, allowed=burst or per_minute, index=len(rates), per_minute=per_minute)
+                Limit(
+                    name=field,
+                    kind=kind,
+                    allowed=allowed,
+                    index=len(rates),
+                    rate=rate,
+                    per_minute=per_minute,
+                    burst=min(allowed * MINUTE // per_minute, MAX_AHEAD),
+                )
             )
             rates.append(rate)
     if limits.concurrent_turns is not None:
@@ -305,10 +325,18 @@ def _subject(name: str, key: str, limits: Limits) -> Subject:
     for field, kind in (("sessions", Kind.SESSIONS), ("stored_bytes", Kind.BYTES)):
         if (allowed := getattr(limits, field)) is not None:
             found.append(Limit(name=field, kind=kind, allowed=allowed))
+
+    def of(*kinds: Kind) -> tuple[Limit, ...]:
+        return tuple([limit for limit in found if limit.kind in kinds])
+
     return Subject(
         name=name,
         key=key,
         limits=tuple(found),
+        per_minute=of(*RATES),
+        tokens=of(Kind.TOKENS),
+        costs=of(Kind.COST),
+        counts=of(Kind.TURNS, Kind.BYTES),
         rates=tuple(rates),
         periods=tuple(periods),
         window=limits.window or 0,
@@ -329,6 +357,12 @@ def _period(name: str, window: int, now: int) -> tuple[int, int]:
     return hour - window, hour + HOUR
 
 
+@functools.lru_cache(maxsize=1024)
+def _starts(periods: Sequence[str], window: int, hour: int) -> tuple[int, ...]:
+    """When the periods began that an hour is in, by its number since the Unix epoch."""
+    return tuple([_period(name, window, hour * HOUR)[0] for name in periods])
+
+
 @functools.lru_cache(maxsize=8)
 def _month(day: int) -> tuple[int, int]:
     """The beginning and the end of the month (UTC) of a day, by the number of days since the Unix epoch."""
@@ -341,8 +375,7 @@ def _wait(limit: Limit, account: Account, asked: int, now: int) -> int:
     """How long until a rate allows ``asked``, in nanoseconds; not positive if it does. Each unit uses up its share of a
     minute, by the generic cell rate algorithm."""
     ahead = max(account.rates[limit.index] - now, 0)
-    burst = min(limit.allowed * MINUTE // limit.per_minute, MAX_AHEAD)
-    return ahead + asked * MINUTE // limit.per_minute - burst
+    return ahead + asked * MINUTE // limit.per_minute - limit.burst
 
 
 def _used(limit: Limit, account: Account) -> int:
@@ -357,8 +390,19 @@ def _used(limit: Limit, account: Account) -> int:
     return account.sessions if kind is Kind.SESSIONS else account.stored_bytes
 
 
-def _use(name: str, key: str, amount: int, per_minute: int, now: int) -> RateUse:
-    return RateUse(name=name, key=key, floor=now, advance=amount * MINUTE // per_minute)
+def _has_room(subject: Subject, account: Account, tokens: int, cost: int) -> bool:
+    """Whether the limits that are not rates allow a call."""
+    if tokens:
+        tokens += account.held_tokens
+        for limit in subject.tokens:
+            if account.tokens[limit.index] + tokens > limit.allowed:
+                return False
+    if cost:
+        cost += account.held_cost_nanos
+        for limit in subject.costs:
+            if account.cost_nanos[limit.index] + cost > limit.allowed:
+                return False
+    return all(_used(limit, account) < limit.allowed for limit in subject.counts)
 
 
 # -- what is said of limits -------------------------------------------------------------------------------------------
@@ -382,6 +426,23 @@ def _state(subject: Subject, limit: Limit, account: Account, now: int, asked: in
     if asked > limit.allowed:
         reset_time = None
     return LimitState(subject=subject.name, limit=limit.name, allowed=limit.allowed, used=used, reset_time=reset_time)
+
+
+def _exceeded(subject: Subject, account: Account, tokens: int, cost: int, now: int) -> list[LimitState]:
+    """The limits of a subject that do not allow a call."""
+    exceeded: list[LimitState] = []
+    for limit in subject.limits:
+        kind = limit.kind
+        if kind is Kind.SESSIONS:
+            continue
+        asked = tokens if kind in (Kind.TOKEN_RATE, Kind.TOKENS) else cost if kind is Kind.COST else 1
+        if kind in RATES:
+            refuses = _wait(limit, account, asked, now) > 0
+        else:
+            refuses = asked > 0 and _used(limit, account) + asked > limit.allowed
+        if refuses:
+            exceeded.append(_state(subject, limit, account, now, asked))
+    return exceeded
 
 
 def _refusal(exceeded: Sequence[LimitState], now: int) -> QuotaExceeded:

@@ -11,64 +11,56 @@ _NEVER: Final = sys.maxsize
 
 
 class Held:
-    """The holds of a tenant, or of one of its keys, added up.
+    """The sums of the holds of a tenant, or of one of its keys.
 
     Attributes:
-        holds: the holds, by id.
+        count: how many there are.
         tokens: the tokens of all of them.
         costs: their costs, by currency.
         expire_time: none of them is void before.
     """
 
-    __slots__ = ("costs", "expire_time", "holds", "tokens")
+    __slots__ = ("costs", "count", "expire_time", "tokens")
 
     def __init__(self) -> None:
-        self.holds: dict[str, Hold] = {}
+        self.count = 0
         self.tokens = 0
         self.costs: dict[str, int] = {}
         self.expire_time = _NEVER
 
-    def add(self, hold: Hold) -> None:
-        """Add a hold that is not among them."""
-        self.holds[hold.id] = hold
-        self.tokens += hold.tokens
+    def add(self, hold: Hold, times: int) -> None:
+        """Add a hold; ``times`` is -1 to subtract it."""
+        self.count += times
+        self.tokens += times * hold.tokens
         if hold.cost_nanos:
-            self.costs[hold.currency] = self.costs.get(hold.currency, 0) + hold.cost_nanos
-        if hold.expire_time < self.expire_time:
+            self.costs[hold.currency] = self.costs.get(hold.currency, 0) + times * hold.cost_nanos
+        if times > 0 and hold.expire_time < self.expire_time:
             self.expire_time = hold.expire_time
-
-    def remove(self, hold: Hold) -> None:
-        """Remove one of them."""
-        del self.holds[hold.id]
-        self.tokens -= hold.tokens
-        if hold.cost_nanos:
-            self.costs[hold.currency] -= hold.cost_nanos
-
-    def sums(self, currency: str, now: int) -> tuple[int, int, int]:
-        """The number of holds that are not void at that time, their tokens, and their costs in that currency."""
-        if now < self.expire_time:
-            return len(self.holds), self.tokens, self.costs.get(currency, 0)
-        self.expire_time = min([hold.expire_time for hold in self.holds.values()], default=_NEVER)
-        if now < self.expire_time:
-            return self.sums(currency, now)
-        valid = [hold for hold in self.holds.values() if hold.expire_time > now]
-        costs = [hold.cost_nanos for hold in valid if hold.currency == currency]
-        return len(valid), sum([hold.tokens for hold in valid]), sum(costs)
-
-
-_NOTHING: Final = Held()
 
 
 class Holds:
     """The holds of all tenants, and of their keys. What was changed since :meth:`keep` can be undone."""
 
     def __init__(self) -> None:
+        self._holds: dict[str, dict[str, Hold]] = {}
         self._held: dict[tuple[str, str], Held] = {}
         self._undo: list[tuple[str, str, Hold | None]] = []
 
     def sums(self, tenant: str, key: str, currency: str, now: int) -> tuple[int, int, int]:
-        """Those of a tenant, with an empty ``key``, or of one of its keys, as :meth:`Held.sums`."""
-        return self._held.get((tenant, key), _NOTHING).sums(currency, now)
+        """The number of holds of a tenant, with an empty ``key``, or of one of its keys, their tokens, and their costs
+        in that currency. Those that are void by then are left out."""
+        held = self._held.get((tenant, key))
+        if held is None:
+            return 0, 0, 0
+        if now >= held.expire_time:
+            holds = [hold for hold in self._holds[tenant].values() if key in ("", hold.key)]
+            held.expire_time = min([hold.expire_time for hold in holds])
+            if now >= held.expire_time:
+                held = Held()
+                for hold in holds:
+                    if hold.expire_time > now:
+                        held.add(hold, 1)
+        return held.count, held.tokens, held.costs.get(currency, 0)
 
     def put(self, hold: Hold) -> None:
         """Create or replace a hold."""
@@ -91,23 +83,33 @@ class Holds:
 
     def clear(self) -> None:
         """Forget all holds."""
+        self._holds.clear()
         self._held.clear()
         self._undo.clear()
 
     def _set(self, tenant: str, id: str, new: Hold | None) -> Hold | None:
         """Replace a hold, and return the one before."""
-        of_tenant = self._held.get((tenant, ""))
-        old = None if of_tenant is None else of_tenant.holds.get(id)
+        holds = self._holds.get(tenant)
+        if holds is None:
+            if new is None:
+                return None
+            holds = self._holds[tenant] = {}
+        old = holds.pop(id, None)
         if old is not None:
-            for key in {"", old.key}:
-                held = self._held[tenant, key]
-                held.remove(old)
-                if not held.holds:
-                    del self._held[tenant, key]
+            self._add(tenant, old, -1)
         if new is not None:
-            for key in {"", new.key}:
-                index = tenant, key
-                if (held := self._held.get(index)) is None:
-                    held = self._held[index] = Held()
-                held.add(new)
+            holds[id] = new
+            self._add(tenant, new, 1)
+        elif not holds:
+            del self._holds[tenant]
         return old
+
+    def _add(self, tenant: str, hold: Hold, times: int) -> None:
+        for key in ("", hold.key) if hold.key else ("",):
+            index = tenant, key
+            held = self._held.get(index)
+            if held is None:
+                held = self._held[index] = Held()
+            held.add(hold, times)
+            if not held.count:
+                del self._held[index]

@@ -31,7 +31,8 @@ APPLICATION_ID: Final = 0x6D635073
 # ``totals``.
 #
 # totals     The number and the bytes of the sessions of each tenant and key.
-# holds      What unfinished turns and embedding requests may still use of limits. Empty when the file is opened.
+# holds      What embedding requests may still use of limits; a turn is stored with its own hold. Empty when the file is
+#            opened.
 # usage      The ledger: what was used in an hour, by everything that can be asked for.
 # spent      The sums of the ledger that limits need: by tenant, with an empty key, and by key.
 # rates      Until when the limits per minute are used up.
