@@ -15,7 +15,7 @@ import msgspec
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent
 from mcp_server.logs import configure
-from mcp_server.settings import TurnSettings, testing_config
+from mcp_server.settings import TurnSettings, WebSettings, testing_config
 from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
 from mcp_server.values import Capabilities, Model
@@ -68,6 +68,7 @@ class Killable:
     Attributes:
         wire: the stubs of a channel to it.
         address: where it listens.
+        web_address: where it serves HTTP.
     """
 
     wire: Wire
@@ -75,7 +76,7 @@ class Killable:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._process: asyncio.subprocess.Process | None = None
-        self.address = ""
+        self.address = self.web_address = ""
 
     async def __aenter__(self) -> Killable:
         self._process = await asyncio.create_subprocess_exec(
@@ -83,8 +84,9 @@ class Killable:
         )
         try:
             assert self._process.stdout is not None
-            self.address = (await self._process.stdout.readline()).decode().strip()
-            assert self.address, "it ended before it served"
+            addresses = (await self._process.stdout.readline()).decode().split()
+            assert addresses, "it ended before it served"
+            self.address, self.web_address = addresses
         except BaseException:  # a cancellation too must leave no process behind
             self._process.kill()
             await self._process.wait()
@@ -114,6 +116,7 @@ async def main(folder: Path) -> None:
         testing_config(default_model="echo/echo"),
         store=SQLiteSettings(path=folder / "sessions.db"),
         turns=TurnSettings(journal_interval=JOURNAL_INTERVAL),
+        web=WebSettings(address="127.0.0.1:0"),
     )
     configure(level="warning", format="json")
     providers: dict[str, Provider] = {
@@ -122,7 +125,7 @@ async def main(folder: Path) -> None:
         "words": _Words(folder),
     }
     async with UnifiedMCPServer(config, providers=providers) as server:
-        print(server.address, flush=True)  # noqa: T201  # this is how the test learns it
+        print(server.address, server.web_address, flush=True)  # noqa: T201  # this is how the test learns it
         await asyncio.Event().wait()
 
 

@@ -121,6 +121,19 @@ def check_etag(session: MCPSession, etag: str) -> None:
         )
 
 
+def check_length(session: MCPSession, message_count: int | None) -> None:
+    """Refuse a call that continues another history than the session's.
+
+    Raises:
+        EtagMismatch: it has another length.
+    """
+    if message_count is not None and message_count != session.message_count:
+        raise EtagMismatch(
+            f"{session.name} has {session.message_count} messages, not {message_count}: read it again",
+            metadata={"session": session.name, "etag": session.etag},
+        )
+
+
 def check_count(session: MCPSession, count: int) -> None:
     """Refuse to keep more messages than a session has.
 

@@ -25,7 +25,15 @@ from mcp_server.interfaces import Change, Stored
 from mcp_server.models.catalogue import Candidates
 from mcp_server.models.usage import attempt_at, error_record
 from mcp_server.rules import check_context
-from mcp_server.sessions.changes import appended, check_etag, existing, not_found, touched, with_hidden_turn
+from mcp_server.sessions.changes import (
+    appended,
+    check_etag,
+    check_length,
+    existing,
+    not_found,
+    touched,
+    with_hidden_turn,
+)
 from mcp_server.sessions.idempotency import check_digest
 from mcp_server.sessions.ownership import Ownership, session_busy
 from mcp_server.turns.history import size_for
@@ -159,6 +167,7 @@ def claim(
     turn = replace(turn, lease=lease, session_uid=session.uid)
     if not interrupted:
         check_etag(session, request.input.options.etag)
+    check_length(session, request.input.options.message_count)
     commits = request.input.options.commit
     holder = (ownership.holder(stored, other_than=turn.id) or entry.ahead) if commits else ""
     if holder and not entry.wait:

@@ -139,14 +139,18 @@ class Replay:
             else:
                 self._entries.append(record)
 
-    def after(self, sequence: int) -> Iterator[Numbered]:
-        """The events after that sequence number, neighbouring deltas merged."""
+    def after(self, sequence: int, split: int = 0) -> Iterator[Numbered]:
+        """The events after ``sequence``, neighbouring deltas merged, but none up to ``split`` with a later one."""
         for entry in self._entries:
             if isinstance(entry, _Single):
                 if entry.sequence > sequence:
                     yield entry.sequence, entry.event
             elif entry.last > sequence:
-                yield entry.last, entry.delta if entry.sequence > sequence else entry.rest(sequence)
+                first = max(sequence + 1, entry.sequence)
+                if first <= split < entry.last:
+                    yield split, entry.piece(first, split)
+                    first = split + 1
+                yield entry.last, entry.piece(first, entry.last)
 
 
 class _Merged(Struct):
@@ -166,11 +170,14 @@ class _Merged(Struct):
         """The number of the last."""
         return self.sequence + len(self.lengths) - 1
 
-    def rest(self, sequence: int) -> Delta:
-        """What follows the one with that number."""
-        known = sequence - self.sequence + 1
-        text = self.delta.text[sum(self.lengths[:known]) :]
-        return replace(self.delta, text=text, logprobs=_flat(self.logprobs[known:]))
+    def piece(self, first: int, last: int) -> Delta:
+        """Those from the one with the number ``first`` to the one with the number ``last``."""
+        if first == self.sequence and last == self.last:
+            return self.delta
+        start, end = first - self.sequence, last - self.sequence + 1
+        begin = sum(self.lengths[:start])
+        text = self.delta.text[begin : begin + sum(self.lengths[start:end])]
+        return replace(self.delta, text=text, logprobs=_flat(self.logprobs[start:end]))
 
 
 def _flat(logprobs: Sequence[tuple[Logprob, ...]]) -> tuple[Logprob, ...]:

@@ -64,8 +64,9 @@ class TurnLog:
 
     def __init__(self, on_idle: Callable[[], None], *, base: int = 0) -> None:
         self.base = base
-        self.earlier: Callable[[int], Iterator[Numbered]] | None = None
-        """Gives the events up to ``base`` that follow a sequence, if there are any: what another process wrote."""
+        self.earlier: Callable[[int, int], Iterator[Numbered]] | None = None
+        """Gives the events up to ``base`` that follow a sequence, if there are any: what another process wrote. Merges
+        no delta across the second sequence."""
         self._events: list[Event] = []
         self._ended = False
         self._error: MCPError | None = None
@@ -90,7 +91,7 @@ class TurnLog:
 
     def last_restart(self, sequence: int) -> int:
         """The number of the last event after ``sequence`` with which the answer began anew; 0 if there is none yet."""
-        earlier = self.earlier(sequence) if self.earlier is not None and sequence < self.base else ()
+        earlier = self.earlier(sequence, 0) if self.earlier is not None and sequence < self.base else ()
         restarts = [number for number, event in earlier if _is_restart(event)]
         live = enumerate(self._events, self.base + 1)
         return max([*restarts, *[number for number, event in live if _is_restart(event)]], default=0)
@@ -133,7 +134,7 @@ class TurnReader:
     It ends when the turn has succeeded, and raises the turn's error when it has not.
     """
 
-    __slots__ = ("_after", "_beat", "_end_only", "_log", "_skips", "_waiter")
+    __slots__ = ("_after", "_beat", "_end_only", "_log", "_skips", "_waiter", "split")
 
     def __init__(self, log: TurnLog, after_sequence: int, *, skips: bool = False) -> None:
         self._log = log
@@ -142,6 +143,8 @@ class TurnReader:
         self._waiter: asyncio.Future[None] | None = None
         self._beat = False
         self._end_only = False
+        self.split = 0
+        """Deltas up to this event are not merged with later ones. It is set before the first event is read."""
 
     def __enter__(self) -> TurnReader:
         return self
@@ -209,7 +212,9 @@ class TurnReader:
                 self._beat = False
                 yield sent, _HEARTBEAT
         if log._instead is not None:
-            async for numbered in TurnReader(log._instead, self._after, skips=self._skips):
+            instead = TurnReader(log._instead, self._after, skips=self._skips)
+            instead.split = self.split
+            async for numbered in instead:
                 yield numbered
             return
         base = log.base
@@ -224,7 +229,7 @@ class TurnReader:
         restart = log.last_restart(sent) if self._skips else 0
         if sent < base:
             if log.earlier is not None:
-                for numbered in log.earlier(sent):
+                for numbered in log.earlier(sent, self.split):
                     sent = numbered[0]
                     if sent >= restart or type(numbered[1]) not in _PIECES:
                         yield numbered
@@ -235,7 +240,8 @@ class TurnReader:
             if position < len(events):
                 self._beat = False
                 while position < len(events):
-                    event, position = _merged(events, position)
+                    end = self.split - base
+                    event, position = _merged(events, position, end if position < end else len(events))
                     sent = base + position
                     if sent >= restart or type(event) not in _PIECES:
                         yield sent, event
@@ -254,17 +260,19 @@ def _is_restart(event: Event) -> bool:
     return type(event) is Switched and event.mode is SwitchMode.RESTARTED
 
 
-def _merged(events: list[Event], position: int) -> tuple[Event, int]:
-    """The event at ``position`` and the next position; a delta is merged with those of its part that follow it."""
+def _merged(events: list[Event], position: int, end: int) -> tuple[Event, int]:
+    """The event at ``position`` and the next position; a delta is merged with those of its part that follow it, before
+    the position ``end``."""
     first = events[position]
     position += 1
-    if type(first) is not Delta or position == len(events):
+    end = min(end, len(events))
+    if type(first) is not Delta or position == end:
         return first, position
     following = events[position]
     if first.provider_state is not None or type(following) is not Delta or following.part != first.part:
         return first, position
     pieces, logprobs, size = [first.text], list(first.logprobs), delta_size(len(first.text), first.logprobs)
-    while position < len(events):
+    while position < end:
         event = events[position]
         if type(event) is not Delta or event.part != first.part or event.provider_state is not None:
             break

@@ -45,6 +45,11 @@ class TurnOptions(Struct):
     on_cut: OnCut | None = None
     """What happens when a provider fails after the first piece of the answer; ``None``: what the route says. A turn
     that is interrupted and sent again begins anew in any case."""
+    message_count: int | None = None
+    """If set, how many messages the history of the session must have. Unlike an ``etag``, it is the same when the
+    request is sent again."""
+    details: Mapping[str, Any] = {}
+    """What the edge that begins the turn keeps with it, as JSON: neither interpreted nor shown by other edges."""
 
     def check(self, found: rules.Violations) -> None:
         """Add what is wrong with the options."""

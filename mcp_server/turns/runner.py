@@ -462,6 +462,7 @@ def new_turn(request: TurnRequest, clock: Clock, settings: TurnSettings) -> Turn
         on_disconnect=options.on_disconnect,
         key=request.key,
         labels=options.labels,
+        details=options.details,
         sequence_limit=SEQUENCE_BLOCK,
         lifetime=lifetime,
         shortened=0 if lifetime is None else retention - lifetime,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import Any
 
 from mcp_server.values.access import Hold
 from mcp_server.values.base import Struct
@@ -152,6 +153,8 @@ class Turn(Struct):
     """What it holds of the limits of its caller; only while it is QUEUED or RUNNING."""
     booked: int = 0
     """How many of ``attempts`` are in the usage ledger."""
+    details: Mapping[str, Any] = {}
+    """What the edge that began it keeps with it, as JSON."""
     lifetime: int | None = None
     """How long it can be found after its end; ``None``: as long as the server keeps turns."""
     shortened: int = 0

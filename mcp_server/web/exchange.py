@@ -25,10 +25,14 @@ class HTTPProblem(OtherStatus):
         code: the nearest gRPC code, by name.
         message: what is wrong, and what to do.
         headers: further headers of the response.
+        param: the parameter of the request that is wrong, if it is one.
     """
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None, *, param: str = ""
+    ) -> None:
         super().__init__(code, message)
+        self.param = param
         self.status = status
         self.message = message
         self.headers = dict(headers or {})

@@ -19,7 +19,7 @@ def test_the_table_of_scopes_is_that_of_the_server() -> None:
     """Every method stands beside each scope that gives it."""
     table: dict[str, set[str]] = {}
     for scope, methods in re.findall(r"^\| `([a-z.]+)` \| (.*) \|$", PAGE.read_text(), re.MULTILINE):
-        table[scope] = set(re.findall(r"`([A-Z]\w+|/[a-z/]+)`", methods))
+        table.setdefault(scope, set()).update(re.findall(r"`([A-Z]\w+|/[a-z/]+)`", methods))
     rules: dict[str, set[str]] = {scope: set() for scope in table}
     for (_, method), rule in RULES.items():
         for scope in rule or ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_server.turns.journal import Replay, pack, parts
-from mcp_server.turns.log import MAX_DELTA_CHARACTERS
+from mcp_server.turns.log import MAX_DELTA_CHARACTERS, TurnLog, TurnReader
 from mcp_server.values import (
     Delta,
     Event,
@@ -88,6 +89,29 @@ def test_every_rest_of_a_log_comes_back(events: list[Event], cuts: list[int], ba
     assert flat(rest) == flat([(number, event) for number, event in numbered if number > after])
     assert [number for number, _ in rest] == sorted({number for number, _ in rest} & {n for n, _ in numbered})
     assert all(len(event.text) <= MAX_DELTA_CHARACTERS for _, event in rest if isinstance(event, Delta))
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(logs(), st.integers(0, 40), st.integers(0, 40))
+def test_a_log_can_be_split_after_any_event(events: list[Event], after: int, split: int) -> None:
+    """No delta is merged across the split, and nothing else changes; neither of a stored log nor of a live one."""
+    numbered = list(enumerate(events, 1))
+    stored = list(Replay([pack(events, 1)] if events else []).after(after, split))
+    log = TurnLog(lambda: None)
+    for event in events:
+        log.append(event)
+    log.end()
+    reader = log.reader(min(after, len(events)))
+    reader.split = split
+    live = asyncio.run(_all(reader))
+    for found in (stored, live):
+        for low, high in ((after, split), (max(after, split), len(events))):
+            wanted = [(number, event) for number, event in numbered if low < number <= high]
+            assert flat([one for one in found if low < one[0] <= high]) == flat(wanted)
+
+
+async def _all(reader: TurnReader) -> list[tuple[int, Event]]:
+    return [numbered async for numbered in reader]
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)

@@ -428,6 +428,41 @@ async def test_a_form_of_json_is_not_continued() -> None:
             await answer(gateway, asking("one", config=config, on_cut=OnCut.CONTINUE_OR_FAIL))
 
 
+# -- a history of a certain length ------------------------------------------------------------------------------------
+
+
+async def test_a_history_has_the_length_that_is_expected(open_gateway: Open) -> None:
+    """Or the turn does not begin; the same request finds its turn all the same."""
+    provider = ScriptedProvider.saying("A", "B")
+    async with open_gateway(provider) as gateway:
+        await gateway.create_session(ANONYMOUS, "a", SessionDraft())
+        first = asking("one", session="a", message_count=0, request_id="k")
+        answered = await answer(gateway, first)
+        for count in (0, 1, 3):
+            for commit in (True, False):
+                with pytest.raises(EtagMismatch, match=f"has 2 messages, not {count}"):
+                    await answer(gateway, asking("two", session="a", message_count=count, commit=commit))
+        assert await answer(gateway, first) == answered
+        await answer(gateway, asking("two", session="a", message_count=2))
+        assert await history(gateway, "a") == ["one", "A", "two", "B"]
+
+
+async def test_details_are_kept_with_a_turn(open_gateway: Open) -> None:
+    """While it runs, and in its record; they belong to the request."""
+    gate = Gate()
+    async with open_gateway(ScriptedProvider(["A", gate, Finish()])) as gateway:
+        await gateway.create_session(ANONYMOUS, "a", SessionDraft())
+        chat = asking("one", session="a", request_id="k", details={"tools": [{"name": "x"}]})
+        reader = await begun(gateway, chat)
+        (running,) = await gateway.list_turns(ANONYMOUS, "a", limit=1)
+        assert running.details == {"tools": [{"name": "x"}]}
+        gate.open()
+        await end(reader)
+        assert (await gateway.get_turn(ANONYMOUS, "a", running.id)).details == running.details
+        with pytest.raises(RequestIdReused):
+            await answer(gateway, asking("one", session="a", request_id="k", details={}))
+
+
 # -- the messages of a turn -------------------------------------------------------------------------------------------
 
 

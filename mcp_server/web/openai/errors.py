@@ -14,7 +14,7 @@ from mcp_server.errors import (
     ToolResultsMissing,
 )
 from mcp_server.pipeline import OtherStatus
-from mcp_server.web.exchange import Exchange, json_headers
+from mcp_server.web.exchange import Exchange, HTTPProblem, json_headers
 from mcp_server.web.parameters import request_id
 from mcp_server.web.retries import retry_headers, status_of, used_up
 
@@ -33,19 +33,26 @@ _CODES: Final = {
 """The codes that programs look for. Others are the reason, in lower case."""
 
 
-def error_object(error: MCPError | OtherStatus) -> dict[str, Any]:
-    """The object ``error``."""
+def error_object(error: MCPError | OtherStatus, *, conversation: str = "messages") -> dict[str, Any]:
+    """The object ``error``.
+
+    Args:
+        error: what went wrong.
+        conversation: the parameter that has the conversation.
+    """
     status = status_of(error)
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"message": str(error), "type": kind, "param": _param(error), "code": _code(error)}
+    return {"message": str(error), "type": kind, "param": _param(error, conversation), "code": _code(error)}
 
 
-def _param(error: MCPError | OtherStatus) -> str | None:
+def _param(error: MCPError | OtherStatus, conversation: str) -> str | None:
     """The parameter that the error is about."""
+    if isinstance(error, HTTPProblem):
+        return error.param or None
     if isinstance(error, InvalidArgument) and error.violations:
         return error.violations[0].field or None
     if isinstance(error, ContextTooLong | ToolResultsMissing):
-        return "messages"
+        return conversation
     return "model" if isinstance(error, ModelNotFound) else None
 
 
@@ -56,9 +63,9 @@ def _code(error: MCPError | OtherStatus) -> str:
     return _CODES.get(reason, reason.lower())
 
 
-async def problem(exchange: Exchange, error: MCPError | OtherStatus) -> None:
+async def problem(exchange: Exchange, error: MCPError | OtherStatus, *, conversation: str = "messages") -> None:
     """Write an error: as the response, or as the last event of a stream."""
-    body = msgspec.json.encode({"error": error_object(error)})
+    body = msgspec.json.encode({"error": error_object(error, conversation=conversation)})
     if exchange.started:
         await exchange.write(b"data: " + body + b"\n\n")
         await exchange.finish()

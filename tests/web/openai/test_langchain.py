@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pydantic
@@ -104,3 +105,19 @@ async def test_langchain_gets_embeddings(api: API) -> None:
         )
         vectors = await embeddings.aembed_documents(["abba", "z"])
     assert [vector[:2] for vector in vectors] == [[2.0, 2.0], [0.0, 0.0]]
+
+
+async def test_langchain_keeps_its_history_here(chat_model: ChatOpenAI) -> None:
+    """With responses, each of which continues the one before."""
+    model = chat_model.model_copy(update={"use_responses_api": True, "use_previous_response_id": True})
+    with_tools = model.bind_tools([Weather])
+    question = HumanMessage("How is it in Rome?")
+    asked = await with_tools.ainvoke([question])
+    assert isinstance(asked, AIMessage)
+    assert [(call["name"], call["args"]) for call in asked.tool_calls] == [("Weather", {"city": "Rome"})]
+    result = ToolMessage("sun", tool_call_id=asked.tool_calls[0]["id"])
+    streamed: Any = None
+    async for chunk in with_tools.astream([question, asked, result]):
+        streamed = chunk if streamed is None else streamed + chunk
+    assert streamed.text == "It is sunny."
+    assert streamed.usage_metadata["input_tokens"] == 11
