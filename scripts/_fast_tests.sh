@@ -1,5 +1,5 @@
 # Sourced by scripts/coverage, scripts/lowest and scripts/pythons: the tests that take minutes, as arguments of pytest. They
-# go through the interfaces that users have: gRPC, the clients, the stores, one provider over HTTP.
+# go through the interfaces that users have: gRPC, HTTP, the clients, the stores, one provider over HTTP.
 
 fast_tests=(
   tests/client
@@ -8,6 +8,7 @@ fast_tests=(
   tests/providers/test_openai*.py
   tests/rpc
   tests/stores
+  tests/web/test_edge.py
   --ignore=tests/client/blocking                  # generated from tests/client
   --ignore=tests/client/integrations/test_page.py # tests a browser
   --ignore=tests/client/test_typing.py            # tests type checkers
