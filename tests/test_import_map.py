@@ -141,7 +141,7 @@ CLIENT_MAY_IMPORT: dict[str, set[str]] = {
 """For each part of ``mcp_client``, a file or a folder, the other parts that it may see."""
 
 CLIENT_EXTRAS = {
-    "cli": {"rich", "typer"},
+    "cli": {"platformdirs", "prompt_toolkit", "rich", "typer"},
     "integrations/aiohttp": {"aiohttp"},
     "integrations/fastapi": {"fastapi", "starlette"},
     "integrations/flask": {"flask"},

@@ -80,7 +80,7 @@ def test_the_wheel_works_alone_and_beside_mcp(wheel: Path, tmp_path: Path) -> No
     run(*pip, "--constraint", pins, "mcp", folder=tmp_path)
     run(programs / "python", "-c", CONTRACT_AND_CLIENT, folder=tmp_path)
     printed = run(programs / "mcp-client", "--help", folder=tmp_path, status=1)
-    assert printed == "mcp-client needs rich and typer: pip install 'contextprotocol[cli]'\n"
+    assert printed == "mcp-client needs platformdirs, prompt_toolkit, rich, typer: pip install 'contextprotocol[cli]'\n"
     assert "pip install 'contextprotocol[" in run(programs / "mcp-server", "version", folder=tmp_path, status=1)
 
     run(*pip, "--constraint", pins, f"{wheel}[cli]", folder=tmp_path)

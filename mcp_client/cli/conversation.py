@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import sys
 from collections.abc import Iterator
 
@@ -13,27 +12,21 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from mcp_client import FinishReason, MCPClient, MCPError, RetryNotice, Session, TurnOptions
+from mcp_client import FinishReason, MCPClient, MCPError, Message, RetryNotice, Role, Session, TurnOptions
 from mcp_client.cli.answer import FormattedAnswer, Tail
 from mcp_client.cli.connection import connect
+from mcp_client.cli.editor import Editor, block
 from mcp_client.cli.lifecycle import delete_if_empty, open_session
-from mcp_client.cli.run import retry_line
+from mcp_client.cli.run import first, retry_line
+from mcp_client.cli.slash_commands import COMMANDS
 from mcp_client.cli.terminal import visible
 
-HELP = """\
-/help            show this help
-/new             start a new session
-/session [NAME]  switch to another session, or show the current one
-/model [NAME]    switch to another model, or list them
-/quit            leave, like Ctrl-D
-Ctrl-C stops an answer. A stopped answer and its message are not part of the history."""
+QUIT = "/quit"
 REFRESH_PER_SECOND = 12
 
 
 def converse(server: str, *, session: str | None, system: str, options: TurnOptions) -> None:
     """Run a conversation until the user leaves."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module("readline")  # adds line editing and history to input()
     with asyncio.Runner() as runner:
         console = Console(highlight=False)
 
@@ -41,15 +34,15 @@ def converse(server: str, *, session: str | None, system: str, options: TurnOpti
             if line := retry_line(notice):
                 console.print(Text(visible(line), style="dim"))
 
-        conversation = Conversation(connect(server, print_retry), console, options)
+        conversation = Conversation(connect(server, print_retry), console, options, system)
         try:
-            runner.run(conversation.open(session, system))
+            runner.run(conversation.open(session))
             while True:
                 try:
-                    line = conversation.ask()
-                    if line is None:
+                    text = runner.run(conversation.ask())
+                    if text is None:
                         break
-                    runner.run(conversation.take(line))
+                    runner.run(conversation.take(text))
                 except KeyboardInterrupt:
                     continue
         finally:
@@ -57,103 +50,133 @@ def converse(server: str, *, session: str | None, system: str, options: TurnOpti
 
 
 class Conversation:
-    """A conversation of one user with one server, in one session at a time."""
+    """A conversation of one user with one server, in one session at a time.
 
-    def __init__(self, client: MCPClient, console: Console, options: TurnOptions) -> None:
-        self._client = client
+    Args:
+        client: of the server, which :meth:`close` closes.
+        console: the terminal.
+        options: of each turn.
+        system: the system instruction of sessions that are created.
+    """
+
+    def __init__(self, client: MCPClient, console: Console, options: TurnOptions, system: str = "") -> None:
+        self.client = client
         self._console = console
         self._options = options
+        self._system = system
+        self._editor = Editor([*COMMANDS, QUIT])
         self._session: Session | None = None
         self._created: Session | None = None
-        self._system = ""
+        self._unanswered: str | Message | None = None
+        """The last message, if its turn failed or was stopped."""
 
-    async def open(self, session: str | None, system: str) -> None:
+    @property
+    def session_id(self) -> str:
+        """The id of the current session."""
+        assert self._session is not None
+        return self._session.id
+
+    async def open(self, session: str | None) -> None:
         """Switch to a session, which is created if it does not exist, and print its name."""
-        self._system = system
-        opened = await open_session(self._client, session, system)
+        opened = await open_session(self.client, session, self._system)
         await self._delete_created()
-        self._session, self._created = opened, None if session else opened
+        self._session, self._created, self._unanswered = opened, None if session else opened, None
         count = self._session.message_count
         history = f" ({count} message{'s' * (count != 1)} so far)" if count else ""
-        self._print(f"session {self._session.id}{history} · {await self._model()} · /help\n")
+        self.print(f"session {self._session.id}{history} · {await self._model()} · /help\n")
 
-    def ask(self) -> str | None:
-        """Read the next line; ``None`` when the user leaves. Ctrl-C clears the line, a second one leaves."""
+    async def ask(self) -> str | None:
+        """Read the next message or command; ``None`` when the user leaves. Ctrl-C clears it, a second one leaves."""
         interrupted = False
         while True:
             try:
-                # The marks \001 and \002 tell readline that the colour codes between them have no width.
-                line = input("\001\033[1;36m\002> \001\033[0m\002").strip()
+                text = (await self._editor.read()).strip()
             except EOFError:
-                self._console.print()
                 return None
             except KeyboardInterrupt:
-                self._console.print()
                 if interrupted:
                     return None
                 interrupted = True
-                self._print("Ctrl-C again, or Ctrl-D, leaves")
+                self.print("Ctrl-C again, or Ctrl-D, leaves")
                 continue
-            if line == "/quit":
+            if text == QUIT:
                 return None
-            if line:
-                return line
+            if text:
+                return text
 
-    async def take(self, line: str) -> None:
-        """Run a command, or send the line to the model."""
-        command, _, argument = line.partition(" ")
+    async def take(self, text: str) -> None:
+        """Run a command, or send the text to the model."""
         try:
-            if command == "/help":
-                self._console.print(Text(HELP, style="dim"))
-            elif command == "/new":
-                await self.open(None, self._system)
-            elif command == "/session":
-                await self.open(argument.strip() or self._session_id, self._system)
-            elif command == "/model":
-                await self._choose_model(argument.strip())
-            elif command.startswith("/"):
-                self._print(f"unknown command {command}; /help lists the commands", style="yellow")
+            if (message := block(text)) is not None:
+                await self._answer(message)
+                return
+            name = text.split(maxsplit=1)[0]
+            if command := COMMANDS.get(name):
+                await command.run(self, text.removeprefix(name).strip())
+            elif name.startswith("/") and "\n" not in text:
+                self.print(f"unknown command {name}; /help lists the commands", style="yellow")
             else:
-                await self._answer(line)
+                await self._answer(text)
         except (MCPError, ValueError) as error:
             self._console.print(Text(visible(str(error)), style="red"), end="\n\n")
+
+    async def choose_model(self, name: str) -> None:
+        """Switch to another model, or list them without a name."""
+        if name:
+            model = await self.client.get_model(name)
+            self._options["model"] = model.name
+            self.print(f"switched to {model.name}")
+            return
+        current, models = await self._model(), await self.client.list_models()
+        self._editor.complete_argument("/model", [model.name for model in models])
+        for model in models:
+            mark = "→" if model.name == current else " "
+            self.print(f"{mark} {model.name} ({model.state})")
+
+    async def show_history(self, limit: int) -> None:
+        """Print the last messages of the session."""
+        found = await first(limit, self.client.list_messages(self.session_id, newest_first=True))
+        for message in reversed(found):
+            self.print(str(message.role))
+            self._console.print(FormattedAnswer(message.text), end="\n\n")
+
+    async def retry(self) -> None:
+        """Answer the last message again: the one that was not answered, or else the last one of the history."""
+        if self._unanswered is not None:
+            await self._answer(self._unanswered)
+            return
+        async for message in self.client.list_messages(self.session_id, newest_first=True):
+            if message.role is Role.USER:
+                await self.client.rewind_session(self.session_id, message.index)
+                await self._answer(message)
+                return
+        raise ValueError("the session has no message to answer again")
+
+    def print(self, text: str, *, style: str = "dim") -> None:
+        """Print a text that is not an answer."""
+        self._console.print(Text(visible(text), style=style))
 
     async def close(self) -> None:
         """Close the connection, after deleting a session that was created here and has no messages."""
         await self._delete_created()
-        await self._client.close()
+        await self.client.close()
 
     async def _delete_created(self) -> None:
         if self._created is not None:
-            await delete_if_empty(self._client, self._created)
-
-    @property
-    def _session_id(self) -> str:
-        assert self._session is not None
-        return self._session.id
+            await delete_if_empty(self.client, self._created)
 
     async def _model(self) -> str:
         """The name of the model of the next answer."""
         assert self._session is not None
         chosen = self._options.get("model") or self._session.default_model
         if chosen:
-            return (await self._client.get_model(chosen)).name
-        return next((model.name for model in await self._client.list_models() if model.is_default), "no default model")
+            return (await self.client.get_model(chosen)).name
+        return next((model.name for model in await self.client.list_models() if model.is_default), "no default model")
 
-    async def _choose_model(self, name: str) -> None:
-        if name:
-            model = await self._client.get_model(name)
-            self._options["model"] = model.name
-            self._print(f"switched to {model.name}")
-            return
-        current = await self._model()
-        for model in await self._client.list_models():
-            mark = "→" if model.name == current else " "
-            self._print(f"{mark} {model.name} ({model.state})")
-
-    async def _answer(self, text: str) -> None:
+    async def _answer(self, message: str | Message) -> None:
         """Show the answer while it is generated; at its end print it completely, so that it can be scrolled back to."""
-        stream = self._client.stream_chat(text, session=self._session_id, **self._options)
+        self._unanswered = message
+        stream = self.client.stream_chat(message, session=self.session_id, **self._options)
         waiting = Spinner("dots", Text("…", style="dim"))
         live = Live(
             get_renderable=lambda: Tail(stream.text) if stream.text else waiting,
@@ -167,6 +190,7 @@ class Conversation:
             with _without_echo(), live:
                 async with stream:
                     reply = await stream.reply()
+            self._unanswered = None
             summary = f"{reply.usage.output_tokens} tokens · {reply.duration:.1f} s"
             cut = " · reached its maximum length" if reply.finish_reason is FinishReason.LENGTH else ""
             note = Text(f"{visible(stream.model)} · {summary}{cut}", style="dim")
@@ -178,9 +202,6 @@ class Conversation:
                 self._console.print(FormattedAnswer(stream.text))
             if note is not None:
                 self._console.print(note, end="\n\n")
-
-    def _print(self, text: str, *, style: str = "dim") -> None:
-        self._console.print(Text(visible(text), style=style))
 
 
 @contextlib.contextmanager

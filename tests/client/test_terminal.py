@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import re
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from mcp_client import MCPClient, TurnOptions
-from mcp_client.cli.conversation import Conversation
+from mcp_client import ContextEntry, MCPClient
 from mcp_server.errors import ProviderRejected
 from mcp_server.interfaces import Finish
 from mcp_server.testing import Gate, ScriptedProvider, running
@@ -23,7 +23,8 @@ from tests.faults.proxy import Proxy
 
 pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
 
-CONTROL_C, CONTROL_D = "\x03", "\x04"
+CONTROL_C, CONTROL_D, TAB, UP, ALT_ENTER = "\x03", "\x04", "\t", "\x1b[A", "\x1b\r"
+PASTE = "\x1b[200~{}\x1b[201~"
 CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|[\001\002\r]")
 """What moves and colours."""
 START = """
@@ -86,17 +87,31 @@ class Screen:
 
 
 @asynccontextmanager
-async def talking(address: str, *arguments: str, command: Sequence[str] = ("chat",)) -> AsyncIterator[Screen]:
-    """``mcp-client chat``, or another command, on a terminal of its own, which is also what Ctrl-C is for."""
+async def talking(
+    address: str, *arguments: str, command: Sequence[str] = ("chat",), state: Path | None = None
+) -> AsyncIterator[Screen]:
+    """``mcp-client chat``, or another command, on a terminal of its own, which is also what Ctrl-C is for.
+
+    ``state`` is the folder of what the program keeps; by default one that nobody else sees.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        async with _talking(address, *command, *arguments, state=state or Path(folder)) as screen:
+            yield screen
+
+
+@asynccontextmanager
+async def _talking(address: str, *arguments: str, state: Path) -> AsyncIterator[Screen]:
     terminal, end = pty.openpty()
     variables = {"CONTEXTPROTOCOL_ADDRESS": address, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", "PYTHONUTF8": "1"}
+    variables["XDG_STATE_HOME"] = str(state)
+    variables["PROMPT_TOOLKIT_NO_CPR"] = "1"  # this terminal does not tell where its cursor is
     process = await asyncio.create_subprocess_exec(
         *(
             sys.executable,
             "-c",
             START,
         ),
-        *(*command, *arguments),
+        *arguments,
         stdin=end,
         stdout=end,
         stderr=subprocess.STDOUT,
@@ -230,24 +245,148 @@ async def test_commands_and_what_goes_wrong_leave_the_conversation_as_it_is() ->
         assert await screen.ends() == 0
 
 
-def test_a_second_control_c_at_the_prompt_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_second_control_c_at_the_prompt_leaves() -> None:
     """The first clears the line and says how to leave; what is said in between starts anew."""
-    pressed: list[str | type[BaseException]] = [KeyboardInterrupt, "  ", " Hi ", KeyboardInterrupt, KeyboardInterrupt]
+    provider = ScriptedProvider.saying("Hello.")
+    async with (
+        running(providers={"scripted": provider}) as server,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        await screen.shows("> ")
+        screen.type(f"Never mind{CONTROL_C}")
+        await screen.shows("Ctrl-C again, or Ctrl-D, leaves")
+        await screen.shows("> ")
+        screen.type("  \n Hi \n")
+        await screen.shows("Hello.")
+        await screen.shows("> ")
+        screen.type(CONTROL_C)
+        await screen.shows("Ctrl-C again, or Ctrl-D, leaves")
+        await screen.shows("> ")
+        screen.type(CONTROL_C)
+        assert await screen.ends() == 0
+    assert [message.text for message in provider.requests[0].messages] == ["Hi"]
 
-    def read(prompt: str) -> str:
-        key = pressed.pop(0)
-        if isinstance(key, str):
-            return key
-        raise key
 
-    monkeypatch.setattr("builtins.input", read)
-    console = Console(file=io.StringIO())
-    conversation = Conversation(MCPClient(), console, TurnOptions())
-    with console.capture() as printed:
-        assert conversation.ask() == "Hi"
-        assert conversation.ask() is None
-    assert pressed == []
-    assert printed.get().count("Ctrl-C again, or Ctrl-D, leaves") == 2
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (PASTE.format("def f():\r    return 1\r\r# end") + "\r", "def f():\n    return 1\n\n# end"),
+        (f"one{ALT_ENTER}two\r", "one\ntwo"),
+        ('"""one\rtwo\r"""\r', "one\ntwo"),
+        ('"""/help"""\r', "/help"),
+        (PASTE.format("/etc/hosts is\ra file") + "\r", "/etc/hosts is\na file"),
+    ],
+)
+async def test_a_message_can_have_several_lines(keys: str, message: str) -> None:
+    """Pasted, with Alt-Enter, or between quotes, it is one message."""
+    provider = ScriptedProvider.saying("Noted.")
+    async with (
+        running(providers={"scripted": provider}) as server,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        await screen.shows("> ")
+        screen.type(keys)
+        await screen.shows("Noted.")
+        await screen.shows("> ")
+        screen.type(CONTROL_D)
+        assert await screen.ends() == 0
+    assert [each.text for each in provider.requests[0].messages] == [message]
+
+
+async def test_what_was_typed_is_there_in_the_next_run(tmp_path: Path) -> None:
+    """In a file that only its owner can read."""
+    provider = ScriptedProvider.saying("One.", "Two.")
+    async with running(providers={"scripted": provider}) as server:
+        async with talking(server.address, "--session", "tour", state=tmp_path) as screen:
+            await screen.shows("> ")
+            screen.type(f"First{ALT_ENTER}line\r")
+            await screen.shows("One.")
+            await screen.shows("> ")
+            screen.type(CONTROL_D)
+            assert await screen.ends() == 0
+        file = tmp_path / "contextprotocol" / "chat_history"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+        async with talking(server.address, "--session", "tour", state=tmp_path) as screen:
+            await screen.shows("> ")
+            screen.type(f"{UP}\r")
+            await screen.shows("Two.")
+    assert [request.messages[-1].text for request in provider.requests] == ["First\nline"] * 2
+
+
+async def test_the_tabulator_completes_commands_and_models() -> None:
+    """As in a shell."""
+    async with (
+        running(providers={"scripted": ScriptedProvider.saying("Hello.")}) as server,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        await screen.shows("> ")
+        for typed, answered in {f"/mod{TAB}": "→ scripted/scripted", f"/model s{TAB}": "switched to scripted"}.items():
+            screen.type(typed)
+            await screen.shows(typed.strip(TAB))
+            screen.type("\r")
+            await screen.shows(answered)
+            await screen.shows("> ")
+
+
+async def test_commands_change_the_session(tmp_path: Path) -> None:
+    """Its instruction, its context, its last answer; a fork is where the conversation goes on."""
+    provider = ScriptedProvider.saying("One.", "Two.", "Three.")
+    file = tmp_path / "tour.md"
+    async with (
+        running(providers={"scripted": provider}) as server,
+        MCPClient(server.address) as client,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        await screen.shows("> ")
+        await client.update_session("tour", set_context={"raw": ContextEntry(type="json", json={"a": 1})})
+        for typed, answered in (
+            ("/retry", "no message to answer again"),
+            ("/system", "no system instruction"),
+            ("/system Be brief.", "system instruction set"),
+            ("/context place Rome is old", "context place set"),
+            ("/context", 'place: Rome is old\nraw: {"a": 1}'),
+            ("/context nosuch", "no entry nosuch"),
+            ("/forget raw", "context raw removed"),
+            ("/forget raw ", "no entry 'raw'"),
+            ("Hi", "One."),
+            ("/retry", "Two."),
+            ("/history", "assistant\nTwo."),
+            ("/history x", "expected a number"),
+            (f"/save {file}", "saved as"),
+            (f"/save {file} ", "cannot write"),
+            ("/fork detour", "session detour (2 messages so far)"),
+            ("More", "Three."),
+        ):
+            screen.type(f"{typed}\r")
+            await screen.shows(answered)
+            await screen.shows("> ")
+        screen.type(CONTROL_D)
+        assert await screen.ends() == 0
+        tour = await client.get_session("tour")
+        assert (tour.system_instruction, sorted(tour.context), tour.message_count) == ("Be brief.", ["place"], 2)
+        assert (await client.get_session("detour")).message_count == 4
+    assert (
+        file.read_text()
+        == "# tour\n\n## system\n\nBe brief.\n\n## user\n\nHi\n\n## assistant (scripted/scripted)\n\nTwo.\n"
+    )
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_message_that_failed_can_be_sent_again() -> None:
+    """Although it is not part of the history."""
+    provider = ScriptedProvider([ProviderRejected("no")], ["Yes.", Finish()])
+    async with (
+        running(providers={"scripted": provider}) as server,
+        talking(server.address, "--session", "tour") as screen,
+    ):
+        await screen.shows("> ")
+        screen.type("Hi\r")
+        await screen.shows("no")
+        await screen.shows("> ")
+        screen.type("/retry\r")
+        await screen.shows("Yes.")
+    assert [request.messages[-1].text for request in provider.requests] == ["Hi", "Hi"]
 
 
 async def test_a_lost_connection_is_a_line_and_a_session_without_a_word_does_not_stay() -> None:
@@ -262,6 +401,7 @@ async def test_a_lost_connection_is_a_line_and_a_session_without_a_word_does_not
         async with talking(proxy.address) as screen:
             await screen.shows("> ")
             screen.type("/new\n")
+            await screen.shows("· /help")
             await screen.shows("> ")
             screen.type("Tell me a story.\n")
             await screen.shows("It was a dark and")
@@ -271,6 +411,7 @@ async def test_a_lost_connection_is_a_line_and_a_session_without_a_word_does_not
             await screen.shows("It was a dark and stormy night")
             await screen.shows("> ")
             screen.type("/new\n")
+            await screen.shows("· /help")
             await screen.shows("> ")
             screen.type(CONTROL_D)
             assert await screen.ends() == 0
