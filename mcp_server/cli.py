@@ -33,7 +33,6 @@ app = typer.Typer(
     name="mcp-server",
     help="The stateful backend between applications and language models: sessions with memory, over gRPC.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -246,6 +245,21 @@ def _model_files(loaded: Loaded) -> dict[str, ModelFile]:
 def version() -> None:
     """Print the version."""
     print(_version())
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mcp-server {_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The options of the program itself."""
 
 
 def _import_structlog() -> None:

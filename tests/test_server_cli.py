@@ -361,6 +361,11 @@ def test_help_names_every_command(run: Run) -> None:
         assert command in done.stdout
 
 
+def test_the_version_is_a_command_and_an_option(run: Run) -> None:
+    """As other programs have it."""
+    assert run("--version").stdout == f"mcp-server {run('version').stdout}"
+
+
 def test_a_mistyped_option_is_reported_with_status_2(run: Run) -> None:
     """The usage, not a traceback."""
     done = run("serve", "--adress", "127.0.0.1:0")

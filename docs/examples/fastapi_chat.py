@@ -19,7 +19,6 @@ PAGE = Path(__file__).with_name("chat.html")
 
 def create_app() -> FastAPI:
     chat = WebChat(
-        os.environ.get("MCP_ADDRESS", "127.0.0.1:50051"),
         session_options={"system_instruction": "You are the guide of a small museum. Be brief.", "ttl": 7 * 24 * 3600},
         secret=os.environ.get("CHAT_SECRET"),
     )

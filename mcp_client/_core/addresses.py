@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote
 
+from mcp_client._core import defaults
+
 Address = str | Sequence[str]
-"""``host:port``, or any target that gRPC resolves; or several ``IP:port``."""
+"""``host:port``, ``https://host:port`` for one with TLS, or any target that gRPC resolves; or several ``IP:port``."""
+TLS_SCHEME: Final = "https://"
+"""Begins the address of a server that is called with TLS."""
 
 _SCHEME: Final = re.compile(r"(?:dns|ipv4|ipv6|passthrough):(?://[^/]*/)?", re.IGNORECASE)
 _SOCKETS: Final = re.compile(r"(?:unix|unix-abstract|vsock):", re.IGNORECASE)
 """The targets that are no addresses of a network."""
 _NAMES: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
+
+
+def default_address() -> str:
+    """The address of clients that are given none: that of the environment, or the usual one of this machine."""
+    return os.environ.get(defaults.ADDRESS_VARIABLE) or defaults.ADDRESS
 
 
 def target(address: Address) -> str:
@@ -24,10 +34,10 @@ def target(address: Address) -> str:
         ValueError: it is not an address, or several that cannot be one target.
     """
     if isinstance(address, str):
-        if not address:
+        if not address.removeprefix(TLS_SCHEME):
             raise ValueError("expected host:port")
         address.encode()
-        return address
+        return address.removeprefix(TLS_SCHEME)
     targets = [_ip(one) for one in address]
     versions = {version for version, _ in targets}
     if len(versions) != 1:

@@ -8,7 +8,7 @@ from typing import Final
 
 import grpc
 
-from mcp_client._core.addresses import Address, may_use_proxy, target
+from mcp_client._core.addresses import TLS_SCHEME, Address, default_address, may_use_proxy, target
 from mcp_client._core.arguments import argument, seconds
 from mcp_client._core.defaults import MAX_REQUEST_BYTES
 from mcp_client.tls import TLS
@@ -38,11 +38,11 @@ class ChannelSettings:
     """The settings of a client's connection, validated.
 
     Args:
-        address: one or several server addresses.
+        address: one or several server addresses; ``None``: that of the environment, or the default.
         metadata: the headers of each call, or a function that returns them.
         api_key: sent with each call; ``None``: none is.
         timeout: the timeout of calls that do not involve a model.
-        credentials: of an encrypted connection; ``None``: not encrypted.
+        credentials: of an encrypted connection; ``None``: not encrypted, unless the address is ``https://``.
         keepalive: the interval of keepalive pings.
         load_balancing: whether calls are distributed over all addresses; ``None``: if several are given.
         max_connections: per server.
@@ -60,7 +60,7 @@ class ChannelSettings:
     def __init__(
         self,
         *,
-        address: Address,
+        address: Address | None,
         metadata: AsyncMetadata,
         api_key: str | None,
         timeout: Seconds,
@@ -69,6 +69,7 @@ class ChannelSettings:
         load_balancing: bool | None,
         max_connections: int,
     ) -> None:
+        address = default_address() if address is None else address
         with argument("address"):
             self.address = address if isinstance(address, str) else ", ".join(address)
             self.target = target(address)
@@ -80,12 +81,14 @@ class ChannelSettings:
         self.timeout = seconds("timeout", timeout)
         if not isinstance(credentials, TLS | grpc.ChannelCredentials | None):
             raise TypeError(f"credentials: expected TLS or gRPC's ChannelCredentials, not {type(credentials).__name__}")
+        if credentials is None and self.address.startswith(TLS_SCHEME):
+            credentials = TLS()
         self.credentials = credentials.credentials() if isinstance(credentials, TLS) else credentials
         if not MIN_KEEPALIVE <= seconds("keepalive", keepalive) <= MAX_KEEPALIVE:
             raise ValueError(f"keepalive: expected {MIN_KEEPALIVE:g} to {MAX_KEEPALIVE:g} seconds, not {keepalive}")
         balanced = not isinstance(address, str) if load_balancing is None else load_balancing
         self.options: tuple[tuple[str, str | int], ...] = (
-            ("grpc.primary_user_agent", f"contextprotocol-python/{_version()}"),
+            ("grpc.primary_user_agent", f"contextprotocol-python/{version()}"),
             ("grpc.keepalive_time_ms", int(seconds("keepalive", keepalive) * 1000)),
             ("grpc.keepalive_timeout_ms", 10_000),
             # On a connection that is dead in one direction, incoming data satisfies the keepalive, and gRPC gives the
@@ -166,7 +169,8 @@ def _service_config(*, balanced: bool, max_connections: int) -> dict[str, object
     return config
 
 
-def _version() -> str:
+def version() -> str:
+    """The version of this package."""
     from importlib.metadata import PackageNotFoundError, version  # slow to import
 
     try:

@@ -3,6 +3,8 @@
 from typing import Final
 
 ADDRESS: Final = "127.0.0.1:50051"
+ADDRESS_VARIABLE: Final = "CONTEXTPROTOCOL_ADDRESS"
+"""The environment variable with the address of clients that are given none."""
 TIMEOUT: Final = 30.0
 """The timeout of a call that does not involve a model, in seconds."""
 HEALTH_PAUSE: Final = 0.1

@@ -45,14 +45,16 @@ class MCPSyncClient(
     client. A process that forks has to do so before its first call.
 
     Args:
-        address: ``host:port``, any target that gRPC resolves, or several ``IP:port``.
+        address: ``host:port``, ``https://host:port`` for one with TLS, any target that gRPC resolves, or several
+            ``IP:port``; ``None``: that of the variable ``CONTEXTPROTOCOL_ADDRESS``, or else ``127.0.0.1:50051``.
         metadata: the headers of each call, for example ``{"authorization": "Bearer …"}``; or, for tokens that expire, a
             function that returns them and is called before each attempt of each call.
         api_key: an API key, or another token that is sent as ``authorization: Bearer …`` with each call. Without
             ``credentials`` everybody between client and server can read it.
         timeout: the timeout in seconds of calls that do not involve a model. A call that does takes as long as its
             turn, unless it is given a ``timeout``.
-        credentials: of an encrypted connection: :class:`TLS`, or gRPC's own; ``None``: not encrypted.
+        credentials: of an encrypted connection: :class:`TLS`, or gRPC's own; ``None``: not encrypted, unless the
+            address is ``https://``; then with the authorities that ship with gRPC.
         keepalive: the interval of keepalive pings on an idle connection in seconds, at least 10.
         load_balancing: whether calls are distributed over all servers that answer and do not drain; ``None``: if
             several addresses are given. A DNS name with several addresses is written ``dns:///name:port``. Sessions,
@@ -65,7 +67,7 @@ class MCPSyncClient(
 
     def __init__(
         self,
-        address: Address = defaults.ADDRESS,
+        address: Address | None = None,
         *,
         metadata: SyncMetadata | None = None,
         api_key: str | None = None,

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from mcp_client import HealthStatus, MCPClient, TurnOptions
+from mcp_client._core.channel import version
 from mcp_client.cli import access, prompts, sessions, turns
 from mcp_client.cli.lifecycle import delete_if_empty, open_session
 from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Labels, MaxTokens, ModelOption, Server, Temperature
@@ -25,7 +26,6 @@ app = typer.Typer(
     name="mcp-client",
     help="Talk to a contextprotocol server: sessions with memory over swappable model providers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -33,6 +33,21 @@ app.add_typer(sessions.app, name="sessions")
 app.add_typer(turns.app, name="turns")
 app.command()(access.whoami)
 app.command()(access.usage)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mcp-client {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The options of the program itself."""
 
 
 @app.command()
@@ -78,7 +93,7 @@ def chat(
         if_busy=if_busy,
     )
     if prompt is None and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
-        from mcp_client.cli.conversation import converse
+        from mcp_client.cli.dialogue import converse
 
         with exit_on_error():
             converse(server, session=session, system=system, options=options)

@@ -5,48 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from mcp_client import FinishReason, MCPClient, MCPError, Message, RetryNotice, Role, Session, TurnOptions
+from mcp_client import FinishReason, MCPClient, Message, Role, Session, TurnOptions
 from mcp_client.cli.answer import FormattedAnswer, Tail
-from mcp_client.cli.connection import connect
-from mcp_client.cli.editor import Editor, block
 from mcp_client.cli.lifecycle import delete_if_empty, open_session
-from mcp_client.cli.run import first, retry_line
-from mcp_client.cli.slash_commands import COMMANDS
+from mcp_client.cli.run import first
 from mcp_client.cli.terminal import visible
 
-QUIT = "/quit"
 REFRESH_PER_SECOND = 12
-
-
-def converse(server: str, *, session: str | None, system: str, options: TurnOptions) -> None:
-    """Run a conversation until the user leaves."""
-    with asyncio.Runner() as runner:
-        console = Console(highlight=False)
-
-        def print_retry(notice: RetryNotice) -> None:
-            if line := retry_line(notice):
-                console.print(Text(visible(line), style="dim"))
-
-        conversation = Conversation(connect(server, print_retry), console, options, system)
-        try:
-            runner.run(conversation.open(session))
-            while True:
-                try:
-                    text = runner.run(conversation.ask())
-                    if text is None:
-                        break
-                    runner.run(conversation.take(text))
-                except KeyboardInterrupt:
-                    continue
-        finally:
-            runner.run(conversation.close())
 
 
 class Conversation:
@@ -64,7 +36,8 @@ class Conversation:
         self._console = console
         self._options = options
         self._system = system
-        self._editor = Editor([*COMMANDS, QUIT])
+        self.models: Sequence[str] = ()
+        """The names of the models, once they were listed."""
         self._session: Session | None = None
         self._created: Session | None = None
         self._unanswered: str | Message | None = None
@@ -85,41 +58,6 @@ class Conversation:
         history = f" ({count} message{'s' * (count != 1)} so far)" if count else ""
         self.print(f"session {self._session.id}{history} · {await self._model()} · /help\n")
 
-    async def ask(self) -> str | None:
-        """Read the next message or command; ``None`` when the user leaves. Ctrl-C clears it, a second one leaves."""
-        interrupted = False
-        while True:
-            try:
-                text = (await self._editor.read()).strip()
-            except EOFError:
-                return None
-            except KeyboardInterrupt:
-                if interrupted:
-                    return None
-                interrupted = True
-                self.print("Ctrl-C again, or Ctrl-D, leaves")
-                continue
-            if text == QUIT:
-                return None
-            if text:
-                return text
-
-    async def take(self, text: str) -> None:
-        """Run a command, or send the text to the model."""
-        try:
-            if (message := block(text)) is not None:
-                await self._answer(message)
-                return
-            name = text.split(maxsplit=1)[0]
-            if command := COMMANDS.get(name):
-                await command.run(self, text.removeprefix(name).strip())
-            elif name.startswith("/") and "\n" not in text:
-                self.print(f"unknown command {name}; /help lists the commands", style="yellow")
-            else:
-                await self._answer(text)
-        except (MCPError, ValueError) as error:
-            self._console.print(Text(visible(str(error)), style="red"), end="\n\n")
-
     async def choose_model(self, name: str) -> None:
         """Switch to another model, or list them without a name."""
         if name:
@@ -128,7 +66,7 @@ class Conversation:
             self.print(f"switched to {model.name}")
             return
         current, models = await self._model(), await self.client.list_models()
-        self._editor.complete_argument("/model", [model.name for model in models])
+        self.models = [model.name for model in models]
         for model in models:
             mark = "→" if model.name == current else " "
             self.print(f"{mark} {model.name} ({model.state})")
@@ -143,12 +81,12 @@ class Conversation:
     async def retry(self) -> None:
         """Answer the last message again: the one that was not answered, or else the last one of the history."""
         if self._unanswered is not None:
-            await self._answer(self._unanswered)
+            await self.answer(self._unanswered)
             return
         async for message in self.client.list_messages(self.session_id, newest_first=True):
             if message.role is Role.USER:
                 await self.client.rewind_session(self.session_id, message.index)
-                await self._answer(message)
+                await self.answer(message)
                 return
         raise ValueError("the session has no message to answer again")
 
@@ -173,7 +111,7 @@ class Conversation:
             return (await self.client.get_model(chosen)).name
         return next((model.name for model in await self.client.list_models() if model.is_default), "no default model")
 
-    async def _answer(self, message: str | Message) -> None:
+    async def answer(self, message: str | Message) -> None:
         """Show the answer while it is generated; at its end print it completely, so that it can be scrolled back to."""
         self._unanswered = message
         stream = self.client.stream_chat(message, session=self.session_id, **self._options)

@@ -8,8 +8,6 @@ import typer
 
 from mcp_client._core import defaults
 
-ADDRESS_VARIABLE: Final = "CONTEXTPROTOCOL_ADDRESS"
-"""The environment variable with the default of ``--server``."""
 DEFAULT_SERVER: Final = defaults.ADDRESS
 
 Server = Annotated[
@@ -18,7 +16,7 @@ Server = Annotated[
         "--server",
         "-s",
         metavar="HOST:PORT",
-        envvar=ADDRESS_VARIABLE,
+        envvar=defaults.ADDRESS_VARIABLE,
         help="The address of the server; https://HOST:PORT: with TLS.",
         show_default=True,
     ),

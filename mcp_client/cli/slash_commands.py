@@ -7,13 +7,11 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mcp_client import ContextEntry
+from mcp_client.cli.conversation import Conversation
 from mcp_client.cli.transcript import Transcript, transcript_of
-
-if TYPE_CHECKING:
-    from mcp_client.cli.conversation import Conversation
 
 _HISTORY_LENGTH: Final = 20
 _PRIVATE: Final = 0o600

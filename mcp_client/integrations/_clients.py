@@ -23,7 +23,7 @@ class Clients:
         options: further arguments of the clients.
     """
 
-    def __init__(self, address: Address, options: Mapping[str, Any]) -> None:
+    def __init__(self, address: Address | None, options: Mapping[str, Any]) -> None:
         self._address = address
         self._options = dict(options)
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class Clients:
     def __reduce__(self) -> tuple[Any, ...]:
         return Clients, (self._address, self._options)
 
-    def created_with(self, address: Address, options: Mapping[str, Any]) -> bool:
+    def created_with(self, address: Address | None, options: Mapping[str, Any]) -> bool:
         """Whether the clients were created with these arguments."""
         return (self._address, self._options) == (address, options)
 

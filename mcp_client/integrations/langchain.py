@@ -49,7 +49,6 @@ from mcp_client import (
     ServerUnavailable,
     TurnTimeout,
 )
-from mcp_client._core import defaults
 from mcp_client._core.requests.names import session_name
 from mcp_client.integrations._clients import Clients
 from mcp_client.integrations._langchain import input as _input
@@ -91,7 +90,7 @@ class ChatContextProtocol(BaseChatModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    address: str | Sequence[str] = defaults.ADDRESS
+    address: str | Sequence[str] | None = None
     """The address of the server, or several, as :class:`~mcp_client.MCPClient` takes them."""
     model: str = ""
     """An alias or ``provider/model``; empty: the session's model, then the server's."""

@@ -523,6 +523,19 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     assert "Usage:" in result.stdout
 
 
+async def test_the_program_knows_its_version_and_completes_commands() -> None:
+    """As other command lines do."""
+    assert re.fullmatch(r"mcp-client \d\S*\n", (await mcp_client(None, "--version")).out)
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM[:1],
+        *("-c", "from mcp_client.cli.commands import app; app(prog_name='mcp-client')"),
+        stdout=subprocess.PIPE,
+        env=environment()
+        | {"_MCP_CLIENT_COMPLETE": "complete_bash", "COMP_WORDS": "mcp-client sessions re", "COMP_CWORD": "2"},
+    )
+    assert (await process.communicate())[0].split() == [b"rewind"]
+
+
 async def test_the_program_explains_itself() -> None:
     """To a pipe too."""
     ran = await mcp_client(None, "--help")

@@ -206,6 +206,17 @@ async def test_credentials_secure_the_connection() -> None:
             assert await client.health() is HealthStatus.SERVING
 
 
+async def test_the_environment_names_the_server(client: MCPClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of clients that are given no address."""
+    monkeypatch.setenv("CONTEXTPROTOCOL_ADDRESS", client.address)
+    async with MCPClient() as other:
+        assert other.address == client.address
+        assert await other.health() is HealthStatus.SERVING
+    monkeypatch.setenv("CONTEXTPROTOCOL_ADDRESS", "")
+    async with MCPClient() as usual:
+        assert usual.address == "127.0.0.1:50051"
+
+
 def test_importing_the_client_loads_no_more_than_it_needs() -> None:
     """Neither the server's libraries nor those of the command line."""
     program = (
@@ -215,6 +226,7 @@ def test_importing_the_client_loads_no_more_than_it_needs() -> None:
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     unneeded = {
         "typer",
+        "prompt_toolkit",
         "rich",
         "click",
         "mcp_server",

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from mcp_client._core import defaults
 from mcp_client._core.addresses import Address
 from mcp_client.integrations._clients import Clients
 from mcp_client.integrations._web.requests import ChatRequest
@@ -41,7 +40,7 @@ class WebChatSettings(Generic[Request]):
 
     def __init__(
         self,
-        address: Address = defaults.ADDRESS,
+        address: Address | None = None,
         *,
         session_of: Callable[[Request], str | Awaitable[str | None] | None] | None = None,
         session_options: Options[Request] = MappingProxyType({}),

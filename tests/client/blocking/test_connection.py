@@ -208,6 +208,17 @@ def test_credentials_secure_the_connection() -> None:
             assert client.health() is HealthStatus.SERVING
 
 
+def test_the_environment_names_the_server(client: MCPSyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of clients that are given no address."""
+    monkeypatch.setenv("CONTEXTPROTOCOL_ADDRESS", client.address)
+    with MCPSyncClient() as other:
+        assert other.address == client.address
+        assert other.health() is HealthStatus.SERVING
+    monkeypatch.setenv("CONTEXTPROTOCOL_ADDRESS", "")
+    with MCPSyncClient() as usual:
+        assert usual.address == "127.0.0.1:50051"
+
+
 def test_importing_the_client_loads_no_more_than_it_needs() -> None:
     """Neither the server's libraries nor those of the command line."""
     program = (
@@ -217,6 +228,7 @@ def test_importing_the_client_loads_no_more_than_it_needs() -> None:
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     unneeded = {
         "typer",
+        "prompt_toolkit",
         "rich",
         "click",
         "mcp_server",

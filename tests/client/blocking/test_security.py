@@ -107,6 +107,19 @@ def test_a_server_proves_who_it_is(certificates: Certificates) -> None:
     assert len(server.requests) == 4
 
 
+def test_an_address_can_ask_for_tls(certificates: Certificates) -> None:
+    """With the authorities of the client, by default those that ship with gRPC."""
+    with StandIn(credentials=certificates.credentials(mutual=False)) as server:
+        address = f"https://{server.address}"
+        with MCPSyncClient(address, credentials=TLS(ca=certificates.ca, server_name="server.test")) as client:
+            assert (client.chat("Hi")).text == "ok"
+        with MCPSyncClient(address, retry=None) as client:
+            with pytest.raises(ServerUnavailable, match="certificate"):
+                client.chat("Hi")
+        with pytest.raises(ValueError, match="host:port"):
+            MCPSyncClient("https://")
+
+
 def test_a_client_proves_who_it_is(certificates: Certificates) -> None:
     """To a server that asks; without a certificate it does not get in."""
     tls = TLS(ca=certificates.ca, certificate=certificates.certificate, key=certificates.key, server_name="server.test")

@@ -66,7 +66,7 @@ async def started(framework: str, server: str, *, port: int = 0) -> AsyncIterato
     found = re.search("^Run ``(.+?)``", EXAMPLES[framework].read_text(), re.MULTILINE)
     assert found
     settings = {
-        "MCP_ADDRESS": server,
+        "CONTEXTPROTOCOL_ADDRESS": server,
         "CHAT_SECRET": "the same at every start",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONUNBUFFERED": "1",
