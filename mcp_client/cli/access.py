@@ -11,9 +11,11 @@ from typing import Annotated, Final
 import typer
 
 from mcp_client import Caller, MCPClient, UsageRow
-from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Server
+from mcp_client.cli.connection import Connection, connecting
+from mcp_client.cli.failures import MISUSED, fail, pairs
+from mcp_client.cli.options import AsJson
 from mcp_client.cli.output import amount, local_time, print_json, print_table
-from mcp_client.cli.run import MISUSED, fail, pairs, run_client
+from mcp_client.cli.run import run_client
 from mcp_client.cli.terminal import printable
 
 _COUNTS: Final = (
@@ -26,7 +28,8 @@ _COUNTS: Final = (
 _PAGE: Final = 1000
 
 
-def whoami(as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
+@connecting
+def whoami(as_json: AsJson = False, *, connection: Connection) -> None:
     """Show who you are to the server, what you may do, and what is left of your limits."""
 
     async def run(client: MCPClient) -> None:
@@ -36,9 +39,10 @@ def whoami(as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
             return
         _print_caller(caller)
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
+@connecting
 def usage(
     by: Annotated[
         list[str] | None,
@@ -66,7 +70,8 @@ def usage(
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with all counts.")] = False,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Show what was used and what it cost. Times without an offset are local."""
     if as_csv and as_json:
@@ -98,7 +103,7 @@ def usage(
         else:
             _print_usage(groups, rows)
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 def _print_caller(caller: Caller) -> None:

@@ -14,10 +14,12 @@ import typer
 from mcp_client import HealthStatus, MCPClient, TurnOptions
 from mcp_client._core.channel import version
 from mcp_client.cli import access, prompts, sessions, turns
+from mcp_client.cli.connection import Connection, connecting
+from mcp_client.cli.failures import MISUSED, fail, pairs
 from mcp_client.cli.lifecycle import delete_if_empty, open_session
-from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Labels, MaxTokens, ModelOption, Server, Temperature
+from mcp_client.cli.options import AsJson, Labels, MaxTokens, ModelOption, Temperature
 from mcp_client.cli.output import print_json, print_stream, print_table
-from mcp_client.cli.run import MISUSED, exit_on_error, fail, pairs, run_client
+from mcp_client.cli.run import exit_on_error, run_client
 
 NOT_SERVING: Final = 3
 """The exit status of ``health`` if the server answers that it does not accept calls."""
@@ -51,6 +53,7 @@ def _program(
 
 
 @app.command()
+@connecting
 def chat(
     prompt: Annotated[
         str | None,
@@ -82,7 +85,8 @@ def chat(
             show_default=False,
         ),
     ] = None,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Chat: one answer, or a conversation in the terminal."""
     options = TurnOptions(
@@ -96,7 +100,7 @@ def chat(
         from mcp_client.cli.dialogue import converse
 
         with exit_on_error():
-            converse(server, session=session, system=system, options=options)
+            converse(connection, session=session, system=system, options=options)
         return
     text = prompts.message(prompt)
     if not text.strip():
@@ -113,10 +117,11 @@ def chat(
         if session is None:
             print(f"session {opened.id}", file=sys.stderr)
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
+@connecting
 def complete(
     prompt: Annotated[
         str | None,
@@ -134,7 +139,8 @@ def complete(
         typer.Option(metavar="TEXT", help="A stop sequence that ends the answer; can be repeated.", show_default=False),
     ] = None,
     label: Labels = None,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Complete a raw prompt: without roles, template or memory."""
     text = prompts.message(prompt)
@@ -145,10 +151,11 @@ def complete(
         stop=stop or [],
         labels=pairs(label, "--label"),
     )
-    run_client(server, lambda client: print_stream(client.stream_complete(text, **options)))
+    run_client(connection, lambda client: print_stream(client.stream_complete(text, **options)))
 
 
 @app.command()
+@connecting
 def embed(
     texts: Annotated[
         list[str] | None,
@@ -160,7 +167,8 @@ def embed(
     ] = None,
     model: ModelOption = "",
     label: Labels = None,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Create embeddings: one JSON array per line."""
     inputs, labels = prompts.texts(texts or []), pairs(label, "--label")
@@ -169,10 +177,11 @@ def embed(
         for vector in (await client.embed(inputs, model=model, labels=labels)).vectors:
             print(json.dumps(vector))
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
+@connecting
 def count(
     prompt: Annotated[
         str | None,
@@ -190,7 +199,8 @@ def count(
     ] = None,
     model: ModelOption = "",
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Count the tokens of the prompt that chat would send, without sending it."""
     text = prompts.message(prompt)
@@ -202,11 +212,12 @@ def count(
         else:
             print(f"{'' if counted.exact else '~'}{counted.input_tokens}")
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
-def models(as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
+@connecting
+def models(as_json: AsJson = False, *, connection: Connection) -> None:
     """List the models that the server offers."""
 
     async def run(client: MCPClient) -> None:
@@ -228,10 +239,11 @@ def models(as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
             ],
         )
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
+@connecting
 def health(
     service: Annotated[
         str,
@@ -244,7 +256,8 @@ def health(
             metavar="SECONDS", help="Wait up to this long until the server accepts calls.", show_default=False
         ),
     ] = None,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Check whether the server accepts calls. Exit status: 0 if it does, 3 if it does not, 1 without an answer."""
 
@@ -262,4 +275,4 @@ def health(
         if status is not HealthStatus.SERVING:
             raise typer.Exit(NOT_SERVING)
 
-    run_client(server, run)
+    run_client(connection, run)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mcp_client import MCPError, RetryNotice, TurnOptions
-from mcp_client.cli.connection import connect
+from mcp_client.cli.connection import Connection
 from mcp_client.cli.conversation import Conversation
 from mcp_client.cli.editor import Editor, block
 from mcp_client.cli.run import retry_line
@@ -19,7 +19,7 @@ from mcp_client.cli.terminal import visible
 _QUIT: Final = "/quit"
 
 
-def converse(server: str, *, session: str | None, system: str, options: TurnOptions) -> None:
+def converse(connection: Connection, *, session: str | None, system: str, options: TurnOptions) -> None:
     """Run a conversation until the user leaves."""
     with asyncio.Runner() as runner:
         console = Console(highlight=False)
@@ -28,7 +28,7 @@ def converse(server: str, *, session: str | None, system: str, options: TurnOpti
             if line := retry_line(notice):
                 console.print(Text(visible(line), style="dim"))
 
-        conversation = Conversation(connect(server, print_retry), console, options, system)
+        conversation = Conversation(connection.client(print_retry), console, options, system)
         dialogue = Dialogue(conversation, Editor([*COMMANDS, _QUIT]))
         try:
             runner.run(conversation.open(session))

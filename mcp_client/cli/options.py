@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from mcp_client._core import defaults
-
-DEFAULT_SERVER: Final = defaults.ADDRESS
-
-Server = Annotated[
-    str,
-    typer.Option(
-        "--server",
-        "-s",
-        metavar="HOST:PORT",
-        envvar=defaults.ADDRESS_VARIABLE,
-        help="The address of the server; https://HOST:PORT: with TLS.",
-        show_default=True,
-    ),
-]
 ModelOption = Annotated[
     str,
     typer.Option(

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from mcp_client.cli.run import MISUSED, exit_on_error, fail
+from mcp_client.cli.failures import MISUSED, fail
+from mcp_client.cli.run import exit_on_error
 
 _STANDARD_INPUT: Final = 0
 

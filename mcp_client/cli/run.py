@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from mcp_client import BadCredentials, InvalidArgument, MCPClient, MCPError, RetryNotice, ServerUnavailable
-from mcp_client.cli.connection import API_KEY_VARIABLE, KEY_FILE_VARIABLE, connect
-from mcp_client.cli.terminal import printable, visible
-
-FAILED: Final = 1
-"""The exit status of a command that failed."""
-MISUSED: Final = 2
-"""The exit status of a command with invalid arguments."""
-INTERRUPTED: Final = 130
-"""The exit status after Ctrl-C, by the convention of shells."""
+from mcp_client.cli.connection import API_KEY_VARIABLE, KEY_FILE_VARIABLE, Connection
+from mcp_client.cli.failures import FAILED, INTERRUPTED, MISUSED, close_standard_output, fail
+from mcp_client.cli.terminal import visible
 
 _Item = TypeVar("_Item")
 
 
-def run_client(server: str, command: Callable[[MCPClient], Coroutine[Any, Any, None]]) -> None:
+def run_client(connection: Connection, command: Callable[[MCPClient], Coroutine[Any, Any, None]]) -> None:
     """Run a command with a client. A failure is one line on standard error and an exit status."""
 
     async def run() -> None:
-        async with connect(server, _print_retry if sys.stderr.isatty() else None) as client:
+        async with connection.client(_print_retry if sys.stderr.isatty() else None) as client:
             await command(client)
 
     with exit_on_error():
@@ -70,13 +63,8 @@ def exit_on_error() -> Iterator[None]:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
-        _close_standard_output()
+        close_standard_output()
         raise SystemExit(FAILED) from None
-
-
-def _close_standard_output() -> None:
-    """Redirect it, so that Python does not fail to flush it at exit when its reader is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def first(limit: int, items: AsyncIterator[_Item]) -> list[_Item]:
@@ -86,25 +74,4 @@ async def first(limit: int, items: AsyncIterator[_Item]) -> list[_Item]:
         found.append(item)
         if len(found) == limit:
             break
-    return found
-
-
-def fail(message: str, status: int) -> NoReturn:
-    """Print a line on standard error and exit."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _close_standard_output()
-    print(printable(f"mcp-client: {message}", sys.stderr), file=sys.stderr)
-    raise SystemExit(status)
-
-
-def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
-    """The keys and values of texts like ``KEY=VALUE``."""
-    found = {}
-    for text in texts or ():
-        key, equals, value = text.partition("=")
-        if not equals:
-            fail(f"{option}: expected KEY=VALUE, not {text!r}", MISUSED)
-        found[key] = value
     return found

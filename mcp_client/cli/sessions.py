@@ -16,15 +16,18 @@ from mcp_client import (
     SessionUpdated,
     TurnChanged,
 )
-from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Limit, ModelOption, Server, SessionName
+from mcp_client.cli.connection import Connection, connecting
+from mcp_client.cli.failures import pairs
+from mcp_client.cli.options import AsJson, Limit, ModelOption, SessionName
 from mcp_client.cli.output import local_time, print_json, print_json_line, print_table
-from mcp_client.cli.run import first, pairs, run_client
+from mcp_client.cli.run import first, run_client
 from mcp_client.cli.terminal import printable
 
 app = typer.Typer(help="List, show and change sessions.", no_args_is_help=True)
 
 
 @app.command("list")
+@connecting
 def list_sessions(
     label: Annotated[
         list[str] | None,
@@ -32,7 +35,8 @@ def list_sessions(
     ] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """List sessions, newest first."""
     labels = pairs(label, "--label")
@@ -56,10 +60,11 @@ def list_sessions(
             ],
         )
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
+@connecting
 def create(
     session: Annotated[str, typer.Argument(metavar="[NAME]", help="Its id. Default: the server generates one.")] = "",
     system: Annotated[str, typer.Option(metavar="TEXT", help="The system instruction.", show_default=False)] = "",
@@ -70,7 +75,8 @@ def create(
     ttl: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="How long it is kept unused.", show_default=False)
     ] = None,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Create a session and print its id."""
     labels = pairs(label, "--label")
@@ -81,25 +87,28 @@ def create(
         )
         print(created.id)
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
-def show(session: SessionName, server: Server = DEFAULT_SERVER) -> None:
+@connecting
+def show(session: SessionName, *, connection: Connection) -> None:
     """Print a session as JSON."""
 
     async def run(client: MCPClient) -> None:
         print_json(await client.get_session(session))
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
+@connecting
 def messages(
     session: SessionName,
     limit: Annotated[int, typer.Option(min=1, help="The maximum number to print, the last ones.")] = 50,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Print the last messages of a session."""
 
@@ -112,13 +121,15 @@ def messages(
         for message in found:
             print(printable(f"{message.role}: {message.text}"))
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
+@connecting
 def delete(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The sessions.")],
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Delete sessions with their history."""
 
@@ -126,10 +137,11 @@ def delete(
         for name in names:
             await client.delete_session(name)
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
+@connecting
 def fork(
     session: Annotated[str, typer.Argument(metavar="NAME", help="The session to fork.")],
     new: Annotated[
@@ -139,32 +151,36 @@ def fork(
         int | None,
         typer.Option("--at", metavar="N", help="Copy only the first N messages.", show_default=False),
     ] = None,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Create a session with the history of another one, and print its id."""
 
     async def run(client: MCPClient) -> None:
         print((await client.fork_session(session, new, message_count=at)).id)
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
+@connecting
 def rewind(
     session: SessionName,
     keep: Annotated[int, typer.Argument(metavar="N", min=0, help="How many messages to keep, from the first.")],
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """Remove all messages of a session but the first N."""
 
     async def run(client: MCPClient) -> None:
         await client.rewind_session(session, keep)
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
-def watch(session: SessionName, as_json: AsJson = False, server: Server = DEFAULT_SERVER) -> None:
+@connecting
+def watch(session: SessionName, as_json: AsJson = False, *, connection: Connection) -> None:
     """Print what happens to a session, a line for each event, until it is deleted."""
 
     async def run(client: MCPClient) -> None:
@@ -175,7 +191,7 @@ def watch(session: SessionName, as_json: AsJson = False, server: Server = DEFAUL
                 else:
                     print(printable(_line(event)), flush=True)
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 def _fields(event: SessionEvent) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from mcp_client import MCPClient
-from mcp_client.cli.options import DEFAULT_SERVER, AsJson, Limit, Server, TurnName
+from mcp_client.cli.connection import Connection, connecting
+from mcp_client.cli.options import AsJson, Limit, TurnName
 from mcp_client.cli.output import local_time, print_json, print_stream, print_table
 from mcp_client.cli.run import first, run_client
 
@@ -17,11 +18,13 @@ app = typer.Typer(
 
 
 @app.command("list")
+@connecting
 def list_turns(
     session: Annotated[str, typer.Argument(metavar="SESSION", help="The session.")],
     limit: Limit = 50,
     as_json: AsJson = False,
-    server: Server = DEFAULT_SERVER,
+    *,
+    connection: Connection,
 ) -> None:
     """List the turns of a session within the retention period, newest first."""
 
@@ -45,30 +48,33 @@ def list_turns(
             ],
         )
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
-def show(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
+@connecting
+def show(turn: TurnName, *, connection: Connection) -> None:
     """Print a turn as JSON."""
 
     async def run(client: MCPClient) -> None:
         print_json(await client.get_turn(turn))
 
-    run_client(server, run)
+    run_client(connection, run)
 
 
 @app.command()
-def watch(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
+@connecting
+def watch(turn: TurnName, *, connection: Connection) -> None:
     """Print the answer of a turn from its start, and follow it. Ctrl-C does not cancel the turn."""
-    run_client(server, lambda client: print_stream(client.stream_turn(turn)))
+    run_client(connection, lambda client: print_stream(client.stream_turn(turn)))
 
 
 @app.command()
-def cancel(turn: TurnName, server: Server = DEFAULT_SERVER) -> None:
+@connecting
+def cancel(turn: TurnName, *, connection: Connection) -> None:
     """Cancel a turn, and print its final state."""
 
     async def run(client: MCPClient) -> None:
         print((await client.cancel_turn(turn)).state)
 
-    run_client(server, run)
+    run_client(connection, run)

@@ -669,6 +669,16 @@ async def test_an_address_can_ask_for_tls(tmp_path: Path, monkeypatch: pytest.Mo
             monkeypatch.setenv(f"CONTEXTPROTOCOL_{name}", str(tmp_path / file))
         assert (await mcp_client(server, "health", "--server", address)).out == "serving\n"
         plain = await mcp_client(server, "health")
+        host = address.removeprefix("https://")
+        assert (await mcp_client(server, "health", "--server", host, "--tls")).out == "serving\n"
+        for name in ("CA", "CERTIFICATE", "CERTIFICATE_KEY"):
+            monkeypatch.delenv(f"CONTEXTPROTOCOL_{name}")
+        paths = {"--ca": "ca.pem", "--cert": "client.pem", "--key": "client.key"}
+        options = [part for name, file in paths.items() for part in (name, str(tmp_path / file))]
+        assert (await mcp_client(server, "health", "--server", host, *options)).out == "serving\n"
+        assert (await mcp_client(server, "health", "--server", host, *options[:4])).status == 2
+        monkeypatch.setenv("CONTEXTPROTOCOL_CERTIFICATE", str(tmp_path / "client.pem"))
+        monkeypatch.setenv("CONTEXTPROTOCOL_CERTIFICATE_KEY", str(tmp_path / "client.key"))
         monkeypatch.setenv("CONTEXTPROTOCOL_CA", str(tmp_path / "missing.pem"))
         missing = await mcp_client(server, "health", "--server", address)
         monkeypatch.delenv("CONTEXTPROTOCOL_CERTIFICATE_KEY")
@@ -678,3 +688,16 @@ async def test_an_address_can_ask_for_tls(tmp_path: Path, monkeypatch: pytest.Mo
     assert "CONTEXTPROTOCOL_CERTIFICATE_KEY" in half.err
     assert "https://" in plain.err
     assert "ca: No such file" in missing.err
+
+
+async def test_a_token_and_headers_go_with_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option goes before the variable."""
+    monkeypatch.setenv("CONTEXTPROTOCOL_API_KEY", "ctx_other")
+    async with StandIn() as server:
+        options = ["--token", "ctx_mine", "--header", "x-team=blue", "--header", "x-empty="]
+        assert (await mcp_client(server, "health", *options)).status == 0
+        (sent,) = server.metadata
+        assert (sent["authorization"], sent["x-team"], sent["x-empty"]) == ("Bearer ctx_mine", "blue", "")
+        for wrong in (["--header", "x-team"], ["--header", "authorization=x"], ["--header", "bad name=x"]):
+            ran = await mcp_client(server, "health", *wrong)
+            assert (ran.status, ran.err.count("\n")) == (2, 1)

@@ -52,10 +52,14 @@ class Screen:
 
     async def shows(self, text: str) -> str:
         """Wait for a text to come after all that was waited for before; return what came, to its end."""
-        async with asyncio.timeout(30):
-            while text not in (plain := CODES.sub("", self._shown)):
-                self._more.clear()
-                await self._more.wait()
+        plain = ""
+        try:
+            async with asyncio.timeout(30):
+                while text not in (plain := CODES.sub("", self._shown)):
+                    self._more.clear()
+                    await self._more.wait()
+        except TimeoutError:
+            pytest.fail(f"{text!r} does not come after {plain[-2000:]!r}")
         before, _, after = plain.partition(text)
         self._shown = after
         return before + text
