@@ -13,14 +13,18 @@ import typer
 
 from mcp_client import HealthStatus, MCPClient, TurnOptions
 from mcp_client._core.channel import version
-from mcp_client.cli import access, prompts, sessions, turns
+from mcp_client.cli import access, attachments, prompts, sessions, turns
 from mcp_client.cli.connection import Connection, connecting
 from mcp_client.cli.failures import MISUSED, fail, pairs
-from mcp_client.cli.lifecycle import delete_if_empty, open_session
-from mcp_client.cli.options import AsJson, Labels, MaxTokens, ModelOption, Temperature
-from mcp_client.cli.output import print_json, print_stream, print_table
+from mcp_client.cli.lifecycle import delete_if_empty, open_session, require_system
+from mcp_client.cli.options import AsJson, JSONSchema, Labels, MaxTokens, ModelOption, Temperature
+from mcp_client.cli.output import fields_of, print_json, print_stream, print_table
 from mcp_client.cli.run import exit_on_error, run_client
+from mcp_client.cli.selection import find_session
+from mcp_client.cli.state import last_session
 
+TEMPORARY_TTL: Final = 24 * 3600.0
+"""How long the new session of a pipe is kept unused, in seconds."""
 NOT_SERVING: Final = 3
 """The exit status of ``health`` if the server answers that it does not accept calls."""
 
@@ -73,10 +77,35 @@ def chat(
         str,
         typer.Option(metavar="TEXT", help="The system instruction of a new session.", show_default=False),
     ] = "",
+    last: Annotated[
+        bool, typer.Option("--last", "--continue", "-c", help="Continue the session that you used last.")
+    ] = False,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long a new session is kept unused. Default: the server's; without a terminal, and without "
+            "--session, a day.",
+            show_default=False,
+        ),
+    ] = None,
     model: ModelOption = "",
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     label: Labels = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Send this image too; can be repeated.", show_default=False),
+    ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Send this file too: a text behind the prompt, others as they are; can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    json_schema: JSONSchema = None,
     if_busy: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +114,7 @@ def chat(
             show_default=False,
         ),
     ] = None,
+    as_json: AsJson = False,
     *,
     connection: Connection,
 ) -> None:
@@ -95,21 +125,41 @@ def chat(
         max_output_tokens=max_tokens,
         labels=pairs(label, "--label"),
         if_busy=if_busy,
+        json_schema=attachments.json_schema(json_schema),
     )
+    if last and session is not None:
+        fail("--last and --session: choose one", MISUSED)
+    if last:
+        with exit_on_error():
+            session = last_session(connection.server)
     if prompt is None and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+        if image or file or as_json:
+            fail("--image, --file and --json need a prompt", MISUSED)
         from mcp_client.cli.dialogue import converse
 
         with exit_on_error():
-            converse(connection, session=session, system=system, options=options)
+            converse(connection, session=session, system=system, ttl=ttl, options=options)
         return
     text = prompts.message(prompt)
     if not text.strip():
         fail("the message is empty", MISUSED)  # before a session is created
 
+    message = attachments.message_with(text, file or [], image or [])
+
     async def run(client: MCPClient) -> None:
-        opened = await open_session(client, session, system)
+        on_terminal = sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()
+        kept = TEMPORARY_TTL if ttl is None and session is None and not on_terminal else ttl
+        opened, is_new = await open_session(client, session, system=system, ttl=kept)
+        if session is not None and is_new:
+            print(f"new session {opened.id}", file=sys.stderr)
+        if not is_new:
+            require_system(opened, system)
         try:
-            await print_stream(client.stream_chat(text, session=opened, **options))
+            if as_json:
+                reply = await client.chat(message, session=opened, **options)
+                print_json({"session": opened.name, **fields_of(reply)})
+            else:
+                await print_stream(client.stream_chat(message, session=opened, **options))
         except BaseException:
             if session is None:
                 await delete_if_empty(client, opened)
@@ -139,6 +189,8 @@ def complete(
         typer.Option(metavar="TEXT", help="A stop sequence that ends the answer; can be repeated.", show_default=False),
     ] = None,
     label: Labels = None,
+    json_schema: JSONSchema = None,
+    as_json: AsJson = False,
     *,
     connection: Connection,
 ) -> None:
@@ -150,8 +202,16 @@ def complete(
         max_output_tokens=max_tokens,
         stop=stop or [],
         labels=pairs(label, "--label"),
+        json_schema=attachments.json_schema(json_schema),
     )
-    run_client(connection, lambda client: print_stream(client.stream_complete(text, **options)))
+
+    async def run(client: MCPClient) -> None:
+        if as_json:
+            print_json(await client.complete(text, **options))
+        else:
+            await print_stream(client.stream_complete(text, **options))
+
+    run_client(connection, run)
 
 
 @app.command()
@@ -167,6 +227,7 @@ def embed(
     ] = None,
     model: ModelOption = "",
     label: Labels = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with the model and usage.")] = False,
     *,
     connection: Connection,
 ) -> None:
@@ -174,7 +235,11 @@ def embed(
     inputs, labels = prompts.texts(texts or []), pairs(label, "--label")
 
     async def run(client: MCPClient) -> None:
-        for vector in (await client.embed(inputs, model=model, labels=labels)).vectors:
+        embeddings = await client.embed(inputs, model=model, labels=labels)
+        if as_json:
+            print_json(embeddings)
+            return
+        for vector in embeddings.vectors:
             print(json.dumps(vector))
 
     run_client(connection, run)
@@ -206,7 +271,8 @@ def count(
     text = prompts.message(prompt)
 
     async def run(client: MCPClient) -> None:
-        counted = await client.count_tokens(text, session=session, model=model)
+        found = await find_session(client, session) if session is not None else None
+        counted = await client.count_tokens(text, session=found, model=model)
         if as_json:
             print_json(counted)
         else:
@@ -256,6 +322,7 @@ def health(
             metavar="SECONDS", help="Wait up to this long until the server accepts calls.", show_default=False
         ),
     ] = None,
+    as_json: AsJson = False,
     *,
     connection: Connection,
 ) -> None:
@@ -265,13 +332,17 @@ def health(
         if wait is not None:
             await client.wait_until_ready(wait)
         if every:
-            print_table(
-                ("SERVICE", "STATUS"),
-                sorted((name or "(server)", str(s)) for name, s in (await client.list_health(timeout=5)).items()),
-            )
+            found = sorted((name or "(server)", str(s)) for name, s in (await client.list_health(timeout=5)).items())
+            if as_json:
+                print_json([{"service": name, "status": status} for name, status in found])
+            else:
+                print_table(("SERVICE", "STATUS"), found)
             return
         status = await client.health(service, timeout=5)
-        print(status)
+        if as_json:
+            print_json({"service": service or "(server)", "status": status})
+        else:
+            print(status)
         if status is not HealthStatus.SERVING:
             raise typer.Exit(NOT_SERVING)
 

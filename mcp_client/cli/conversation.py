@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mcp_client import FinishReason, MCPClient, Message, Role, Session, TurnOptions
 from mcp_client.cli.answer import FormattedAnswer, Tail
-from mcp_client.cli.lifecycle import delete_if_empty, open_session
+from mcp_client.cli.lifecycle import delete_if_empty, open_session, require_system
 from mcp_client.cli.run import first
 from mcp_client.cli.terminal import visible
 
@@ -29,13 +29,17 @@ class Conversation:
         console: the terminal.
         options: of each turn.
         system: the system instruction of sessions that are created.
+        ttl: how long sessions that are created are kept unused, in seconds; ``None``: as long as the server says.
     """
 
-    def __init__(self, client: MCPClient, console: Console, options: TurnOptions, system: str = "") -> None:
+    def __init__(
+        self, client: MCPClient, console: Console, options: TurnOptions, *, system: str = "", ttl: float | None = None
+    ) -> None:
         self.client = client
         self._console = console
         self._options = options
         self._system = system
+        self._ttl = ttl
         self.models: Sequence[str] = ()
         """The names of the models, once they were listed."""
         self._session: Session | None = None
@@ -49,14 +53,25 @@ class Conversation:
         assert self._session is not None
         return self._session.id
 
-    async def open(self, session: str | None) -> None:
+    async def start(self, session: str | None) -> None:
+        """Begin with a session, which is created if it does not exist.
+
+        Raises:
+            ValueError: it exists, with another system instruction than the one of new sessions.
+        """
+        await self.open(session, check_system=True)
+
+    async def open(self, session: str | None, *, check_system: bool = False) -> None:
         """Switch to a session, which is created if it does not exist, and print its name."""
-        opened = await open_session(self.client, session, self._system)
+        opened, is_new = await open_session(self.client, session, system=self._system, ttl=self._ttl)
+        if check_system and not is_new:
+            require_system(opened, self._system)
         await self._delete_created()
         self._session, self._created, self._unanswered = opened, None if session else opened, None
         count = self._session.message_count
         history = f" ({count} message{'s' * (count != 1)} so far)" if count else ""
-        self.print(f"session {self._session.id}{history} · {await self._model()} · /help\n")
+        new = "new " if is_new and session else ""
+        self.print(f"{new}session {self._session.id}{history} · {await self._model()} · /help\n")
 
     async def choose_model(self, name: str) -> None:
         """Switch to another model, or list them without a name."""

@@ -19,7 +19,9 @@ from mcp_client.cli.terminal import visible
 _QUIT: Final = "/quit"
 
 
-def converse(connection: Connection, *, session: str | None, system: str, options: TurnOptions) -> None:
+def converse(
+    connection: Connection, *, session: str | None, system: str, ttl: float | None, options: TurnOptions
+) -> None:
     """Run a conversation until the user leaves."""
     with asyncio.Runner() as runner:
         console = Console(highlight=False)
@@ -28,10 +30,10 @@ def converse(connection: Connection, *, session: str | None, system: str, option
             if line := retry_line(notice):
                 console.print(Text(visible(line), style="dim"))
 
-        conversation = Conversation(connection.client(print_retry), console, options, system)
+        conversation = Conversation(connection.client(print_retry), console, options, system=system, ttl=ttl)
         dialogue = Dialogue(conversation, Editor([*COMMANDS, _QUIT]))
         try:
-            runner.run(conversation.open(session))
+            runner.run(conversation.start(session))
             while True:
                 try:
                     text = runner.run(dialogue.ask())

@@ -28,8 +28,13 @@ def fail(message: str, status: int) -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         close_standard_output()
-    print(printable(f"mcp-client: {message}", sys.stderr), file=sys.stderr)
+    report(message)
     raise SystemExit(status)
+
+
+def report(message: str) -> None:
+    """Print a line about a failure on standard error."""
+    print(printable(f"mcp-client: {message}", sys.stderr), file=sys.stderr)
 
 
 def pairs(texts: Sequence[str] | None, option: str, *, expected: str = "KEY=VALUE") -> dict[str, str]:

@@ -5,19 +5,32 @@ from __future__ import annotations
 import contextlib
 
 from mcp_client import MCPClient, MCPError, Session, SessionExists, SessionNotFound
+from mcp_client.cli.state import remember_session
 
 
-async def open_session(client: MCPClient, name: str | None, system: str) -> Session:
-    """Get the session of this name, or create it; without a name, create a new one."""
-    if name is None:
-        return await client.create_session(system_instruction=system)
-    try:
-        return await client.get_session(name)
-    except SessionNotFound:
-        try:
-            return await client.create_session(name.removeprefix("sessions/"), system_instruction=system)
-        except SessionExists:  # created by another client at the same moment
-            return await client.get_session(name)
+async def open_session(
+    client: MCPClient, name: str | None, *, system: str = "", ttl: float | None = None
+) -> tuple[Session, bool]:
+    """Get the session of this name, or create it; without a name, create a new one.
+
+    Returns the session, and whether it is new.
+    """
+    opened, is_new = await _open(client, name, system, ttl)
+    remember_session(client.address, opened.id)
+    return opened, is_new
+
+
+def require_system(session: Session, system: str) -> None:
+    """Check that an existing session has the system instruction that was asked for.
+
+    Raises:
+        ValueError: it has another one.
+    """
+    if system and session.system_instruction != system:
+        raise ValueError(
+            f"session {session.id} exists, and --system is for new ones; to change its system instruction: "
+            f"mcp-client sessions update {session.id} --system TEXT"
+        )
 
 
 async def delete_if_empty(client: MCPClient, session: Session) -> None:
@@ -27,3 +40,15 @@ async def delete_if_empty(client: MCPClient, session: Session) -> None:
         session = await client.get_session(session, timeout=2)
         if not session.message_count:
             await client.delete_session(session, etag=session.etag, timeout=2)
+
+
+async def _open(client: MCPClient, name: str | None, system: str, ttl: float | None) -> tuple[Session, bool]:
+    if name is None:
+        return await client.create_session(system_instruction=system, ttl=ttl), True
+    try:
+        return await client.get_session(name), False
+    except SessionNotFound:
+        try:
+            return await client.create_session(name.removeprefix("sessions/"), system_instruction=system, ttl=ttl), True
+        except SessionExists:  # created by another client at the same moment
+            return await client.get_session(name), False

@@ -25,10 +25,18 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
-SessionName = Annotated[str, typer.Argument(metavar="NAME", help="The session.")]
 TurnName = Annotated[
     str,
     typer.Argument(metavar="TURN", help="Its full name: sessions/SESSION/turns/ID, or turns/ID.", show_default=False),
 ]
 Limit = Annotated[int, typer.Option(min=1, help="The maximum number to list, newest first.")]
+JSONSchema = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|TEXT",
+        help="The answer conforms to this JSON Schema: its text, or the path of a file.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, which this command always does.")]

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -17,6 +18,13 @@ from mcp_client.cli.terminal import printable, visible
 
 _LATE_CONTROLS: Final = re.compile(r"[\x7f-\x9f]")
 """The control characters that JSON may contain as they are."""
+
+
+async def print_events(stream: TurnStream) -> None:
+    """Print each event of an answer as a line of JSON."""
+    async with stream:
+        async for event in stream.events():
+            print_json_line({"event": type(event).__name__, **fields_of(event)})
 
 
 async def print_stream(stream: TurnStream) -> None:
@@ -59,6 +67,11 @@ def print_json(value: Any) -> None:
     print(_json(value, indent=2))
 
 
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a value of the client, as JSON has them."""
+    return dataclasses.asdict(value, dict_factory=_shown)
+
+
 def print_json_line(value: Any) -> None:
     """Print a value as one line of JSON, at once."""
     print(_json(value, indent=None), flush=True)
@@ -87,7 +100,7 @@ def _shown(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in fields if name != "provider_state"}
 
 
-def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print a table on a terminal, tab-separated lines elsewhere."""
     if not sys.stdout.isatty():
         for row in (header, *rows):
@@ -98,7 +111,13 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*header, box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
+    for index, title in enumerate(header):
+        # The first column has names, which are copied: the others give way, in several lines if they must.
+        width = max([len(row[index]) for row in (header, *rows)]) if index == 0 else None
+        table.add_column(title, overflow="fold", no_wrap=index == 0, min_width=width)
     for row in rows:
         table.add_row(*[Text(visible(cell)) for cell in row])
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, console.measure(table).minimum)
+    console.print(table)

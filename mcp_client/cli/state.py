@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from pathlib import Path
 from typing import Final
@@ -10,6 +12,8 @@ import platformdirs
 
 HISTORY_FILE: Final = "chat_history"
 """What was typed in conversations."""
+_LAST_FILE: Final = "last_sessions.json"
+"""The session that was used last, by the address of the server."""
 
 _OWNER_ONLY: Final = 0o600
 _OWNER_ONLY_FOLDER: Final = 0o700
@@ -31,3 +35,34 @@ def private_file(name: str) -> Path:
     finally:
         os.close(file)
     return path
+
+
+def remember_session(address: str, session: str) -> None:
+    """Keep the id of the session that was used last with a server. Without a folder that can be written, it is not."""
+    with contextlib.suppress(OSError):
+        path = private_file(_LAST_FILE)
+        sessions = {**_last_sessions(path), address: session}
+        path.write_text(json.dumps(sessions))
+
+
+def last_session(address: str) -> str:
+    """The id of the session that was used last with a server.
+
+    Raises:
+        ValueError: none was.
+    """
+    try:
+        found = _last_sessions(private_file(_LAST_FILE)).get(address)
+    except OSError as error:
+        raise ValueError(f"the last session is not known: {error}") from error
+    if found is None:
+        raise ValueError(f"no session was used with {address} from here; mcp-client sessions list shows all")
+    return found
+
+
+def _last_sessions(path: Path) -> dict[str, str]:
+    try:
+        value = json.loads(path.read_text() or "{}")
+    except ValueError:  # cut off by a crash: the next use writes it again
+        return {}
+    return value if isinstance(value, dict) else {}

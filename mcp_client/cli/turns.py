@@ -8,9 +8,10 @@ import typer
 
 from mcp_client import MCPClient
 from mcp_client.cli.connection import Connection, connecting
-from mcp_client.cli.options import AsJson, Limit, TurnName
-from mcp_client.cli.output import local_time, print_json, print_stream, print_table
+from mcp_client.cli.options import AlwaysJson, AsJson, Limit, TurnName
+from mcp_client.cli.output import local_time, print_events, print_json, print_stream, print_table
 from mcp_client.cli.run import first, run_client
+from mcp_client.cli.selection import Last, OptionalSessionName, find_session
 
 app = typer.Typer(
     help="List, watch and cancel turns, which are requests to a model and their answers.", no_args_is_help=True
@@ -20,7 +21,8 @@ app = typer.Typer(
 @app.command("list")
 @connecting
 def list_turns(
-    session: Annotated[str, typer.Argument(metavar="SESSION", help="The session.")],
+    session: OptionalSessionName = "",
+    last: Last = False,
     limit: Limit = 50,
     as_json: AsJson = False,
     *,
@@ -29,7 +31,8 @@ def list_turns(
     """List the turns of a session within the retention period, newest first."""
 
     async def run(client: MCPClient) -> None:
-        found = await first(limit, client.list_turns(session, page_size=min(limit, 1000)))
+        chosen = await find_session(client, session, last=last)
+        found = await first(limit, client.list_turns(chosen, page_size=min(limit, 1000)))
         if as_json:
             print_json(found)
             return
@@ -53,7 +56,7 @@ def list_turns(
 
 @app.command()
 @connecting
-def show(turn: TurnName, *, connection: Connection) -> None:
+def show(turn: TurnName, as_json: AlwaysJson = False, *, connection: Connection) -> None:
     """Print a turn as JSON."""
 
     async def run(client: MCPClient) -> None:
@@ -64,17 +67,27 @@ def show(turn: TurnName, *, connection: Connection) -> None:
 
 @app.command()
 @connecting
-def watch(turn: TurnName, *, connection: Connection) -> None:
+def watch(
+    turn: TurnName,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+    *,
+    connection: Connection,
+) -> None:
     """Print the answer of a turn from its start, and follow it. Ctrl-C does not cancel the turn."""
-    run_client(connection, lambda client: print_stream(client.stream_turn(turn)))
+    printer = print_events if as_json else print_stream
+    run_client(connection, lambda client: printer(client.stream_turn(turn)))
 
 
 @app.command()
 @connecting
-def cancel(turn: TurnName, *, connection: Connection) -> None:
+def cancel(turn: TurnName, as_json: AsJson = False, *, connection: Connection) -> None:
     """Cancel a turn, and print its final state."""
 
     async def run(client: MCPClient) -> None:
-        print((await client.cancel_turn(turn)).state)
+        cancelled = await client.cancel_turn(turn)
+        if as_json:
+            print_json(cancelled)
+        else:
+            print(cancelled.state)
 
     run_client(connection, run)
