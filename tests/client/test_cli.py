@@ -29,6 +29,19 @@ from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, Step, runni
 from mcp_server.values import Model, ModelState
 from tests.client.stand_in import OK, StandIn
 
+SESSION_COMMANDS = (
+    "list",
+    "create",
+    "show",
+    "messages",
+    "delete",
+    "fork",
+    "rewind",
+    "watch",
+    "update",
+    "export",
+    "import",
+)
 COMMANDS = (
     [],
     ["chat"],
@@ -40,7 +53,7 @@ COMMANDS = (
     ["usage"],
     ["whoami"],
     ["sessions"],
-    *[["sessions", name] for name in ("list", "create", "show", "messages", "delete", "fork", "rewind", "watch")],
+    *[["sessions", name] for name in SESSION_COMMANDS],
     ["turns"],
     *[["turns", name] for name in ("list", "show", "watch", "cancel")],
 )
@@ -81,6 +94,12 @@ async def mcp_client(server: UnifiedMCPServer | StandIn | None, *arguments: str 
     return ran
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of what the program keeps for its user is the test's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[UnifiedMCPServer]:
     """A server with the provider ``echo``."""
@@ -102,7 +121,7 @@ async def test_chat_begins_a_session_and_goes_on_with_it() -> None:
     provider = ScriptedProvider.saying("Noted.", "Banana.")
     async with running(providers={"scripted": provider}) as server:
         first = await mcp_client(server, "chat", "--session", "tour", "--system", "Be brief.", "It is banana.")
-        assert (first.status, first.out, first.err) == (0, "Noted.\n", "")
+        assert (first.status, first.out, first.err) == (0, "Noted.\n", "new session tour\n")
         second = await mcp_client(server, "chat", "--session", "tour", "What is it?")
         assert (second.status, second.out, second.err) == (0, "Banana.\n", "")
     asked = [message.text for message in provider.requests[1].messages]
