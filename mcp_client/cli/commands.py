@@ -13,7 +13,7 @@ import typer
 
 from mcp_client import HealthStatus, MCPClient, TurnOptions
 from mcp_client._core.channel import version
-from mcp_client.cli import access, attachments, prompts, sessions, turns
+from mcp_client.cli import access, attachments, logs, prompts, sessions, turns
 from mcp_client.cli.connection import Connection, connecting
 from mcp_client.cli.failures import MISUSED, fail, pairs
 from mcp_client.cli.lifecycle import delete_if_empty, open_session, require_system
@@ -39,6 +39,7 @@ app.add_typer(sessions.app, name="sessions")
 app.add_typer(turns.app, name="turns")
 app.command()(access.whoami)
 app.command()(access.usage)
+app.command()(logs.logs)
 
 
 def _print_version(wanted: bool) -> None:

@@ -16,6 +16,8 @@ from mcp_client import AttemptSwitched, Delta, Session, TurnStream
 from mcp_client._core.responses.sessions import received
 from mcp_client.cli.terminal import printable, visible
 
+_UNLIMITED: Final = 10_000
+"""More columns than any table needs."""
 _LATE_CONTROLS: Final = re.compile(r"[\x7f-\x9f]")
 """The control characters that JSON may contain as they are."""
 
@@ -119,5 +121,7 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
     for row in rows:
         table.add_row(*[Text(visible(cell)) for cell in row])
     console = Console()
-    console.width = max(console.width, console.measure(table).minimum)
+    # A name that is wider than the screen is wrapped by the terminal, which copies it in one piece.
+    unlimited = console.options.update(max_width=_UNLIMITED)
+    console.width = max(console.width, console.measure(table, options=unlimited).minimum)
     console.print(table)

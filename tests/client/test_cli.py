@@ -51,6 +51,7 @@ COMMANDS = (
     ["models"],
     ["health"],
     ["usage"],
+    ["logs"],
     ["whoami"],
     ["sessions"],
     *[["sessions", name] for name in SESSION_COMMANDS],

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcp_client import Blob, ContextEntry, MCPClient, Message, Role, Text, ToolCall, ToolResult
+from mcp_server import values
 from mcp_server.interfaces import Finish
 from mcp_server.testing import ScriptedProvider, running
 from mcp_server.values import Capabilities, Model
@@ -162,8 +163,10 @@ async def test_files_and_images_go_with_a_message(tmp_path: Path) -> None:
             assert (ran.status, ran.err.count("\n")) == (2, 1), ran
         async with MCPClient(server.address) as client:
             assert len([session async for session in client.list_sessions()]) == 1
-    text, image = provider.requests[0].messages[0].parts
-    assert (text.text, image.mime_type, image.data) == ("Look:\n\none\ntwo", "image/png", PNG)
+    assert list(provider.requests[0].messages[0].parts) == [
+        values.Text(text="Look:\n\none\ntwo"),
+        values.Blob(mime_type="image/png", data=PNG),
+    ]
 
 
 async def test_a_json_schema_is_a_text_or_a_file(tmp_path: Path) -> None:
@@ -206,3 +209,17 @@ async def test_every_command_prints_json() -> None:
         ]
         assert (events[0]["event"], events[-1]["event"]) == ("TurnStarted", "TurnCompleted")
         assert json.loads((await mcp_client(server, "turns", "show", turn, "--json")).out)["name"] == turn
+
+
+async def test_messages_of_all_sessions_are_searched() -> None:
+    """The newest first, in any case of letters."""
+    async with running() as server, MCPClient(server.address) as client:
+        for name, text in (("old", "a BANANA"), ("new", "a pear"), ("newest", "banana split")):
+            await client.create_session(name)
+            await client.append_messages(name, text)
+        found = json.loads((await mcp_client(server, "logs", "-q", "Banana", "--json")).out)
+        assert [each["session"] for each in found] == ["sessions/newest", "sessions/old"]
+        ran = await mcp_client(server, "logs", "-n", "1")
+        assert re.fullmatch(r"newest · 0 · user · [\d: -]+\nbanana split\n\n", ran.out)
+        assert (await mcp_client(server, "logs", "-q", "banana", "--session", "ne")).status == 2
+        assert (await mcp_client(server, "logs", "-q", "banana", "--session", "ol")).out.startswith("old · 0")

@@ -480,3 +480,16 @@ async def test_no_server_is_one_line_in_a_terminal_too() -> None:
     async with talking("127.0.0.1:1") as screen:
         assert "mcp-client: " in await screen.shows("mcp-server serve")
         assert await screen.ends() == 1
+
+
+async def test_names_of_tables_are_never_cut() -> None:
+    """They are copied from there: the other columns give way."""
+    name = "n" * 60
+    async with running() as server, MCPClient(server.address) as client:
+        await client.create_session(name, labels={"team": "a-label-that-is-rather-long", "other": "another-long-label"})
+        await client.chat("Hi", session=name)
+        async with talking(server.address, command=("sessions", "list")) as screen:
+            await screen.shows(name)
+        (turn,) = [each async for each in client.list_turns(name)]
+        async with talking(server.address, command=("turns", "list", name)) as screen:
+            await screen.shows(turn.name)
