@@ -462,7 +462,7 @@ async def test_an_error_in_the_middle_comes_after_what_there_was() -> None:
     async with running(providers={"scripted": provider}) as server:
         ran = await mcp_client(server, "chat", "--session", "tour", "Hi")
         assert (ran.status, ran.out) == (1, "Hel\n")
-        assert re.fullmatch(r"mcp-client: .*the model fell over.*\n", ran.err)
+        assert re.fullmatch(r"new session tour\nmcp-client: .*the model fell over.*\n", ran.err)
         assert (await mcp_client(server, "chat", "Hi")).status == 1
         listed = json.loads((await mcp_client(server, "sessions", "list", "--json")).out)
         assert [session["name"] for session in listed] == ["sessions/tour"]  # no other was left behind
@@ -497,7 +497,7 @@ async def test_bad_values_are_a_status_of_their_own(server: UnifiedMCPServer) ->
     }.items():
         ran = await mcp_client(server, *arguments)
         assert (ran.status, ran.out) == (2, ""), arguments
-        assert re.fullmatch(rf"(session \S+\n)?mcp-client: .*{named}.*\n", ran.err)
+        assert re.fullmatch(rf"(new session tour\n)?mcp-client: .*{named}.*\n", ran.err)
 
 
 @pytest.mark.parametrize(
