@@ -19,12 +19,14 @@ It is not a client of the JSON-RPC protocol of the same initials: it talks gRPC 
 """
 
 from mcp_client._aio.client import MCPClient
+from mcp_client._aio.listing import Listing
 from mcp_client._aio.session_watch import SessionWatch
 from mcp_client._aio.stream import TurnStream
 from mcp_client._aio.tool_stream import ToolStream
 from mcp_client._core.requests.names import session_id_for
 from mcp_client._core.retry import Retry, RetryNotice
 from mcp_client._sync.client import MCPSyncClient
+from mcp_client._sync.listing import SyncListing
 from mcp_client._sync.session_watch import SyncSessionWatch
 from mcp_client._sync.stream import SyncTurnStream
 from mcp_client._sync.tool_stream import SyncToolStream
@@ -37,6 +39,7 @@ from mcp_client.errors import (
     Draining,
     EtagMismatch,
     InternalError,
+    InvalidAnswer,
     InvalidArgument,
     KeyNotFound,
     MCPError,
@@ -78,11 +81,13 @@ from mcp_client.values import (
     ContextEntry,
     CreatedKey,
     Delta,
+    EmbeddingProgress,
     Embeddings,
     Event,
     FinishReason,
     HealthStatus,
     Heartbeat,
+    Image,
     Key,
     KeyState,
     Limits,
@@ -92,6 +97,8 @@ from mcp_client.values import (
     MessagesAppended,
     Model,
     ModelState,
+    Page,
+    ParsedReply,
     Part,
     PartStarted,
     ProviderState,
@@ -140,19 +147,23 @@ __all__ = [
     "Delta",
     "Details",
     "Draining",
+    "EmbeddingProgress",
     "Embeddings",
     "EtagMismatch",
     "Event",
     "FinishReason",
     "HealthStatus",
     "Heartbeat",
+    "Image",
     "InternalError",
+    "InvalidAnswer",
     "InvalidArgument",
     "Key",
     "KeyNotFound",
     "KeyState",
     "LimitState",
     "Limits",
+    "Listing",
     "Logprob",
     "MCPClient",
     "MCPError",
@@ -165,6 +176,8 @@ __all__ = [
     "NotAllowed",
     "NotSupported",
     "Overloaded",
+    "Page",
+    "ParsedReply",
     "Part",
     "PartStarted",
     "ProviderError",
@@ -197,6 +210,7 @@ __all__ = [
     "SessionUpdated",
     "SessionWatch",
     "StoreUnavailable",
+    "SyncListing",
     "SyncSessionWatch",
     "SyncToolStream",
     "SyncTurnStream",

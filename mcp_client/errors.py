@@ -37,7 +37,8 @@
     │   ├── ProviderUnavailable
     │   ├── ProviderRateLimited
     │   ├── ProviderStreamCut
-    │   └── ProviderTimeout
+    │   ├── ProviderTimeout
+    │   └── InvalidAnswer         the answer is not of the type that was asked for; .answer is its text
     └── InternalError             the server failed
 
 The class follows from the server's ``reason``. A reason that this version of the client does not know is mapped by its
@@ -48,7 +49,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,9 @@ class MCPError(Exception):
         """What went wrong, where, and what to do."""
         self.details = details
         """The facts of the failure."""
+        self.partial: Any = None
+        """The :class:`Embeddings` of the texts that were embedded before the failure, if the call was
+        :meth:`~MCPClient.embed`; ``None``: none were."""
 
     def __str__(self) -> str:
         return self.message
@@ -163,6 +167,15 @@ class QuotaExceeded(TryLater, reason="QUOTA_EXCEEDED"):
 
 class ToolRoundsExceeded(RequestError):
     """The model called tools in more rounds than allowed. Raised by the client, not by the server."""
+
+
+class InvalidAnswer(ProviderError):
+    """The answer does not conform to the ``schema`` of the call. Raised by the client, not by the server."""
+
+    @property
+    def answer(self) -> str:
+        """The text of the answer."""
+        return self.details.metadata.get("answer", "")
 
 
 class ServerUnavailable(TryLater, retryable=True):

@@ -18,6 +18,7 @@ from mcp_client import (
     ModelNotFound,
     Overloaded,
     QuotaExceeded,
+    Reply,
     ServerUnavailable,
     TurnTimeout,
 )
@@ -96,7 +97,8 @@ def failing(problem: str) -> Callable[[], Config]:
 async def say(server: UnifiedMCPServer, **arguments: Any) -> str:
     """The answer of one chat over a connection of its own."""
     async with MCPClient(server.address, retry=None) as client:
-        return (await client.chat("hello", **arguments)).text
+        reply: Reply = await client.chat("hello", **arguments)
+        return reply.text
 
 
 async def test_a_turn_keeps_the_provider_that_it_began_with(made: dict[str, Provider]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from contextprotocol.v1 import key_pb2
 from mcp_client._aio.calls import AsyncCalls
+from mcp_client._aio.listing import Listing
 from mcp_client._core.arguments import UNSET, Unset
 from mcp_client._core.requests import access as requests
 from mcp_client._core.requests.names import key_name
@@ -75,12 +76,12 @@ class AccessMethods:
         request = key_pb2.GetKeyRequest(name=key_name(key))
         return responses.key(await self._calls.unary("KeyService.GetKey", request, timeout))
 
-    async def list_keys(
-        self, *, tenant: str = "", page_size: int = 0, timeout: Seconds | None = None
-    ) -> AsyncIterator[Key]:
+    def list_keys(
+        self, *, tenant: str = "", page_size: int = 0, page_token: str = "", timeout: Seconds | None = None
+    ) -> Listing[Key]:
         """List the API keys of a tenant, revoked and expired ones included, the oldest first.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
 
         Args:
             tenant: empty: the caller's own.
@@ -91,9 +92,14 @@ class AccessMethods:
             NotAllowed: the caller lacks the scope ``admin``, or ``operator`` for another tenant.
         """
         request = requests.list_keys(tenant=tenant, page_size=page_size)
-        async for page in self._calls.pages("KeyService.ListKeys", request, timeout):
-            for key in page.keys:
-                yield responses.key(key)
+        return Listing(
+            self._calls,
+            "KeyService.ListKeys",
+            request,
+            lambda page: [responses.key(key) for key in page.keys],
+            page_token=page_token,
+            timeout=timeout,
+        )
 
     async def update_key(
         self,
@@ -148,7 +154,7 @@ class AccessMethods:
         request = key_pb2.RevokeKeyRequest(name=key_name(key))
         return responses.key(await self._calls.unary("KeyService.RevokeKey", request, timeout))
 
-    async def query_usage(
+    def query_usage(
         self,
         *,
         start_time: datetime | None = None,
@@ -161,11 +167,12 @@ class AccessMethods:
         session: str | Session | None = None,
         labels: Mapping[str, str] | None = None,
         page_size: int = 0,
+        page_token: str = "",
         timeout: Seconds | None = None,
-    ) -> AsyncIterator[UsageRow]:
+    ) -> Listing[UsageRow]:
         """Sum up what was used in a period, ordered by group. Rows of different currencies are always distinguished.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
 
         Args:
             start_time: the beginning, with a time zone, rounded down to a full hour; ``None``: the first recorded
@@ -198,6 +205,11 @@ class AccessMethods:
             labels=labels or {},
             page_size=page_size,
         )
-        async for page in self._calls.pages("UsageService.QueryUsage", request, timeout):
-            for row in page.rows:
-                yield responses.usage_row(row)
+        return Listing(
+            self._calls,
+            "UsageService.QueryUsage",
+            request,
+            lambda page: [responses.usage_row(row) for row in page.rows],
+            page_token=page_token,
+            timeout=timeout,
+        )

@@ -3,27 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, TypeVar, Unpack, overload
 
+from contextprotocol.v1 import chat_pb2
 from mcp_client._aio.calls import AsyncCalls
 from mcp_client._aio.stream import TurnStream
+from mcp_client._core import structured
+from mcp_client._core.call_defaults import CallDefaults
+from mcp_client._core.deadline import Deadline
 from mcp_client._core.requests import generation as requests
-from mcp_client._core.requests.messages import Input
+from mcp_client._core.requests.messages import Input, as_messages
 from mcp_client._core.responses.turns import unary_reply
+from mcp_client.errors import InvalidAnswer
 from mcp_client.tools.tool import Tool
-from mcp_client.values import Reply, Seconds, Session, ToolChoice, TurnOptions
+from mcp_client.values import ParsedReply, Reply, Seconds, Session, ToolChoice, TurnOptions
+
+T = TypeVar("T")
 
 
 class ChatMethods:
     """Chat with a model."""
 
     _calls: AsyncCalls
+    _defaults: CallDefaults
+
+    @overload
+    async def chat(
+        self,
+        messages: Input,
+        *,
+        session: str | Session | None = None,
+        schema: None = None,
+        tools: Sequence[Tool] = (),
+        tool_choice: ToolChoice | str | None = None,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> Reply: ...
+
+    @overload
+    async def chat(
+        self,
+        messages: Input,
+        *,
+        session: str | Session | None = None,
+        schema: type[T],
+        repair: bool = False,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> ParsedReply[T]: ...
 
     async def chat(
         self,
         messages: Input,
         *,
         session: str | Session | None = None,
+        schema: type[Any] | None = None,
+        repair: bool = False,
         tools: Sequence[Tool] = (),
         tool_choice: ToolChoice | str | None = None,
         truncation: str = "auto",
@@ -35,9 +72,14 @@ class ChatMethods:
         Args:
             messages: the new messages; without a session, the whole conversation.
             session: provides history and context, and stores the new messages and the answer.
+            schema: the type of the answer, of which ``parsed`` of the reply is a value: a dataclass, ``TypedDict``,
+                ``msgspec.Struct``, pydantic model, or a list of them. The model is held to its JSON Schema.
+            repair: whether an answer that does not conform to ``schema`` is followed by one more turn, which tells the
+                model what is wrong.
             tools: the tools that the model may call. Its answer then ends with the :class:`FinishReason`
                 ``TOOL_CALLS``, and the next messages are one :meth:`Message.tool` for each of its
-                ``message.tool_calls``. :meth:`chat_with_tools` does this for Python functions.
+                ``message.tool_calls``. :meth:`chat_with_tools` does this for Python functions, and can be combined
+                with ``schema``.
             tool_choice: ``"auto"``, ``"none"``, ``"required"``, or a :class:`ToolChoice`.
             truncation: what to do if the conversation does not fit into the model's context window: ``"auto"`` omits
                 the oldest exchanges, ``"disabled"`` raises :class:`ContextTooLong`.
@@ -49,11 +91,27 @@ class ChatMethods:
         Raises:
             SessionNotFound, SessionBusy, EtagMismatch, ModelNotFound, UnsupportedByModel, ContextTooLong,
             ProviderError, TurnTimeout …
+            InvalidAnswer: the answer does not conform to ``schema``.
         """
-        request = requests.chat(
-            messages, session=session, tools=tools, tool_choice=tool_choice, truncation=truncation, options=options
-        )
-        return unary_reply(await self._calls.turn("ChatService.Chat", request, timeout))
+        expected = structured.answer_type(schema, repair=repair, options=options)
+        if expected is None:
+            request = self._chat_request(messages, session, tools, tool_choice, truncation, options)
+            return await self._reply(request, timeout)
+        if tools:
+            raise ValueError("schema: cannot be combined with tools; chat_with_tools takes both")
+        options = structured.with_schema(options, expected)
+        deadline = Deadline(timeout)
+        conversation = as_messages(messages)
+        request = self._chat_request(conversation, session, tools, tool_choice, truncation, options)
+        reply = await self._reply(request, timeout)
+        try:
+            return structured.parsed(reply, expected)
+        except InvalidAnswer as error:
+            if not repair:
+                raise
+            again = structured.correction(reply, error, () if request.session else conversation)
+        request = self._chat_request(again, session, tools, tool_choice, truncation, requests.of_round(options, 1))
+        return structured.parsed(await self._reply(request, deadline.left()), expected, reply)
 
     def stream_chat(
         self,
@@ -76,13 +134,32 @@ class ChatMethods:
         Raises:
             TurnNotFound: ``after_sequence`` is given, and the turn does not exist.
         """
-        request = requests.chat(
+        request = self._chat_request(messages, session, tools, tool_choice, truncation, options, after_sequence)
+        return TurnStream(self._calls, "ChatService.StreamChat", request, timeout)
+
+    async def _reply(self, request: chat_pb2.ChatRequest, timeout: Seconds | None) -> Reply:
+        if request.config.HasField("logprobs"):  # only events have them
+            async with TurnStream(self._calls, "ChatService.StreamChat", request, timeout) as stream:
+                return await stream.reply()
+        return unary_reply(await self._calls.turn("ChatService.Chat", request, timeout))
+
+    def _chat_request(
+        self,
+        messages: Input,
+        session: str | Session | None,
+        tools: Sequence[Tool],
+        tool_choice: ToolChoice | str | None,
+        truncation: str,
+        options: TurnOptions,
+        after_sequence: int | None = None,
+    ) -> chat_pb2.ChatRequest:
+        """The request, with the defaults of the client."""
+        return requests.chat(
             messages,
-            session=session,
+            session=self._defaults.session_of(session),
             tools=tools,
             tool_choice=tool_choice,
             truncation=truncation,
-            options=options,
+            options=self._defaults.merged(options),
             after_sequence=after_sequence,
         )
-        return TurnStream(self._calls, "ChatService.StreamChat", request, timeout)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import grpc
 
@@ -18,10 +19,11 @@ from mcp_client._aio.transport import AsyncTransport
 from mcp_client._aio.turns import TurnMethods
 from mcp_client._core import defaults
 from mcp_client._core.addresses import Address
+from mcp_client._core.call_defaults import CallDefaults
 from mcp_client._core.channel import AsyncMetadata, ChannelSettings
 from mcp_client._core.retry import DEFAULT_RETRY, OnRetry, Retry, RetryPolicy
 from mcp_client.tls import TLS
-from mcp_client.values import Seconds
+from mcp_client.values import Seconds, Session, TurnOptions
 
 
 class MCPClient(
@@ -60,6 +62,8 @@ class MCPClient(
             can.
         retry: how long calls are retried after a lost connection or a temporary failure; ``None``: no retries.
         on_retry: called before each retry.
+        options: the :class:`TurnOptions` of all chats and completions that are given no others, for example
+            ``{"model": "fast", "temperature": 0}``.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class MCPClient(
         max_connections: int = 10,
         retry: Retry | None = DEFAULT_RETRY,
         on_retry: OnRetry | None = None,
+        options: TurnOptions | None = None,
     ) -> None:
         settings = ChannelSettings(
             address=address,
@@ -86,6 +91,7 @@ class MCPClient(
             load_balancing=load_balancing,
             max_connections=max_connections,
         )
+        self._defaults = CallDefaults().with_options(options if options is not None else {})
         self._transport = AsyncTransport(settings)
         self._calls = AsyncCalls(settings, self._transport, RetryPolicy(retry, on_retry))
 
@@ -96,6 +102,24 @@ class MCPClient(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    def with_options(self, *, session: str | Session | None = None, **options: Unpack[TurnOptions]) -> Self:
+        """This client with other defaults, over the same connection: closing either closes both.
+
+        ::
+
+            careful = client.with_options(model="large", temperature=0)
+            tour = careful.with_options(session="tour")
+            await tour.chat("Where are we?")
+
+        Args:
+            session: of the chats and completions that are given none; ``None``: as before.
+            **options: :class:`TurnOptions` of the chats and completions that are given no others, besides those that
+                this client has; ``None``: no default. ``etag`` and ``request_id`` apply to single calls alone.
+        """
+        view = copy.copy(self)
+        view._defaults = self._defaults.with_options(options, session)
+        return view
 
     async def close(self) -> None:
         """Close the connection. Running calls raise :class:`ServerUnavailable`.
@@ -108,3 +132,6 @@ class MCPClient(
     def address(self) -> str:
         """The address of the server as it was given; several are separated by commas."""
         return self._calls.address
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address!r}{self._defaults.described()})"

@@ -6,6 +6,7 @@ from typing import Unpack
 
 from mcp_client._aio.calls import AsyncCalls
 from mcp_client._aio.stream import TurnStream
+from mcp_client._core.call_defaults import CallDefaults
 from mcp_client._core.requests import generation as requests
 from mcp_client._core.responses.turns import unary_reply
 from mcp_client.values import Reply, Seconds, Session, TurnOptions
@@ -15,6 +16,7 @@ class CompletionMethods:
     """Complete raw prompts."""
 
     _calls: AsyncCalls
+    _defaults: CallDefaults
 
     async def complete(
         self,
@@ -41,11 +43,14 @@ class CompletionMethods:
         request = requests.complete(
             prompt,
             suffix=suffix,
-            session=session,
+            session=self._defaults.session_of(session),
             include_context=include_context,
             save_as=save_as,
-            options=options,
+            options=self._defaults.merged(options),
         )
+        if request.config.HasField("logprobs"):  # only events have them
+            async with TurnStream(self._calls, "CompletionService.StreamComplete", request, timeout) as stream:
+                return await stream.reply()
         return unary_reply(await self._calls.turn("CompletionService.Complete", request, timeout))
 
     def stream_complete(
@@ -68,10 +73,10 @@ class CompletionMethods:
         request = requests.complete(
             prompt,
             suffix=suffix,
-            session=session,
+            session=self._defaults.session_of(session),
             include_context=include_context,
             save_as=save_as,
-            options=options,
+            options=self._defaults.merged(options),
             after_sequence=after_sequence,
         )
         return TurnStream(self._calls, "CompletionService.StreamComplete", request, timeout)

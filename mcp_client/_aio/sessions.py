@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contextprotocol.v1 import session_pb2
 from mcp_client._aio.calls import AsyncCalls
+from mcp_client._aio.listing import Listing
 from mcp_client._aio.session_watch import SessionWatch
 from mcp_client._core.arguments import UNSET, Unset
 from mcp_client._core.requests import sessions as requests
@@ -73,24 +74,30 @@ class SessionMethods:
         request = session_pb2.GetSessionRequest(name=session_name(session))
         return responses.session(await self._calls.unary("SessionService.GetSession", request, timeout))
 
-    async def list_sessions(
+    def list_sessions(
         self,
         *,
         labels: Mapping[str, str] | None = None,
         newest_first: bool = False,
         page_size: int = 0,
+        page_token: str = "",
         timeout: Seconds | None = None,
-    ) -> AsyncIterator[Session]:
+    ) -> Listing[Session]:
         """List the sessions that have all ``labels``, by creation time, without their context and metadata.
 
         Reading these two fields raises a ``RuntimeError``; :meth:`get_session` returns them.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
         """
         request = requests.list_sessions(labels or {}, newest_first=newest_first, page_size=page_size)
-        async for page in self._calls.pages("SessionService.ListSessions", request, timeout):
-            for session in page.sessions:
-                yield responses.session(session, complete=False)
+        return Listing(
+            self._calls,
+            "SessionService.ListSessions",
+            request,
+            lambda page: [responses.session(session, complete=False) for session in page.sessions],
+            page_token=page_token,
+            timeout=timeout,
+        )
 
     async def update_session(
         self,
@@ -235,19 +242,25 @@ class SessionMethods:
         """
         return SessionWatch(self._calls, session, timeout)
 
-    async def list_messages(
+    def list_messages(
         self,
         session: str | Session,
         *,
         newest_first: bool = False,
         page_size: int = 0,
+        page_token: str = "",
         timeout: Seconds | None = None,
-    ) -> AsyncIterator[Message]:
+    ) -> Listing[Message]:
         """List the history from either end.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
         """
         request = requests.list_messages(session, newest_first=newest_first, page_size=page_size)
-        async for page in self._calls.pages("SessionService.ListMessages", request, timeout):
-            for message in page.messages:
-                yield message_responses.message(message)
+        return Listing(
+            self._calls,
+            "SessionService.ListMessages",
+            request,
+            lambda page: [message_responses.message(message) for message in page.messages],
+            page_token=page_token,
+            timeout=timeout,
+        )

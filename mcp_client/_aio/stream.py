@@ -81,6 +81,10 @@ class TurnStream:
             if not self._ended and self._answer.reply is None and not self._detached:
                 await self._calls.leave(self._name, self._request, self.turn)
 
+    def __repr__(self) -> str:
+        state = "complete" if self._answer.reply is not None else "left" if self._left else "open"
+        return f"<{type(self).__name__} {state} turn={self.turn!r} model={self.model!r} sequence={self.sequence}>"
+
     def __aiter__(self) -> Self:
         return self
 

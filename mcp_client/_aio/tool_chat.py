@@ -3,20 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
 from mcp_client._aio.chat import ChatMethods
 from mcp_client._aio.stream import TurnStream
 from mcp_client._aio.tool_stream import ToolStream
+from mcp_client._core import structured
 from mcp_client._core.arguments import seconds
 from mcp_client._core.requests.generation import check_rounds, of_round
 from mcp_client._core.requests.messages import Input, as_messages
 from mcp_client.tools.toolset import ToolSet
-from mcp_client.values import Message, Reply, Seconds, Session, ToolChoice, TurnOptions
+from mcp_client.values import Message, ParsedReply, Reply, Seconds, Session, ToolChoice, TurnOptions
+
+T = TypeVar("T")
 
 
 class ToolChatMethods(ChatMethods):
     """Chat with a model that may call Python functions."""
+
+    @overload
+    async def chat_with_tools(
+        self,
+        messages: Input,
+        *,
+        tools: Sequence[Callable[..., Any]],
+        session: str | Session | None = None,
+        schema: None = None,
+        tool_choice: ToolChoice | str | None = None,
+        max_rounds: int = 8,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> Reply: ...
+
+    @overload
+    async def chat_with_tools(
+        self,
+        messages: Input,
+        *,
+        tools: Sequence[Callable[..., Any]],
+        session: str | Session | None = None,
+        schema: type[T],
+        tool_choice: ToolChoice | str | None = None,
+        max_rounds: int = 8,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> ParsedReply[T]: ...
 
     async def chat_with_tools(
         self,
@@ -24,6 +57,7 @@ class ToolChatMethods(ChatMethods):
         *,
         tools: Sequence[Callable[..., Any]],
         session: str | Session | None = None,
+        schema: type[Any] | None = None,
         tool_choice: ToolChoice | str | None = None,
         max_rounds: int = 8,
         truncation: str = "auto",
@@ -47,6 +81,7 @@ class ToolChatMethods(ChatMethods):
             messages: as in :meth:`chat`.
             tools: the functions. Those that are not asynchronous run in threads of their own.
             session: as in :meth:`chat`.
+            schema: the type of the final answer, as in :meth:`chat`.
             tool_choice: of the first round; in the others the model decides.
             max_rounds: how many rounds of tool calls the model may make before it has to answer without tools.
             truncation: as in :meth:`chat`.
@@ -58,7 +93,9 @@ class ToolChatMethods(ChatMethods):
             TypeError: a function cannot be described to a model.
             ToolRoundsExceeded: the model calls tools even when it has to answer without.
             DeadlineExceeded: the timeout passed.
+            InvalidAnswer: the final answer does not conform to ``schema``.
         """
+        expected = structured.answer_type(schema, repair=False, options=options)
         stream = self.stream_chat_with_tools(
             messages,
             tools=tools,
@@ -67,10 +104,11 @@ class ToolChatMethods(ChatMethods):
             max_rounds=max_rounds,
             truncation=truncation,
             timeout=timeout,
-            **options,
+            **structured.with_schema(options, expected),
         )
         async with stream:
-            return await stream.reply()
+            reply = await stream.reply()
+        return reply if expected is None else structured.parsed(reply, expected)
 
     def stream_chat_with_tools(
         self,
@@ -105,7 +143,7 @@ class ToolChatMethods(ChatMethods):
             start_turn,
             toolset,
             as_messages(messages),
-            in_session=session is not None,
+            in_session=self._defaults.session_of(session) is not None,
             tool_choice=tool_choice,
             max_rounds=max_rounds,
             timeout=None if timeout is None else seconds("timeout", timeout),

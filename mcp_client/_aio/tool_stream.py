@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -76,6 +77,9 @@ class ToolStream:
         finally:
             await self._stream.__aexit__(kind, error, traceback)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} round={len(self._replies)} {self._stream!r}>"
+
     def __aiter__(self) -> Self:
         return self
 
@@ -102,14 +106,15 @@ class ToolStream:
             yield event
 
     async def reply(self) -> Reply:
-        """The final answer, without further function calls. Waits for the end of all turns.
+        """The final answer, without further function calls; those before are its ``earlier`` ones. Waits for the end of
+        all turns.
 
         Raises:
             MCPError: a turn did not succeed.
         """
         while await self._next() is not None:
             pass
-        return self._replies[-1]
+        return replace(self._replies[-1], earlier=tuple(self._replies[:-1]))
 
     async def cancel(self, *, timeout: Seconds | None = None) -> Turn:
         """Cancel the running turn, start no other, and return it in its final state.

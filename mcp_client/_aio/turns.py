@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from contextprotocol.v1 import turn_pb2
 from mcp_client._aio.calls import AsyncCalls
+from mcp_client._aio.listing import Listing
 from mcp_client._aio.stream import TurnStream
 from mcp_client._core.requests import turns as requests
 from mcp_client._core.requests.names import turn_name
@@ -27,20 +26,25 @@ class TurnMethods:
         request = turn_pb2.GetTurnRequest(name=turn_name(turn))
         return responses.turn(await self._calls.unary("TurnService.GetTurn", request, timeout))
 
-    async def list_turns(
-        self, session: str | Session, *, page_size: int = 0, timeout: Seconds | None = None
-    ) -> AsyncIterator[Turn]:
+    def list_turns(
+        self, session: str | Session, *, page_size: int = 0, page_token: str = "", timeout: Seconds | None = None
+    ) -> Listing[Turn]:
         """List the turns of a session within the retention period, newest first, without their messages.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
 
         Raises:
             SessionNotFound: the session does not exist.
         """
         request = requests.list_turns(session, page_size=page_size)
-        async for page in self._calls.pages("TurnService.ListTurns", request, timeout):
-            for turn in page.turns:
-                yield responses.turn(turn)
+        return Listing(
+            self._calls,
+            "TurnService.ListTurns",
+            request,
+            lambda page: [responses.turn(turn) for turn in page.turns],
+            page_token=page_token,
+            timeout=timeout,
+        )
 
     def stream_turn(self, turn: str | Turn, *, after_sequence: int = 0, timeout: Seconds | None = None) -> TurnStream:
         """Watch a turn, live or replayed. Any number of readers may watch; each receives all events.

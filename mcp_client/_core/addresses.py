@@ -37,7 +37,9 @@ def target(address: Address) -> str:
         if not address.removeprefix(TLS_SCHEME):
             raise ValueError("expected host:port")
         address.encode()
-        return address.removeprefix(TLS_SCHEME)
+        address = address.removeprefix(TLS_SCHEME)
+        _check_ports(address)
+        return address
     targets = [_ip(one) for one in address]
     versions = {version for version, _ in targets}
     if len(versions) != 1:
@@ -53,8 +55,23 @@ def _ip(address: str) -> tuple[int, str]:
     except ValueError as error:
         raise ValueError(f"{error}; to balance over a DNS name, pass it alone: 'dns:///{address}'") from error
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"expected IP:port, not {address!r}")
+        raise ValueError(f"expected IP:port with a port from 1 to 65535, not {address!r}")
     return ip.version, f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+
+
+def _check_ports(target: str) -> None:
+    """Refuse ports that do not exist. gRPC would try to resolve them, again and again.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if _SOCKETS.match(target):
+        return
+    for address in unquote(_SCHEME.sub("", target, count=1)).split(","):
+        host, _, port = address.rpartition(":")
+        has_port = port.isdecimal() and (":" not in host or host.endswith("]"))
+        if host and has_port and not 0 < int(port) < 65536:
+            raise ValueError(f"expected host:port with a port from 1 to 65535, not {target!r}")
 
 
 def may_use_proxy(target: str) -> bool:

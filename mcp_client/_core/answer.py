@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mcp_client._core.responses.events import event
@@ -11,6 +12,7 @@ from mcp_client.values import (
     Delta,
     Event,
     Heartbeat,
+    Logprob,
     PartStarted,
     Reply,
     TurnCompleted,
@@ -41,6 +43,7 @@ class Answer:
         self.reply: Reply | None = None
         self._texts: list[str] = []
         self._refusals: set[int] = set()
+        self._logprobs: list[Logprob] = []
 
     @property
     def text(self) -> str:
@@ -54,6 +57,7 @@ class Answer:
             self.sequence = added.sequence
             if added.text and added.part not in self._refusals:
                 self._texts.append(added.text)
+            self._logprobs += added.logprobs
             return added
         if added is None or isinstance(added, Heartbeat):  # a heartbeat repeats the number of the last event
             return added
@@ -70,7 +74,10 @@ class Answer:
             if added.restarted:
                 self._texts.clear()
                 self._refusals.clear()
+                self._logprobs.clear()
         elif isinstance(added, TurnCompleted):
+            if self._logprobs and not self._first:  # only if none are missing
+                added = replace(added, reply=replace(added.reply, logprobs=tuple(self._logprobs)))
             self.reply = added.reply
             self.turn = added.reply.turn
         return added

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from contextprotocol.v1 import key_pb2
@@ -13,6 +13,7 @@ from mcp_client._core.requests import access as requests
 from mcp_client._core.requests.names import key_name
 from mcp_client._core.responses import access as responses
 from mcp_client._sync.calls import SyncCalls
+from mcp_client._sync.listing import SyncListing
 from mcp_client.values import Caller, CreatedKey, Key, Limits, Seconds, Session, UsageRow
 
 
@@ -77,10 +78,12 @@ class AccessMethods:
         request = key_pb2.GetKeyRequest(name=key_name(key))
         return responses.key(self._calls.unary("KeyService.GetKey", request, timeout))
 
-    def list_keys(self, *, tenant: str = "", page_size: int = 0, timeout: Seconds | None = None) -> Iterator[Key]:
+    def list_keys(
+        self, *, tenant: str = "", page_size: int = 0, page_token: str = "", timeout: Seconds | None = None
+    ) -> SyncListing[Key]:
         """List the API keys of a tenant, revoked and expired ones included, the oldest first.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
 
         Args:
             tenant: empty: the caller's own.
@@ -91,9 +94,14 @@ class AccessMethods:
             NotAllowed: the caller lacks the scope ``admin``, or ``operator`` for another tenant.
         """
         request = requests.list_keys(tenant=tenant, page_size=page_size)
-        for page in self._calls.pages("KeyService.ListKeys", request, timeout):
-            for key in page.keys:
-                yield responses.key(key)
+        return SyncListing(
+            self._calls,
+            "KeyService.ListKeys",
+            request,
+            lambda page: [responses.key(key) for key in page.keys],
+            page_token=page_token,
+            timeout=timeout,
+        )
 
     def update_key(
         self,
@@ -161,11 +169,12 @@ class AccessMethods:
         session: str | Session | None = None,
         labels: Mapping[str, str] | None = None,
         page_size: int = 0,
+        page_token: str = "",
         timeout: Seconds | None = None,
-    ) -> Iterator[UsageRow]:
+    ) -> SyncListing[UsageRow]:
         """Sum up what was used in a period, ordered by group. Rows of different currencies are always distinguished.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
 
         Args:
             start_time: the beginning, with a time zone, rounded down to a full hour; ``None``: the first recorded
@@ -198,6 +207,11 @@ class AccessMethods:
             labels=labels or {},
             page_size=page_size,
         )
-        for page in self._calls.pages("UsageService.QueryUsage", request, timeout):
-            for row in page.rows:
-                yield responses.usage_row(row)
+        return SyncListing(
+            self._calls,
+            "UsageService.QueryUsage",
+            request,
+            lambda page: [responses.usage_row(row) for row in page.rows],
+            page_token=page_token,
+            timeout=timeout,
+        )

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from contextprotocol.v1 import embedding_pb2, generation_pb2, model_pb2, turn_pb2
@@ -59,10 +59,9 @@ class SyncCalls:
 
     def embed(
         self, request: embedding_pb2.EmbedRequest, timeout: Seconds | None
-    ) -> Sequence[embedding_pb2.EmbedResponse]:
-        """Embed texts with one model, in as many batches as necessary. Returns the responses in order."""
+    ) -> Iterator[embedding_pb2.EmbedResponse]:
+        """Embed texts with one model, in as many batches as necessary, and yield the response of each, in order."""
         deadline = math.inf if timeout is None else time.monotonic() + seconds("timeout", timeout)
-        responses: list[embedding_pb2.EmbedResponse] = []
         done, size = 0, len(request.inputs)
         while True:
             batch = requests.batch(request, done, size)
@@ -77,10 +76,10 @@ class SyncCalls:
                 if not 0 < size < len(batch.inputs):
                     raise
                 continue
-            responses.append(response)
+            yield response
             done += len(batch.inputs)
             if done >= len(request.inputs):
-                return responses
+                return
             if request.model != response.model:
                 # Vectors of two models cannot be compared: the other batches go to the same model, without fallback.
                 request.model = response.model

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
+from mcp_client._core.call_defaults import CallDefaults
 from mcp_client._core.requests import generation as requests
 from mcp_client._core.responses.turns import unary_reply
 from mcp_client._sync.calls import SyncCalls
@@ -17,6 +18,7 @@ class CompletionMethods:
     """Complete raw prompts."""
 
     _calls: SyncCalls
+    _defaults: CallDefaults
 
     def complete(
         self,
@@ -43,11 +45,14 @@ class CompletionMethods:
         request = requests.complete(
             prompt,
             suffix=suffix,
-            session=session,
+            session=self._defaults.session_of(session),
             include_context=include_context,
             save_as=save_as,
-            options=options,
+            options=self._defaults.merged(options),
         )
+        if request.config.HasField("logprobs"):  # only events have them
+            with SyncTurnStream(self._calls, "CompletionService.StreamComplete", request, timeout) as stream:
+                return stream.reply()
         return unary_reply(self._calls.turn("CompletionService.Complete", request, timeout))
 
     def stream_complete(
@@ -70,10 +75,10 @@ class CompletionMethods:
         request = requests.complete(
             prompt,
             suffix=suffix,
-            session=session,
+            session=self._defaults.session_of(session),
             include_context=include_context,
             save_as=save_as,
-            options=options,
+            options=self._defaults.merged(options),
             after_sequence=after_sequence,
         )
         return SyncTurnStream(self._calls, "CompletionService.StreamComplete", request, timeout)

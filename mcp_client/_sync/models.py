@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from contextprotocol.v1 import model_pb2
+from contextprotocol.v1 import embedding_pb2, model_pb2
 from mcp_client._core.requests import models as requests
 from mcp_client._core.requests.messages import Input
 from mcp_client._core.responses import models as responses
 from mcp_client._sync.calls import SyncCalls
+from mcp_client.errors import MCPError
 from mcp_client.tools.tool import Tool
-from mcp_client.values import Embeddings, Model, Seconds, Session, TokenCount
+from mcp_client.values import EmbeddingProgress, Embeddings, Model, Seconds, Session, TokenCount
 
 
 class ModelMethods:
@@ -30,12 +31,13 @@ class ModelMethods:
         dimensions: int | None = None,
         provider_options: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
+        on_progress: Callable[[EmbeddingProgress], None] | None = None,
         timeout: Seconds | None = None,
     ) -> Embeddings:
         """Create the embeddings of texts, in their order.
 
         More texts than the model accepts in one call are sent in several batches, one after another, all to the same
-        model. If one batch fails, the call fails.
+        model. If one batch fails, the call fails, and ``partial`` of the error has the vectors of those before.
 
         Args:
             inputs: one text or any number of texts.
@@ -44,6 +46,7 @@ class ModelMethods:
             dimensions: the length of the vectors, for models that can shorten them.
             provider_options: passed to the provider unchanged.
             labels: for whom or what the call is made; its usage carries them.
+            on_progress: called after each batch, with its vectors.
             timeout: the timeout of the call in seconds, all batches together.
         """
         request = requests.embed(
@@ -54,7 +57,18 @@ class ModelMethods:
             provider_options=provider_options or {},
             labels=labels or {},
         )
-        return responses.embeddings(self._calls.embed(request, timeout))
+        total, done = len(request.inputs), 0
+        received: list[embedding_pb2.EmbedResponse] = []
+        try:
+            for response in self._calls.embed(request, timeout):
+                received.append(response)
+                done += len(response.embeddings)
+                if on_progress is not None:
+                    on_progress(EmbeddingProgress(done=done, total=total, batch=responses.embeddings([response])))
+        except MCPError as error:
+            error.partial = responses.embeddings(received) if received else None
+            raise
+        return responses.embeddings(received)
 
     def count_tokens(
         self,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contextprotocol.v1 import session_pb2
@@ -16,6 +16,7 @@ from mcp_client._core.requests.sessions import Context
 from mcp_client._core.responses import messages as message_responses
 from mcp_client._core.responses import sessions as responses
 from mcp_client._sync.calls import SyncCalls
+from mcp_client._sync.listing import SyncListing
 from mcp_client._sync.session_watch import SyncSessionWatch
 from mcp_client.values import Message, Seconds, Session
 
@@ -81,18 +82,24 @@ class SessionMethods:
         labels: Mapping[str, str] | None = None,
         newest_first: bool = False,
         page_size: int = 0,
+        page_token: str = "",
         timeout: Seconds | None = None,
-    ) -> Iterator[Session]:
+    ) -> SyncListing[Session]:
         """List the sessions that have all ``labels``, by creation time, without their context and metadata.
 
         Reading these two fields raises a ``RuntimeError``; :meth:`get_session` returns them.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
         """
         request = requests.list_sessions(labels or {}, newest_first=newest_first, page_size=page_size)
-        for page in self._calls.pages("SessionService.ListSessions", request, timeout):
-            for session in page.sessions:
-                yield responses.session(session, complete=False)
+        return SyncListing(
+            self._calls,
+            "SessionService.ListSessions",
+            request,
+            lambda page: [responses.session(session, complete=False) for session in page.sessions],
+            page_token=page_token,
+            timeout=timeout,
+        )
 
     def update_session(
         self,
@@ -243,13 +250,19 @@ class SessionMethods:
         *,
         newest_first: bool = False,
         page_size: int = 0,
+        page_token: str = "",
         timeout: Seconds | None = None,
-    ) -> Iterator[Message]:
+    ) -> SyncListing[Message]:
         """List the history from either end.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
         """
         request = requests.list_messages(session, newest_first=newest_first, page_size=page_size)
-        for page in self._calls.pages("SessionService.ListMessages", request, timeout):
-            for message in page.messages:
-                yield message_responses.message(message)
+        return SyncListing(
+            self._calls,
+            "SessionService.ListMessages",
+            request,
+            lambda page: [message_responses.message(message) for message in page.messages],
+            page_token=page_token,
+            timeout=timeout,
+        )

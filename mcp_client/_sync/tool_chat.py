@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
+from mcp_client._core import structured
 from mcp_client._core.arguments import seconds
 from mcp_client._core.requests.generation import check_rounds, of_round
 from mcp_client._core.requests.messages import Input, as_messages
@@ -14,11 +15,43 @@ from mcp_client._sync.chat import ChatMethods
 from mcp_client._sync.stream import SyncTurnStream
 from mcp_client._sync.tool_stream import SyncToolStream
 from mcp_client.tools.toolset import ToolSet
-from mcp_client.values import Message, Reply, Seconds, Session, ToolChoice, TurnOptions
+from mcp_client.values import Message, ParsedReply, Reply, Seconds, Session, ToolChoice, TurnOptions
+
+T = TypeVar("T")
 
 
 class ToolChatMethods(ChatMethods):
     """Chat with a model that may call Python functions."""
+
+    @overload
+    def chat_with_tools(
+        self,
+        messages: Input,
+        *,
+        tools: Sequence[Callable[..., Any]],
+        session: str | Session | None = None,
+        schema: None = None,
+        tool_choice: ToolChoice | str | None = None,
+        max_rounds: int = 8,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> Reply: ...
+
+    @overload
+    def chat_with_tools(
+        self,
+        messages: Input,
+        *,
+        tools: Sequence[Callable[..., Any]],
+        session: str | Session | None = None,
+        schema: type[T],
+        tool_choice: ToolChoice | str | None = None,
+        max_rounds: int = 8,
+        truncation: str = "auto",
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> ParsedReply[T]: ...
 
     def chat_with_tools(
         self,
@@ -26,6 +59,7 @@ class ToolChatMethods(ChatMethods):
         *,
         tools: Sequence[Callable[..., Any]],
         session: str | Session | None = None,
+        schema: type[Any] | None = None,
         tool_choice: ToolChoice | str | None = None,
         max_rounds: int = 8,
         truncation: str = "auto",
@@ -49,6 +83,7 @@ class ToolChatMethods(ChatMethods):
             messages: as in :meth:`chat`.
             tools: the functions. Those that are not asynchronous run in threads of their own.
             session: as in :meth:`chat`.
+            schema: the type of the final answer, as in :meth:`chat`.
             tool_choice: of the first round; in the others the model decides.
             max_rounds: how many rounds of tool calls the model may make before it has to answer without tools.
             truncation: as in :meth:`chat`.
@@ -60,7 +95,9 @@ class ToolChatMethods(ChatMethods):
             TypeError: a function cannot be described to a model.
             ToolRoundsExceeded: the model calls tools even when it has to answer without.
             DeadlineExceeded: the timeout passed.
+            InvalidAnswer: the final answer does not conform to ``schema``.
         """
+        expected = structured.answer_type(schema, repair=False, options=options)
         stream = self.stream_chat_with_tools(
             messages,
             tools=tools,
@@ -69,10 +106,11 @@ class ToolChatMethods(ChatMethods):
             max_rounds=max_rounds,
             truncation=truncation,
             timeout=timeout,
-            **options,
+            **structured.with_schema(options, expected),
         )
         with stream:
-            return stream.reply()
+            reply = stream.reply()
+        return reply if expected is None else structured.parsed(reply, expected)
 
     def stream_chat_with_tools(
         self,
@@ -107,7 +145,7 @@ class ToolChatMethods(ChatMethods):
             start_turn,
             toolset,
             as_messages(messages),
-            in_session=session is not None,
+            in_session=self._defaults.session_of(session) is not None,
             tool_choice=tool_choice,
             max_rounds=max_rounds,
             timeout=None if timeout is None else seconds("timeout", timeout),

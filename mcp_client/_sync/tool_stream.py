@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -78,6 +79,9 @@ class SyncToolStream:
         finally:
             self._stream.__exit__(kind, error, traceback)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} round={len(self._replies)} {self._stream!r}>"
+
     def __iter__(self) -> Self:
         return self
 
@@ -104,14 +108,15 @@ class SyncToolStream:
             yield event
 
     def reply(self) -> Reply:
-        """The final answer, without further function calls. Waits for the end of all turns.
+        """The final answer, without further function calls; those before are its ``earlier`` ones. Waits for the end of
+        all turns.
 
         Raises:
             MCPError: a turn did not succeed.
         """
         while self._next() is not None:
             pass
-        return self._replies[-1]
+        return replace(self._replies[-1], earlier=tuple(self._replies[:-1]))
 
     def cancel(self, *, timeout: Seconds | None = None) -> Turn:
         """Cancel the running turn, start no other, and return it in its final state.

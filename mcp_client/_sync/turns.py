@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from contextprotocol.v1 import turn_pb2
 from mcp_client._core.requests import turns as requests
 from mcp_client._core.requests.names import turn_name
 from mcp_client._core.responses import turns as responses
 from mcp_client._sync.calls import SyncCalls
+from mcp_client._sync.listing import SyncListing
 from mcp_client._sync.stream import SyncTurnStream
 from mcp_client.values import Seconds, Session, Turn
 
@@ -30,19 +29,24 @@ class TurnMethods:
         return responses.turn(self._calls.unary("TurnService.GetTurn", request, timeout))
 
     def list_turns(
-        self, session: str | Session, *, page_size: int = 0, timeout: Seconds | None = None
-    ) -> Iterator[Turn]:
+        self, session: str | Session, *, page_size: int = 0, page_token: str = "", timeout: Seconds | None = None
+    ) -> SyncListing[Turn]:
         """List the turns of a session within the retention period, newest first, without their messages.
 
-        Pages are fetched while the iterator is read; ``timeout`` applies to each page.
+        Pages are fetched while the list is read, from ``page_token`` on; ``timeout`` applies to each page.
 
         Raises:
             SessionNotFound: the session does not exist.
         """
         request = requests.list_turns(session, page_size=page_size)
-        for page in self._calls.pages("TurnService.ListTurns", request, timeout):
-            for turn in page.turns:
-                yield responses.turn(turn)
+        return SyncListing(
+            self._calls,
+            "TurnService.ListTurns",
+            request,
+            lambda page: [responses.turn(turn) for turn in page.turns],
+            page_token=page_token,
+            timeout=timeout,
+        )
 
     def stream_turn(
         self, turn: str | Turn, *, after_sequence: int = 0, timeout: Seconds | None = None

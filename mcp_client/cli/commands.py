@@ -123,7 +123,7 @@ def embed(
             print_json(embeddings)
             return
         for vector in embeddings.vectors:
-            print(json.dumps(vector))
+            print(json.dumps(vector.tolist()))
 
     run_client(connection, run)
 

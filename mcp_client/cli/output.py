@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 import sys
+from array import array
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -91,6 +92,8 @@ def _json(value: Any, *, indent: int | None) -> str:
             return str(item)
         if isinstance(item, bytes):
             return base64.b64encode(item).decode()
+        if isinstance(item, array):
+            return item.tolist()
         return sorted(item)
 
     text = json.dumps(value, default=plain, indent=indent, ensure_ascii=False)

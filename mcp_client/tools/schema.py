@@ -118,7 +118,7 @@ def _schemas(where: str, types: Any) -> tuple[list[Schema], dict[str, Schema]]:
     def schema_of(kind: Any) -> Schema:
         if kind is object:
             return {"description": "any JSON value"}
-        if not _is_pydantic_model(kind):
+        if not is_pydantic_model(kind):
             raise TypeError(f"{kind!r} has no JSON form; supported are the types of msgspec, and pydantic models")
         prefix = re.sub(r"\W+", "_", f"{kind.__module__}.{kind.__qualname__}")
         schema: Schema = kind.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
@@ -132,19 +132,41 @@ def _schemas(where: str, types: Any) -> tuple[list[Schema], dict[str, Schema]]:
     return list(map(dict, schemas)), {**components, **definitions}
 
 
+def schema_of_type(where: str, kind: Any) -> Schema:
+    """The JSON Schema of one type. It is not a mere reference, which some providers refuse, unless it refers to itself.
+
+    Args:
+        where: for errors.
+        kind: the type.
+
+    Raises:
+        TypeError: the type cannot be described to a model.
+    """
+    (schema,), definitions = _schemas(where, [kind])
+    name = str(schema.get("$ref", "")).removeprefix(_REFERENCE.format(name=""))
+    if name in definitions:
+        schema = dict(definitions[name])
+        if _REFERENCE.format(name=name) not in json.dumps([schema, definitions]):
+            del definitions[name]
+    if definitions:
+        schema["$defs"] = definitions
+    _add_enum_types(schema)
+    return schema
+
+
 def _converted(name: str, value: Any, kind: Any) -> Any:
     try:
-        return msgspec.convert(value, kind, dec_hook=_decode_custom, str_keys=True)
+        return msgspec.convert(value, kind, dec_hook=decode_custom, str_keys=True)
     except msgspec.ValidationError as error:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _decode_custom(kind: Any, value: Any) -> Any:
+def decode_custom(kind: Any, value: Any) -> Any:
     """The value of a type that msgspec does not know: a pydantic model, or any object."""
     return value if kind is object else kind.model_validate(value)
 
 
-def _is_pydantic_model(kind: Any) -> bool:
+def is_pydantic_model(kind: Any) -> bool:
     """Whether it has pydantic's interface. Pydantic itself is never imported here."""
     return isinstance(kind, type) and hasattr(kind, "model_json_schema") and hasattr(kind, "model_validate")
 
@@ -180,6 +202,17 @@ def _add_enum_types(schema: MutableMapping[str, Any]) -> None:
             schema["type"] = _ENUM_TYPES[kind]
     for subschema in _subschemas(schema):
         _add_enum_types(subschema)
+
+
+def make_strict(schema: MutableMapping[str, Any]) -> None:
+    """Ask for all properties of all objects, and no others: providers that hold models to a schema demand that."""
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping):
+        schema.setdefault("additionalProperties", False)
+        schema["required"] = list(properties)
+    schema.pop("default", None)
+    for subschema in _subschemas(schema):
+        make_strict(subschema)
 
 
 def _subschemas(schema: Mapping[str, Any]) -> Iterator[MutableMapping[str, Any]]:

@@ -6,13 +6,13 @@ from mcp_client.values.event import (
     Delta,
     Event,
     Heartbeat,
-    Logprob,
     PartStarted,
     ToolRun,
     TurnCompleted,
     TurnQueued,
     TurnStarted,
 )
+from mcp_client.values.image import Image
 from mcp_client.values.message import (
     Blob,
     FinishReason,
@@ -28,8 +28,9 @@ from mcp_client.values.message import (
     ToolResult,
     Usage,
 )
-from mcp_client.values.model import Embeddings, HealthStatus, Model, ModelState, TokenCount
+from mcp_client.values.model import EmbeddingProgress, Embeddings, HealthStatus, Model, ModelState, TokenCount
 from mcp_client.values.options import Seconds, ToolChoice, TurnOptions
+from mcp_client.values.page import Page
 from mcp_client.values.session import ContextEntry, Session
 from mcp_client.values.session_event import (
     MessagesAppended,
@@ -40,7 +41,7 @@ from mcp_client.values.session_event import (
     SessionUpdated,
     TurnChanged,
 )
-from mcp_client.values.turn import Attempt, Reply, Turn, TurnFailure, TurnState, Window
+from mcp_client.values.turn import Attempt, Logprob, ParsedReply, Reply, Turn, TurnFailure, TurnState, Window
 from mcp_client.values.usage import UsageRow
 
 __all__ = [
@@ -51,11 +52,13 @@ __all__ = [
     "ContextEntry",
     "CreatedKey",
     "Delta",
+    "EmbeddingProgress",
     "Embeddings",
     "Event",
     "FinishReason",
     "HealthStatus",
     "Heartbeat",
+    "Image",
     "Key",
     "KeyState",
     "LimitState",
@@ -65,6 +68,8 @@ __all__ = [
     "MessagesAppended",
     "Model",
     "ModelState",
+    "Page",
+    "ParsedReply",
     "Part",
     "PartStarted",
     "ProviderState",

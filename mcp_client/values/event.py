@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcp_client.values.message import ProviderState, ToolCall, ToolResult
-from mcp_client.values.turn import Reply, Window
+from mcp_client.values.turn import Logprob, Reply, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +42,6 @@ class PartStarted:
     """``text``, ``reasoning``, ``refusal``, ``tool_call``, ``blob``, ``provider_state``, or ``unknown``."""
     tool_call_id: str
     tool_name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Logprob:
-    """The log probability of a token."""
-
-    token: str
-    logprob: float
-    top: Sequence[Logprob] = ()
-    """The most likely tokens at this position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,9 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, ClassVar
+
+from mcp_client.values.plain import plain_fields, shown
 
 
 class Role(enum.StrEnum):
@@ -49,6 +52,8 @@ class ProviderState:
 class Text:
     """Plain text."""
 
+    _kind: ClassVar[str] = "text"
+
     text: str
     provider_state: ProviderState | None = None
 
@@ -56,6 +61,8 @@ class Text:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasoning:
     """The reasoning of a model before its answer."""
+
+    _kind: ClassVar[str] = "reasoning"
 
     text: str
     provider_state: ProviderState | None = None
@@ -65,6 +72,8 @@ class Reasoning:
 class Refusal:
     """A model's explanation of why it declines to answer."""
 
+    _kind: ClassVar[str] = "refusal"
+
     text: str
     provider_state: ProviderState | None = None
 
@@ -72,6 +81,8 @@ class Refusal:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
     """An image, audio or another file, with exactly one of ``data`` and ``uri``."""
+
+    _kind: ClassVar[str] = "blob"
 
     mime_type: str
     """For example ``image/png``."""
@@ -81,10 +92,16 @@ class Blob:
     """Where the content is: an ``https:`` or ``data:`` URI."""
     provider_state: ProviderState | None = None
 
+    def __repr__(self) -> str:
+        content = f"uri={self.uri!r}" if self.uri else f"data=<{len(self.data):,} bytes>"
+        return f"{type(self).__qualname__}(mime_type={self.mime_type!r}, {content})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
     """A model's request to run a tool."""
+
+    _kind: ClassVar[str] = "tool_call"
 
     id: str
     """Identifies the call; its :class:`ToolResult` repeats it."""
@@ -99,6 +116,8 @@ class ToolCall:
 class ToolResult:
     """The result of a tool call."""
 
+    _kind: ClassVar[str] = "tool_result"
+
     tool_call_id: str
     """The ``id`` of the :class:`ToolCall`."""
     parts: Sequence[Text | Blob] = ()
@@ -109,6 +128,8 @@ class ToolResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderStatePart:
     """A part that consists of its :class:`ProviderState` alone, for example reasoning that the provider hides."""
+
+    _kind: ClassVar[str] = "provider_state"
 
     provider_state: ProviderState
 
@@ -131,6 +152,27 @@ class Usage:
     """Output tokens that the model spent on reasoning; included in ``output_tokens``."""
     estimated: bool = False
     """Whether the server counted the tokens itself because the provider reported none."""
+
+    @property
+    def total_tokens(self) -> int:
+        """The input and the output."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        if not isinstance(other, Usage):
+            return NotImplemented
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            estimated=self.estimated or other.estimated,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, and the total, for JSON."""
+        return {**plain_fields(self), "total_tokens": self.total_tokens}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +197,13 @@ class Message:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
 
+    def __repr__(self) -> str:
+        return shown(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, for JSON: each part has its kind in ``type``, times are RFC 3339 and bytes base64."""
+        return plain_fields(self)
+
     @property
     def text(self) -> str:
         """The text parts, concatenated."""
@@ -166,9 +215,9 @@ class Message:
         return tuple([part for part in self.parts if isinstance(part, ToolCall)])
 
     @classmethod
-    def user(cls, text: str) -> Message:
-        """Create a USER message."""
-        return cls(role=Role.USER, parts=(Text(text=text),))
+    def user(cls, text: str | Text | Blob, *parts: str | Text | Blob) -> Message:
+        """Create a USER message of texts, images and files, for example with :meth:`Image.from_path`."""
+        return cls(role=Role.USER, parts=tuple([_piece(part) for part in (text, *parts)]))
 
     @classmethod
     def assistant(cls, text: str) -> Message:
@@ -187,3 +236,9 @@ class Message:
         Send one message for each call, in the order of the calls.
         """
         return cls(role=Role.TOOL, parts=(result,))
+
+
+def _piece(part: str | Text | Blob) -> Text | Blob:
+    if not isinstance(part, str | Text | Blob):
+        raise TypeError(f"expected a text, a Text or a Blob, not {type(part).__name__}")
+    return Text(text=part) if isinstance(part, str) else part

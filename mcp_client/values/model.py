@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,9 +64,28 @@ class TokenCount:
 class Embeddings:
     """Vectors, in the order of their texts."""
 
-    vectors: Sequence[Sequence[float]]
+    vectors: Sequence[array[float]]
+    """Arrays of the type ``"f"``, which NumPy and the like read without copying: ``numpy.asarray(vectors[0])``."""
     model: str
     """The ``provider/model`` that created all of them."""
     usage: Usage
     attempts: Sequence[Attempt] = ()
     """All calls of the server to a provider, in order, with their costs."""
+
+    def __repr__(self) -> str:
+        length = len(self.vectors[0]) if self.vectors else 0
+        return (
+            f"{type(self).__qualname__}(vectors=<{len(self.vectors):,} of {length:,} numbers>, model={self.model!r}, "
+            f"input_tokens={self.usage.input_tokens})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingProgress:
+    """How far a call that embeds many texts has come."""
+
+    done: int
+    """How many texts have been embedded."""
+    total: int
+    batch: Embeddings
+    """The last of them, in their order."""

@@ -41,7 +41,7 @@ class TurnOptions(TypedDict, total=False):
     presence_penalty: float | None
     """-2 to 2."""
     logprobs: int | None
-    """How many likely tokens to report at each position; they are part of the events of a stream."""
+    """How many likely tokens to report at each position, in ``logprobs`` of the reply and in the events of a stream."""
     json: bool
     """The answer is a JSON object."""
     json_schema: str | Mapping[str, Any] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import EmbedRequest
 from mcp_server.testing import EchoProvider
 from mcp_server.values import Capabilities, Embeddings, Model
@@ -20,4 +21,14 @@ class Letters(EchoProvider):
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
         """As the echo does."""
         self.batches.append(list(request.inputs))
+        return await super().embed(request)
+
+
+class Breaks(Letters):
+    """Fails after some batches."""
+
+    async def embed(self, request: EmbedRequest, /) -> Embeddings:
+        """As the letters, three times."""
+        if len(self.batches) == 3:
+            raise ProviderUnavailable("it has gone")
         return await super().embed(request)

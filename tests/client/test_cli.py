@@ -276,6 +276,8 @@ async def test_embeddings_are_arrays_of_numbers(server: UnifiedMCPServer) -> Non
     ran = await mcp_client(server, "embed", "ab", "bb")
     assert ran.status == 0
     assert [json.loads(line)[:2] for line in ran.out.splitlines()] == [[1, 1], [0, 2]]
+    whole = json.loads((await mcp_client(server, "embed", "--json", "ba")).out)["vectors"]
+    assert whole == [json.loads(line) for line in (await mcp_client(server, "embed", "ba")).out.splitlines()]
 
 
 async def test_sessions_from_their_beginning_to_their_end(server: UnifiedMCPServer) -> None:

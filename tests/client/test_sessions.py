@@ -268,3 +268,28 @@ async def test_a_session_that_was_listed_is_a_value_all_the_same(client: MCPClie
         with pytest.raises(RuntimeError, match="the metadata of sessions/tour was left out"):
             _ = again.metadata
     assert pickle.loads(pickle.dumps(session)) == session  # noqa: S301  # its own
+
+
+async def test_lists_are_read_page_by_page(client: MCPClient) -> None:
+    """From the token of the page before, also with another iterator; or item by item."""
+    session = await client.create_session()
+    await client.append_messages(session, [str(number) for number in range(5)])
+    first = await client.list_messages(session, page_size=2).page()
+    assert [message.text for message in first.items] == ["0", "1"]
+    rest = client.list_messages(session, page_size=2, page_token=first.next_page_token)
+    assert (await anext(rest)).text == "2"
+    page = await rest.page()
+    assert ([message.text for message in page.items], bool(page.next_page_token)) == (["3"], True)
+    page = await rest.page()
+    assert ([message.text for message in page.items], page.next_page_token) == (["4"], "")
+    assert (await rest.page()).items == ()
+    assert [message.text async for message in rest] == []
+    sessions = await client.list_sessions(page_size=1).page()
+    assert [each.name for each in sessions.items] == [session.name]
+
+
+async def test_a_page_token_of_another_list_is_refused(client: MCPClient) -> None:
+    """By the server, which knows it."""
+    with pytest.raises(InvalidArgument) as caught:
+        await client.list_sessions(page_token="x").page()
+    assert "page_token" in caught.value.violations

@@ -453,7 +453,7 @@ async def test_completion_goes_on_from_a_prompt(client: MCPClient) -> None:
 async def test_embeddings_come_in_order(client: MCPClient) -> None:
     """One vector for each text."""
     found = await client.embed(["ab", "bb", "z"])
-    assert [vector[:2] for vector in found.vectors] == [(1.0, 1.0), (0.0, 2.0), (0.0, 0.0)]
+    assert [vector[:2].tolist() for vector in found.vectors] == [[1.0, 1.0], [0.0, 2.0], [0.0, 0.0]]
     assert found.model == "echo/echo"
     assert found.usage.input_tokens == 3
     assert (await client.embed("ab", session=await client.create_session())).vectors[0][0] == 1.0

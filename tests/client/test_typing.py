@@ -18,6 +18,8 @@ from mcp_client import MCPClient, MCPSyncClient
 async def wrong(client: MCPClient, blocking: MCPSyncClient) -> None:
     number: int = (await client.chat("Hi")).text
     await client.chat(7)
+    other: int = (await client.chat("Hi", schema=str)).parsed
+    client.with_options(max_tokens=1)
     blocking.chat("Hi", temprature=1)
     async for token in blocking.stream_chat("Hi"):
         pass
@@ -50,4 +52,4 @@ def test_a_program_of_a_user_is_sound(tmp_path: Path, check: Callable[[Path], li
     program.write_text(PROGRAM.read_text())
     assert check(program) == []
     wrong.write_text(WRONG)
-    assert len(check(wrong)) >= 4
+    assert len(check(wrong)) >= 6

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_type
+from typing import TypedDict, assert_type
 
 from mcp_client import (
     TLS,
@@ -18,6 +19,7 @@ from mcp_client import (
     MCPSyncClient,
     Message,
     Model,
+    ParsedReply,
     Reply,
     Retry,
     RetryNotice,
@@ -32,6 +34,19 @@ from mcp_client import (
     Turn,
     TurnOptions,
 )
+
+
+@dataclass
+class City:
+    """An answer."""
+
+    name: str
+
+
+class Country(TypedDict):
+    """Another answer."""
+
+    capital: str
 
 
 def temperature(city: str, *, days: int = 0) -> dict[str, float]:
@@ -57,6 +72,10 @@ async def asynchronous() -> None:
         assert_type(session, Session)
         options: TurnOptions = {"temperature": 0, "stop": ["x"]}
         assert_type(await client.chat("Hi", session=session, **options), Reply)
+        assert_type((await client.chat({"role": "user", "content": "Hi"}, schema=City)).parsed, City)
+        assert_type(await client.chat([{"role": "user", "content": "Hi"}, "you"], schema=City), ParsedReply[City])
+        assert_type((await client.with_options(temperature=0).chat("Hi", schema=list[City])).parsed, list[City])
+        assert_type((await client.chat("Hi", schema=Country, repair=True)).parsed, Country)
         async with client.stream_chat(["Hi", Message.user("you")], session="tour", if_busy="queue") as stream:
             async for token in stream:
                 assert_type(token, str)
@@ -75,6 +94,7 @@ async def asynchronous() -> None:
                 if isinstance(happening, ToolRun):
                     assert_type(happening.result, ToolResult)
         assert_type(await client.embed(["a"]), Embeddings)
+        assert_type((await client.list_sessions(page_size=2).page()).items, Sequence[Session])
         assert_type([model async for model in client.list_turns(session)], list[Turn])
 
 
@@ -95,6 +115,8 @@ def blocking() -> None:
         except MCPError as error:
             assert_type(error.reason, str)
         assert_type(client.chat_with_tools("Hi", tools=[temperature], max_rounds=2), Reply)
+        assert_type(client.chat_with_tools("Hi", tools=[temperature], schema=City).parsed, City)
+        assert_type(client.with_options(session=session, model="large"), MCPSyncClient)
         assert_type([message.text for message in client.list_messages(session)], list[str])
         assert_type([model.name for model in client.list_models()], list[str])
         assert_type(client.get_model("a"), Model)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from mcp_client import MCPClient, MCPSyncClient, Retry, RetryNotice
+from mcp_client import MCPClient, MCPSyncClient, Reply, Retry, RetryNotice
 from tests.interop.languages import Language
 from tests.interop.programs import Program, started
 
@@ -119,7 +119,8 @@ class _Asynchronous:
 
     async def ask(self, turn: Turn) -> str:
         if not turn.streamed:
-            return (await self._client.chat(turn.text, **_options(turn))).text
+            reply: Reply = await self._client.chat(turn.text, **_options(turn))
+            return reply.text
         async with self._client.stream_chat(turn.text, **_options(turn)) as stream:
             return "".join([token async for token in stream])
 
@@ -140,7 +141,8 @@ class _Blocking:
 
     def _ask(self, turn: Turn) -> str:
         if not turn.streamed:
-            return self._client.chat(turn.text, **_options(turn)).text
+            reply: Reply = self._client.chat(turn.text, **_options(turn))
+            return reply.text
         with self._client.stream_chat(turn.text, **_options(turn)) as stream:
             return "".join(stream)
 

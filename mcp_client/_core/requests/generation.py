@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from contextprotocol.v1 import chat_pb2, completion_pb2, generation_pb2
 from mcp_client._core.arguments import argument, chosen, duration, struct
+from mcp_client._core.requests import option_names
 from mcp_client._core.requests.messages import Input, messages
 from mcp_client._core.requests.names import session_name, set_request_id
 from mcp_client.tools.tool import Tool
@@ -104,7 +105,7 @@ def check_rounds(options: TurnOptions, max_rounds: int) -> None:
     Raises:
         TypeError, ValueError: the server would refuse one of the rounds.
     """
-    _check_names(options)
+    option_names.check(options)
     with argument("max_rounds"):
         if isinstance(max_rounds, bool) or not isinstance(max_rounds, int):
             raise TypeError(f"expected an int, not {max_rounds!r}")
@@ -116,13 +117,6 @@ def check_rounds(options: TurnOptions, max_rounds: int) -> None:
             suffix = f".{max_rounds}"
             most = MAX_REQUEST_ID - len(suffix)
             raise ValueError(f"at most {most} characters are allowed because the last round appends {suffix}")
-
-
-def _check_names(options: TurnOptions) -> None:
-    if unknown := options.keys() - TurnOptions.__annotations__.keys():
-        raise TypeError(
-            f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(TurnOptions.__annotations__)}"
-        )
 
 
 def _config(options: TurnOptions) -> generation_pb2.GenerationConfig | None:
@@ -167,7 +161,7 @@ def _turn_fields(
     options: TurnOptions,
     after_sequence: int | None,
 ) -> None:
-    _check_names(options)
+    option_names.check(options)
     if session is not None:
         request.session = session_name(session)
     with argument("model"):

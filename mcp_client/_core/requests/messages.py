@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Final
+from typing import Any, Final
 
 from contextprotocol.v1 import message_pb2
 from mcp_client._core.arguments import argument
+from mcp_client._core.requests import openai_messages
 from mcp_client.values import (
     Blob,
     Message,
@@ -20,8 +21,9 @@ from mcp_client.values import (
     ToolResult,
 )
 
-Input = str | Message | Sequence[str | Message]
-"""New messages: a text, a message, or a sequence of them. A text is a USER message."""
+Input = str | Message | Mapping[str, Any] | Sequence[str | Message | Mapping[str, Any]]
+"""New messages: a text, a message, or a sequence of them. A text is a USER message; a dict is a message in OpenAI's
+form, for example ``{"role": "user", "content": "Hello!"}``."""
 
 _ROLES: Final = {
     Role.SYSTEM: message_pb2.ROLE_SYSTEM,
@@ -33,11 +35,23 @@ _ROLES: Final = {
 
 def as_messages(value: Input) -> list[Message]:
     """The messages of an input."""
+    if isinstance(value, str | Message | Mapping):
+        return [_as_message(value, "messages")]
     with argument("messages"):
-        if isinstance(value, Mapping | Set):
-            raise TypeError(f"expected a text, a Message or a sequence of them, not {type(value).__name__}")
-        several = [value] if isinstance(value, str | Message) else value
-        return [Message.user(item) if isinstance(item, str) else item for item in several]
+        if isinstance(value, Set | bytes | bytearray):
+            raise TypeError(f"expected a text, a Message, a dict or a sequence of them, not {type(value).__name__}")
+        several = list(value)
+    return [_as_message(item, f"messages[{number}]") for number, item in enumerate(several)]
+
+
+def _as_message(value: str | Message | Mapping[str, Any], where: str) -> Message:
+    if isinstance(value, Message):
+        return value
+    if isinstance(value, str):
+        return Message.user(value)
+    if isinstance(value, Mapping):
+        return openai_messages.message(value, where)
+    raise TypeError(f"{where}: expected a text, a Message or a dict, not {type(value).__name__}")
 
 
 def messages(value: Input) -> list[message_pb2.Message]:
@@ -48,8 +62,6 @@ def messages(value: Input) -> list[message_pb2.Message]:
 
 
 def _message(message: Message) -> message_pb2.Message:
-    if not isinstance(message, Message):
-        raise TypeError(f"expected a text or a Message, not {type(message).__name__}")
     role = _ROLES.get(message.role)
     if role is None:
         raise ValueError(f"{message.role!r} is not a role that can be sent; expected one of {', '.join(_ROLES)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Final, TypeAlias
 
@@ -46,11 +47,11 @@ def model(value: model_pb2.Model) -> Model:
 
 def embeddings(values: Sequence[embedding_pb2.EmbedResponse]) -> Embeddings:
     """The vectors of all batches, in order."""
-    vectors = tuple([tuple(embedding.values) for value in values for embedding in value.embeddings])
+    vectors = tuple([array("f", embedding.values) for value in values for embedding in value.embeddings])
     return Embeddings(
         vectors=vectors,
         model=values[0].model,
-        usage=_sum([usage(value.usage) for value in values]),
+        usage=sum([usage(value.usage) for value in values], Usage()),
         attempts=tuple([attempt(item) for value in values for item in value.attempts]),
     )
 
@@ -63,14 +64,3 @@ def token_count(value: model_pb2.CountTokensResponse) -> TokenCount:
 def health(response: health_pb2.HealthCheckResponse) -> HealthStatus:
     """Whether a service accepts calls."""
     return _HEALTH.get(response.status, HealthStatus.UNKNOWN)
-
-
-def _sum(usages: Sequence[Usage]) -> Usage:
-    return Usage(
-        input_tokens=sum([item.input_tokens for item in usages]),
-        cached_input_tokens=sum([item.cached_input_tokens for item in usages]),
-        cache_write_tokens=sum([item.cache_write_tokens for item in usages]),
-        output_tokens=sum([item.output_tokens for item in usages]),
-        reasoning_tokens=sum([item.reasoning_tokens for item in usages]),
-        estimated=any(item.estimated for item in usages),
-    )

@@ -452,7 +452,7 @@ def test_completion_goes_on_from_a_prompt(client: MCPSyncClient) -> None:
 def test_embeddings_come_in_order(client: MCPSyncClient) -> None:
     """One vector for each text."""
     found = client.embed(["ab", "bb", "z"])
-    assert [vector[:2] for vector in found.vectors] == [(1.0, 1.0), (0.0, 2.0), (0.0, 0.0)]
+    assert [vector[:2].tolist() for vector in found.vectors] == [[1.0, 1.0], [0.0, 2.0], [0.0, 0.0]]
     assert found.model == "echo/echo"
     assert found.usage.input_tokens == 3
     assert (client.embed("ab", session=client.create_session())).vectors[0][0] == 1.0

@@ -348,7 +348,7 @@ async def test_what_cannot_be_sent_is_named(connect: Connect, conversation: Any,
 async def test_bad_parameters_are_named(way: Ways, connect: Connect) -> None:
     """None of them does nothing."""
     model = await connect()
-    with pytest.raises(TypeError, match="unknown options: parallel_tool_calls; known: model, "):
+    with pytest.raises(TypeError, match="unknown option 'parallel_tool_calls'; the options are model, "):
         await way.invoke(model, "Hi", parallel_tool_calls=True)
     with pytest.raises(exceptions.ModelInvalidRequestError, match="temperature"):
         await way.invoke(model, "Hi", temperature=7)
