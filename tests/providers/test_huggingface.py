@@ -160,6 +160,25 @@ async def test_penalties_drive_it_away_from_what_it_said(
     assert len(set(varied)) > len(set(plain))
 
 
+async def test_settings_are_the_defaults_of_options() -> None:
+    """A call that sets an option itself wins over the settings of its model."""
+    model = HuggingFaceModel(repetition_penalty=1.5, no_repeat_ngram_size=3)
+    assert translate.generate(chat("x"), model).provider_options == {
+        "repetition_penalty": 1.5,
+        "no_repeat_ngram_size": 3,
+    }
+    chosen = translate.generate(chat("x", options={"no_repeat_ngram_size": 0}), model).provider_options
+    assert chosen == {"repetition_penalty": 1.5, "no_repeat_ngram_size": 0}
+    assert translate.generate(chat("x"), HuggingFaceModel()).provider_options == {}
+
+
+async def test_no_sequence_is_written_twice(huggingface: HuggingFaceProvider) -> None:
+    """Of an answer without an end, no two characters in a row come twice, if a call says so."""
+    options = {"ignore_eos": True, "no_repeat_ngram_size": 2}
+    text = text_of(await events_of(huggingface, prompt("1, 1, 1, 1,", options=options, max_output_tokens=60)))
+    assert "1, 1" not in text
+
+
 async def test_it_goes_on_from_the_beginning_of_an_answer(huggingface: HuggingFaceProvider) -> None:
     """A conversation that ends with words of the assistant is gone on with."""
     beginning = message_of("The capital of France is", Role.ASSISTANT)
@@ -306,6 +325,7 @@ async def test_what_it_cannot_do_is_said(
         ("repetition_penalty", 0),
         ("repetition_penalty", 1e-30),
         ("repetition_penalty", 1e300),
+        ("no_repeat_ngram_size", -1),
         ("ignore_eos", 1),
         ("chat_template_kwargs", []),
     ],

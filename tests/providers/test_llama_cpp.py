@@ -12,6 +12,8 @@ import pytest
 
 from mcp_server.errors import ContextTooLong, InvalidArgument, ModelNotFound, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, TextDelta
+from mcp_server.model_files import CATALOGUE
+from mcp_server.providers.llama_cpp import translate
 from mcp_server.providers.llama_cpp.options import OPTIONS
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
@@ -29,7 +31,7 @@ from tests.providers.conftest import MODEL, events_of, text_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-INSTRUCTION = "You are a helpful assistant. Answer in one short English sentence."
+INSTRUCTION = CATALOGUE[MODEL].system_instruction
 
 
 def message_of(text: str, role: Role = Role.USER) -> Message:
@@ -130,7 +132,8 @@ async def test_an_answer_keeps_to_a_json_schema(provider: LlamaCppProvider, form
 
 async def test_an_answer_is_a_json_object(provider: LlamaCppProvider) -> None:
     """Without a schema it is an object."""
-    request = chat("Describe Ann, who is 30, as JSON.", response_format=ResponseFormat.JSON, max_output_tokens=200)
+    question = "Describe Ann, who is 30 years old, as a JSON object with name and age."
+    request = chat(question, response_format=ResponseFormat.JSON, max_output_tokens=200)
     assert isinstance(json.loads(text_of(await events_of(provider, request))), dict)
 
 
@@ -183,7 +186,10 @@ async def test_too_long_a_prompt_is_refused_by_the_numbers(provider: LlamaCppPro
         (GenerateRequest(model=MODEL, prompt="def f(", suffix="return 1"), "nfill"),
         (GenerateRequest(model=MODEL, prompt="x", tools=(Tool(name="t"),)), "tools"),
         (chat(Message(role=Role.USER, parts=(Blob(mime_type="image/png", data=b"x"),))), "images"),
-        (chat("x", options={"top_kk": 1}), "provider_options.top_kk is not known .*; known are ignore_eos, min_p"),
+        (
+            chat("x", options={"top_kk": 1}),
+            "provider_options.top_kk is not known .*; known are dry_allowed_length, dry_base",
+        ),
     ],
     ids=["suffix", "tools", "image", "unknown option"],
 )
@@ -197,14 +203,16 @@ async def test_what_it_cannot_do_is_said(provider: LlamaCppProvider, request_: G
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e300, 1e300, 10**400, -2, "1", None, [1], {}, 1.5])
 async def test_options_are_checked_before_the_model_is_asked(name: str, value: Any) -> None:
     """A value that an option does not take is refused by its path and by what is allowed, without any model."""
-    if name == "repeat_penalty" and value == 1.5:
+    if name in ("dry_base", "dry_multiplier", "repeat_penalty") and value == 1.5:
         return
     model = LlamaCppModel(path=Path("nowhere.gguf"))
     with pytest.raises(InvalidArgument) as raised:
         await events_of(LlamaCppProvider(LlamaCppSettings(models={MODEL: model})), chat("x", options={name: value}))
     (violation,) = raised.value.violations
     assert violation.field == f"provider_options.{name}"
-    assert violation.description.startswith(("must be a number from ", "must be an integer from ", "must be true or"))
+    assert violation.description.startswith(
+        ("must be a number from ", "must be an integer from ", "must be true or", "must be an array")
+    )
 
 
 async def test_an_impossible_option_ends_its_own_call_alone(provider: LlamaCppProvider) -> None:
@@ -219,6 +227,18 @@ async def test_options_of_llama_cpp_are_passed_on(provider: LlamaCppProvider) ->
     greedy = text_of(await events_of(provider, chat("Tell me about rivers.")))
     hot = chat("Tell me about rivers.", options={"top_k": 1.0, "min_p": 0.0}, temperature=2.0)
     assert text_of(await events_of(provider, hot)) == greedy
+
+
+async def test_the_guard_against_repetition_is_left_off_json() -> None:
+    """The settings hold for every text but JSON, which repeats its names; a call's own options hold for both."""
+    model = LlamaCppModel().resolved(MODEL)
+    guard = {"dry_multiplier", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"}
+    assert guard <= translate.generate_body(chat("x"), MODEL, model, None).keys()
+    request = chat("x", response_format=ResponseFormat.JSON, options={"dry_multiplier": 1})
+    body = translate.generate_body(request, MODEL, model, translate.constraint_of(request.config, MODEL))
+    assert body.keys() & guard == {"dry_multiplier"}
+    off = LlamaCppModel(dry_multiplier=0.0).resolved(MODEL)
+    assert translate.generate_body(chat("x"), MODEL, off, None)["dry_multiplier"] == 0
 
 
 async def test_the_cache_is_used_and_reported(provider: LlamaCppProvider) -> None:

@@ -16,6 +16,7 @@ from mcp_server.providers.local.settings import (
     LocalSettings,
     ModelName,
     OutputLimit,
+    RepetitionPenalty,
     Temperature,
     Threads,
 )
@@ -58,6 +59,10 @@ class HuggingFaceModel(LocalModelSettings):
     """The temperature of calls that set none; 0 is greedy. Not set: as the model's files say."""
     max_output_tokens: OutputLimit | None = None
     """The output limit of calls that set none, in tokens. Not set: as much as fits."""
+    repetition_penalty: RepetitionPenalty | None = None
+    """The ``provider_options.repetition_penalty`` of calls that set none. Not set: as the model's files say."""
+    no_repeat_ngram_size: Annotated[int, Meta(ge=0, le=65_536)] | None = None
+    """The ``provider_options.no_repeat_ngram_size`` of calls that set none. Not set: as the model's files say."""
 
 
 class HuggingFaceSettings(LocalSettings, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from mcp_server.errors import UnsupportedByModel
@@ -17,6 +19,9 @@ from mcp_server.values import (
     ToolResult,
 )
 
+DEFAULTS: Final = ("repetition_penalty", "no_repeat_ngram_size")
+"""The ``provider_options`` that the settings have defaults of."""
+
 
 def generate(request: GenerateRequest, model: HuggingFaceModel) -> GenerateRequest:
     """The request with the defaults of its model.
@@ -31,7 +36,13 @@ def generate(request: GenerateRequest, model: HuggingFaceModel) -> GenerateReque
     temperature = config.temperature if config.temperature is not None else model.temperature
     limit = config.max_output_tokens if config.max_output_tokens is not None else model.max_output_tokens
     config = msgspec.structs.replace(config, temperature=temperature, max_output_tokens=limit)
-    return msgspec.structs.replace(request, config=config, messages=_messages(request, model))
+    defaults = {name: value for name in DEFAULTS if (value := getattr(model, name)) is not None}
+    return msgspec.structs.replace(
+        request,
+        config=config,
+        messages=_messages(request, model),
+        provider_options={**defaults, **request.provider_options},
+    )
 
 
 def _messages(request: GenerateRequest, model: HuggingFaceModel) -> tuple[Message, ...]:

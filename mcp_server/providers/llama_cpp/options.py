@@ -28,15 +28,36 @@ class _Number(msgspec.Struct, frozen=True, kw_only=True):
         return self.least <= value <= self.most and (not self.whole or math.floor(value) == value)
 
 
-OPTIONS: Final[Mapping[str, _Number | None]] = {
+class _Texts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many texts, and how long."""
+
+    most: int
+    longest: int
+
+    def __str__(self) -> str:
+        return f"an array of 1 to {self.most} texts of 1 to {self.longest} characters"
+
+    def takes(self, value: Any) -> bool:
+        """Whether a value is such an array."""
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= self.most:
+            return False
+        return all(isinstance(text, str) and 1 <= len(text) <= self.longest for text in value)
+
+
+OPTIONS: Final[Mapping[str, _Number | _Texts | None]] = {
+    "dry_allowed_length": _Number(least=1, most=65_536, whole=True),
+    "dry_base": _Number(least=1, most=100),
+    "dry_multiplier": _Number(least=0, most=100),
+    "dry_penalty_last_n": _Number(least=0, most=65_536, whole=True),
+    "dry_sequence_breakers": _Texts(most=32, longest=64),
     "ignore_eos": None,
     "min_p": _Number(least=0, most=1),
-    "repeat_last_n": _Number(least=-1, most=65_536, whole=True),
+    "repeat_last_n": _Number(least=0, most=65_536, whole=True),
     "repeat_penalty": _Number(least=0.01, most=100),
     "top_k": _Number(least=0, most=1_000_000, whole=True),
     "typical_p": _Number(least=0.001, most=1),
 }
-"""The options by llama.cpp's names, each with the numbers that it takes; ``None``: true or false."""
+"""The options by llama.cpp's names, each with what it takes; ``None``: true or false."""
 
 
 def checked(options: Mapping[str, Any], model: str, *, constrained: bool) -> dict[str, Any]:
@@ -60,15 +81,15 @@ def checked(options: Mapping[str, Any], model: str, *, constrained: bool) -> dic
     taken: dict[str, Any] = {}
     violations: list[Violation] = []
     for name, value in options.items():
-        numbers = OPTIONS[name]
-        if not (isinstance(value, bool) if numbers is None else numbers.takes(value)):
-            allowed = "true or false" if numbers is None else str(numbers)
+        kind = OPTIONS[name]
+        if not (isinstance(value, bool) if kind is None else kind.takes(value)):
+            allowed = "true or false" if kind is None else str(kind)
             description = f"must be {allowed}, not {_short(value)}"
         elif name == "ignore_eos" and value and constrained:
             description = "cannot be true where the answer is held to JSON: the answer would never end"
         else:
             # Where numbers have only one kind, whole ones arrive as 40.0.
-            taken[name] = int(value) if numbers is not None and numbers.whole else value
+            taken[name] = int(value) if isinstance(kind, _Number) and kind.whole else value
             continue
         violations.append(Violation(field=f"provider_options.{name}", description=description))
     if violations:

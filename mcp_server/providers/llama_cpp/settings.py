@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,7 @@ from mcp_server.providers.local.settings import (
     LocalSettings,
     ModelName,
     OutputLimit,
+    RepetitionPenalty,
     Temperature,
     Threads,
 )
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
     from mcp_server.interfaces import Provider
     from mcp_server.model_files.gguf import ModelFile as ModelFileFacts
 
+Breakers = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(min_length=1, max_length=32)]
+Window = Annotated[int, Meta(ge=0, le=65_536)]
+REPETITION: Final = (
+    "repeat_penalty",
+    "repeat_last_n",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+)
+"""The settings against repetition, each the ``provider_options`` of that name of calls that set none."""
 DEFAULTS: Final = ("context_window", "system_instruction", "temperature", "max_output_tokens")
 """What the catalogue knows of its models."""
 
@@ -48,6 +61,33 @@ class LlamaCppModel(LocalModelSettings):
     """The temperature of calls that set none; 0 is greedy. Not set: as the catalogue says."""
     max_output_tokens: OutputLimit | None = None
     """The output limit of calls that set none, in tokens. Not set: as the catalogue says."""
+    repeat_penalty: RepetitionPenalty | None = None
+    """The factor by which tokens that came lately become less likely, whatever surrounds them; 1: none. Like the next
+    six, it is the ``provider_options`` of that name of calls that set none, and does not apply to answers that are
+    held to JSON. Not set: as the catalogue says, or else 1."""
+    repeat_last_n: Window | None = None
+    """How many tokens of prompt and answer ``repeat_penalty`` looks back; 0: none. Not set: as the catalogue says, or
+    else 64."""
+    dry_multiplier: Annotated[float, Meta(ge=0, le=100)] | None = None
+    """How strongly a token is held back that would continue a repeated sequence (DRY: "don't repeat yourself"); 0: not
+    at all. Not set: as the catalogue says, or else 0."""
+    dry_base: Annotated[float, Meta(ge=1, le=100)] | None = None
+    """By which factor DRY grows with each further token of the repeated sequence. Not set: as the catalogue says, or
+    else 1.75."""
+    dry_allowed_length: Annotated[int, Meta(ge=1, le=65_536)] | None = None
+    """The longest sequence, in tokens, whose repetition DRY does not mind. Not set: as the catalogue says, or
+    else 2."""
+    dry_penalty_last_n: Window | None = None
+    """How many tokens of prompt and answer DRY looks back; 0: none. Not set: as the catalogue says, or
+    else 64."""
+    dry_sequence_breakers: Breakers | None = None
+    """The texts at which DRY ends a sequence: with the end of a line among them it does not see repeated lines. Not
+    set: as the catalogue says, or else the end of a line, the colon, the quotation mark and the asterisk."""
+
+    @property
+    def repetition(self) -> dict[str, Any]:
+        """What of :data:`REPETITION` is set."""
+        return {name: value for name in REPETITION if (value := getattr(self, name)) is not None}
 
     def resolved(self, name: str) -> LlamaCppModel:
         """The model with its file, and with the defaults of the catalogue.
@@ -67,8 +107,9 @@ class LlamaCppModel(LocalModelSettings):
             return self
         source = self.source if self.source is not None else name
         known = CATALOGUE.get(source)
-        defaults = {} if known is None else {key: getattr(known, key) for key in DEFAULTS if getattr(self, key) is None}
-        return msgspec.structs.replace(self, path=location(source), source=source, **defaults)
+        defaults = {} if known is None else {key: getattr(known, key) for key in DEFAULTS} | dict(known.repetition)
+        missing = {key: value for key, value in defaults.items() if getattr(self, key) is None}
+        return msgspec.structs.replace(self, path=location(source), source=source, **missing)
 
 
 def window_problem(context_window: int | None, file: ModelFileFacts) -> str:

@@ -280,6 +280,9 @@ def generate_body(
         raise UnsupportedByModel(f"the model {name} cannot call tools", metadata={"model": name})
     # Reporting progress is also when llama.cpp looks whether to stop.
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
+    if constraint is None:
+        # JSON repeats its names and its punctuation.
+        body |= model.repetition
     body |= options.checked(request.provider_options, name, constrained=constraint is not None)
     body |= _sampling(request.config, model)
     logprobs = request.config.logprobs

@@ -19,6 +19,7 @@ Threads = Annotated[int, Meta(ge=1, le=1024)]
 ContextWindow = Annotated[int, Meta(ge=128, le=10_000_000)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 OutputLimit = Annotated[int, Meta(ge=1, le=10_000_000)]
+RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=100)]
 MemoryLimit = Annotated[float, Meta(gt=0, le=1_000_000)]
 
 

@@ -74,7 +74,7 @@ class AnswerRules:
         try:
             self._stop_strings = StopStringCriteria(tokenizer, config.stop_strings) if config.stop_strings else None
             rules = [
-                *self.processors(prompt=1, limit=1, repetition_penalty=None),
+                *self.processors(prompt=1, limit=1, repetition_penalty=None, no_repeat_ngram_size=None),
                 *self.warpers(temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None),
             ]
             for rule in rules:
@@ -98,7 +98,13 @@ class AnswerRules:
         return self._stop_strings is not None
 
     def processors(
-        self, *, prompt: int, limit: int, repetition_penalty: float | None, ends: bool = True
+        self,
+        *,
+        prompt: int,
+        limit: int,
+        repetition_penalty: float | None,
+        no_repeat_ngram_size: int | None,
+        ends: bool = True,
     ) -> list[Processor]:
         """What forbids and favours tokens in an answer, in the order of ``generate``.
 
@@ -106,6 +112,7 @@ class AnswerRules:
             prompt: the length of the prompt in tokens.
             limit: the most tokens of the answer.
             repetition_penalty: of the call, instead of the file's.
+            no_repeat_ngram_size: likewise.
             ends: whether the answer may end before its limit.
         """
         config, end_tokens, made = self._config, self._ends, logits_process
@@ -115,8 +122,8 @@ class AnswerRules:
             found.append(made.SequenceBiasLogitsProcessor(config.sequence_bias))
         if repetition != 1.0:
             found.append(made.RepetitionPenaltyLogitsProcessor(float(repetition)))
-        if config.no_repeat_ngram_size:
-            found.append(made.NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
+        if size := config.no_repeat_ngram_size if no_repeat_ngram_size is None else no_repeat_ngram_size:
+            found.append(made.NoRepeatNGramLogitsProcessor(size))
         if config.bad_words_ids is not None:
             found.append(made.NoBadWordsLogitsProcessor(config.bad_words_ids, end_tokens))
         if config.min_length and end_tokens is not None:

@@ -52,6 +52,7 @@ class Sampler:
             prompt=len(prompt),
             limit=limit,
             repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
             ends=not options.ignore_eos,
         )
         self._warpers = (
