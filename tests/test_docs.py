@@ -70,11 +70,17 @@ async def test_a_whole_program_runs(page: str) -> None:
         assert printed
 
 
-async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> None:
-    """Each of them ends well, and the last tells that the server serves. Where a turn is left out, it is the newest."""
-    (commands,) = [block for block in blocks(ROOT / "docs/usage.md", "console") if "mcp-client" in block]
-    lines = [line.partition("  #")[0].removeprefix("$ ").strip() for line in commands.splitlines()]
-    assert len(lines) > 12
+@pytest.mark.parametrize("page", ["docs/usage.md", "docs/clients/command-line.md"])
+async def test_the_commands_of_the_guides_run_in_their_order(page: str, tmp_path: Path) -> None:
+    """Each of them ends well. Where a turn is left out, it is the newest. What the double cannot do is left out."""
+    commands = [
+        line.partition("  #")[0].removeprefix("$ ").strip()
+        for block in blocks(ROOT / page, "console")
+        for line in block.splitlines()
+        if "mcp-client" in line and line.startswith("$ ")
+    ]
+    lines = [line for line in commands if "--image" not in line and "--json-schema" not in line]
+    assert len(lines) > 6
     programs = Path(sys.executable).parent
     async with running() as server, MCPClient(server.address) as client:
         environment = {
@@ -99,7 +105,7 @@ async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> N
             assert process.returncode == 0, f"{command}\n{printed.decode()}"
             return printed.decode()
 
-        await shell("git init --quiet && echo old >file && git add file && echo new >file")
+        await shell("git init --quiet && echo old >file && git add file && echo new >file && echo banana >log")
         await shell(lines[0], "Hello!")
         for line in lines[1:]:
             if "…" in line:
@@ -112,9 +118,7 @@ async def test_the_commands_of_the_guide_run_in_their_order(tmp_path: Path) -> N
                 process.terminate()
                 await process.communicate()
                 continue
-            printed = await shell(line)
-        assert "SERVING" in printed.upper()
-        assert (await client.get_session("detour")).message_count == 2
+            await shell(line)
 
 
 @pytest.mark.parametrize("page", ["docs/setup.md", "docs/operations/tls.md", "docs/operations/admin.md"])
