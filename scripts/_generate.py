@@ -47,6 +47,18 @@ PACKAGES = {
     "contextprotocol/v1": '"""Version 1 of the contract. Generated from `protos/contextprotocol/v1/*.proto`."""\n',
 }
 
+PROTO_FILES = '''"""Where the `.proto` files of the contract are, for compilers of other languages. Generated."""
+
+from pathlib import Path
+
+
+def path() -> Path:
+    """The folder to pass to a compiler as an include path: it contains `contextprotocol/v1/*.proto`."""
+    installed = Path(__file__).parent / "_protos"
+    return installed if installed.is_dir() else Path(__file__).parents[2]
+'''
+"""The module with which an installed package finds them: a wheel has them beside it, a checkout in `protos`."""
+
 
 def generate_modules(target: Path) -> None:
     """Write :data:`MODULES` below ``target``."""
@@ -58,6 +70,7 @@ def generate_modules(target: Path) -> None:
     _protoc(f"--grpc_python_out={out}", *served)
     for package, docstring in PACKAGES.items():
         (out / package / "__init__.py").write_text(docstring, encoding="utf-8")
+    (out / "contextprotocol" / "protos.py").write_text(PROTO_FILES, encoding="utf-8")
     (out / "contextprotocol" / "py.typed").touch()
 
     _blocking.generate(ROOT, target)

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from contextprotocol.protos import path
+
 ROOT = Path(__file__).parent.parent
 
 CONTRACT_AND_CLIENT = """
-import contextprotocol.v1.chat_pb2_grpc, contextprotocol.v1.turn_pb2
+import contextprotocol.v1.chat_pb2_grpc, contextprotocol.v1.turn_pb2, contextprotocol.protos
+assert (contextprotocol.protos.path() / "contextprotocol/v1/chat.proto").is_file()
 import mcp, mcp_client
 assert mcp_client.MCPClient.__module__.startswith("mcp_client")
 assert "mcp_client" not in mcp.__file__
@@ -49,6 +52,14 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> Non
     assert {name.partition("/")[0] for name in names} == packages | {info}
     assert {f"{package}/py.typed" for package in packages} <= set(names)
     assert f"{info}/licenses/LICENSE" in names
+
+
+def test_the_wheel_holds_the_proto_files(wheel: Path) -> None:
+    """Where `contextprotocol.protos.path()` finds them: compilers of other languages need no checkout."""
+    archive = zipfile.ZipFile(wheel)
+    held = {name.removeprefix("contextprotocol/_protos/") for name in archive.namelist() if name.endswith(".proto")}
+    assert held == {file.relative_to(path()).as_posix() for file in path().rglob("*.proto")}
+    assert "contextprotocol/v1/chat.proto" in held
 
 
 def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
