@@ -21,6 +21,7 @@ from mcp_server.commands.backup import backup, restore
 from mcp_server.commands.certs import certs
 from mcp_server.commands.keys import keys
 from mcp_server.commands.options import ConfigOption
+from mcp_server.commands.plugins import plugins
 from mcp_server.commands.progress import progress_of, size_text
 from mcp_server.commands.reporting import FAILED, fail, reported
 from mcp_server.commands.tables import print_table
@@ -44,6 +45,7 @@ app.add_typer(certs, name="certs")
 app.add_typer(keys, name="keys")
 app.command()(backup)
 app.command()(restore)
+app.command()(plugins)
 
 
 def main() -> None:

@@ -31,6 +31,23 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """The settings tables that come with the server, ``module:class`` by name."""
 
 
+class PluginEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A plug-in that settings may use."""
+
+    kind: str
+    """A key of :data:`KINDS`."""
+    name: str
+    """Its name in the settings."""
+    package: str
+    """The package and the version that it comes from; empty for those that come with the server."""
+    extra: str
+    """The extra of this package that it needs, or empty."""
+    reference: str
+    """``module:object``."""
+    problem: str
+    """Why it cannot be loaded; else empty."""
+
+
 KINDS: Final[Mapping[str, Kind]] = {
     "providers": Kind(group="contextprotocol.providers", built_in=providers.BUILT_IN),
     "stores": Kind(group="contextprotocol.stores", built_in=stores.BUILT_IN),
@@ -89,6 +106,28 @@ class Registry:
             table = self._load(kind, name)
             if table is not None:
                 yield name, table
+
+    def entries(self) -> Iterator[PluginEntry]:
+        """All plug-ins of every kind, each loaded to see whether it can be.
+
+        Raises:
+            ConfigError: two have the same name.
+        """
+        for kind, about in KINDS.items():
+            for name, reference in sorted(about.built_in.items()):
+                extra = built_in(kind, name).extra
+                yield PluginEntry(kind=kind, name=name, package="", extra=extra, reference=reference, problem="")
+            for name, entry_point in sorted(self._installed(kind).items()):
+                problem = ""
+                try:
+                    self._entry_points.load(about.group, name)
+                except ConfigError as error:
+                    problem = str(error)
+                dist = entry_point.dist
+                package = f"{dist.name} {dist.version}" if dist is not None else ""
+                yield PluginEntry(
+                    kind=kind, name=name, package=package, extra="", reference=entry_point.value, problem=problem
+                )
 
     def context_types(self, own: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
         """All context types: those of installed packages are active without a setting.

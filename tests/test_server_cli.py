@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2, session_pb2, session_pb2_grpc, turn_pb2
 from mcp_server.model_files import default_folder, pull
+from tests.packages import install
 
 PATIENCE = 20.0
 """Seconds after which a program that should have done something has failed."""
@@ -364,6 +365,25 @@ def test_help_names_every_command(run: Run) -> None:
 def test_the_version_is_a_command_and_an_option(run: Run) -> None:
     """As other programs have it."""
     assert run("--version").stdout == f"mcp-server {run('version').stdout}"
+
+
+def test_plug_ins_are_listed_with_what_cannot_be_loaded(run: Run, tmp_path: Path) -> None:
+    """Those that come with the server, and those of installed packages, broken ones too."""
+    entry_points = """
+        [project.entry-points."contextprotocol.middleware"]
+        good = "extra_plugs:good"
+        bad = "extra_plugs:missing"
+    """
+    install(tmp_path, "extra_plugs", "good = 1", entry_points)
+    listed = run("plugins")
+    assert listed.returncode == 0
+    assert "stores\tsqlite\tbuilt in\t\tmcp_server.stores.sqlite.settings:SQLiteSettings" in listed.stdout.splitlines()
+    assert "providers\topenai\tbuilt in\topenai\t" in listed.stdout
+    broken = run("plugins", "--json", PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    assert broken.returncode == 1
+    found = {one["name"]: one for one in json.loads(broken.stdout) if one["kind"] == "middleware"}
+    assert (found["good"]["package"], found["good"]["problem"]) == ("extra_plugs 1.0", "")
+    assert "cannot be loaded: module 'extra_plugs' has no attribute 'missing'" in found["bad"]["problem"]
 
 
 def test_a_mistyped_option_is_reported_with_status_2(run: Run) -> None:

@@ -1,0 +1,32 @@
+"""``mcp-server plugins``: what the settings may use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mcp_server.commands.reporting import FAILED, reported
+from mcp_server.commands.tables import print_table
+
+
+def plugins(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the plug-ins that settings may use, and the packages that they come from. Exit with 1 if one cannot be
+    loaded."""
+    with reported():
+        import msgspec
+
+        from mcp_server.plugins import Registry
+
+        entries = list(Registry().entries())
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(entries)).decode())
+    else:
+        rows = [
+            (one.kind, one.name, one.package or "built in", one.extra, one.problem or one.reference) for one in entries
+        ]
+        print_table("Plug-ins", ("KIND", "NAME", "FROM", "EXTRA", "OBJECT OR PROBLEM"), rows)
+    if any(one.problem for one in entries):
+        raise typer.Exit(FAILED)
