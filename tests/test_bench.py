@@ -16,7 +16,7 @@ from tests.bench.run import SMALL
 async def test_a_small_run_fills_every_row_and_picture() -> None:
     """Each has a figure, the tables print, and the pictures are well-formed."""
     done = await run(SMALL)
-    assert len(done.rows) == 44
+    assert len(done.rows) == 48
     assert all(row.system and row.budget for row in done.rows)
     printed = io.StringIO()
     show(done.rows, Console(file=printed, width=200))

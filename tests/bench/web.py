@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import aiohttp
+import msgspec
 from google.protobuf import json_format
 
-from tests.bench.load import chat_request
+from tests.bench.load import TEXT, chat_request
 from tests.bench.rows import compared
 from tests.bench.run import Run
 from tests.bench.upstream import PACED_TOKENS, TOKENS
@@ -30,6 +32,13 @@ class Way(NamedTuple):
     content_type: str
     body: Callable[[str], bytes]
     """The request, by the name of a model of the upstream."""
+    keyed: bool = False
+    """Whether the id that each request has of its own is a header."""
+
+    def headers(self) -> dict[str, str]:
+        """The headers of a request."""
+        key = {"idempotency-key": uuid.uuid4().hex} if self.keyed else {}
+        return {"content-type": self.content_type, **key}
 
 
 def _envelope(data: bytes) -> bytes:
@@ -44,11 +53,21 @@ def _json(model: str) -> bytes:
     return _envelope(json_format.MessageToJson(chat_request(model)).encode())
 
 
+def _messages(model: str) -> bytes:
+    """What OpenAI and Anthropic understand alike."""
+    message = {"role": "user", "content": TEXT}
+    return msgspec.json.encode(
+        {"model": f"upstream/{model}", "messages": [message], "max_tokens": 1000, "stream": True}
+    )
+
+
 _CHAT: Final = "/contextprotocol.v1.ChatService/StreamChat"
 WAYS: Final = (
     Way("Connect in JSON", _CHAT, "application/connect+json", _json),
     Way("Connect in protobuf", _CHAT, "application/connect+proto", _protobuf),
     Way("gRPC-Web", _CHAT, "application/grpc-web+proto", _protobuf),
+    Way("OpenAI's API", "/v1/chat/completions", "application/json", _messages, keyed=True),
+    Way("Anthropic's API", "/v1/messages", "application/json", _messages, keyed=True),
 )
 
 
@@ -62,8 +81,7 @@ async def web(run: Run) -> None:
 
         def over(way: Way) -> Callable[[str], Awaitable[None]]:
             async def stream(model: str) -> None:
-                headers = {"content-type": way.content_type}
-                async with http.post(base + way.path, data=way.body(model), headers=headers) as response:
+                async with http.post(base + way.path, data=way.body(model), headers=way.headers()) as response:
                     answer = await response.read()
                 if response.status != 200 or answer.count(b" token") < SENT[model]:
                     raise RuntimeError(f"{way.title} failed: {response.status} {answer[:500]!r}")
