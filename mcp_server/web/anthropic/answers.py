@@ -83,8 +83,8 @@ def blocks(message: Message, thoughts: Thoughts) -> list[dict[str, Any]]:
 
 
 def text_block(text: str) -> dict[str, Any]:
-    """Text."""
-    return {"type": "text", "text": text, "citations": None}
+    """Text. The empty list and not ``null``, which the schema allows too, because the AI SDK refuses it."""
+    return {"type": "text", "text": text, "citations": []}
 
 
 def tool_block(id: str, name: str, input: Any) -> dict[str, Any]:
