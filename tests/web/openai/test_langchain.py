@@ -12,33 +12,16 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import SecretStr
 
-from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent, ToolArgumentsDelta, ToolCallStart
-from mcp_server.testing import EchoProvider, ScriptedProvider
-from mcp_server.values import FinishReason, ResponseFormat, Role
+from mcp_server.testing import EchoProvider
+from tests.web.meteorologist import Meteorologist
 from tests.web.openai.conftest import API, StartAPI
-from tests.web.openai.test_chat import ALL, MODEL, USAGE
+from tests.web.openai.test_chat import ALL, MODEL
 
 
 class Weather(pydantic.BaseModel):
     """Tells the weather."""
 
     city: str
-
-
-class Meteorologist(ScriptedProvider):
-    """Asks for the weather if it can, and answers in the form that is wanted."""
-
-    async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
-        """One of three answers."""
-        if request.tools and request.messages[-1].role is not Role.TOOL:
-            yield ToolCallStart(id="call_1", name=request.tools[0].name)
-            yield ToolArgumentsDelta(id="call_1", text='{"city": "Rome"}')
-            yield Finish(reason=FinishReason.TOOL_CALLS, usage=USAGE)
-            return
-        structured = request.config.response_format is not ResponseFormat.TEXT
-        for piece in ('{"city": ', '"Rome"}') if structured else ("It is ", "sunny."):
-            yield piece
-        yield Finish(usage=USAGE)
 
 
 @pytest.fixture
