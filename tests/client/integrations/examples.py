@@ -8,7 +8,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +63,22 @@ async def started(framework: str, server: str, *, port: int = 0) -> AsyncIterato
         server: the address of its server.
         port: 0: any.
     """
-    found = re.search("^Run ``(.+?)``", EXAMPLES[framework].read_text(), re.MULTILINE)
-    assert found
+    settings = {"CONTEXTPROTOCOL_ADDRESS": server, "CHAT_SECRET": "the same at every start"}
+    async with started_file(EXAMPLES[framework], settings, port=port) as application:
+        yield application
+
+
+@asynccontextmanager
+async def started_file(path: Path, settings: Mapping[str, str], *, port: int = 0) -> AsyncIterator[Application]:
+    """Start the example in that file, and kill it at the end.
+
+    Args:
+        path: the file.
+        settings: further environment variables.
+        port: 0: any.
+    """
     settings = {
-        "CONTEXTPROTOCOL_ADDRESS": server,
-        "CHAT_SECRET": "the same at every start",
+        **settings,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "error",
@@ -77,9 +88,9 @@ async def started(framework: str, server: str, *, port: int = 0) -> AsyncIterato
         "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port} --no-control-socket",
     }
     process = await asyncio.create_subprocess_exec(
-        *shlex.split(found[1]),
+        *_command(path),
         cwd=FOLDER,
-        env=os.environ | settings,
+        env={**os.environ, **settings},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
@@ -92,6 +103,13 @@ async def started(framework: str, server: str, *, port: int = 0) -> AsyncIterato
     finally:
         await application.kill()
     await reading
+
+
+def _command(path: Path) -> list[str]:
+    """How its first lines say that it is started."""
+    found = re.search("^Run ``(.+?)``", path.read_text(), re.MULTILINE)
+    assert found
+    return shlex.split(found[1])
 
 
 async def _port(application: Application) -> int:
