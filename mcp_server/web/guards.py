@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -55,7 +54,7 @@ class Guards:
                 "or name it in web.allowed_hosts"
             )
         origin = request.headers.get("origin")
-        same = host and origin is not None and urlsplit(origin).netloc.lower() == host.lower()
+        same = host and origin is not None and origin.partition("://")[2].lower() == host.lower()
         if origin is None or same or self._origins.fullmatch(origin):
             return ""
         return f"pages of {origin[:255]!r} may not call this server: the setting web.cors.origins names those that may"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -130,7 +131,8 @@ class _Server(uvicorn.Server):
 
 
 def _connections(header_timeout: float) -> type[HttpToolsProtocol]:
-    """A connection whose headers are bounded in time and in size, which uvicorn leaves open."""
+    """A connection whose headers are bounded in time and in size, which uvicorn leaves open, and whose requests keep
+    their bodies when they offer another protocol."""
 
     class Connection(HttpToolsProtocol):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -161,10 +163,44 @@ def _connections(header_timeout: float) -> type[HttpToolsProtocol]:
             self._count(len(name) + len(value))
             super().on_header(name, value)
 
+        def data_received(self, data: bytes) -> None:
+            self._unset_keepalive_if_required()
+            rest = memoryview(data)
+            try:
+                while True:
+                    try:
+                        self.parser.feed_data(rest)
+                    except httptools.HttpParserUpgrade as offer:
+                        rest = rest[offer.args[0] :]
+                        self._decline_upgrade()
+                    else:
+                        return
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+
+        def _decline_upgrade(self) -> None:
+            """Read a request again without its offer to go on in another protocol, such as HTTP/2: after an offer the
+            parser takes the body for that protocol."""
+            head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+            head += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+            self.parser.feed_data(b"\r\n".join(head) + b"\r\n\r\n")
+
         def on_headers_complete(self) -> None:
+            if self._is_offer():
+                return
             self._headers_arrived()
             self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
             super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            if not self._is_offer():
+                super().on_message_complete()
+
+        def _is_offer(self) -> bool:
+            """Whether the request is to be read again; CONNECT is refused for its address."""
+            return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
         def _count(self, size: int) -> None:
             self._header_bytes += size

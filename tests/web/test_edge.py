@@ -38,6 +38,7 @@ async def test_models_are_listed_over_http() -> None:
         ({"Host": "127.0.0.1.attacker.example"}, 403),
         ({"Origin": "https://attacker.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Host": "localhost:1"}, 200),
         ({"Host": "chat.example"}, 200),
         ({"Host": "chat.example:8443", "Origin": "https://chat.example:8443"}, 200),
@@ -110,6 +111,49 @@ async def test_headers_without_end_are_refused() -> None:
     async with running(web_config(), providers={"echo": EchoProvider()}) as server:
         answered = await exchange(server.web_address, data)
     assert not answered or b" 400 " in answered.partition(b"\r\n")[0]
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+
+
+async def test_a_request_that_offers_another_protocol_is_answered_in_this_one() -> None:
+    """With its body, whole or in pieces, also behind another request: Java's own client offers HTTP/2 in this way."""
+    body = b'{"model": "echo/echo", "input": "words"}'
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    offer = head + OFFER + length + body
+    chunked = head + OFFER + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    last = head + b"Connection: close\r\n" + length + body
+    async with running(web_config(), providers={"echo": EchoProvider()}) as server, asyncio.timeout(10):
+        for data in (offer + last, offer * 3 + chunked * 2 + last):
+            answered = await exchange(server.web_address, data)
+            assert answered.count(b"HTTP/1.1 200 OK") == data.count(head), answered
+        host, _, port = server.web_address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for piece in (offer[:30], offer[30 : -len(body) - 2], offer[-len(body) - 2 : -5], offer[-5:] + last):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert (await reader.read()).count(b"HTTP/1.1 200 OK") == 2
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"CONNECT other.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nHost: localhost\r\n" + OFFER + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST /healthz HTTP/1.1\r\nHost: localhost\r\n"
+        + OFFER
+        + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_requests_that_a_proxy_could_read_otherwise_are_refused(data: bytes) -> None:
+    """Nothing is smuggled behind them."""
+    async with running(web_config(), providers={"echo": EchoProvider()}) as server, asyncio.timeout(5):
+        answered = await exchange(server.web_address, data + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert answered.count(b"HTTP/1.1") == 1
 
 
 async def test_the_edge_needs_what_grpc_needs_on_an_address_that_others_reach() -> None:
