@@ -30,7 +30,12 @@ def blob_of_url(found: Violations, field: str, url: str, *, kind: str = "image")
         if not url.startswith("https://"):
             found.add(field, "must begin with https:// or data:")
             return PLACEHOLDER
-        return Blob(mime_type=mimetypes.guess_type(urlsplit(url).path)[0] or f"{kind}/*", uri=url)
+        try:
+            path = urlsplit(url).path
+        except ValueError:
+            found.add(field, "must be a valid address")
+            return PLACEHOLDER
+        return Blob(mime_type=_type_of(path) or f"{kind}/*", uri=url)
     header, comma, text = url[5:].partition(",")
     mime_type, _, encoding = header.rpartition(";")
     if not comma or encoding.strip().lower() != "base64":
@@ -56,8 +61,13 @@ def blob_of_file(found: Violations, field: str, data: str, filename: str) -> Blo
     """A file: a ``data:`` URL, or Base64 of the type that the file's name tells."""
     if data.startswith("data:"):
         return blob_of_url(found, field, data)
-    mime_type = mimetypes.guess_type(filename)[0]
+    mime_type = _type_of(filename)
     if mime_type is None:
         found.add(field, "must be of the form data:TYPE/SUBTYPE;base64,DATA, or the filename must tell the type")
         return PLACEHOLDER
     return blob_of_base64(found, field, data, mime_type)
+
+
+def _type_of(path: str) -> str | None:
+    """The MIME type that a path or the name of a file tells."""
+    return mimetypes.guess_type(path.rpartition("/")[2])[0]

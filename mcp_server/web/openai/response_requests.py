@@ -133,8 +133,8 @@ def read_create(data: bytes, key: str) -> CreateRequest:
 def _details(parameters: CreateParameters) -> dict[str, Any]:
     try:
         return details_of(parameters)
-    except RecursionError:
-        return {}  # a schema that is nested so deeply is refused by the rules
+    except (msgspec.DecodeError, RecursionError):
+        return {}  # a schema that is nested so deeply, or has a number of so many digits, is refused by the rules
 
 
 class TokensRequest(msgspec.Struct, kw_only=True):

@@ -73,6 +73,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         user({"type": "image_url", "image_url": {"url": "https://a/b.png", "detail": "high"}}),
         "messages[1].content[0].image_url.detail",
     ),
+    # What is no address.
+    "an image nowhere": (
+        user({"type": "image_url", "image_url": {"url": "https://["}}),
+        "messages[1].content[0].image_url.url",
+    ),
     "stored files": (user({"type": "file", "file": {"file_id": "f"}}), "messages[1].content[0].file.file_id"),
     "obfuscation": (
         {"stream": True, "stream_options": {"include_obfuscation": True}},

@@ -400,13 +400,16 @@ DEEP: Any = "[" * 100_000 + "]" * 100_000
         '{"text": {"format": {"type": "json_schema", "name": "f", "schema": {"a": DEEP}}}}',
         '{"prompt": DEEP}',
         '{"metadata": DEEP}',
+        '{"tools": [{"type": "function", "name": "f", "parameters": {"a": DIGITS}}]}',
+        '{"text": {"format": {"type": "json_schema", "name": "f", "schema": {"a": DIGITS}}}}',
+        '{"metadata": DIGITS}',
     ],
 )
-async def test_what_is_nested_without_end_is_refused(start_api: StartAPI, body: str) -> None:
+async def test_what_is_nested_or_long_without_end_is_refused(start_api: StartAPI, body: str) -> None:
     """Wherever it stands."""
     api = await start_api(p=able(["ok", Finish()]))
     body = '{"model": "p/able", ' + ("" if '"input"' in body else '"input": "a", ') + body[1:]
-    status, _, text = await api.send("/responses", body.replace("DEEP", DEEP).encode())
+    status, _, text = await api.send("/responses", body.replace("DEEP", DEEP).replace("DIGITS", "9" * 5000).encode())
     assert status == 400, text
 
 
