@@ -157,7 +157,7 @@ ADD = Tool(name="add", description="Adds.", parameters_json='{"type": "object"}'
         ([Tool(name="")], ["tools[0].name"]),
         ([Tool(name="a" * 65)], ["tools[0].name"]),
         ([Tool(name="a.b")], ["tools[0].name"]),
-        ([Tool(name="a", description="x" * 9000)], ["tools[0].description"]),
+        ([Tool(name="a", description="x" * 33_000)], ["tools[0].description"]),
         ([Tool(name="a", parameters_json="[]")], ["tools[0].parameters_json"]),
         ([Tool(name="a", parameters_json=f'{{"a": "{"x" * MAX_SCHEMA_BYTES}"}}')], ["tools[0].parameters_json"]),
     ],
