@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcp_server.rules.limits import MAX_CALL_LABELS, MAX_EMBEDDING_INPUT_BYTES, MAX_EMBEDDING_INPUTS
+from mcp_server.rules.limits import MAX_CALL_LABELS, MAX_EMBEDDING_INPUT_BYTES, MAX_EMBEDDING_INPUTS, MAX_INT32
 from mcp_server.rules.primitives import json_object, model_name, not_empty, utf8_bytes, whole
 from mcp_server.rules.session import labels
 from mcp_server.rules.violations import Violations
@@ -31,6 +31,6 @@ def embedding(
             utf8_bytes(found, f"inputs[{index}]", text, MAX_EMBEDDING_INPUT_BYTES)
     model_name(found, "model", model)
     if dimensions is not None:
-        whole(found, "dimensions", dimensions, 1)
+        whole(found, "dimensions", dimensions, 1, MAX_INT32)
     json_object(found, "provider_options", options)
     labels(found, "labels", call_labels, MAX_CALL_LABELS)

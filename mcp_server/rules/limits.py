@@ -59,6 +59,9 @@ MAX_SCHEMA_BYTES: Final = 64 * KIB
 MAX_SCHEMA_DEPTH: Final = 100
 """Objects and arrays within each other, of a JSON Schema."""
 
+MAX_INT32: Final = 2**31 - 1
+MIN_INT64: Final = -(2**63)
+MAX_INT64: Final = 2**63 - 1
 MAX_STOPS: Final = 16
 """Stop strings of one request."""
 MAX_STOP: Final = 256

@@ -36,9 +36,17 @@ def details_of(parameters: CreateParameters) -> dict[str, Any]:
     }
     kept = {name: value for name, value in kept.items() if value is not None}
     for name in ("tools", "text"):
-        if len(msgspec.json.encode(kept)) > MAX_DETAILS:
+        if not _can_be_kept(kept):
             kept.pop(name, None)
     return kept
+
+
+def _can_be_kept(details: dict[str, Any]) -> bool:
+    try:
+        msgspec.msgpack.encode(details)
+    except OverflowError:
+        return False  # stores have no integers of more than 64 bits, which a schema may have
+    return len(msgspec.json.encode(details)) <= MAX_DETAILS
 
 
 def _plain(value: Any) -> Any:

@@ -58,7 +58,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [*HELLO, {"role": "assistant", "content": "I"}], "system": "s"},
         "messages[1].role: must be user in the last message: this server does not continue an answer that",
     ),
-    "max_tokens": ({"max_tokens": 0}, "max_tokens: must be at least 1, not 0"),
+    "max_tokens": ({"max_tokens": 0}, "max_tokens: must be from 1 to 2147483647, not 0"),
     "temperature": ({"temperature": 3}, "temperature: must be from 0 to 2, not 3"),
     "stop": ({"stop_sequences": ["a", ""]}, "stop_sequences[1]: must not be empty"),
     "empty text": ({**user({"type": "text", "text": ""}), "system": "s"}, "messages[0].content[0].text: must not be"),

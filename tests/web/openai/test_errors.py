@@ -88,6 +88,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "top_p": ({"top_p": 0}, "top_p"),
     "max_tokens": ({"max_tokens": 0}, "max_tokens"),
     "max_completion_tokens": ({"max_completion_tokens": 0}, "max_completion_tokens"),
+    "more tokens than fit": ({"max_tokens": 2**31}, "max_tokens"),
+    "a seed of more than 64 bits": ({"seed": 2**63}, "seed"),
     "stop": ({"stop": ["a", ""]}, "stop[1]"),
     "top_logprobs": ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
     "a schema": (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import openai
 import pydantic
 import pytest
@@ -21,6 +23,9 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
+from mcp_server.settings import testing_config as plain_config
+from mcp_server.settings.tables import LimitSettings, TenantSettings
+from mcp_server.stores.sqlite.settings import SQLiteSettings
 from mcp_server.values import (
     Blob,
     FinishReason,
@@ -420,6 +425,21 @@ def test_a_schema_of_any_depth_is_read() -> None:
         tool = '{"type": "function", "name": "f", "parameters": {"a": ' + schema + "}}"
         with contextlib.suppress(InvalidArgument):
             read_create(f'{{"model": "m", "input": "a", "tools": [{tool}]}}'.encode(), "")
+
+
+async def test_numbers_of_more_than_64_bits_may_stand_in_schemas(start_api: StartAPI, tmp_path: Path) -> None:
+    """A response is kept without such a schema. As a parameter such a number is refused, whatever limits there are."""
+    limits, tenants = {"l": LimitSettings(cost_per_day=1)}, {"*": TenantSettings(limits="l")}
+    store = SQLiteSettings(path=tmp_path / "sessions.db")
+    config = msgspec.structs.replace(plain_config(), store=store, limits=limits, tenants=tenants)
+    api = await start_api(config, p=able(["ok", Finish()]))
+    schema = '{"type": "object", "properties": {"n": {"type": "integer", "maximum": 1180591620717411303424}}}'
+    tool = '{"type": "function", "name": "f", "parameters": ' + schema + "}"
+    body = '{"model": "p/able", "input": "a", '
+    status, _, text = await api.send("/responses", (body + f'"tools": [{tool}]}}').encode())
+    assert (status, msgspec.json.decode(text)["status"]) == (200, "completed"), text
+    status, _, text = await api.send("/responses", (body + '"max_output_tokens": 1180591620717411303424}').encode())
+    assert (status, msgspec.json.decode(text)["error"]["param"]) == (400, "max_output_tokens")
 
 
 async def test_parameters_that_change_nothing_are_accepted(start_api: StartAPI) -> None:
