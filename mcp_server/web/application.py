@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -94,9 +94,10 @@ def web_application(
             routes += part.routes(path.rstrip("/"))
     routes.append(Mount("/", _NotFound(parts, edge)))
     if settings.base_path:
-        routes = [Mount(settings.base_path, routes=routes)]
+        into_the_folder = _redirect(f"{settings.base_path.rpartition('/')[2]}/")
+        routes = [Route(settings.base_path, into_the_folder), Mount(settings.base_path, routes=routes)]
     cors = settings.cors
-    return Starlette(
+    application = Starlette(
         routes=routes,
         middleware=[
             Middleware(Guards, cors=cors, allowed_hosts=settings.allowed_hosts, authenticated=authenticated),
@@ -119,6 +120,9 @@ def web_application(
         ],
         exception_handlers={HTTPException: _plain},
     )
+    # Its redirects are to the host and the scheme of the request, which a proxy or a stranger has chosen.
+    application.router.redirect_slashes = False
+    return application
 
 
 async def _healthz(request: Request) -> Response:
@@ -132,6 +136,13 @@ def _readyz(ready: Callable[[], Awaitable[str]]) -> Callable[[Request], Awaitabl
         return PlainTextResponse(text, status, headers={"cache-control": "no-store"})
 
     return readyz
+
+
+def _redirect(address: str) -> Callable[[Request], Awaitable[Response]]:
+    async def redirect(request: Request) -> Response:
+        return RedirectResponse(address, 308)
+
+    return redirect
 
 
 async def _plain(request: Request, error: Exception) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -13,6 +14,8 @@ from mcp_server.settings import CORSSettings, is_loopback
 
 OPEN_PATHS = ("/healthz", "/readyz")
 """The pages that load balancers call under the address of the machine."""
+
+_PORT: Final = re.compile(r":\d*$")
 
 
 def origin_pattern(origins: Iterable[str]) -> re.Pattern[str]:
@@ -62,7 +65,7 @@ class Guards:
     def _is_ours(self, host: str) -> bool:
         if self._any_host:
             return True
-        name = (host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]).lower()
+        name = _PORT.sub("", host).lower()
         if is_loopback(name.strip("[]")):
             return True
         return any(

@@ -39,7 +39,9 @@ async def test_models_are_listed_over_http() -> None:
         ({"Origin": "https://attacker.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Origin": "http://["}, 403),
+        ({"Host": "[::1]attacker.example"}, 403),
         ({"Host": "localhost:1"}, 200),
+        ({"Host": "[::1]:1"}, 200),
         ({"Host": "chat.example"}, 200),
         ({"Host": "chat.example:8443", "Origin": "https://chat.example:8443"}, 200),
     ],
@@ -67,6 +69,9 @@ async def test_everything_moves_with_the_base_path_and_parts_can_be_switched_off
         assert (await get(server.web_url + "api/models"))[0] == 200
         assert (await get(server.web_url + "readyz")) == (200, "ready\n")
         assert (await get(f"http://{server.web_address}/v1/models"))[0] == 404
+        # Whatever the request says about host and scheme.
+        request = b"GET /models-for/us HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n"
+        assert b"\r\nlocation: us/\r\n" in await exchange(server.web_address, request)
     async with running(
         web_config(paths=WebPaths(openai=(), anthropic=())), providers={"echo": EchoProvider()}
     ) as server:
