@@ -16,7 +16,7 @@ from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
 from mcp_server.settings import TurnSettings
 from mcp_server.settings import testing_config as plain_config
 from mcp_server.testing import Gate, ScriptedProvider
-from mcp_server.web.openai.identifiers import TurnId, conversation_id, response_id
+from mcp_server.web.openai.identifiers import TurnId, conversation_id, parse_response_id, response_id
 from tests.auth.keys import config_with, new_key
 from tests.web.openai.conftest import API, StartAPI
 from tests.web.openai.test_chat import ALL, MODEL, able
@@ -186,6 +186,61 @@ async def test_a_response_of_another_tenant_is_not_found(start_api: StartAPI) ->
             with pytest.raises(openai.NotFoundError):
                 await call
         assert (await owner.responses.retrieve(response.id)).output_text == "ok"
+
+
+async def test_what_is_another_tenants_is_answered_as_what_is_not_there(start_api: StartAPI) -> None:
+    """Byte for byte but for the id, by every call that takes one."""
+    red, blue = new_key("red"), new_key("blue")
+    api = await start_api(msgspec.structs.replace(config_with(red, blue), models=_models()), p=able(["ok", Finish()]))
+
+    async def send(path: str, body: Any = b"", method: str = "POST", key: Any = red) -> tuple[int, str]:
+        status, _, text = await api.send(path, body, method, authorization=f"Bearer {key.secret}")
+        return status, text
+
+    conversation = msgspec.json.decode((await send("/conversations", {}))[1])["id"]
+    given = {"model": MODEL, "input": "a"}
+    response = msgspec.json.decode((await send("/responses", {**given, "conversation": conversation}))[1])["id"]
+    free = msgspec.json.decode((await send("/responses", {**given, "store": False}))[1])["id"]
+    items = msgspec.json.decode((await send(f"/conversations/{conversation}/items", method="GET"))[1])["data"]
+    turn, nobodys = parse_response_id(response), "s" + "0" * 24
+    assert turn is not None
+    unknown = {
+        conversation: conversation_id(nobodys),
+        response: response_id(TurnId(nobodys, turn.turn)),
+        free: response_id(TurnId("", "t" + "0" * 24)),
+    }
+    calls: list[tuple[str, str, Any, str]] = []
+    for id in (response, free):
+        calls += [(method, path, b"", id) for method, path in RESPONSE_CALLS]
+        calls += [("POST", path, {**given, "previous_response_id": id}, id) for path in CREATE_CALLS]
+    calls += [(method, path, body, conversation) for method, path, body in CONVERSATION_CALLS]
+    calls += [(method, f"/conversations/ID/items/{items[0]['id']}", b"", conversation) for method in ("GET", "DELETE")]
+    calls += [("POST", path, {**given, "conversation": conversation}, conversation) for path in CREATE_CALLS]
+    for method, path, body, id in calls:
+        other = unknown[id]
+        foreign = await send(path.replace("ID", id), body, method, blue)
+        named = msgspec.json.decode(msgspec.json.encode(body).replace(id.encode(), other.encode())) if body else body
+        missing = await send(path.replace("ID", other), named, method, blue)
+        assert foreign[0] in (400, 404), (method, path, foreign)
+        assert (foreign[0], foreign[1].replace(id, other)) == missing, (method, path)
+    assert msgspec.json.decode((await send(f"/responses/{response}", method="GET"))[1])["status"] == "completed"
+
+
+RESPONSE_CALLS = [
+    ("GET", "/responses/ID"),
+    ("GET", "/responses/ID?stream=true"),
+    ("GET", "/responses/ID/input_items"),
+    ("POST", "/responses/ID/cancel"),
+    ("DELETE", "/responses/ID"),
+]
+CONVERSATION_CALLS: list[tuple[str, str, Any]] = [
+    ("GET", "/conversations/ID", b""),
+    ("POST", "/conversations/ID", {"metadata": {"a": "b"}}),
+    ("GET", "/conversations/ID/items", b""),
+    ("POST", "/conversations/ID/items", {"items": [{"role": "user", "content": "a"}]}),
+    ("DELETE", "/conversations/ID", b""),
+]
+CREATE_CALLS = ["/responses", "/responses/input_tokens"]
 
 
 def _models() -> Any:
