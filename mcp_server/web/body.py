@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -58,16 +57,15 @@ def decode(decoder: msgspec.json.Decoder[T], data: bytes, at: str = "") -> T:
         raise InvalidArgument([Violation(field=at, description="the body is nested too deeply")]) from None
 
 
-_ERROR: Final = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
+_AT: Final = " - at `$"
 _UNKNOWN: Final = "Object contains unknown field `"
 _MISSING: Final = "Object missing required field `"
 
 
 def _violation(text: str, at: str) -> Violation:
     """What the decoder has found, with the path of the field as its caller writes it."""
-    match = _ERROR.fullmatch(text)
-    assert match is not None
-    what, path = match["what"], match["path"] or ""
+    what, at_path, path = text.rpartition(_AT)  # no pattern: a value in the text may have megabytes
+    what, path = (what, path[:-1].removeprefix(".")) if at_path else (text, "")
     path = f"{at}.{path}" if at and path else at or path
     for start, description in ((_UNKNOWN, "unknown parameter: {}"), (_MISSING, "missing required parameter: {}")):
         if what.startswith(start):

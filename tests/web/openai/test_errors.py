@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import openai
 import pytest
 
+from mcp_server.errors import InvalidArgument
 from mcp_server.interfaces import Finish
 from mcp_server.settings import testing_config as plain_config
 from mcp_server.settings.tables import LimitSettings, TenantSettings
 from mcp_server.testing import EchoProvider
 from mcp_server.values import Usage, UsageSource
+from mcp_server.web.body import decode
+from mcp_server.web.openai.chat import ChatBody
 from tests.auth.keys import config_with, new_key
 from tests.web.openai.conftest import API, StartAPI
 from tests.web.openai.test_chat import HELLO, MODEL, WEATHER, able
@@ -361,3 +365,29 @@ async def test_a_budget_that_is_used_up_is_not_retried(start_api: StartAPI) -> N
     assert caught.value.code == "insufficient_quota"
     assert caught.value.response.headers["x-should-retry"] == "false"
     assert "x-ratelimit-limit-requests" not in caught.value.response.headers
+
+
+@pytest.mark.parametrize("body", ['{"model": "LONG", "messages": [{"role": "LONG"}]}', '{"LONG": 1}'])
+def test_what_is_wrong_with_a_long_text_is_found_about_as_fast_as_it_is_read(body: str) -> None:
+    """No other call runs meanwhile, in no thread."""
+    decoder = msgspec.json.Decoder(ChatBody)
+    data = body.replace("LONG", "x" * 4_000_000).encode()
+
+    def seconds(read: Callable[[], Any]) -> float:
+        took = []
+        for _ in range(3):
+            begin = time.thread_time()
+            with pytest.raises((InvalidArgument, msgspec.ValidationError)):
+                read()
+            took.append(time.thread_time() - begin)
+        return min(took)
+
+    assert seconds(lambda: decode(decoder, data)) < 12 * seconds(lambda: decoder.decode(data))
+
+
+def test_a_value_that_looks_like_a_path_is_none() -> None:
+    """The path of the field comes last."""
+    decoder = msgspec.json.Decoder(ChatBody)
+    with pytest.raises(InvalidArgument) as caught:
+        decode(decoder, b'{"model": "m", "messages": [{"role": "a - at `$.model`"}]}')
+    assert [one.field for one in caught.value.violations] == ["messages[0].role"]
