@@ -106,8 +106,9 @@ class PromptParameters(Shape):
                 tools.append(tool(function))
         if isinstance(self.tool_choice, AllowedChoice):
             allowed = {each.name for each in self.tool_choice.tools}
+            names = {one.name for one in tools}
             for number, each in enumerate(self.tool_choice.tools):
-                if each.name not in {one.name for one in tools}:
+                if each.name not in names:
                     found.add(f"tool_choice.tools[{number}].name", f"{shown(each.name)} is not in tools")
             tools = [one for one in tools if one.name in allowed]
         return tuple(tools)

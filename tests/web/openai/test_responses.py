@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mcp_server.interfaces import (
     ToolArgumentsDelta,
     ToolCallStart,
 )
+from mcp_server.rules import Violations
 from mcp_server.settings import testing_config as plain_config
 from mcp_server.settings.tables import LimitSettings, TenantSettings
 from mcp_server.stores.sqlite.settings import SQLiteSettings
@@ -41,6 +43,7 @@ from mcp_server.values import (
     ToolChoice,
     ToolResult,
 )
+from mcp_server.web.openai.response_parameters import CreateParameters
 from mcp_server.web.openai.response_requests import read_create
 from tests.web.openai.conftest import API, StartAPI
 from tests.web.openai.test_chat import MODEL, USAGE, able
@@ -440,6 +443,19 @@ async def test_numbers_of_more_than_64_bits_may_stand_in_schemas(start_api: Star
     assert (status, msgspec.json.decode(text)["status"]) == (200, "completed"), text
     status, _, text = await api.send("/responses", (body + '"max_output_tokens": 1180591620717411303424}').encode())
     assert (status, msgspec.json.decode(text)["error"]["param"]) == (400, "max_output_tokens")
+
+
+def test_many_allowed_tools_are_found_in_time() -> None:
+    """About as fast as they are read, however many tools there are."""
+    tools = [{"type": "function", "name": f"f{number}", "parameters": {}} for number in range(2000)]
+    allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f1"}] * 100_000}
+    decoder = msgspec.json.Decoder(CreateParameters)
+    data = msgspec.json.encode({"model": "m", "input": "a", "tools": tools, "tool_choice": allowed})
+    begin = time.thread_time()
+    parameters = decoder.decode(data)
+    read = time.thread_time()
+    assert [tool.name for tool in parameters.offered(Violations())] == ["f1"]
+    assert time.thread_time() - read < 10 * (read - begin)
 
 
 async def test_parameters_that_change_nothing_are_accepted(start_api: StartAPI) -> None:
