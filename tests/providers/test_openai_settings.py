@@ -44,7 +44,7 @@ async def test_what_the_page_shows_is_taken_and_used(block: str, tmp_path: Path)
     """A server starts with it, and has the models that it names."""
     file = tmp_path / "settings.toml"
     file.write_text(QUIET + block)
-    config = load(file, {})
+    config = load(file, {"TEAM_OPENAI_KEY": "sk-1"})
     (settings,) = config.providers.values()
     assert isinstance(settings, OpenAISettings)
     async with UnifiedMCPServer(config):
