@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -15,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from mcp_server.errors import ConfigError
+from mcp_server.interfaces import Call
 from mcp_server.settings import WebPaths, WebTLSSettings
 from mcp_server.testing import EchoProvider, running
 from tests.certificates import Authority
@@ -52,6 +55,32 @@ async def test_pages_of_others_cannot_use_the_server(headers: dict[str, str], st
     async with running(config, providers={"echo": EchoProvider()}) as server:
         assert (await get(server.web_url + MODELS, headers))[0] == status
         assert (await get(server.web_url + "healthz", {"Host": headers.get("Host", "x")}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("proxies", "header", "host"),
+    [
+        ((), "192.0.2.9", "127.0.0.1"),
+        (("10.0.0.0/8",), "192.0.2.9", "127.0.0.1"),
+        (("127.0.0.0/8",), "192.0.2.9", "192.0.2.9"),
+        (("127.0.0.1", "192.0.2.0/24"), "198.51.100.7, 192.0.2.9", "198.51.100.7"),
+    ],
+)
+async def test_only_trusted_proxies_say_where_a_call_comes_from(
+    proxies: tuple[str, ...], header: str, host: str
+) -> None:
+    """Others could choose whose failures to be delayed for, and what the log says."""
+    peers: list[str] = []
+
+    @asynccontextmanager
+    async def middleware(call: Call) -> AsyncIterator[None]:
+        peers.append(call.peer)
+        yield
+
+    config = web_config(trusted_proxies=proxies)
+    async with running(config, providers={"echo": EchoProvider()}, middleware=[middleware]) as server:
+        assert (await get(server.web_url + MODELS, {"X-Forwarded-For": header}))[0] == 200
+    assert [peer.rpartition(":")[0] for peer in peers] == [f"ipv4:{host}"]
 
 
 async def test_a_path_without_a_route_is_not_found_in_the_form_of_its_api() -> None:
