@@ -10,10 +10,13 @@ import msgspec
 from mcp_server.errors import InvalidArgument, Violation
 from mcp_server.rules import Violations, shown
 from mcp_server.web.exchange import Exchange
+from mcp_server.web.json_values import check_values
 
 T = TypeVar("T")
 LARGE_BYTES: Final = 64 * 1024
 """The largest body that is read on the event loop."""
+MAX_VALUES: Final = 200_000
+"""The most JSON values of a body."""
 
 Convert = Callable[..., Awaitable[Any]]
 """``await convert(large, function, *arguments)``: what the function returns, which runs in a thread if it is large."""
@@ -45,8 +48,10 @@ def decode(decoder: msgspec.json.Decoder[T], data: bytes, at: str = "") -> T:
         at: the path of the part.
 
     Raises:
-        InvalidArgument: it is no JSON, or of another shape.
+        InvalidArgument: it is no JSON, of another shape, or has too many values.
     """
+    if len(data) > LARGE_BYTES:
+        check_values(data, MAX_VALUES)
     try:
         return decoder.decode(data.decode())
     except msgspec.ValidationError as error:

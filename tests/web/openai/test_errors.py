@@ -211,6 +211,16 @@ async def test_large_bodies_are_read(api: API) -> None:
     assert (bad, msgspec.json.decode(text)["error"]["param"]) == (400, "n")
 
 
+async def test_a_million_small_values_are_refused_before_anything_is_built_of_them(api: API) -> None:
+    """They would hold up all other calls; a long text that looks like them is read."""
+    status, _, text = await api.send(CHAT, {"model": MODEL, "messages": HELLO, "stop": [0] * 200_001})
+    assert status == 400
+    assert "the request has more than 200000 JSON values" in msgspec.json.decode(text)["error"]["message"]
+    looks_so = '{"a":[0,' * 70_000
+    status, _, text = await api.send(CHAT, {"model": MODEL, "messages": [{"role": "user", "content": looks_so}]})
+    assert msgspec.json.decode(text)["error"]["code"] == "context_length_exceeded"  # it was read
+
+
 async def test_only_json_is_read(api: API) -> None:
     """A form of a foreign page is not."""
     status, _, text = await api.send(CHAT, b"{}", Content_Type="text/plain")
