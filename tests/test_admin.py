@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from mcp_client import MCPClient
 from mcp_server.admin.endpoint import MAX_READERS
@@ -22,7 +23,7 @@ from mcp_server.admin.pages import from_this_machine
 from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ConfigError, StoreUnavailable
 from mcp_server.interfaces import Change, Changed, Decide, Finish
-from mcp_server.settings import AdminSettings, AuthSettings, Config, MetricsSettings, admin_addresses
+from mcp_server.settings import AdminSettings, AuthSettings, Config, MetricsSettings, admin_addresses, tables
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.memory import MemoryStore
 from mcp_server.stores.sqlite.store import SQLiteStore
@@ -273,6 +274,18 @@ async def test_a_port_in_use_is_an_error_of_the_setting(key: str) -> None:
         with pytest.raises(ConfigError, match=rf"^{key}\.address: cannot listen on {address}: "):
             async with running(config, providers=ECHO):
                 pass
+
+
+async def test_the_default_port_in_use_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second server of a machine starts all the same: nobody has asked for its metrics."""
+    config = replace(settings(default_model="echo/echo"), metrics=MetricsSettings())
+    with socket.create_server(("127.0.0.1", 0)) as taken, capture_logs() as logs:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(tables, "ADMIN_ADDRESS", address)
+        async with running(config, providers=ECHO) as server:
+            assert (server.admin_address, server.metrics_address) == ("", "")
+    (line,) = [line for line in logs if line["event"] == "metrics and admin pages are not served"]
+    assert line["problem"].startswith(f"admin.address: cannot listen on {address}: ")
 
 
 async def test_readers_that_say_nothing_take_few_threads() -> None:

@@ -329,7 +329,7 @@ class AdminSettings(Settings):
 
     address: OptionalAddress | None = None
     """``host:port`` of the pages. Port 0 chooses a free port; empty turns the pages off. Not set: ``metrics.address``
-    if that is set, else ``127.0.0.1:9464``."""
+    if that is set, else ``127.0.0.1:9464``; if that default is in use, the pages are not served."""
 
 
 class MetricsSettings(Settings):
