@@ -70,7 +70,7 @@ _Mode = generation_pb2.ToolChoice
         ({"tools": [generation_pb2.Tool(name="a b")]}, "tools[0].name"),
         ({"tools": [ADD, ADD]}, "tools[1].name"),
         ({"tools": [generation_pb2.Tool(name="a", parameters_json="[1]")]}, "tools[0].parameters_json"),
-        ({"tools": [generation_pb2.Tool(name="a", description="x" * 9000)]}, "tools[0].description"),
+        ({"tools": [generation_pb2.Tool(name="a", description="x" * 33_000)]}, "tools[0].description"),
         ({"tools": [generation_pb2.Tool(name=f"t{n}") for n in range(129)]}, "tools"),
         ({"tool_choice": _Mode(mode=_Mode.MODE_REQUIRED)}, "tool_choice.mode"),
         ({"tools": [ADD], "tool_choice": _Mode(mode=99)}, "tool_choice.mode"),  # type: ignore[arg-type]  # what is tested
