@@ -99,10 +99,11 @@ def digest(tenant: str, input: ChatInput | CompletionInput) -> bytes:
     """
     options = replace(input.options, request_id="", after_sequence=None, on_disconnect=OnDisconnect.CANCEL_AFTER_GRACE)
     fields = {name: getattr(options, name) for name in options.__struct_fields__}
+    later = {name: value for name, default in _LATER.items() if (value := fields.pop(name)) != default}
     rest = {name: getattr(input, name) for name in input.__struct_fields__ if name != "options"}
     if isinstance(input, ChatInput):
         rest["messages"] = with_states_of("", input.messages)
-    return digest_of(_DIGESTED[type(input)](options=_Options(tenant=tenant, **fields), **rest))
+    return digest_of(_DIGESTED[type(input)](options=_Options(tenant=tenant, later=later or None, **fields), **rest))
 
 
 def _with_defaults(kind: type[msgspec.Struct]) -> list[Any]:
@@ -114,9 +115,22 @@ def _with_defaults(kind: type[msgspec.Struct]) -> list[Any]:
     ]
 
 
-# Digests are stored, and compared with those of later releases: the fields and their order stay as they are.
+# Digests are stored, and compared with those of later releases: the fields and their order stay as they are. So does
+# their number, on which the encoding depends: options that were added after 0.5 are one field together.
+_LATER: Final = {
+    name: default
+    for name, _, default in [field for field in _with_defaults(TurnOptions) if len(field) == 3]
+    if name in ("commit", "details", "message_count", "on_cut", "retain")
+}
 _Options = msgspec.defstruct(
-    "_Options", [("tenant", str), *_with_defaults(TurnOptions)], kw_only=True, omit_defaults=True
+    "_Options",
+    [
+        ("tenant", str),
+        *[field for field in _with_defaults(TurnOptions) if field[0] not in _LATER],
+        ("later", dict[str, Any] | None, None),
+    ],
+    kw_only=True,
+    omit_defaults=True,
 )
 _DIGESTED: Final = {
     kind: msgspec.defstruct(
