@@ -146,6 +146,16 @@ class UnifiedMCPServer:
         """The port of :attr:`metrics_address`; ``None`` if the metrics are not served."""
         return int(self.metrics_address.rpartition(":")[2]) if self.metrics_address else None
 
+    def http_application(self) -> Any:
+        """The HTTP edge as an ASGI application, to mount in an application of your own. It has the settings ``[web]``
+        but for the address, and answers while the server runs.
+
+        Raises:
+            ConfigError: the extra ``web`` is not installed.
+        """
+        assert self._reloader is not None, "the server has not started"
+        return self._http_application()
+
     async def idle(self) -> None:
         """Return when no turn is running."""
         await self._turns.idle()
@@ -260,7 +270,7 @@ class UnifiedMCPServer:
             settings=config.server,
             certificates=certificates,
         )
-        self.http_application = partial(
+        self._http_application = partial(
             _http_application,
             config,
             gateway=gateway,
@@ -272,7 +282,7 @@ class UnifiedMCPServer:
             authenticated=authentication is not None,
         )
         if config.web.address:
-            self._web = _web_server(self.http_application(), config, web_files)
+            self._web = _web_server(self._http_application(), config, web_files)
 
         self._turns = turns
         self._housekeeping = Housekeeping(sessions, store, metrics, config, self._clock)
