@@ -64,9 +64,10 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def watched_files(self) -> tuple[Path, ...]:
         """All files that the settings come from: also those of secrets, certificates and keys."""
-        tls = self.config.server.tls
+        tls, web = self.config.server.tls, self.config.web.tls
         keys = [issuer.keys_file for issuer in self.config.auth.jwt.values()]
-        files = (self.file, *self.secret_files, tls.certificate, tls.key, tls.client_ca, *keys)
+        certificates = (tls.certificate, tls.key, tls.client_ca, web.certificate, web.key)
+        files = (self.file, *self.secret_files, *certificates, *keys)
         return tuple([file for file in files if file is not None])
 
 

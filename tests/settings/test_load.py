@@ -409,6 +409,18 @@ def test_a_secret_may_lie_in_a_file(file: Path, tmp_path: Path) -> None:
         assert problems(file) == [f"{file}: providers.a.api_key: {expected}"]
 
 
+def test_all_files_that_the_settings_name_are_watched(file: Path, tmp_path: Path) -> None:
+    """Secrets and the certificates of both edges: a renewal of any of them is a reload."""
+    names = ("key", "server.pem", "server.key", "web.pem", "web.key")
+    (tmp_path / "key").write_text("sk-1")
+    file.write_text(
+        'providers.a = { type = "openai", api_key = { file = "key" } }\n'
+        'server.tls = { certificate = "server.pem", key = "server.key" }\n'
+        'web.tls = { certificate = "web.pem", key = "web.key" }\n'
+    )
+    assert set(read(file, {}).watched_files) == {file, *[tmp_path / name for name in names]}
+
+
 def test_a_secret_may_be_in_a_variable_of_any_name(file: Path) -> None:
     """As other programs have it. Its name alone, as a shell writes it, is refused with what to write."""
     file.write_text('providers.a = { type = "openai", api_key = { env = "TEAM_KEY" } }')
