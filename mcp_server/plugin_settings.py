@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 import msgspec
 
@@ -86,12 +86,8 @@ class ProviderSettings(PluginSettings):
 
     def key_variable(self) -> str:
         """The environment variable in which programs usually have the key of this service; empty if there is none, or
-        if the table sets a key. The server reads it, and calls :meth:`with_key`."""
+        if the table sets a key. If it is set, its text becomes the ``api_key`` of the table."""
         return ""
-
-    def with_key(self, key: Secret) -> Self:
-        """The same table with this key."""
-        raise NotImplementedError(f"{type(self).__name__} does not define with_key()")
 
     def model_files(self) -> Mapping[str, ModelFile]:
         """The files of the models that run on this machine, by the name of the model."""

@@ -237,10 +237,11 @@ def _with_usual_keys(config: Config, environ: Mapping[str, str], settings: list[
     for name, provider in config.providers.items():
         variable = provider.key_variable()
         if variable and environ.get(variable):
-            providers[name] = provider.with_key(Secret(environ[variable]))
+            secret = Secret(environ[variable])
+            providers[name] = msgspec.structs.replace(provider, api_key=secret)
             key = dotted("providers", name) + ".api_key"
             index = next(index for index, setting in enumerate(settings) if setting.key == key)
-            settings[index] = Setting(key=key, value=Secret(""), origin=variable)
+            settings[index] = Setting(key=key, value=secret, origin=variable)
     return msgspec.structs.replace(config, providers=providers)
 
 

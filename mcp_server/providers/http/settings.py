@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Meta
 
 from mcp_server.plugin_settings import ProviderSettings, Secret
@@ -84,18 +83,9 @@ class HTTPSettings(ProviderSettings, kw_only=True):
     """Whether connections are reused. Turn it off for servers that close idle connections without notice, such as
     llama.cpp's: a request that meets such a close fails and must be sent again."""
 
-    def usual_variable(self) -> str:
-        """The environment variable in which programs usually have the key of this service; empty if there is none."""
-        return ""
-
-    def key_variable(self) -> str:
-        """That variable, unless the table sets a key or a header that has one."""
-        set_ = self.api_key is not None or self.api_keys or any(name.lower() in _KEY_HEADERS for name in self.headers)
-        return "" if set_ else self.usual_variable()
-
-    def with_key(self, key: Secret) -> Self:
-        """The same table with this key."""
-        return msgspec.structs.replace(self, api_key=key)
+    def has_key(self) -> bool:
+        """Whether the table sets a key, or a header that usually has one."""
+        return bool(self.all_keys()) or any(name.lower() in _KEY_HEADERS for name in self.headers)
 
     def all_keys(self) -> list[str]:
         """The API keys; empty for a server that needs none."""

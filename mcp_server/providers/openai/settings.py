@@ -113,10 +113,11 @@ class OpenAISettings(HTTPSettings, kw_only=True):
     reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
     """The field in which the reasoning of an earlier answer is sent back. Not set: it is not sent."""
 
-    def usual_variable(self) -> str:
+    def key_variable(self) -> str:
         """That of the host of ``base_url``: a key is never sent to another service than its own."""
-        host = urlsplit(self.base_url).hostname or ""
-        return next((name for end, name in KEY_VARIABLES.items() if host == end or host.endswith(f".{end}")), "")
+        if self.has_key():
+            return ""
+        return next((name for host, name in KEY_VARIABLES.items() if self._is_at(host)), "")
 
     def build(self, name: str) -> Provider:
         """Make the provider."""
@@ -165,9 +166,13 @@ class OpenAISettings(HTTPSettings, kw_only=True):
     @property
     def limit_field(self) -> str:
         """The name of the output limit of a chat."""
-        host = urlsplit(self.base_url).hostname or ""
-        newer = any(host == known or host.endswith(f".{known}") for known in NEWER_LIMIT)
+        newer = any(map(self._is_at, NEWER_LIMIT))
         return self.output_limit or ("max_completion_tokens" if newer else "max_tokens")
+
+    def _is_at(self, known: str) -> bool:
+        """Whether the server is that host, or within that domain."""
+        host = urlsplit(self.base_url).hostname or ""
+        return host == known or host.endswith(f".{known}")
 
 
 _DEPLOYMENT: Final = re.compile(r"(?!\.+$)[\w.-]{1,128}", re.ASCII)
