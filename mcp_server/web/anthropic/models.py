@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import msgspec
@@ -32,7 +33,8 @@ class Models:
         """``GET /models``."""
         check_version(exchange)
         limit, after, before = _page(exchange)
-        listed = await self._gateway.list_models(call.principal, limit=MOST, after=after)
+        # All of them: those that cannot chat are left out below, and a page before a model is the end of a list.
+        listed = await self._gateway.list_models(call.principal, limit=sys.maxsize, after=after)
         entries = [entry for entry in listed if entry.model.capabilities.chat]
         if before:
             entries = [entry for entry in entries if entry.name < before]

@@ -46,6 +46,21 @@ async def test_models_are_listed_in_pages(start_api: StartAPI) -> None:
     assert (ids(empty), empty.has_more, empty.first_id) == ([], False, None)
 
 
+async def test_pages_lead_to_every_model(start_api: StartAPI) -> None:
+    """Also to those behind more models than a page can have, most of which cannot chat."""
+
+    class Crowd(ScriptedProvider):
+        async def models(self) -> Sequence[Model]:
+            """Twelve models for chats at the end of a long list."""
+            embedding, chat = Capabilities(embedding=True), Capabilities(chat=True)
+            return [Model(name=f"{n:04}", capabilities=chat if n >= 1000 else embedding) for n in range(1012)]
+
+    api = await start_api(m=Crowd())
+    assert [model.id async for model in api.client.models.list(limit=5)] == [f"m/{n}" for n in range(1000, 1012)]
+    before = await api.client.models.list(limit=2, before_id="m/1011")
+    assert (ids(before), before.has_more) == (["m/1009", "m/1010"], True)
+
+
 @pytest.mark.parametrize(
     ("query", "message"),
     [
