@@ -110,7 +110,6 @@ NAMES: Final = Names(
         "config.max_output_tokens": "max_tokens",
         "config.stop": "stop_sequences",
         "config.response_format.json_schema.schema_json": "output_config.format.schema",
-        "labels": "metadata.user_id",
         "provider_options.reasoning_effort": "output_config.effort",
         "tool_choice.mode": "tool_choice.type",
     },
@@ -256,7 +255,7 @@ def _thoughts(thinking: Thinking | Adaptive | NoThinking | None) -> Thoughts:
 
 
 def _labels(metadata: Metadata | None) -> dict[str, str]:
-    """The labels of a call: for whom it is made. An id that is too long for a label is one all the same."""
+    """The labels of a call: its user, by a digest if the id is too long for a label."""
     if metadata is None or not metadata.user_id:
         return {}
     user = metadata.user_id
