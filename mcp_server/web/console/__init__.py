@@ -66,9 +66,9 @@ def part(paths: Sequence[str]) -> Part:
     The page calls the services of the contract over the Connect protocol in the folder that it was loaded from: loaded
     from ``https://example.com/base/`` it calls ``https://example.com/base/contextprotocol.v1.ChatService/StreamChat``.
     """
-    files = {path: _File.read(_FOLDER / name, media_type) for path, (name, media_type) in _FILES.items()}
 
     def routes(prefix: str) -> Sequence[BaseRoute]:
+        files = {path: _File.read(_FOLDER / name, media_type) for path, (name, media_type) in _FILES.items()}
         found = [Route(f"{prefix}/{path}", file.get) for path, file in files.items()]
         return [*found, Route(prefix, _into_the_folder)] if prefix else found
 
