@@ -1,5 +1,5 @@
 // Bundles the page into the folder that is given: index.html, console.js, console.css, and the licences of what is in them.
-import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -12,23 +12,18 @@ await mkdir(out, { recursive: true });
 const { metafile } = await build({
   absWorkingDir: here,
   entryPoints: { console: "src/main.ts" },
-  outdir: await realFolder(out),
+  outdir: await realpath(out),
   bundle: true,
   minify: true,
   format: "iife",
-  target: ["chrome111", "firefox115", "safari16.4"],
+  target: ["chrome123", "firefox124", "safari17.5"],
   charset: "utf8",
-  legalComments: "none", // licences.txt has them whole
+  legalComments: "none", // licenses.txt has them whole
   metafile: true,
   logLevel: "warning",
 });
 for (const name of ["index.html", "icon.svg"]) await copyFile(join(here, "src", name), join(out, name));
 await writeFile(join(out, "licenses.txt"), await licences(Object.keys(metafile.inputs)));
-
-async function realFolder(folder) {
-  const { realpath } = await import("node:fs/promises");
-  return realpath(folder);
-}
 
 /** The licence of each package that a file of the bundle comes from. */
 async function licences(inputs) {
