@@ -129,6 +129,13 @@ async def test_nothing_is_wider_than_a_phone(scheme: str, stage: Stage, url: str
         await expect(tab.sessions.first).to_be_visible()
 
 
+async def test_an_address_that_names_nothing_leads_to_the_start(person: Person) -> None:
+    """Also one with a broken escape."""
+    for fragment in ("#/nothing", "#/%"):
+        tab = await person.tab(fragment)
+        await expect(tab.field).to_be_visible()
+
+
 async def test_colours_follow_the_system_and_the_person(url: str, visit: Visit) -> None:
     """What the person chooses is kept."""
     ground = "getComputedStyle(document.documentElement).backgroundColor"

@@ -104,7 +104,7 @@ class Page implements Shell {
   }
 
   #go(): void {
-    const route = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+    const route = location.hash.replace(/^#\/?/, "");
     if (route === this.#route) return;
     this.#route = route;
     const then = this.#then;
