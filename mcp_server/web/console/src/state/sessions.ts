@@ -55,7 +55,7 @@ export function titleOf(session: Session): string {
   return session.labels[TITLE] || idOf(session.name);
 }
 
-/** Whether an id, a label or the model of the session contains each of the words; `key=value` finds a label. */
+/** Whether the id or a label of the session contains each of the words; `key=value` finds a label. */
 export function matches(session: Session, search: string): boolean {
   const labels = Object.entries(session.labels).map(([key, value]) => `${key}=${value}`);
   const text = [idOf(session.name), ...labels].join("\n").toLowerCase();

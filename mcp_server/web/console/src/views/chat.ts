@@ -53,7 +53,7 @@ export class ChatView {
       },
     );
     this.#body.append(this.#log.element, this.#composer.element);
-    fill(this.element, header(shell, this.#title, this.#picker.element), this.#body);
+    fill(this.element, header(shell, this.#title, this.#picker.element, detailsButton(shell)), this.#body);
     this.#unfollow = conversation.changes.follow((change) => this.#changed(change));
     this.follower = new Follower(conversation);
     this.#changed("session");
@@ -192,11 +192,15 @@ export class ChatView {
 export function header(shell: Shell, title: HTMLElement, ...tools: readonly Node[]): HTMLElement {
   const menu = h("button", { type: "button", class: "quiet icon-button only-narrow", "aria-label": "Sessions" }, icon("menu"));
   menu.addEventListener("click", () => shell.toggleSidebar());
-  const details = h(
+  return h("header", { class: "bar" }, menu, title, h("div", { class: "tools" }, ...tools));
+}
+
+function detailsButton(shell: Shell): HTMLElement {
+  const button = h(
     "button",
     { type: "button", class: "quiet icon-button", "aria-label": "Session details", title: "Session details (Ctrl+.)" },
     icon("panel"),
   );
-  details.addEventListener("click", () => shell.toggleDetails());
-  return h("header", { class: "bar" }, menu, title, h("div", { class: "tools" }, ...tools, tools.length > 0 && details));
+  button.addEventListener("click", () => shell.toggleDetails());
+  return button;
 }

@@ -49,10 +49,6 @@ export class Composer {
     this.setBusy(false);
   }
 
-  get text(): string {
-    return this.#field.value;
-  }
-
   set text(text: string) {
     this.#field.value = text;
     this.#fit();

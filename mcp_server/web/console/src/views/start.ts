@@ -53,7 +53,6 @@ export class StartView {
       header(shell, h("h1", {}, "New chat"), this.#picker.element),
       h("div", { class: "body" }, h("div", { class: "log" }, welcome), this.#composer.element),
     );
-    this.element.querySelector("[aria-label='Session details']")?.remove();
   }
 
   close(): void {

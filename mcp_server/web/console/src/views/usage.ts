@@ -110,7 +110,7 @@ function nameOf(row: UsageRow): string {
 }
 
 function totals(rows: readonly UsageRow[], names: readonly string[]): HTMLElement {
-  const line = (name: string, own: readonly UsageRow[], tag: "td" | "th", place: number): HTMLElement => {
+  const line = (name: string, own: readonly UsageRow[], place: number): HTMLElement => {
     const sum = (read: (row: UsageRow) => bigint): bigint => own.reduce((total, row) => total + read(row), 0n);
     const costs = new Map<string, bigint>();
     for (const row of own) costs.set(row.currency, (costs.get(row.currency) ?? 0n) + row.costNanos);
@@ -119,10 +119,10 @@ function totals(rows: readonly UsageRow[], names: readonly string[]): HTMLElemen
       "tr",
       {},
       h("th", { scope: "row" }, place >= 0 && h("span", { class: `swatch s${place % 8}` }), visible(name)),
-      h(tag, {}, count(sum((row) => row.turns))),
-      h(tag, {}, count(sum((row) => row.usage?.inputTokens ?? 0n))),
-      h(tag, {}, count(sum((row) => row.usage?.outputTokens ?? 0n))),
-      h(tag, {}, cost || "–"),
+      h("td", {}, count(sum((row) => row.turns))),
+      h("td", {}, count(sum((row) => row.usage?.inputTokens ?? 0n))),
+      h("td", {}, count(sum((row) => row.usage?.outputTokens ?? 0n))),
+      h("td", {}, cost || "–"),
     );
   };
   const head = ["Model", "Turns", "Input tokens", "Output tokens", "Cost"].map((name) => h("th", { scope: "col" }, name));
@@ -133,8 +133,8 @@ function totals(rows: readonly UsageRow[], names: readonly string[]): HTMLElemen
       "table",
       { class: "sums" },
       h("thead", {}, h("tr", {}, ...head)),
-      h("tbody", {}, ...names.map((name, place) => line(name, rows.filter((row) => nameOf(row) === name), "td", place))),
-      names.length > 1 && h("tfoot", {}, line("All", rows, "td", -1)),
+      h("tbody", {}, ...names.map((name, place) => line(name, rows.filter((row) => nameOf(row) === name), place))),
+      names.length > 1 && h("tfoot", {}, line("All", rows, -1)),
     ),
   );
 }
