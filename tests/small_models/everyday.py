@@ -1,7 +1,8 @@
 """How the embedded model does with everyday prompts: how many of its answers repeat themselves, and what it recalls.
 
 ``python -m tests.small_models.everyday`` measures it with the defaults, and ``--without`` with no guard against
-repetition, through a server of its own. It takes one to five minutes. The prompts and facts stand beside this file.
+repetition, through a server of its own. It takes one to five minutes. The prompts and facts
+are in the files beside this one.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ OFF: Final = LlamaCppModel(repeat_penalty=1.0, dry_multiplier=0.0)
 
 
 class Fact(msgspec.Struct, frozen=True):
-    """Something that is told, and asked in the next turn."""
+    """A statement of the user, and a question about it in the next turn."""
 
-    told: str
+    statement: str
     question: str
     word: str
-    """What a right answer has in it."""
+    """The word that a right answer contains, in lower case."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a prompt."""
+    """An answer of the model."""
 
     text: str
     cut: bool
@@ -83,7 +84,7 @@ async def asking(model: LlamaCppModel, *, threads: int = 1, parallel: int = 8) -
 
 
 async def answers(client: MCPClient, prompts: Sequence[str], **options: Any) -> list[Answer]:
-    """What the model says to each."""
+    """The answers to the prompts, in their order."""
 
     async def answer(prompt: str) -> Answer:
         reply = await client.chat(prompt, timeout=600, **{"max_output_tokens": LIMIT, **options})
@@ -97,7 +98,7 @@ async def recalled(client: MCPClient, facts: Sequence[Fact]) -> list[bool]:
 
     async def recall(fact: Fact) -> bool:
         session = await client.create_session()
-        for text in (fact.told, fact.question):
+        for text in (fact.statement, fact.question):
             reply = await client.chat(text, session=session, timeout=600, max_output_tokens=LIMIT)
         return fact.word in reply.text.lower()
 
@@ -109,18 +110,18 @@ async def measure(model: LlamaCppModel, *, threads: int, show: bool) -> str:
     async with asking(model, threads=threads) as client:
         await client.chat("Hello", max_output_tokens=1, timeout=600)
         start = time.monotonic()
-        said = await answers(client, PROMPTS)
+        replies = await answers(client, PROMPTS)
         seconds = time.monotonic() - start
-        known = await recalled(client, FACTS)
+        recalls = await recalled(client, FACTS)
     if show:
-        for prompt, answer in zip(PROMPTS, said, strict=True):
+        for prompt, answer in zip(PROMPTS, replies, strict=True):
             print(f"{'LOOPS ' if answer.loops else ''}> {prompt}\n{answer.text}\n")  # noqa: T201
-        for fact, recalls in zip(FACTS, known, strict=True):
-            print(f"{'recalled' if recalls else 'FORGOTTEN'}: {fact.told}")  # noqa: T201
-    loops, cut = sum(answer.loops for answer in said), sum(answer.cut for answer in said)
+        for fact, right in zip(FACTS, recalls, strict=True):
+            print(f"{'recalled' if right else 'FORGOTTEN'}: {fact.statement}")  # noqa: T201
+    loops, cut = sum(answer.loops for answer in replies), sum(answer.cut for answer in replies)
     return (
-        f"{loops} of {len(said)} answers loop, {cut} reach {LIMIT} tokens, {seconds:.0f} s; "
-        f"{sum(known)} of {len(known)} facts recalled"
+        f"{loops} of {len(replies)} answers loop, {cut} reach {LIMIT} tokens, {seconds:.0f} s; "
+        f"{sum(recalls)} of {len(recalls)} facts recalled"
     )
 
 

@@ -1,4 +1,4 @@
-"""That the answers of the embedded model do not repeat themselves, on a few of the everyday prompts."""
+"""The answers of the embedded model to a few everyday prompts do not repeat themselves."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def unguarded() -> AsyncIterator[MCPClient]:
 @pytest.mark.timeout(300)
 async def test_everyday_answers_do_not_loop(guarded: MCPClient) -> None:
     """The first prompt that people try, and those that loop without a guard."""
-    said = await answers(guarded, [FIRST, POEM, "Plan a weekend in Rome.", "Write a limerick about a frog."])
-    assert not [answer.text for answer in said if answer.loops]
+    replies = await answers(guarded, [FIRST, POEM, "Plan a weekend in Rome.", "Write a limerick about a frog."])
+    assert not [answer.text for answer in replies if answer.loops]
 
 
 @pytest.mark.timeout(300)
@@ -55,8 +55,8 @@ async def test_the_guard_is_what_prevents_it(unguarded: MCPClient) -> None:
 @pytest.mark.timeout(300)
 async def test_it_still_recalls_what_it_was_told(guarded: MCPClient) -> None:
     """What the user said a turn before does not count as a repetition."""
-    told = [fact for fact in FACTS if fact.word in ("banana", "violin", "soup")]
-    assert await recalled(guarded, told) == [True] * len(told)
+    facts = [fact for fact in FACTS if fact.word in ("banana", "violin", "soup")]
+    assert await recalled(guarded, facts) == [True] * len(facts)
 
 
 @pytest.mark.parametrize(
