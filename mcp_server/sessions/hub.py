@@ -1,4 +1,4 @@
-"""Tells those who watch a session what happens to it in this process.
+"""Publishes the changes of sessions that this process makes to the watchers of those sessions.
 
 The changes of sessions and turns go through :meth:`SessionHub.change`, which looks at what a change of a watched
 session has written. Nothing is read, and no writer waits: a watcher that does not keep up loses its events, and reads
@@ -28,7 +28,7 @@ from mcp_server.values import (
 MAX_WATCHERS: Final = 64
 """How many may watch one session."""
 MAX_WATCHERS_OF_CALLER: Final = 1000
-"""How many sessions one caller may watch, each as often as it does."""
+"""How many watchers one caller may have, of all sessions together."""
 MAX_PENDING: Final = 64
 """How many changes wait for a watcher that reads slowly."""
 
@@ -50,13 +50,13 @@ class Published(Struct):
 
 
 class Watcher:
-    """What has happened to a session and was not read yet."""
+    """The changes of a session that one call has not read yet."""
 
     __slots__ = ("_beat", "_waiter", "caller", "error", "gone", "lost", "pending")
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
-        """Who watches."""
+        """The caller who watches."""
         self.pending: deque[Published] = deque()
         """The changes since the session was read, oldest first."""
         self.lost = True
@@ -97,7 +97,7 @@ class Watcher:
             self._beat = True
 
     async def wait(self) -> bool:
-        """Return when something has happened, or whether it is time for a heartbeat."""
+        """Wait until something has happened or a heartbeat is due; return whether it is the heartbeat."""
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -114,15 +114,13 @@ class Watcher:
 class Topic:
     """A session that is watched."""
 
-    __slots__ = ("session", "version", "watchers")
+    __slots__ = ("session", "watchers")
 
     def __init__(self, session: MCPSession) -> None:
         self.session = session
-        """The session as it is stored, as far as this process knows."""
-        self.version = 0
-        """Grows with each change that this process writes."""
+        """The session as this process has last written or read it."""
         self.watchers: dict[Watcher, None] = {}
-        """Those who watch it."""
+        """Its watchers, in the order in which they came."""
 
     def lose(self) -> None:
         """Let all watchers read the session again."""
@@ -140,7 +138,7 @@ class SessionHub:
     def __iter__(self) -> Iterator[Topic]:
         return iter(list(self._topics.values()))
 
-    # -- those who watch ----------------------------------------------------------------------------------------------
+    # -- watchers -----------------------------------------------------------------------------------------------------
 
     def join(self, session: MCPSession, caller: Caller) -> Watcher:
         """Watch a session as it was read just now.
@@ -175,20 +173,19 @@ class SessionHub:
             if not topic.watchers:
                 del self._topics[session.tenant, session.id]
 
-    # -- what happens -------------------------------------------------------------------------------------------------
+    # -- changes ------------------------------------------------------------------------------------------------------
 
     async def change(
         self, store: Store, tenant: str, session: str, decide: Decide, look_up: LookUp = NO_LOOK_UP
     ) -> Changed:
-        """:meth:`Store.change <mcp_server.interfaces.Store.change>`, and tell those who watch the session."""
+        """:meth:`Store.change <mcp_server.interfaces.Store.change>`, published to the watchers of the session."""
         if (tenant, session) in self._topics:
-            # What is written is told also if the caller leaves meanwhile.
+            # The change is published even if its caller leaves before it is written.
             task = asyncio.ensure_future(store.change(tenant, session, decide, look_up))
             task.add_done_callback(partial(self._written, tenant, session))
             return await asyncio.shield(task)
         changed = await store.change(tenant, session, decide, look_up)
-        if (tenant, session) in self._topics:
-            self._publish(tenant, session, changed)
+        self._publish(tenant, session, changed)
         return changed
 
     def _written(self, tenant: str, session: str, task: asyncio.Task[Changed]) -> None:
@@ -201,11 +198,13 @@ class SessionHub:
             topic.lose()  # it may have been written all the same
 
     def _publish(self, tenant: str, session: str, changed: Changed) -> None:
-        topic, change = self._topics.get((tenant, session)), changed.change
-        old, new = changed.stored.session, change.session
-        if topic is None or (old is not None and old.uid != topic.session.uid):
+        topic = self._topics.get((tenant, session))
+        if topic is None:
             return
-        topic.version += 1
+        change = changed.change
+        old, new = changed.stored.session, change.session
+        if old is not None and old.uid != topic.session.uid:
+            return
         if change.delete or (new is not None and new.uid != topic.session.uid):
             self.end(topic)
             return

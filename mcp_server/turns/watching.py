@@ -1,4 +1,4 @@
-"""Watches sessions: the current state first, then what happens, without a gap and without repetition."""
+"""Watches sessions: the current state first, then every change, without a gap and without repetition."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ Turns = Callable[[MCPSession], Awaitable[Sequence[Turn]]]
 
 
 class SessionWatches:
-    """Reads what is watched.
+    """Opens watches of sessions, and looks for what they cannot learn from the hub.
 
     Args:
         store: an open store.
         ownership: this process.
-        hub: tells what happens in this process.
+        hub: publishes the changes that this process makes.
         turns: reads the unfinished turns of a session.
     """
 
@@ -47,7 +47,7 @@ class SessionWatches:
         self._store = store
         self._ownership = ownership
         self.hub = hub
-        """Tells what happens in this process."""
+        """Publishes the changes that this process makes."""
         self._turns = turns
 
     async def watch(self, session_id: str, caller: Caller, after_etag: str) -> SessionWatch:
@@ -64,7 +64,8 @@ class SessionWatches:
     async def read(self, session: MCPSession) -> SessionCurrent | None:
         """A session as it is now; ``None`` if it is gone.
 
-        The turns are read first. One that starts or ends meanwhile is told of later; its messages may be there already.
+        The turns are read first. One that starts or ends meanwhile is published later; its messages may be there
+        already.
         """
         turns = await self._turns(session)
         found = await self._store.session(session.tenant, session.id)
@@ -86,22 +87,22 @@ class SessionWatches:
                 await self._verify(topic)  # another server may have renewed it
 
     async def beat(self) -> None:
-        """Send heartbeats to watchers that have heard nothing for an interval, and find what other servers have
+        """Send heartbeats to watchers that had no event for an interval, and find what other servers have
         changed."""
         self.hub.beat()
         for topic in self.hub:
             await self._verify(topic)
 
     async def _verify(self, topic: Topic) -> None:
-        known, version = topic.session, topic.version
-        found = await self._store.session(known.tenant, known.id)
-        if topic.version != version:
-            return  # it has been written meanwhile, and was told
-        if found is None or found.uid != known.uid or found.expired(self._ownership.clock()):
+        before = topic.session
+        found = await self._store.session(before.tenant, before.id)
+        if topic.session is not before:
+            return  # this process has written it meanwhile, and published the change
+        if found is None or found.uid != before.uid or found.expired(self._ownership.clock()):
             self.hub.end(topic)
             return
         topic.session = found
-        if (found.etag, found.claim) != (known.etag, known.claim):
+        if (found.etag, found.claim) != (before.etag, before.claim):
             topic.lose()
 
 
@@ -147,7 +148,7 @@ class SessionWatch:
                 if current is not None:
                     yield self._etag, current
             elif watcher.pending:
-                for event in self._told(watcher.pending.popleft()):
+                for event in self._unread(watcher.pending.popleft()):
                     yield self._etag, event
             elif beat:
                 yield "", Heartbeat()
@@ -156,7 +157,7 @@ class SessionWatch:
                 beat = await watcher.wait()
 
     async def _current(self) -> SessionCurrent | None:
-        """The session as it is now; ``None`` if it is as it was told, or gone."""
+        """The session as it is now; ``None`` if the reader has that already, or if it is gone."""
         watcher = self._watcher
         for _ in range(_ATTEMPTS):
             watcher.pending.clear()
@@ -168,14 +169,14 @@ class SessionWatch:
             watcher.end()
             return None
         turns = {turn.id: turn.state for turn in current.turns}
-        first, known = not self._etag, (self._etag, self._turns)
+        first, before = not self._etag, (self._etag, self._turns)
         self._etag, self._turns = current.session.etag, turns
         if first:
             return msgspec.structs.replace(current, brief=self._after_etag == self._etag)
-        return None if known == (self._etag, turns) else current
+        return None if before == (self._etag, turns) else current
 
-    def _told(self, published: Published) -> Iterator[SessionEvent]:
-        """What the reader does not know yet of a change."""
+    def _unread(self, published: Published) -> Iterator[SessionEvent]:
+        """The events of a change that the reader does not have yet."""
         if published.content:
             if published.before == self._etag:
                 self._etag = published.etag
@@ -187,9 +188,9 @@ class SessionWatch:
             yield TurnChanged(turn=published.turn)
 
     def _is_news(self, turn: Turn) -> bool:
-        known = self._turns.get(turn.id)
+        state = self._turns.get(turn.id)
         if turn.state in UNFINISHED:
             self._turns[turn.id] = turn.state
-            return turn.state is not known
+            return turn.state is not state
         self._turns.pop(turn.id, None)
-        return known is not None
+        return state is not None

@@ -1,4 +1,4 @@
-"""What happens to a session, as those learn who watch it."""
+"""The events of a session that is watched."""
 
 from __future__ import annotations
 
