@@ -20,14 +20,14 @@ class HistoryChanged(Exception):
 
 
 class HistoryEnd(Struct):
-    """What a history, or the beginning of one, ends with."""
+    """The end of a history, or of its first messages."""
 
     uid: str = ""
     """The session; empty: there is none."""
     etag: str = ""
     """Its etag when it was read."""
     messages: tuple[Message, ...] = ()
-    """The last messages, from the last one that is no TOOL message."""
+    """The last messages, from the last one on that is no TOOL message."""
     tokens: int = 0
     """About how many tokens a prompt has that ends here."""
 
@@ -41,24 +41,16 @@ class HistoryEnd(Struct):
             raise HistoryChanged
 
 
-async def history_end(store: Store, tenant: str, session_id: str) -> HistoryEnd:
-    """The end of a session's history; an empty one if there is no such session."""
+async def history_end(store: Store, tenant: str, session_id: str, count: int | None = None) -> HistoryEnd:
+    """The end of a session's history, or of its first ``count`` messages; an empty one if there is no such session."""
     session = await store.session(tenant, session_id)
     if session is None:
         return HistoryEnd()
-    messages = await _last_messages(store, session, session.message_count)
-    return HistoryEnd(uid=session.uid, etag=session.etag, messages=messages, tokens=session.tokens)
-
-
-async def history_beginning(store: Store, tenant: str, session_id: str, count: int) -> HistoryEnd:
-    """The end of the first ``count`` messages of a session's history, or of all if it has no more."""
-    session = await store.session(tenant, session_id)
-    if session is None:
-        return HistoryEnd()
-    if count >= session.message_count:
-        return HistoryEnd(uid=session.uid, etag=session.etag, tokens=session.tokens)
+    if count is None or count >= session.message_count:
+        count, tokens = session.message_count, session.tokens
+    else:
+        tokens = await _tokens(store, session, count)
     messages = await _last_messages(store, session, count)
-    tokens = await _tokens(store, session, count)
     return HistoryEnd(uid=session.uid, etag=session.etag, messages=messages, tokens=tokens)
 
 

@@ -30,7 +30,7 @@ from mcp_server.sessions.changes import (
     touched,
     with_hidden_turn,
 )
-from mcp_server.sessions.history_end import HistoryChanged, HistoryEnd, history_beginning, history_end
+from mcp_server.sessions.history_end import HistoryChanged, HistoryEnd, history_end
 from mcp_server.sessions.hub import SessionHub
 from mcp_server.sessions.idempotency import check_receipt, digest_of, receipt_of
 from mcp_server.sessions.ownership import Ownership, session_busy
@@ -404,7 +404,7 @@ class MCPSessionManager:
         look_up = LookUp(receipt=request, holder=True)
         changed = None
         while changed is None:
-            end = await history_beginning(self._store, tenant, session_id, message_count)
+            end = await history_end(self._store, tenant, session_id, message_count)
             waiting = await self._waiting(tenant, end.uid)
             with contextlib.suppress(HistoryChanged):
                 changed = await self._change(tenant, session_id, decide, look_up)
