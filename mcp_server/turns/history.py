@@ -120,11 +120,11 @@ def _size(message: Message) -> int:
 
 
 def _part_size(part: Part) -> int:
-    if isinstance(part, ProviderStatePart):
-        return len(part.provider_state.data)
-    if isinstance(part, Blob):
-        return len(part.data) + (0 if part.provider_state is None else len(part.provider_state.data))
     if isinstance(part, ToolResult):
         return sum([_part_size(piece) for piece in part.parts])
     state = 0 if part.provider_state is None else len(part.provider_state.data)
+    if isinstance(part, ProviderStatePart):
+        return state
+    if isinstance(part, Blob):
+        return state + len(part.data)
     return state + len(part.arguments_json if isinstance(part, ToolCall) else part.text)

@@ -136,13 +136,13 @@ class TurnReader:
 
     __slots__ = ("_after", "_beat", "_end_only", "_log", "_skips", "_waiter", "split")
 
-    def __init__(self, log: TurnLog, after_sequence: int, *, skips: bool = False) -> None:
+    def __init__(self, log: TurnLog, after_sequence: int) -> None:
         self._log = log
-        self._skips = skips
         self._after = after_sequence
         self._waiter: asyncio.Future[None] | None = None
         self._beat = False
         self._end_only = False
+        self._skips = False
         self.split = 0
         """Deltas up to this event are not merged with later ones. It is set before the first event is read."""
 
@@ -212,8 +212,8 @@ class TurnReader:
                 self._beat = False
                 yield sent, _HEARTBEAT
         if log._instead is not None:
-            instead = TurnReader(log._instead, self._after, skips=self._skips)
-            instead.split = self.split
+            instead = TurnReader(log._instead, self._after)
+            instead._skips, instead.split = self._skips, self.split
             async for numbered in instead:
                 yield numbered
             return
