@@ -19,8 +19,7 @@ replace = msgspec.structs.replace
 log = structlog.get_logger("contextprotocol.turns")
 
 COUNT_SECONDS: Final = 10.0
-"""How long a provider may take to count, loading its model included. Then the tokens are estimated."""
-
+"""How long a provider may take to count a prompt, loading its model included. Then the tokens are estimated."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -76,15 +75,19 @@ class _NotCounted(Exception):
 
 
 class _Counter:
-    """A provider that counts in time, or raises :class:`_NotCounted`."""
+    """A provider that counts in time, or raises :class:`_NotCounted`.
+
+    The time is that of all counts together: a long history is counted several times until it fits.
+    """
 
     def __init__(self, counter: TokenCounter) -> None:
         self._counter = counter
+        self._until = asyncio.get_running_loop().time() + COUNT_SECONDS
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The number of tokens of the whole prompt."""
         try:
-            async with asyncio.timeout(COUNT_SECONDS):
+            async with asyncio.timeout_at(self._until):
                 tokens = await self._counter.count_tokens(request)
             return msgspec.convert(tokens, _Count)  # plug-ins may return anything
         except Exception as error:

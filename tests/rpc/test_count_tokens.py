@@ -57,6 +57,14 @@ class Hanging(Words):
         return await asyncio.Future()
 
 
+class Slow(Words):
+    """A provider that takes most of the time for each count."""
+
+    async def count_tokens(self, request: GenerateRequest, /) -> int:
+        await asyncio.sleep(0.6 * counting.COUNT_SECONDS)
+        return await super().count_tokens(request)
+
+
 async def count(wire: Wire, *texts: str, **fields: Any) -> model_pb2.CountTokensResponse:
     request = model_pb2.CountTokensRequest(messages=[user(text) for text in texts], **fields)
     response: model_pb2.CountTokensResponse = await wire.models.CountTokens(request)
@@ -127,6 +135,18 @@ async def test_a_provider_that_does_not_end_leaves_an_estimate(serve: Serve, mon
     wire = await serve(providers={"hanging": Hanging()})
     counted = await count(wire, "x" * 400)
     assert (counted.input_tokens, counted.exact) == (108, False)
+
+
+async def test_all_counts_of_a_prompt_share_the_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A history that is counted again and again until it fits takes no longer than a short one."""
+    monkeypatch.setattr(counting, "COUNT_SECONDS", 0.5)
+    slow = Slow(context_window=1_000)
+    wire = await serve(providers={"slow": slow})
+    await wire.create()
+    request = session_pb2.AppendMessagesRequest(parent="sessions/tour", messages=[user("a " * 400)] * 8)
+    await wire.sessions.AppendMessages(request)
+    assert not (await count(wire, "b", session="sessions/tour")).exact
+    assert len(slow.counted) < 2
 
 
 async def test_what_does_not_fit_is_left_out(serve: Serve) -> None:
