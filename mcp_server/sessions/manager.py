@@ -54,7 +54,7 @@ class MCPSessionManager:
         store: an open store.
         ownership: says which turns bind their sessions, and tells the time.
         settings: how long sessions live.
-        hub: tells those who watch a session of its changes.
+        hub: publishes changes to the watchers of sessions.
     """
 
     def __init__(

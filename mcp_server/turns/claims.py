@@ -59,7 +59,7 @@ MAX_SEQUENCE: Final = (1 << 32) - 1
 class RecordExpired(Exception):
     """The turn that the request began before cannot be found any more, but is still stored.
 
-    Whoever claims deletes it (:meth:`~mcp_server.turns.persistence.TurnStore.forget`), and claims again.
+    The caller deletes it by :meth:`~mcp_server.turns.persistence.TurnStore.forget`, and claims again.
     """
 
     def __init__(self, turn: Turn) -> None:

@@ -39,7 +39,7 @@ class TurnStore:
     Args:
         store: an open store.
         ownership: this process as the holder of leases.
-        hub: tells those who watch a session of its changes.
+        hub: publishes changes to the watchers of sessions.
         max_messages: the most messages of a history that one turn reads, unless a single exchange has more.
     """
 

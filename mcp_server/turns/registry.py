@@ -53,7 +53,7 @@ class TurnRegistry:
         context_types: render the context of sessions, by name.
         observers: are notified of each turn.
         content_observers: are shown what each turn was asked and has answered.
-        hub: tells those who watch a session of its changes.
+        hub: publishes changes to the watchers of sessions.
     """
 
     def __init__(
@@ -356,7 +356,7 @@ class TurnRegistry:
                 await self._watches.beat()
 
     async def end_watches(self) -> None:
-        """Without end: let those who watch a session know that it has expired."""
+        """Without end: end the watches of sessions that have expired."""
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL)
             with _logged("watched sessions not read"):

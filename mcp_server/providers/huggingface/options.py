@@ -51,7 +51,7 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     min_p: Share | None = None
     """The least probability of a token, relative to that of the most likely one."""
     no_repeat_ngram_size: Count | None = None
-    """No sequence of so many tokens is written that stands in the prompt or the answer; 0: all may be."""
+    """How many tokens in a row of the prompt or the answer are never written again; 0: any may be."""
     repetition_penalty: Penalty | None = None
     """Above 1, tokens of the prompt and the answer become less likely."""
     top_k: Count | None = None

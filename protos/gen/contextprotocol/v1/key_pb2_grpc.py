@@ -30,8 +30,8 @@ class KeyServiceStub:
     `admin`.
 
     A key is sent with every call as the metadata `authorization: Bearer ctx_…`. Nobody can grant a scope, a model or a
-    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that the settings of the server
-    define can be read here and not changed.
+    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that the settings of the
+    server define can be read here and not changed.
     """
 
     def __init__(self, channel):
@@ -77,8 +77,8 @@ class KeyServiceServicer:
     `admin`.
 
     A key is sent with every call as the metadata `authorization: Bearer ctx_…`. Nobody can grant a scope, a model or a
-    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that the settings of the server
-    define can be read here and not changed.
+    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that the settings of the
+    server define can be read here and not changed.
     """
 
     def CreateKey(self, request, context):
@@ -180,8 +180,8 @@ class KeyService:
     `admin`.
 
     A key is sent with every call as the metadata `authorization: Bearer ctx_…`. Nobody can grant a scope, a model or a
-    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that the settings of the server
-    define can be read here and not changed.
+    limit beyond their own: PERMISSION_DENIED, NOT_ALLOWED. Keys that the settings of the
+    server define can be read here and not changed.
     """
 
     @staticmethod

@@ -165,8 +165,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RewindSession(self, request, context):
-        """Removes the messages from a given one on from the history of a session, and returns the session. Forks keep theirs.
-        To edit a message, rewind to before it and chat again.
+        """Keeps the first messages of the history of a session, removes the others, and returns the session. Forks keep
+        theirs. To edit a message, rewind to before it and chat again.
 
         INVALID_ARGUMENT: TOOL_RESULTS_MISSING if only some of the results of an exchange would remain.
         ABORTED: SESSION_BUSY while a turn is queued or running, ETAG_MISMATCH. ALREADY_EXISTS: REQUEST_ID_REUSED.
