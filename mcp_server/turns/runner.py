@@ -252,14 +252,20 @@ class TurnRunner(LiveTurn):
         if turn.session and (following := dependencies.queues.leave(self)) is not None:
             following.try_again()
         if self.exists:
-            for reader in dependencies.content_observers:
-                answers = () if turn.message is None else with_states_of("", (self._with_parts(turn.message),))
-                input = with_states_of("", self._request.input.content)
-                reader.turn_content(turn, input, answers[0] if answers else None)
+            if dependencies.content_observers:
+                self._show_content()
             for observer in dependencies.observers:
                 observer.attempts_ended(turn.service, turn.attempts[self._earlier_attempts :])
                 observer.turn_ended(turn)
         release(self._request.permit, turn=turn.name)
+
+    def _show_content(self) -> None:
+        """Show the observers of content what was asked and answered, without the states of providers."""
+        input, answer = with_states_of("", self._request.input.content), None
+        if self.turn.message is not None:
+            (answer,) = with_states_of("", [self._with_parts(self.turn.message)])
+        for observer in self._dependencies.content_observers:
+            observer.turn_content(self.turn, input, answer)
 
     async def _claim(self) -> tuple[Claim, Conversation] | None:
         """Become RUNNING, however long that takes; ``None`` if the request was carried out before."""
