@@ -124,12 +124,11 @@ class AccountRows:
         self._holds.keep()
 
     def undo(self) -> None:
-        """The transaction was rolled back: forget what it has changed."""
+        """The transaction was rolled back: forget what it has changed, except the balances (:meth:`clear_cache`)."""
         self._holds.undo()
         self._usage.clear()
         self._spent.clear()
         self._rates.clear()
-        self.clear_cache()
 
     def clear_cache(self) -> None:
         """Read the balances again: a rollback or another program has changed the file."""
