@@ -24,7 +24,7 @@ _TOKENS: Final = msgspec.json.Decoder(PromptParameters)
 NAMES: Final = Names(
     {
         "config.logprobs": "top_logprobs",
-        "config.response_format.json_schema": "text.format",
+        "config.response_format.json_schema.schema_json": "text.format.schema",
         "instruction": "instructions",
         "messages": "input",
         "session.system_instruction": "input",

@@ -375,6 +375,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"context_management": [{"type": "compaction"}]}, "context_management"),
     ({"stream_options": {"include_obfuscation": False}}, "stream_options"),
     ({"seed": 1}, "seed"),
+    ({"text": {"format": {"type": "json_schema", "name": "a", "schema": []}}}, "text.format.schema"),
+    ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "text.format.schema"),
     ({"metadata": {"a": "x" * 513}}, "metadata['a']"),
     ({"model": None}, "model"),
 ]
