@@ -26,8 +26,8 @@ from mcp_server.web.part import Part
 
 SERVICE: Final = "openai.v1"
 """The name of the service in logs and metrics, and for authentication."""
-_PARAMETERS: Final = {"responses": "input", "conversations": "items"}
-"""The parameter that has the conversation, by the first part of the path; else ``messages``."""
+_PARAMETERS: Final = {"completions": "prompt", "conversations": "items", "embeddings": "input", "responses": "input"}
+"""The parameter that has the conversation or the text, by the first part of the path; else ``messages``."""
 
 
 def part(paths: Sequence[str], gateway: Gateway, edge: WebEdge, convert: Convert) -> Part:

@@ -10,6 +10,7 @@ import msgspec
 import openai
 import pytest
 
+from mcp_server.errors import ContextTooLong
 from mcp_server.interfaces import Finish, TextDelta
 from mcp_server.testing import EchoProvider
 from mcp_server.values import FinishReason, GenerationConfig, Logprob
@@ -115,6 +116,14 @@ async def test_completions_refuse_what_they_do_not_support(echo: API, given: dic
     """By name."""
     status, _, text = await echo.send("/completions", {"model": "echo/echo", "prompt": "a", **given})
     assert (status, msgspec.json.decode(text)["error"]["param"]) == (400, param), text
+
+
+async def test_an_error_names_the_text_that_is_too_long(start_api: StartAPI) -> None:
+    """By its own parameter, which is not that of a chat."""
+    api = await start_api(p=able([ContextTooLong("the prompt has 9 tokens, 8 fit")]))
+    status, _, text = await api.send("/completions", {"model": MODEL, "prompt": "a"})
+    error = msgspec.json.decode(text)["error"]
+    assert (status, error["code"], error["param"]) == (400, "context_length_exceeded", "prompt")
 
 
 async def test_completions_can_be_sent_again(start_api: StartAPI) -> None:
