@@ -19,6 +19,7 @@ from mcp_server.web.openai.conversation_items import ConversationItems
 from mcp_server.web.openai.conversations import Conversations
 from mcp_server.web.openai.embeddings import Embeddings
 from mcp_server.web.openai.errors import problem
+from mcp_server.web.openai.headers import with_limits
 from mcp_server.web.openai.models import Models
 from mcp_server.web.openai.response_tokens import ResponseTokens
 from mcp_server.web.openai.responses import Responses
@@ -46,7 +47,8 @@ def part(paths: Sequence[str], gateway: Gateway, edge: WebEdge, convert: Convert
 
     def endpoint(path: str, name: str, answer: Answer, kind: str = "unary") -> ASGIApp:
         conversation = _PARAMETERS.get(path.split("/")[1], "messages")
-        return edge.endpoint(Operation(SERVICE, name, kind), answer, partial(problem, conversation=conversation))
+        write_error = partial(problem, conversation=conversation)
+        return edge.endpoint(Operation(SERVICE, name, kind), with_limits(gateway, answer), write_error)
 
     def route(prefix: str, method: str, path: str, name: str, answer: Answer, kind: str = "unary") -> Route:
         return Route(prefix + path, endpoint(path, name, answer, kind), methods=[method])

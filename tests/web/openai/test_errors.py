@@ -362,6 +362,9 @@ async def test_responses_say_what_is_left_of_the_limits(start_api: StartAPI) -> 
     status, headers, text = await api.send(CHAT, body)
     assert (status, msgspec.json.decode(text)["error"]["code"]) == (429, "rate_limit_exceeded")
     assert 0 < int(headers["retry-after"]) <= 60
+    assert headers["x-ratelimit-limit-requests"] == "2"
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert headers["x-ratelimit-reset-requests"].endswith("s")
     assert headers["x-should-retry"] == "true"
 
 
