@@ -33,7 +33,9 @@ class ResponseTokens:
 
     async def _count(self, call: Call, request: TokensRequest) -> int:
         gateway, principal = self._gateway, call.principal
-        session, temporary = await self._turns.session_to_read(principal, request.parameters, request.found)
+        session, temporary = "", False
+        if not request.found:
+            session, temporary = await self._turns.session_to_read(principal, request.parameters)
         try:
             counted = await gateway.count_tokens(
                 principal,

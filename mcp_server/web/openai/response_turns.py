@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from mcp_server import rules
-from mcp_server.errors import EtagMismatch, MCPError, SessionBusy, SessionExists, SessionNotFound, TurnNotFound
+from mcp_server.errors import (
+    EtagMismatch,
+    MCPError,
+    SessionBusy,
+    SessionExists,
+    SessionNotFound,
+    TurnNotFound,
+    Violation,
+)
 from mcp_server.gateway import ChatInput, Gateway, TurnReader
 from mcp_server.principal import Principal
-from mcp_server.rules import Violations
 from mcp_server.values import SECOND, Event, Heartbeat, Queued, SessionDraft, SessionUpdate, Started, TurnState
 from mcp_server.web.exchange import HTTPProblem
 from mcp_server.web.openai.identifiers import (
@@ -58,12 +65,10 @@ class ResponseTurns:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def in_new_session(
-        self, principal: Principal, chat: MakeChat, found: Violations, instruction: str
-    ) -> BegunTurn:
+    async def in_new_session(self, principal: Principal, chat: MakeChat, instruction: str) -> BegunTurn:
         """In a session that begins with it, and with this instruction."""
         request = chat("new", None)
-        rules.refuse(found, request.violations())  # nothing is created for it
+        rules.refuse(request.violations())  # nothing is created for it
         key = request.options.request_id
         draft = SessionDraft(system_instruction=instruction)
         session = await self._gateway.create_session(principal, "", draft, request_id=derived("response", key))
@@ -75,13 +80,11 @@ class ResponseTurns:
                     await self._gateway.delete_session(principal, session.id)
             raise
 
-    async def without_session(self, principal: Principal, chat: MakeChat, found: Violations) -> BegunTurn:
-        """In no session."""
+    async def without_session(self, principal: Principal, chat: MakeChat, found: Sequence[Violation] = ()) -> BegunTurn:
+        """In no session; refused with all that is wrong if anything was found before."""
         return await self._open(principal, chat("", None), found)
 
-    async def in_conversation(
-        self, principal: Principal, chat: MakeChat, found: Violations, conversation: str
-    ) -> BegunTurn:
+    async def in_conversation(self, principal: Principal, chat: MakeChat, conversation: str) -> BegunTurn:
         """In a conversation.
 
         Raises:
@@ -91,13 +94,13 @@ class ResponseTurns:
         if not session:
             raise conversation_not_found(conversation)
         try:
-            return await self._open(principal, chat(session, None), found)
+            return await self._open(principal, chat(session, None))
         except SessionNotFound:
             raise conversation_not_found(conversation) from None
         except SessionBusy as busy:
             raise conversation_locked(session, busy) from None
 
-    async def after(self, principal: Principal, chat: MakeChat, found: Violations, previous: str) -> BegunTurn:
+    async def after(self, principal: Principal, chat: MakeChat, previous: str) -> BegunTurn:
         """After another response: in its session if nothing else has followed there, else in a fork of it.
 
         Raises:
@@ -109,11 +112,11 @@ class ResponseTurns:
         copy = derived(previous, key)[:40] if key else ""
         if key:  # it may have gone into a fork although it would not now
             with contextlib.suppress(TurnNotFound, SessionNotFound):
-                return await self._open(principal, _resuming(chat(copy, length)), found)
+                return await self._open(principal, _resuming(chat(copy, length)))
         with contextlib.suppress(SessionBusy, EtagMismatch):
-            return await self._open(principal, request, found)
+            return await self._open(principal, request)
         session = await self.fork(principal, turn.session, length, new_id=copy, temporary=not request.options.commit)
-        return await self._open(principal, chat(session, length), found)
+        return await self._open(principal, chat(session, length))
 
     async def fork(
         self, principal: Principal, session: str, length: int, *, new_id: str = "", temporary: bool = False
@@ -156,16 +159,12 @@ class ResponseTurns:
             problem = _PROBLEMS.get(state, "it did not succeed, and has left nothing in the history")
         raise _not_continuable(f"response {previous} cannot be continued: {problem}")
 
-    async def session_to_read(
-        self, principal: Principal, parameters: PromptParameters, found: Violations
-    ) -> tuple[str, bool]:
+    async def session_to_read(self, principal: Principal, parameters: PromptParameters) -> tuple[str, bool]:
         """The session whose history precedes a prompt, or empty; and whether it is a copy, to be deleted.
 
         Raises:
             HTTPProblem: it is not there.
         """
-        if found:
-            return "", False
         if (conversation := parameters.conversation_id) is not None:
             session = parse_conversation_id(conversation)
             try:
@@ -179,8 +178,8 @@ class ResponseTurns:
             return turn.session, False
         return await self.fork(principal, turn.session, length, temporary=True), True
 
-    async def _open(self, principal: Principal, chat: ChatInput, found: Violations | None = None) -> BegunTurn:
-        reader = await self._gateway.chat(principal, chat, violations=found or ())
+    async def _open(self, principal: Principal, chat: ChatInput, found: Sequence[Violation] = ()) -> BegunTurn:
+        reader = await self._gateway.chat(principal, chat, violations=found)
         reader.skip_abandoned()
         try:
             rest = aiter(reader)

@@ -71,9 +71,9 @@ class Responses:
 
     async def _begin(self, call: Call, request: CreateRequest) -> BegunTurn:
         turns, history = self._turns, request.history
-        arguments = (call.principal, request.chat, request.found)
+        arguments = (call.principal, request.chat)
         if request.found:
-            return await turns.without_session(*arguments)  # it is refused, with all that is wrong
+            return await turns.without_session(*arguments, request.found)  # it is refused, with all that is wrong
         if (conversation := history.conversation_id) is not None:
             return await turns.in_conversation(*arguments, conversation)
         if history.previous_response_id is not None:
