@@ -23,6 +23,7 @@ from mcp_server.values import (
     ToolResult,
 )
 from mcp_server.web.openai.identifiers import answer_item_id, item_id
+from mcp_server.web.openai.logprobs import token_objects
 
 Item = dict[str, Any]
 """An item in JSON."""
@@ -133,25 +134,12 @@ def reasoning_part(text: str, form: Form) -> Item:
 
 def text_part(text: str, logprobs: Sequence[Logprob] = ()) -> Item:
     """An ``output_text``."""
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprob_objects(logprobs)}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": token_objects(logprobs)}
 
 
 def refusal_part(text: str) -> Item:
     """A ``refusal``."""
     return {"type": "refusal", "refusal": text}
-
-
-def logprob_objects(logprobs: Sequence[Logprob]) -> list[Item]:
-    """Log probabilities."""
-    return [{**_logprob(each), "top_logprobs": [_logprob(top) for top in each.top]} for each in logprobs]
-
-
-def _logprob(logprob: Logprob) -> Item:
-    return {
-        "token": logprob.token,
-        "logprob": logprob.logprob,
-        "bytes": list(logprob.token.encode("utf-8", "surrogateescape")),
-    }
 
 
 def _result_item(id: str, result: ToolResult) -> Item:

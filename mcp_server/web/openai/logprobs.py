@@ -10,8 +10,12 @@ from mcp_server.values import Logprob
 
 def chat_logprobs(logprobs: Sequence[Logprob]) -> dict[str, Any]:
     """The object ``logprobs`` of a chat."""
-    content = [{**_token(one), "top_logprobs": [_token(other) for other in one.top]} for one in logprobs]
-    return {"content": content, "refusal": None}
+    return {"content": token_objects(logprobs), "refusal": None}
+
+
+def token_objects(logprobs: Sequence[Logprob]) -> list[dict[str, Any]]:
+    """The tokens, each with its alternatives, in chats and in responses."""
+    return [{**_token(one), "top_logprobs": [_token(other) for other in one.top]} for one in logprobs]
 
 
 def _token(one: Logprob) -> dict[str, Any]:

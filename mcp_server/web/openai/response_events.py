@@ -32,13 +32,13 @@ from mcp_server.web.openai.items import (
     Form,
     Item,
     call_item,
-    logprob_objects,
     message_item,
     reasoning_item,
     reasoning_part,
     refusal_part,
     text_part,
 )
+from mcp_server.web.openai.logprobs import token_objects
 from mcp_server.web.openai.response_objects import Response, begun, complete, fail, last_item_status
 
 NUMBERS: Final = 16
@@ -249,7 +249,7 @@ class ResponseEvents:
         if content.kind == "text":
             if event.logprobs and self._form.logprobs:
                 content.logprobs += event.logprobs
-            logprobs = logprob_objects(event.logprobs) if self._form.logprobs else []
+            logprobs = token_objects(event.logprobs) if self._form.logprobs else []
             self._send("response.output_text.delta", **where, delta=event.text, logprobs=logprobs)
         elif content.kind == "refusal":
             self._send("response.refusal.delta", **where, delta=event.text)
@@ -278,7 +278,7 @@ class ResponseEvents:
         elif content.kind in _CONTENT:
             where["content_index"] = content.index
             if content.kind == "text":
-                logprobs = logprob_objects(content.logprobs)
+                logprobs = token_objects(content.logprobs)
                 self._send("response.output_text.done", **where, text=text, logprobs=logprobs)
             else:
                 self._send("response.refusal.done", **where, refusal=text)
