@@ -24,7 +24,7 @@ from mcp_server.values import (
 from mcp_server.web.body import Shape, decode
 from mcp_server.web.content import AUDIO, PLACEHOLDER, blob_of_base64, blob_of_file, blob_of_url
 from mcp_server.web.openai.items import unsealed
-from mcp_server.web.openai.messages import AudioPart, InputAudio, RefusalPart
+from mcp_server.web.openai.messages import AudioPart, InputAudio, RefusalPart, image_of_url
 from mcp_server.web.openai.names import MessageNames
 
 Status = Literal["in_progress", "completed", "incomplete"] | None
@@ -290,12 +290,7 @@ class Input:
         if url is None:
             self._found.add(path, "must be set")
             return PLACEHOLDER, path
-        blob = blob_of_url(self._found, path, url)
-        if blob is not PLACEHOLDER and not blob.mime_type.startswith("image/"):
-            if blob.uri:  # an address may end with anything
-                return Blob(mime_type="image/*", uri=blob.uri), path
-            self._found.add(path, "must be an image: its type must begin with image/")
-        return blob, path
+        return image_of_url(self._found, path, url), path
 
 
 def _ends_before(last: Message, parts: Sequence[Part]) -> bool:

@@ -18,7 +18,7 @@ from mcp_server.values import (
     ToolResult,
 )
 from mcp_server.web.body import Shape
-from mcp_server.web.content import AUDIO, PLACEHOLDER, blob_of_base64, blob_of_file, blob_of_url
+from mcp_server.web.content import AUDIO, blob_of_base64, blob_of_file, blob_of_url
 from mcp_server.web.openai.names import MessageNames
 
 # -- parts ------------------------------------------------------------------------------------------------------------
@@ -186,16 +186,27 @@ def _content(found: Violations, path: str, content: Any) -> tuple[tuple[Any, ...
 def _blob(found: Violations, path: str, part: ImagePart | AudioPart | FilePart) -> tuple[Blob, str]:
     """What is not text, and the name of the field that holds it."""
     if isinstance(part, ImagePart):
-        blob = blob_of_url(found, f"{path}.image_url.url", part.image_url.url)
-        if blob is not PLACEHOLDER and not blob.mime_type.startswith("image/"):
-            if blob.uri:  # an address may end with anything
-                return Blob(mime_type="image/*", uri=blob.uri), "image_url.url"
-            found.add(f"{path}.image_url.url", "must be an image: its type must begin with image/")
-        return blob, "image_url.url"
+        return image_of_url(found, f"{path}.image_url.url", part.image_url.url), "image_url.url"
     if isinstance(part, AudioPart):
         audio = part.input_audio
         return blob_of_base64(found, f"{path}.input_audio.data", audio.data, AUDIO[audio.format]), "input_audio.data"
     return blob_of_file(found, f"{path}.file.file_data", part.file.file_data, part.file.filename), "file.file_data"
+
+
+def image_of_url(found: Violations, field: str, url: str) -> Blob:
+    """The image that a ``data:`` URL holds, or a reference to it.
+
+    Args:
+        found: what is wrong.
+        field: where the URL stands, as the caller writes it.
+        url: the URL.
+    """
+    blob = blob_of_url(found, field, url)
+    if not blob.mime_type.startswith("image/"):
+        if blob.uri:  # an address may end with anything
+            return Blob(mime_type="image/*", uri=blob.uri)
+        found.add(field, "must be an image: its type must begin with image/")
+    return blob
 
 
 def _answer(found: Violations, path: str, message: AssistantMessage) -> tuple[Message, tuple[str, ...]]:
