@@ -63,15 +63,15 @@ class ConversationItems:
         newest_first = query.order()
         form = form_of(query.include(kept=True), None)
         query.check()
-        await session_of(self._gateway, call, exchange)
+        session = await session_of(self._gateway, call, exchange)
         start = None
         if after:
             # The message of that item may have further ones.
-            message, _ = await self._find(call, exchange, after, param="after")
+            message, _ = await self._find(call, session.id, after, param="after")
             start = message.index + 1 if newest_first else message.index - 1
         found: list[Item] = []
         skipping = bool(after)
-        async for item in self._items(call, exchange, form, newest_first=newest_first, start=start):
+        async for item in self._items(call, session.id, form, newest_first=newest_first, start=start):
             if not skipping:
                 found.append(item)
             skipping = skipping and item["id"] != after
@@ -107,14 +107,15 @@ class ConversationItems:
         query = Query(exchange)
         form = form_of(query.include(kept=True), None)
         query.check()
+        session = await session_of(self._gateway, call, exchange)
         id = exchange.request.path_params["item_id"]
-        message, _ = await self._find(call, exchange, id)
+        message, _ = await self._find(call, session.id, id)
         await answer(exchange, next(item for item in items_of(message, form) if item["id"] == id))
 
     async def delete(self, call: Call, exchange: Exchange) -> None:
         """``DELETE /conversations/{conversation_id}/items/{item_id}``: of the last item."""
         session = await session_of(self._gateway, call, exchange)
-        message, number = await self._find(call, exchange, exchange.request.path_params["item_id"])
+        message, number = await self._find(call, session.id, exchange.request.path_params["item_id"])
         problem = ""
         if message.index + 1 != session.message_count or number + 1 != len(items_of(message)):
             problem = "only the last item of a conversation can be deleted"
@@ -132,19 +133,18 @@ class ConversationItems:
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
-    async def _find(self, call: Call, exchange: Exchange, id: str, *, param: str = "item_id") -> tuple[Message, int]:
+    async def _find(self, call: Call, session: str, id: str, *, param: str = "item_id") -> tuple[Message, int]:
         """The message that has an item, and which of its items it is, from 0.
 
         Raises:
             HTTPProblem: there is none.
         """
-        await session_of(self._gateway, call, exchange)
         index = index_of_item(id)
         # The id of an item of an answer does not tell where the answer is: it is looked for from the newer end.
         bounds: dict[str, Any] = {"limit": _ALL, "newest_first": True}
         if index is not None:
             bounds = {"limit": 1, "after": index - 1}
-        messages = self._gateway.list_messages(call.principal, session_id(exchange), **bounds)
+        messages = self._gateway.list_messages(call.principal, session, **bounds)
         async with contextlib.aclosing(messages):
             async for message in messages:
                 for number, item in enumerate(items_of(message)):
@@ -158,13 +158,13 @@ class ConversationItems:
         )
 
     async def _items(
-        self, call: Call, exchange: Exchange, form: Form, *, newest_first: bool, start: int | None
+        self, call: Call, session: str, form: Form, *, newest_first: bool, start: int | None
     ) -> AsyncIterator[Item]:
         """The items of the messages after the one with the index ``start``."""
         if start is not None and start < 0:
             start = None
         messages = self._gateway.list_messages(
-            call.principal, session_id(exchange), limit=_ALL, newest_first=newest_first, after=start
+            call.principal, session, limit=_ALL, newest_first=newest_first, after=start
         )
         async with contextlib.aclosing(messages):
             async for message in messages:

@@ -58,11 +58,11 @@ class Conversations:
     async def create(self, call: Call, exchange: Exchange) -> None:
         """``POST /conversations``."""
         gateway, principal = self._gateway, call.principal
-        body, given, found = await read_body(exchange, self._convert, _read_create)
+        body, given = await read_body(exchange, self._convert, _read_create)
         key = derived("conversation", request_id(exchange))
         draft = SessionDraft(metadata=body.metadata or {}, system_instruction="\n\n".join(given.instructions))
         with NAMES.translating(given.names):
-            session = await gateway.create_session(principal, "", draft, request_id=key, violations=found)
+            session = await gateway.create_session(principal, "", draft, request_id=key)
             if given.messages:
                 try:
                     session, _ = await gateway.append_messages(principal, session.id, given.messages, request_id=key)
@@ -152,12 +152,12 @@ async def answer(exchange: Exchange, body: Any) -> None:
     await exchange.answer(200, json_headers(), _encode(body))
 
 
-def _read_create(data: bytes) -> tuple[CreateBody, Input, Violations]:
+def _read_create(data: bytes) -> tuple[CreateBody, Input]:
     body, found = decode(_CREATE, data), Violations()
     check_metadata(found, body.metadata)
     given = Input(found, "items").add(body.items)
     refuse(found)
-    return body, given, found
+    return body, given
 
 
 def _read_update(data: bytes) -> tuple[UpdateBody, Violations]:
