@@ -9,7 +9,7 @@ import msgspec
 from mcp_server.web.openai.response_parameters import CreateParameters, TextOptions
 
 MAX_DETAILS: Final = 16 * 1024
-"""The most bytes of them."""
+"""The most bytes of them; beyond it, those are left out that can be large."""
 
 
 def details_of(parameters: CreateParameters) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def details_of(parameters: CreateParameters) -> dict[str, Any]:
         "user": parameters.user,
     }
     kept = {name: value for name, value in kept.items() if value is not None}
-    for name in ("tools", "text"):
+    for name in ("tools", "text", "tool_choice"):
         if not _can_be_kept(kept):
             kept.pop(name, None)
     return kept

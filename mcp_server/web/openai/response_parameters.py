@@ -18,7 +18,9 @@ from mcp_server.web.openai.tools import Function, tool, tool_choice
 from mcp_server.web.parameters import forwarded, refuse_set, require
 
 MAX_METADATA: Final = 16
-"""Entries of ``metadata``, of at most 64 characters each, with values of at most 512."""
+"""Entries of ``metadata``, of at most 64 characters each, with values of at most :data:`MAX_TEXT`."""
+MAX_TEXT: Final = 512
+"""The most characters of a short text that is kept with a response."""
 
 
 class StreamOptions(Shape):
@@ -34,7 +36,7 @@ class ConversationReference(Shape):
 
 
 class ReasoningOptions(Shape):
-    """How much a model reasons, and what is told of it."""
+    """How much a model reasons, and what the response shows of it."""
 
     effort: str | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
@@ -175,6 +177,13 @@ class CreateParameters(PromptParameters):
         if self.top_logprobs is not None and LOGPROBS not in (self.include or ()):
             found.add("top_logprobs", f"can only be set with {LOGPROBS!r} in include")
         check_metadata(found, self.metadata)
+        for name, text in (
+            ("prompt_cache_key", self.prompt_cache_key),
+            ("reasoning.effort", self.reasoning.effort if self.reasoning is not None else None),
+            ("safety_identifier", self.safety_identifier),
+            ("user", self.user),
+        ):
+            _check_length(found, name, text or "")
         refuse_set(
             found,
             access_programs=self.access_programs,
@@ -260,8 +269,12 @@ def check_metadata(found: Violations, metadata: Mapping[str, str] | None) -> Non
     for key, value in (metadata or {}).items():
         if len(key) > 64:
             found.add(f"metadata[{shown(key)}]", f"must have a key of at most 64 characters, not {len(key)}")
-        if len(value) > 512:
-            found.add(f"metadata[{shown(key)}]", f"must have at most 512 characters, not {len(value)}")
+        _check_length(found, f"metadata[{shown(key)}]", value)
+
+
+def _check_length(found: Violations, field: str, text: str) -> None:
+    if len(text) > MAX_TEXT:
+        found.add(field, f"must have at most {MAX_TEXT} characters, not {len(text)}")
 
 
 class _Kind(msgspec.Struct):

@@ -378,6 +378,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"text": {"format": {"type": "json_schema", "name": "a", "schema": []}}}, "text.format.schema"),
     ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "text.format.schema"),
     ({"metadata": {"a": "x" * 513}}, "metadata['a']"),
+    ({"prompt_cache_key": "k" * 513}, "prompt_cache_key"),
+    ({"user": "u" * 513}, "user"),
+    ({"safety_identifier": "s" * 513}, "safety_identifier"),
+    ({"reasoning": {"effort": "e" * 513}}, "reasoning.effort"),
     ({"model": None}, "model"),
 ]
 
@@ -458,6 +462,14 @@ def test_many_allowed_tools_are_found_in_time() -> None:
     read = time.thread_time()
     assert [tool.name for tool in parameters.offered(Violations())] == ["f1"]
     assert time.thread_time() - read < 10 * (read - begin)
+
+
+async def test_large_parameters_are_not_kept(start_api: StartAPI) -> None:
+    """Not even a list of the same tool over and over; the response shows the others."""
+    api = await start_api(p=able(["ok", Finish()]))
+    allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "weather"}] * 1000}
+    response = await create(api, tools=[WEATHER], tool_choice=allowed, user="ann")
+    assert (response.tools, response.tool_choice, response.user) == ([], "auto", "ann")
 
 
 async def test_parameters_that_change_nothing_are_accepted(start_api: StartAPI) -> None:
