@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from mcp_client.values import Blob, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
@@ -44,7 +44,7 @@ def message(value: Mapping[str, Any], where: str) -> Message:
         raise ValueError(f"{where}.role: expected {_listed(_ROLES)}, not {name!r}")
     role = _ROLES[name]
     _check_fields(value, _FIELDS[role], where)
-    parts = _TOOL_OR_OTHER[role is Role.TOOL](value, where)
+    parts = _result(value, where) if role is Role.TOOL else _others(value, where)
     if not parts:
         raise ValueError(f"{where}.content: the message is empty")
     speaker = value.get("name")
@@ -56,7 +56,11 @@ def _result(value: Mapping[str, Any], where: str) -> Sequence[Part]:
     if "tool_call_id" not in value:
         raise ValueError(f"{where}.tool_call_id: missing; expected the id of the tool call that is answered")
     call = _text(value["tool_call_id"], f"{where}.tool_call_id")
-    pieces = [piece for piece in _content(value, where) if isinstance(piece, Text | Blob)]
+    content = _content(value, where)
+    if refusals := [number for number, piece in enumerate(content) if isinstance(piece, Refusal)]:
+        allowed = [kind for kind in _PARTS if kind != "refusal"]
+        raise ValueError(f"{where}.content[{refusals[0]}].type: expected {_listed(allowed)}, not 'refusal'")
+    pieces = [piece for piece in content if isinstance(piece, Text | Blob)]
     return (ToolResult(tool_call_id=call, parts=tuple(pieces)),)
 
 
@@ -75,12 +79,9 @@ def _others(value: Mapping[str, Any], where: str) -> Sequence[Part]:
     return tuple(parts)
 
 
-_TOOL_OR_OTHER: Final = {True: _result, False: _others}
-
-
 def _content(value: Mapping[str, Any], where: str) -> list[Part]:
     content = value.get("content")
-    if content is None and (value["role"] == "assistant"):
+    if content is None and value["role"] == "assistant":
         return []
     if isinstance(content, str):
         return [Text(text=content)] if content else []
@@ -191,5 +192,5 @@ def _kind(value: Any) -> str:
     return "None" if value is None else type(value).__name__
 
 
-def _listed(names: Mapping[Any, Any]) -> str:
+def _listed(names: Iterable[Any]) -> str:
     return " or ".join(map(repr, names))

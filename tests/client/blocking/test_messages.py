@@ -98,6 +98,10 @@ def test_one_message_in_openais_form_is_enough(client: MCPSyncClient) -> None:
             "messages[0].content[0].input_audio.format: expected 'wav' or 'mp3'",
         ),
         ({"role": "tool", "content": "21"}, "messages[0].tool_call_id: missing"),
+        (
+            {"role": "tool", "tool_call_id": "a", "content": [{"type": "refusal", "refusal": "No."}]},
+            "messages[0].content[0].type: expected 'text' or 'image_url' or 'input_audio', not 'refusal'",
+        ),
         ({"role": "assistant", "tool_calls": {}}, "messages[0].tool_calls: expected a list, not dict"),
         ({"role": "assistant", "tool_calls": [{"id": "a"}]}, "messages[0].tool_calls[0].function: expected a dict"),
     ],
