@@ -46,15 +46,6 @@ class AsyncCalls:
         limit = self._settings.timeout if timeout is None else seconds("timeout", timeout)
         return await self._unary(name, request, limit)
 
-    async def pages(self, name: str, request: Any, timeout: Seconds | None) -> AsyncIterator[Any]:
-        """Call a method that lists in pages. Each is fetched when it is read; ``timeout`` applies to each."""
-        while True:
-            page = await self.unary(name, request, timeout)
-            yield page
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
-
     async def embed(
         self, request: embedding_pb2.EmbedRequest, timeout: Seconds | None
     ) -> AsyncIterator[embedding_pb2.EmbedResponse]:

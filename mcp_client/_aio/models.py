@@ -7,6 +7,7 @@ from typing import Any
 
 from contextprotocol.v1 import embedding_pb2, model_pb2
 from mcp_client._aio.calls import AsyncCalls
+from mcp_client._aio.listing import Listing
 from mcp_client._core.requests import models as requests
 from mcp_client._core.requests.messages import Input
 from mcp_client._core.responses import models as responses
@@ -95,10 +96,15 @@ class ModelMethods:
     async def list_models(self, *, timeout: Seconds | None = None) -> Sequence[Model]:
         """List the models that the server offers, by name."""
         request = model_pb2.ListModelsRequest()
-        models: list[Model] = []
-        async for page in self._calls.pages("ModelService.ListModels", request, timeout):
-            models += [responses.model(model) for model in page.models]
-        return models
+        models = Listing(
+            self._calls,
+            "ModelService.ListModels",
+            request,
+            lambda page: [responses.model(model) for model in page.models],
+            page_token="",
+            timeout=timeout,
+        )
+        return [model async for model in models]
 
     async def get_model(self, model: str, *, timeout: Seconds | None = None) -> Model:
         """Get a model by an alias or ``provider/model``.

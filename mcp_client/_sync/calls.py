@@ -48,15 +48,6 @@ class SyncCalls:
         limit = self._settings.timeout if timeout is None else seconds("timeout", timeout)
         return self._unary(name, request, limit)
 
-    def pages(self, name: str, request: Any, timeout: Seconds | None) -> Iterator[Any]:
-        """Call a method that lists in pages. Each is fetched when it is read; ``timeout`` applies to each."""
-        while True:
-            page = self.unary(name, request, timeout)
-            yield page
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
-
     def embed(
         self, request: embedding_pb2.EmbedRequest, timeout: Seconds | None
     ) -> Iterator[embedding_pb2.EmbedResponse]:

@@ -12,6 +12,7 @@ from mcp_client._core.requests import models as requests
 from mcp_client._core.requests.messages import Input
 from mcp_client._core.responses import models as responses
 from mcp_client._sync.calls import SyncCalls
+from mcp_client._sync.listing import SyncListing
 from mcp_client.errors import MCPError
 from mcp_client.tools.tool import Tool
 from mcp_client.values import EmbeddingProgress, Embeddings, Model, Seconds, Session, TokenCount
@@ -97,10 +98,15 @@ class ModelMethods:
     def list_models(self, *, timeout: Seconds | None = None) -> Sequence[Model]:
         """List the models that the server offers, by name."""
         request = model_pb2.ListModelsRequest()
-        models: list[Model] = []
-        for page in self._calls.pages("ModelService.ListModels", request, timeout):
-            models += [responses.model(model) for model in page.models]
-        return models
+        models = SyncListing(
+            self._calls,
+            "ModelService.ListModels",
+            request,
+            lambda page: [responses.model(model) for model in page.models],
+            page_token="",
+            timeout=timeout,
+        )
+        return list(models)
 
     def get_model(self, model: str, *, timeout: Seconds | None = None) -> Model:
         """Get a model by an alias or ``provider/model``.
