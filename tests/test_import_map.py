@@ -135,7 +135,7 @@ CLIENT_MAY_IMPORT: dict[str, set[str]] = {
     "_aio": {"errors", "tls", "values", "tools", "_core"},
     "_sync": {"errors", "tls", "values", "tools", "_core"},
     "__init__": {"errors", "tls", "values", "tools", "_core", "_aio", "_sync"},
-    "cli": {"__init__", "_core"},
+    "cli": {"__init__", "values", "_core"},
     "integrations": {"__init__", "errors", "values", "_core", "_aio", "_sync"},
 }
 """For each part of ``mcp_client``, a file or a folder, the other parts that it may see."""

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import json
 import re
 import sys
-from array import array
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from mcp_client import AttemptSwitched, Delta, Session, TurnStream
-from mcp_client._core.responses.sessions import received
+from mcp_client import AttemptSwitched, Delta, TurnStream
 from mcp_client.cli.terminal import printable, visible
+from mcp_client.values.plain import plain, plain_fields
 
 _UNLIMITED: Final = 10_000
 """More columns than any table needs."""
 _LATE_CONTROLS: Final = re.compile(r"[\x7f-\x9f]")
 """The control characters that JSON may contain as they are."""
+_OMITTED: Final = ("provider_state",)
+"""The fields that JSON leaves out: they mean something to a provider alone."""
 
 
 async def print_events(stream: TurnStream) -> None:
@@ -72,7 +71,7 @@ def print_json(value: Any) -> None:
 
 def fields_of(value: Any) -> dict[str, Any]:
     """The fields of a value of the client, as JSON has them."""
-    return dataclasses.asdict(value, dict_factory=_shown)
+    return plain_fields(value, omit=_OMITTED)
 
 
 def print_json_line(value: Any) -> None:
@@ -81,28 +80,8 @@ def print_json_line(value: Any) -> None:
 
 
 def _json(value: Any, *, indent: int | None) -> str:
-    def plain(item: Any) -> Any:
-        if isinstance(item, Session):
-            return received(item)
-        if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            return dataclasses.asdict(item, dict_factory=_shown)
-        if isinstance(item, datetime):
-            return item.isoformat()
-        if isinstance(item, Decimal):
-            return str(item)
-        if isinstance(item, bytes):
-            return base64.b64encode(item).decode()
-        if isinstance(item, array):
-            return item.tolist()
-        return sorted(item)
-
-    text = json.dumps(value, default=plain, indent=indent, ensure_ascii=False)
+    text = json.dumps(plain(value, omit=_OMITTED), indent=indent, ensure_ascii=False)
     return _LATE_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _shown(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The fields of a value without those that mean something to a provider alone."""
-    return {name: value for name, value in fields if name != "provider_state"}
 
 
 def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
-
 from mcp_client import (
     MCPClient,
     MessagesAppended,
@@ -16,7 +13,7 @@ from mcp_client import (
 )
 from mcp_client.cli.connection import Connection, connecting
 from mcp_client.cli.options import AsJson
-from mcp_client.cli.output import print_json_line
+from mcp_client.cli.output import fields_of, print_json_line
 from mcp_client.cli.run import run_client
 from mcp_client.cli.selection import Last, OptionalSessionName, find_session
 from mcp_client.cli.terminal import printable
@@ -32,15 +29,11 @@ def watch(
         async with client.watch_session(await find_session(client, session, last=last)) as watching:
             async for event in watching:
                 if as_json:
-                    print_json_line({"event": type(event).__name__, **_fields(event)})
+                    print_json_line({"event": type(event).__name__, **fields_of(event)})
                 else:
                     print(printable(_line(event)), flush=True)
 
     run_client(connection, run)
-
-
-def _fields(event: SessionEvent) -> dict[str, Any]:
-    return {field.name: getattr(event, field.name) for field in fields(event)}
 
 
 def _line(event: SessionEvent) -> str:

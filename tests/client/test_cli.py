@@ -301,7 +301,8 @@ async def test_sessions_from_their_beginning_to_their_end(server: UnifiedMCPServ
     assert (shown["name"], shown["ttl"], shown["labels"]) == ("sessions/tour", 60.0, {"team": "blue"})
     assert shown["system_instruction"] == "Be brief."
     messages = json.loads((await mcp_client(server, "sessions", "messages", "tour", "--json")).out)
-    assert [(m["role"], m["parts"]) for m in messages] == [("user", [{"text": "Hi"}]), ("assistant", [{"text": "Hi"}])]
+    greeting = [{"type": "text", "text": "Hi"}]
+    assert [(m["role"], m["parts"]) for m in messages] == [("user", greeting), ("assistant", greeting)]
     last = await mcp_client(server, "sessions", "messages", "tour", "--limit", "1")
     assert last.out == "assistant: Hi\n"
 
@@ -346,7 +347,7 @@ async def test_turns_are_listed_shown_watched_and_stopped() -> None:
         assert [turn["name"] for turn in listed] == [stream.turn]
         shown = json.loads((await mcp_client(server, "turns", "show", stream.turn)).out)
         assert (shown["state"], shown["error"]["reason"]) == ("cancelled", "TURN_CANCELLED")
-        assert shown["message"]["parts"] == [{"text": "third"}]
+        assert shown["message"]["parts"] == [{"type": "text", "text": "third"}]
         stopped = await mcp_client(server, "turns", "watch", stream.turn)
         assert (stopped.status, stopped.out) == (1, "third\n")
         assert (await mcp_client(server, "turns", "show", "turns/nosuch")).status == 1
@@ -419,8 +420,9 @@ async def test_the_states_of_a_provider_are_not_printed() -> None:
     async with running(providers={"scripted": ScriptedProvider(script)}) as server:
         assert (await mcp_client(server, "chat", "Hi", "--session", "tour")).out == "yes\n"
         listed = await mcp_client(server, "sessions", "messages", "tour", "--json")
-        assert [len(message["parts"]) for message in json.loads(listed.out)] == [1, 2]
-        assert "provider_state" not in listed.out
+        kinds = [[part["type"] for part in message["parts"]] for message in json.loads(listed.out)]
+        assert kinds == [["text"], ["text", "provider_state"]]
+        assert '"provider_state":' not in listed.out
 
 
 class Broken(EchoProvider):

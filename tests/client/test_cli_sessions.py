@@ -177,7 +177,8 @@ async def test_a_json_schema_is_a_text_or_a_file(tmp_path: Path) -> None:
     async with running(providers={"scripted": provider}) as server:
         ran = await mcp_client(server, "chat", "Hi", "--json-schema", text, "--json", "--session", "tour")
         reply = json.loads(ran.out)
-        assert (reply["session"], reply["message"]["parts"]) == ("sessions/tour", [{"text": '{"a": 1}'}])
+        parts = [{"type": "text", "text": '{"a": 1}'}]
+        assert (reply["session"], reply["message"]["parts"]) == ("sessions/tour", parts)
         ran = await mcp_client(server, "complete", "Hi", "--json-schema", str(tmp_path / "schema.json"))
         assert ran.out == '{"a": 2}\n'
         for wrong in ("{", str(tmp_path / "missing.json"), "{]"):

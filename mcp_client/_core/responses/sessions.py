@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
-
 from contextprotocol.v1 import context_pb2, session_pb2
 from mcp_client._core.responses.scalars import json, seconds, time
 from mcp_client.values import ContextEntry, Session
@@ -35,12 +32,6 @@ def session(value: session_pb2.Session, *, complete: bool = True) -> Session:
         active_turn=value.active_turn,
         parent=value.parent,
     )
-
-
-def received(session: Session) -> dict[str, Any]:
-    """The fields of a session by name, without those that its response left out."""
-    names = [field.name for field in fields(session)]
-    return {name: value for name, value in zip(names, session.__getstate__(), strict=True) if value is not LEFT_OUT}
 
 
 def _context_entry(value: context_pb2.ContextEntry) -> ContextEntry:
