@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -15,8 +15,6 @@ from mcp_client import (
     MCPClient,
     Message,
     Part,
-    ProviderStatePart,
-    Reasoning,
     Refusal,
     Role,
     Session,
@@ -24,18 +22,10 @@ from mcp_client import (
     ToolCall,
     ToolResult,
 )
+from mcp_client.values.plain import plain, plain_fields
 
-_PARTS: Final[dict[str, Any]] = {
-    "text": Text,
-    "reasoning": Reasoning,
-    "refusal": Refusal,
-    "blob": Blob,
-    "tool_call": ToolCall,
-    "tool_result": ToolResult,
-    "provider_state": ProviderStatePart,
-}
+_PARTS: Final[Mapping[str, Any]] = {part._kind: part for part in get_args(Part)}
 """The kinds of parts by the name that files have for them."""
-_KINDS: Final = {part: kind for kind, part in _PARTS.items()}
 _FORMAT: Final = "contextprotocol-session/1"
 _COPIED: Final = ("labels", "metadata", "system_instruction", "default_model", "ttl")
 """The fields of a session that an import restores as they are."""
@@ -56,7 +46,7 @@ class Transcript:
             "id": session.id,
             "create_time": session.create_time.isoformat(),
             **{name: getattr(session, name) for name in _COPIED},
-            "context": msgspec.to_builtins(session.context),
+            "context": plain(session.context),
             "messages": [_from_message(message) for message in self.messages],
         }
         return json.dumps(value, indent=2, ensure_ascii=False)
@@ -75,7 +65,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What a file says about a session that it describes."""
+    """The session that a file describes."""
 
     id: str
     settings: Mapping[str, Any]
@@ -123,10 +113,10 @@ def _from_message(message: Message) -> dict[str, Any]:
 
 
 def _from_part(part: Part) -> dict[str, Any]:
-    value = {name: item for name, item in msgspec.to_builtins(part).items() if item not in (None, "")}
+    value = {name: item for name, item in plain_fields(part).items() if item not in (None, "")}
     if isinstance(part, ToolResult):
         value["parts"] = [_from_part(item) for item in part.parts]
-    return {"type": _KINDS[type(part)], **value}
+    return value
 
 
 def _to_message(value: Mapping[str, Any]) -> Message:
