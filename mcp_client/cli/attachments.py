@@ -1,4 +1,4 @@
-"""Reads the files that a message takes along, and JSON Schemas."""
+"""Reads the files that are sent with a message, and JSON Schemas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcp_client import Blob, Message, Role, Text
+from mcp_client import Blob, Image, Message, Role, Text
 from mcp_client.cli.failures import MISUSED, fail
 
 
@@ -21,26 +21,22 @@ def message_with(text: str, files: Sequence[str], images: Sequence[str]) -> str 
         try:
             texts.append(content.decode().removesuffix("\n"))
         except UnicodeDecodeError:
-            blobs.append(Blob(mime_type=_mime_type(name, "--file"), data=content))
-    for name in images:
-        mime_type = _mime_type(name, "--image")
-        if not mime_type.startswith("image/"):
-            fail(f"--image: {name} is not named like an image, but like {mime_type}", MISUSED)
-        blobs.append(Blob(mime_type=mime_type, data=_read(name, "--image")))
+            blobs.append(Blob(mime_type=_mime_type(name), data=content))
+    blobs += [_image(name) for name in images]
     prompt = "\n\n".join([each for each in texts if each.strip()])
     return Message(role=Role.USER, parts=[*([Text(text=prompt)] if prompt else []), *blobs])
 
 
-def json_schema(given: str | None) -> str | None:
-    """A JSON Schema that is given as text or as the path of a file."""
-    if given is None:
+def json_schema(value: str | None) -> str | None:
+    """The JSON Schema of an option, which is its text or the path of a file."""
+    if value is None:
         return None
-    text = given
-    if not given.lstrip().startswith("{"):
+    text = value
+    if not value.lstrip().startswith("{"):
         try:
-            text = _read(given, "--json-schema").decode()
+            text = _read(value, "--json-schema").decode()
         except UnicodeDecodeError:
-            fail(f"--json-schema: {given} is not UTF-8 text", MISUSED)
+            fail(f"--json-schema: {value} is not UTF-8 text", MISUSED)
     try:
         schema = json.loads(text)
     except ValueError as error:
@@ -50,6 +46,15 @@ def json_schema(given: str | None) -> str | None:
     return text
 
 
+def _image(name: str) -> Blob:
+    try:
+        return Image.from_path(Path(name).expanduser())
+    except OSError as error:
+        fail(f"--image: cannot read {name}: {error.strerror}", MISUSED)
+    except ValueError:
+        fail(f"--image: {name} is not an image of a known format", MISUSED)
+
+
 def _read(name: str, option: str) -> bytes:
     try:
         return Path(name).expanduser().read_bytes()
@@ -57,8 +62,8 @@ def _read(name: str, option: str) -> bytes:
         fail(f"{option}: cannot read {name}: {error.strerror}", MISUSED)
 
 
-def _mime_type(name: str, option: str) -> str:
+def _mime_type(name: str) -> str:
     mime_type, _ = mimetypes.guess_type(name)
     if mime_type is None:
-        fail(f"{option}: the name of {name} does not tell its type: expected an ending like .png or .pdf", MISUSED)
+        fail(f"--file: the name of {name} does not tell its type: expected an ending like .png or .pdf", MISUSED)
     return mime_type

@@ -149,10 +149,12 @@ async def test_files_and_images_go_with_a_message(tmp_path: Path) -> None:
     """Texts behind the prompt, others as parts; what cannot be sent is refused before a session is created."""
     (tmp_path / "notes.txt").write_text("one\ntwo\n")
     (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "photo").write_bytes(PNG)
     (tmp_path / "a.xyzzy").write_bytes(b"\xff")
     provider = ScriptedProvider(["ok", Finish()], model=ABLE)
     async with running(providers={"scripted": provider}) as server:
         files = ["--file", str(tmp_path / "notes.txt"), "--image", str(tmp_path / "a.png")]
+        files += ["--image", str(tmp_path / "photo")]
         assert (await mcp_client(server, "chat", "Look:", *files)).status == 0
         for wrong in (
             ["--image", str(tmp_path / "notes.txt")],
@@ -165,6 +167,7 @@ async def test_files_and_images_go_with_a_message(tmp_path: Path) -> None:
             assert len([session async for session in client.list_sessions()]) == 1
     assert list(provider.requests[0].messages[0].parts) == [
         values.Text(text="Look:\n\none\ntwo"),
+        values.Blob(mime_type="image/png", data=PNG),
         values.Blob(mime_type="image/png", data=PNG),
     ]
 
