@@ -1,4 +1,4 @@
-"""What the calls of a client have in common."""
+"""The default session and options of the calls of a client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CallDefaults:
     options: TurnOptions = field(default_factory=TurnOptions)
 
     def with_options(self, options: TurnOptions, session: str | Session | None = None) -> CallDefaults:
-        """These and further ones, which take precedence.
+        """These defaults with further ones, which take precedence.
 
         Raises:
             TypeError: an option does not exist, or cannot be a default.

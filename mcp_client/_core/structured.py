@@ -1,4 +1,4 @@
-"""Answers of a type: what is sent for it, what is read, and what is said about a wrong answer."""
+"""Structured output: asks for an answer of a type, reads it, and asks for a correction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection of a command: its options, and the variables that stand for those that are not given."""
+"""The connection of a command: its options, and the environment variables that replace omitted ones."""
 
 from __future__ import annotations
 

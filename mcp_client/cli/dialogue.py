@@ -47,7 +47,7 @@ def converse(
 
 
 class Dialogue:
-    """Reads what the user types in a conversation, and does it."""
+    """Reads messages and commands of the user: sends the messages, runs the commands."""
 
     def __init__(self, conversation: Conversation, editor: Editor) -> None:
         self._conversation = conversation

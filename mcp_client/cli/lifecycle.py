@@ -1,4 +1,4 @@
-"""Creates the session of a chat when it starts, and deletes it if nothing was said."""
+"""Creates the session of a chat when it starts, and deletes it if it has no messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files that ``mcp-client`` keeps for its user, who alone can read them."""
+"""Files that ``mcp-client`` keeps between runs. Only their owner can read them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 import platformdirs
 
 HISTORY_FILE: Final = "chat_history"
-"""What was typed in conversations."""
+"""The messages and commands that the user typed in conversations."""
 _LAST_FILE: Final = "last_sessions.json"
 """The session that was used last, by the address of the server."""
 
@@ -38,7 +38,7 @@ def private_file(name: str) -> Path:
 
 
 def remember_session(address: str, session: str) -> None:
-    """Keep the id of the session that was used last with a server. Without a folder that can be written, it is not."""
+    """Keep the id of the session that was used last with a server. A folder that cannot be written is no error."""
     with contextlib.suppress(OSError):
         path = private_file(_LAST_FILE)
         sessions = {**_last_sessions(path), address: session}

@@ -1,4 +1,4 @@
-"""What happens to a session that is watched."""
+"""The events of a session that is watched."""
 
 from __future__ import annotations
 
@@ -65,4 +65,4 @@ class SessionDeleted:
 
 
 SessionEvent = SessionCurrent | TurnChanged | MessagesAppended | SessionRewound | SessionUpdated | SessionDeleted
-"""What has happened to a session. ``etag``: the etag of the session afterwards."""
+"""An event of a session. ``etag``: the etag of the session after it."""

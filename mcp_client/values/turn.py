@@ -176,9 +176,9 @@ class ParsedReply(Reply, Generic[Parsed]):
     """The value."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Those of a :class:`Reply`. The value is in ``text``, as the model wrote it."""
-        known = {each.name: getattr(self, each.name) for each in fields(Reply)}
-        return Reply(**known).to_dict()
+        """The same as of a :class:`Reply`. ``text`` has the value, as the model wrote it."""
+        values = {each.name: getattr(self, each.name) for each in fields(Reply)}
+        return Reply(**values).to_dict()
 
     def __repr__(self) -> str:
         return f"{type(self).__qualname__}(parsed={self.parsed!r}, model={self.model!r}, turn={self.turn!r})"

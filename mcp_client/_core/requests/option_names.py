@@ -1,4 +1,4 @@
-"""The names of options, and what was meant by those that do not exist."""
+"""Checks the names of options, and suggests the right name for a wrong one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OTHER_NAMES: Final = {
     "top_logprobs": "logprobs",
     "user": "labels",
 }
-"""What the libraries of others call an option."""
+"""The names that other libraries have for an option."""
 _ARGUMENTS: Final = ("session", "schema", "repair", "tools", "tool_choice", "truncation", "timeout")
 """The arguments of calls that are no options of a turn."""
 _OF_ONE_CALL: Final = ("etag", "request_id")
@@ -44,10 +44,10 @@ def check(names: Iterable[str]) -> None:
 
 
 def check_defaults(names: Iterable[str]) -> None:
-    """Check the names of options that many calls shall have.
+    """Check the names of options that become defaults of many calls.
 
     Raises:
-        TypeError: one does not exist, or is that of a single call.
+        TypeError: one does not exist, or applies to a single call.
     """
     names = list(names)
     check(names)
