@@ -11,7 +11,7 @@ from mcp_client import MCPClient, TurnOptions
 from mcp_client.cli import attachments, prompts
 from mcp_client.cli.connection import Connection, connecting
 from mcp_client.cli.failures import MISUSED, fail, pairs
-from mcp_client.cli.lifecycle import delete_if_empty, open_session, require_system
+from mcp_client.cli.lifecycle import delete_if_empty, open_session, require_settings
 from mcp_client.cli.options import AsJson, JSONSchema, Labels, MaxTokens, ModelOption, Temperature
 from mcp_client.cli.output import fields_of, print_json, print_stream
 from mcp_client.cli.run import exit_on_error, run_client
@@ -96,7 +96,8 @@ def chat(
     if last:
         with exit_on_error():
             session = last_session(connection.server)
-    if prompt is None and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+    on_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    if prompt is None and on_terminal:
         if image or file or as_json:
             fail("--image, --file and --json need a prompt", MISUSED)
         from mcp_client.cli.dialogue import converse
@@ -111,13 +112,12 @@ def chat(
     message = attachments.message_with(text, file or [], image or [])
 
     async def run(client: MCPClient) -> None:
-        on_terminal = sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty()
         kept = TEMPORARY_TTL if ttl is None and session is None and not on_terminal else ttl
         opened, is_new = await open_session(client, session, system=system, ttl=kept)
         if session is not None and is_new:
             print(f"new session {opened.id}", file=sys.stderr)
         if not is_new:
-            require_system(opened, system)
+            require_settings(opened, system=system, ttl=ttl)
         try:
             if as_json:
                 reply = await client.chat(message, session=opened, **options)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mcp_client import FinishReason, MCPClient, Message, Role, Session, TurnOptions
 from mcp_client.cli.answer import FormattedAnswer, Tail
-from mcp_client.cli.lifecycle import delete_if_empty, open_session, require_system
+from mcp_client.cli.lifecycle import delete_if_empty, open_session, require_settings
 from mcp_client.cli.run import first
 from mcp_client.cli.terminal import visible
 
@@ -57,15 +57,15 @@ class Conversation:
         """Begin with a session, which is created if it does not exist.
 
         Raises:
-            ValueError: it exists, with another system instruction than the one of new sessions.
+            ValueError: it exists, with another system instruction or ttl than new sessions.
         """
-        await self.open(session, check_system=True)
+        await self.open(session, check_settings=True)
 
-    async def open(self, session: str | None, *, check_system: bool = False) -> None:
+    async def open(self, session: str | None, *, check_settings: bool = False) -> None:
         """Switch to a session, which is created if it does not exist, and print its name."""
         opened, is_new = await open_session(self.client, session, system=self._system, ttl=self._ttl)
-        if check_system and not is_new:
-            require_system(opened, self._system)
+        if check_settings and not is_new:
+            require_settings(opened, system=self._system, ttl=self._ttl)
         await self._delete_created()
         self._session, self._created, self._unanswered = opened, None if session else opened, None
         count = self._session.message_count

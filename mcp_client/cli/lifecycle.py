@@ -20,17 +20,22 @@ async def open_session(
     return opened, is_new
 
 
-def require_system(session: Session, system: str) -> None:
-    """Check that an existing session has the system instruction that was asked for.
+def require_settings(session: Session, *, system: str, ttl: float | None) -> None:
+    """Check that an existing session has the settings that the options ask for.
 
     Raises:
-        ValueError: it has another one.
+        ValueError: one is different.
     """
-    if system and session.system_instruction != system:
-        raise ValueError(
-            f"session {session.id} exists, and --system is for new ones; to change its system instruction: "
-            f"mcp-client sessions update {session.id} --system TEXT"
-        )
+    if system and system != session.system_instruction:
+        option, value = "--system", "TEXT"
+    elif ttl is not None and ttl != session.ttl:
+        option, value = "--ttl", "SECONDS"
+    else:
+        return
+    raise ValueError(
+        f"session {session.id} exists, and {option} is for new ones; to change it: "
+        f"mcp-client sessions update {session.id} {option} {value}"
+    )
 
 
 async def delete_if_empty(client: MCPClient, session: Session) -> None:

@@ -81,7 +81,7 @@ async def test_a_session_is_updated() -> None:
             assert (await mcp_client(server, "sessions", "update", "tour", *wrong)).status == 2
 
 
-async def test_a_system_instruction_belongs_to_a_new_session() -> None:
+async def test_the_settings_of_chat_belong_to_a_new_session() -> None:
     """An existing one keeps its own, and says how to change it."""
     async with running() as server:
         first = await mcp_client(server, "chat", "--session", "tour", "--system", "Be brief.", "Hi")
@@ -91,6 +91,9 @@ async def test_a_system_instruction_belongs_to_a_new_session() -> None:
         other = await mcp_client(server, "chat", "--session", "tour", "--system", "Be long.", "Hi")
         assert (other.status, other.out) == (2, "")
         assert "mcp-client sessions update tour --system TEXT" in other.err
+        other = await mcp_client(server, "chat", "--last", "--ttl", "60", "Hi")
+        assert (other.status, other.out) == (2, "")
+        assert "mcp-client sessions update tour --ttl SECONDS" in other.err
 
 
 async def test_the_session_of_a_pipe_does_not_stay() -> None:
