@@ -100,7 +100,7 @@ def of_round(options: TurnOptions, number: int) -> TurnOptions:
 
 
 def check_rounds(options: TurnOptions, max_rounds: int) -> None:
-    """Check the arguments of a chat with tools, before any function runs.
+    """Check the arguments of a chat of several turns, before the first one.
 
     Raises:
         TypeError, ValueError: the server would refuse one of the rounds.
