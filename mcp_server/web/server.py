@@ -46,7 +46,7 @@ class WebServer:
         self._tls = _tls(files) if files is not None else None
         config = uvicorn.Config(
             application,
-            http=_connections(settings.header_timeout),
+            http=_connections(settings.header_timeout, settings.max_connections),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -54,7 +54,6 @@ class WebServer:
             server_header=False,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
-            limit_concurrency=settings.max_connections,
             timeout_keep_alive=int(settings.keep_alive),
             backlog=BACKLOG,
         )
@@ -130,9 +129,9 @@ class _Server(uvicorn.Server):
         self.began.set()
 
 
-def _connections(header_timeout: float) -> type[HttpToolsProtocol]:
+def _connections(header_timeout: float, max_connections: int) -> type[HttpToolsProtocol]:
     """A connection whose headers are bounded in time and in size, which uvicorn leaves open, and whose requests keep
-    their bodies when they offer another protocol."""
+    their bodies when they offer another protocol. Of more than ``max_connections`` the latest are refused."""
 
     class Connection(HttpToolsProtocol):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -143,6 +142,8 @@ def _connections(header_timeout: float) -> type[HttpToolsProtocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
             super().connection_made(transport)
+            # uvicorn would refuse the requests on all connections, also on those that were there before.
+            self.limit_concurrency = 0 if len(self.connections) > max_connections else None
             self._await_headers()
 
         def connection_lost(self, exc: Exception | None) -> None:

@@ -139,6 +139,26 @@ async def test_a_connection_that_sends_no_request_is_closed(data: bytes) -> None
             assert await exchange(server.web_address, data) == b""
 
 
+async def test_connections_beyond_the_limit_are_refused_and_the_others_go_on() -> None:
+    """However many strangers open: there is room again for a new one as soon as one has gone."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    async with running(web_config(max_connections=2), providers={"echo": EchoProvider()}) as server:
+        host, _, port = server.web_address.rpartition(":")
+        async with asyncio.timeout(5):
+            first, writer = await asyncio.open_connection(host, int(port))
+            for _ in range(2):
+                writer.write(request + b"\r\n")
+                assert (await first.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200 ")
+            second, other = await asyncio.open_connection(host, int(port))
+            assert (await exchange(server.web_address, request + b"\r\n")).startswith(b"HTTP/1.1 503 ")
+            for reader, each in ((first, writer), (second, other)):
+                each.write(request + b"Connection: close\r\n\r\n")
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+                each.close()
+            last = await exchange(server.web_address, request + b"Connection: close\r\n\r\n")
+            assert last.startswith(b"HTTP/1.1 200 ")
+
+
 async def test_headers_without_end_are_refused() -> None:
     """They would fill the memory. The connection is closed, and the refusal arrives if the caller still reads."""
     data = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n" + b"X-Long: 1234567890123456\r\n" * 10_000
