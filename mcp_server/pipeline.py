@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -68,6 +69,13 @@ class Pipeline:
             if settled is error:
                 raise
             raise settled from error
+
+
+def repeated_keys(metadata: Sequence[tuple[str, str]]) -> Collection[str]:
+    """The keys that occur more than once in the metadata of a call, for ``Call.repeated``."""
+    if len({key for key, _ in metadata}) == len(metadata):
+        return ()
+    return [key for key, times in Counter(key for key, _ in metadata).items() if times > 1]
 
 
 def _settle(call: Call, error: BaseException) -> BaseException:

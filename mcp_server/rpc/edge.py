@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -16,7 +15,7 @@ from mcp_server.api.wire_limits import Parse, parser
 from mcp_server.errors import MCPError
 from mcp_server.flow import Flow
 from mcp_server.interfaces import Call, GRPCService
-from mcp_server.pipeline import CallerLeft, Inner, Pipeline
+from mcp_server.pipeline import CallerLeft, Inner, Pipeline, repeated_keys
 from mcp_server.rpc.status import PlainStatus, Status, status_and_trailers
 from mcp_server.rpc.tls import peer_certificate
 
@@ -107,14 +106,13 @@ class Edge:
     async def _run(self, method: MethodDescriptor, kind: str, context: Context, inner: Inner) -> Any:
         """What ``inner`` returns, or the :class:`Status` of the error that it ends with."""
         texts = [(key, value) for key, value in context.invocation_metadata() or () if isinstance(value, str)]
-        metadata = dict(texts)
         call = Call(
             service=method.containing_service.full_name,
             method=method.name,
             kind=kind,
             peer=context.peer(),
-            metadata=metadata,
-            repeated=() if len(metadata) == len(texts) else _repeated(texts),
+            metadata=dict(texts),
+            repeated=repeated_keys(texts),
             certificate=peer_certificate(context.auth_context()) if self._clients_verified else None,
         )
         try:
@@ -125,11 +123,6 @@ class Edge:
             return status_and_trailers(error)
         except PlainStatus as plain:
             return plain.status
-
-
-def _repeated(texts: Sequence[tuple[str, str]]) -> frozenset[str]:
-    """The keys that occur more than once."""
-    return frozenset(key for key, times in Counter(key for key, _ in texts).items() if times > 1)
 
 
 async def _all_parsed(parse: Parse, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:

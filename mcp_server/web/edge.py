@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mcp_server.errors import MCPError, Overloaded
 from mcp_server.flow import Flow
 from mcp_server.interfaces import Call
-from mcp_server.pipeline import OtherStatus, Pipeline
+from mcp_server.pipeline import OtherStatus, Pipeline, repeated_keys
 from mcp_server.web.exchange import Exchange, peer_of, received_headers
 
 
@@ -122,16 +121,11 @@ def _call(operation: Operation, scope: Scope, key_header: str) -> Call:
         headers = [
             ("authorization", f"Bearer {value}") if key == key_header else (key, value) for key, value in headers
         ]
-    metadata = dict(headers)
     return Call(
         service=operation.service,
         method=operation.method,
         kind=operation.kind,
         peer=peer_of(scope),
-        metadata=metadata,
-        repeated=() if len(metadata) == len(headers) else _repeated(headers),
+        metadata=dict(headers),
+        repeated=repeated_keys(headers),
     )
-
-
-def _repeated(headers: list[tuple[str, str]]) -> frozenset[str]:
-    return frozenset(key for key, times in Counter(key for key, _ in headers).items() if times > 1)
