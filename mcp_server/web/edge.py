@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mcp_server.errors import MCPError, Overloaded
 from mcp_server.flow import Flow
 from mcp_server.interfaces import Call
-from mcp_server.pipeline import OtherStatus, Pipeline, repeated_keys
+from mcp_server.pipeline import CallerLeft, OtherStatus, Pipeline, repeated_keys
 from mcp_server.web.exchange import Exchange, peer_of, received_headers
 
 
@@ -69,10 +69,8 @@ class WebEdge:
         except (MCPError, OtherStatus) as error:
             error.__traceback__ = None  # its frames hold the request
             return error
-        except asyncio.CancelledError:
-            if not exchange.left and not _cancelling():
-                return None  # the caller left before its body had arrived
-            raise
+        except CallerLeft:
+            pass  # before its body had arrived
         return None
 
     def exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
@@ -108,11 +106,6 @@ class _Endpoint:
             if exchange.unread:
                 await exchange.abort()
             exchange.close()
-
-
-def _cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _call(operation: Operation, scope: Scope, key_header: str) -> Call:
