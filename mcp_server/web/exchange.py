@@ -78,13 +78,18 @@ class Exchange:
 
     # -- the request --------------------------------------------------------------------------------------------------
 
+    @property
+    def media_type(self) -> str:
+        """The media type of the body, in lower case and without parameters; empty if the request names none."""
+        return self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
     def require_content_type(self, *types: str) -> str:
         """The media type of the body, one of ``types``: pages of other origins cannot send these without being asked.
 
         Raises:
             HTTPProblem: it is another, or missing.
         """
-        found = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        found = self.media_type
         if found not in types:
             raise HTTPProblem(
                 415,

@@ -91,26 +91,21 @@ class Method:
         """The message of the request, or an iterator of them if callers stream."""
         messages = protocol.messages(await exchange.body(), compressed)
         if self._method.client_streaming:
-            return self._each(exchange, protocol.codec, messages, compressed)
+            return self._each(exchange, protocol.codec, messages)
         message = next(messages, None)
         if message is None:
             raise _refused("the call has no request: send one message")
         if next(messages, None) is not None:
             raise _refused("the call has more than one message: send one")
-        return await self._parsed(exchange, protocol.codec, message, compressed)
+        return await self._parsed(exchange, protocol.codec, message)
 
-    async def _each(
-        self, exchange: Exchange, codec: Codec, messages: Iterator[Packed], compressed: bool
-    ) -> AsyncIterator[Message]:
+    async def _each(self, exchange: Exchange, codec: Codec, messages: Iterator[Packed]) -> AsyncIterator[Message]:
         for message in messages:
-            yield await self._parsed(exchange, codec, message, compressed)
+            yield await self._parsed(exchange, codec, message)
 
-    async def _parsed(self, exchange: Exchange, codec: Codec, message: Packed, compressed: bool) -> Message:
+    async def _parsed(self, exchange: Exchange, codec: Codec, message: Packed) -> Message:
         data = message.data
         if message.compressed:
-            if not compressed:
-                # As gRPC and Connect have it, although the caller is at fault.
-                raise OtherStatus("INTERNAL", "a message is compressed, and no header says how")
             data = await self._conversions.run(True, unpack, data, self._max_body_bytes)
             exchange.hold(len(data))
         return await self._conversions.run(len(data) > LARGE_BYTES, self._parsers[codec.name], data)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from mcp_server.errors import InvalidArgument, Violation
+from mcp_server.pipeline import OtherStatus
 from mcp_server.web.connect.codecs import JSON, PROTOBUF, Codec
 from mcp_server.web.connect.failures import Failure
 from mcp_server.web.exchange import Exchange
@@ -63,8 +64,13 @@ class RPCProtocol(ABC):
     def messages(self, body: bytes, compressed: bool) -> Iterator[Packed]:
         """The messages of a request.
 
+        Args:
+            body: its body.
+            compressed: whether its headers say how messages are compressed.
+
         Raises:
             InvalidArgument: it is malformed.
+            OtherStatus: a message is compressed, and no header says how.
         """
 
     @property
@@ -118,17 +124,11 @@ class ConnectUnary(RPCProtocol):
         await fail_plainly(exchange, failure)
 
 
-class ConnectStream(RPCProtocol):
-    """Connect, for methods of which a side streams: messages in envelopes, the last of which says how it ended."""
-
-    encoding_header = "connect-content-encoding"
-    accept_header = "connect-accept-encoding"
-
-    def timeout(self, headers: Mapping[str, str]) -> float | None:
-        return _connect_timeout(headers)
+class _Enveloped(RPCProtocol):
+    """Messages in envelopes, the last of which says how the call ended."""
 
     def messages(self, body: bytes, compressed: bool) -> Iterator[Packed]:
-        return _messages(body)
+        return _messages(body, compressed)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -137,6 +137,16 @@ class ConnectStream(RPCProtocol):
     def message(self, data: bytes) -> bytes:
         return _envelope(0, data)
 
+
+class ConnectStream(_Enveloped):
+    """Connect, for methods of which a side streams."""
+
+    encoding_header = "connect-content-encoding"
+    accept_header = "connect-accept-encoding"
+
+    def timeout(self, headers: Mapping[str, str]) -> float | None:
+        return _connect_timeout(headers)
+
     def end(self, failure: Failure | None) -> bytes:
         if failure is None:
             return _envelope(_CONNECT_END, b"{}")
@@ -144,8 +154,8 @@ class ConnectStream(RPCProtocol):
         return _envelope(_CONNECT_END, msgspec.json.encode({"error": failure.as_json, "metadata": metadata}))
 
 
-class GRPCWeb(RPCProtocol):
-    """gRPC-Web: messages in envelopes, and the trailers of gRPC in a last one."""
+class GRPCWeb(_Enveloped):
+    """gRPC-Web: the last envelope holds the trailers of gRPC."""
 
     encoding_header = "grpc-encoding"
     accept_header = "grpc-accept-encoding"
@@ -157,16 +167,6 @@ class GRPCWeb(RPCProtocol):
         if re.fullmatch(r"[0-9]{1,8}[HMSmun]", text) is None:
             raise _refused(f"the header grpc-timeout is {text[:64]!r}: expected up to 8 digits and one of H M S m u n")
         return int(text[:-1]) * _UNITS[text[-1]]
-
-    def messages(self, body: bytes, compressed: bool) -> Iterator[Packed]:
-        return _messages(body)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"content-type": self.content_type, **_UNBUFFERED}
-
-    def message(self, data: bytes) -> bytes:
-        return _envelope(0, data)
 
     def end(self, failure: Failure | None) -> bytes:
         trailers = {"grpc-status": "0"}
@@ -186,7 +186,7 @@ class GRPCWebText(GRPCWeb):
     """gRPC-Web in base64, for browsers whose only stream is one of text."""
 
     def messages(self, body: bytes, compressed: bool) -> Iterator[Packed]:
-        return _messages(from_base64(body))
+        return _messages(from_base64(body), compressed)
 
     def message(self, data: bytes) -> bytes:
         return base64.b64encode(super().message(data))
@@ -217,7 +217,7 @@ _DEFAULT: Final = UNARY["application/json"]
 
 def protocol_of(exchange: Exchange) -> RPCProtocol:
     """What the caller of a request understands."""
-    found = exchange.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    found = exchange.media_type
     return EVERY.get(found) or STREAM.get(found) or _DEFAULT
 
 
@@ -252,7 +252,7 @@ def _envelope(flags: int, data: bytes) -> bytes:
     return b"%c%b%b" % (flags, len(data).to_bytes(4, "big"), data)
 
 
-def _messages(body: bytes) -> Iterator[Packed]:
+def _messages(body: bytes, compressed: bool) -> Iterator[Packed]:
     position = 0
     while position < len(body):
         begin = position + _PREFIX
@@ -262,6 +262,9 @@ def _messages(body: bytes) -> Iterator[Packed]:
         flags = body[position]
         if flags & ~_COMPRESSED:
             raise _refused(f"a message has the flags {flags:#x}: callers may set only the one for compressed messages")
+        if flags and not compressed:
+            # As gRPC and Connect have it, although the caller is at fault.
+            raise OtherStatus("INTERNAL", "a message is compressed, and no header says how")
         yield Packed(body[begin:end], flags == _COMPRESSED)
         position = end
 
