@@ -7,14 +7,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from mcp_server.api.conversions import LARGE_BYTES
 from mcp_server.errors import InvalidArgument, Violation
 from mcp_server.rules import Violations, shown
 from mcp_server.web.exchange import Exchange
 from mcp_server.web.json_values import check_values
 
 T = TypeVar("T")
-LARGE_BYTES: Final = 64 * 1024
-"""The largest body that is read on the event loop."""
 MAX_VALUES: Final = 200_000
 """The most JSON values of a body."""
 

@@ -10,10 +10,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from mcp_server.api.conversions import LARGE_BYTES
 from mcp_server.gateway import Embedded, EmbedInput, Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
-from mcp_server.web.body import LARGE_BYTES, Convert, Shape, decode, read_body
+from mcp_server.web.body import Convert, Shape, decode, read_body
 from mcp_server.web.exchange import Exchange, json_headers
 from mcp_server.web.openai.headers import Timed
 from mcp_server.web.openai.names import Names
