@@ -39,15 +39,14 @@ def exposure_problem(config: Config, key: str) -> str:
         config: the settings.
         key: the dotted key of the address: ``server.address`` or ``web.address``.
     """
-    listens = config.web.address if key == "web.address" else config.server.address
+    web = key == "web.address"
+    listens = config.web.address if web else config.server.address
     if not listens or config.server.insecure or is_loopback(split_address(listens)[0]):
         return ""
     # HTTP callers have no client certificate.
-    authenticated = web_authentication(config) if key == "web.address" else authentication_configured(config)
-    also = "" if key == "web.address" else " or server.tls.client_ca"
-    encrypted = config.server.tls.certificate is not None or (
-        key == "web.address" and config.web.tls.certificate is not None
-    )
+    authenticated = web_authentication(config) if web else authentication_configured(config)
+    also = "" if web else " or server.tls.client_ca"
+    encrypted = config.server.tls.certificate is not None or (web and config.web.tls.certificate is not None)
     missing = [
         name
         for name, there in (
