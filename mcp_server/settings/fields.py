@@ -7,6 +7,8 @@ from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta
 
+DAY: Final = 86_400.0
+"""In seconds."""
 _TENANT: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 PluginName = Annotated[

@@ -17,6 +17,7 @@ from mcp_server.plugin_settings import PluginSettings, ProviderSettings, Setting
 from mcp_server.plugins import built_in
 from mcp_server.settings.auth import AuthSettings
 from mcp_server.settings.fields import (
+    DAY,
     Address,
     ModelPattern,
     OptionalAddress,
@@ -25,7 +26,6 @@ from mcp_server.settings.fields import (
 )
 from mcp_server.settings.web import WebSettings
 
-DAY = 86_400.0
 ADMIN_ADDRESS: Final = "127.0.0.1:9464"
 """Where the admin pages are served unless the settings say otherwise."""
 EMBEDDED_MODEL: Final = "smollm2-135m"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta
 
 from mcp_server.plugin_settings import Settings
-from mcp_server.settings.fields import OptionalAddress
-
-DAY: Final = 86_400.0
+from mcp_server.settings.fields import DAY, OptionalAddress
 
 
 def _check_network(text: str) -> None:
