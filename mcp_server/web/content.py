@@ -58,7 +58,7 @@ def blob_of_base64(found: Violations, field: str, text: str, mime_type: str) -> 
 
 
 def blob_of_file(found: Violations, field: str, data: str, filename: str) -> Blob:
-    """A file: a ``data:`` URL, or Base64 of the type that the file's name tells."""
+    """A file: a ``data:`` URL, or Base64 whose MIME type follows from the file's name."""
     if data.startswith("data:"):
         return blob_of_url(found, field, data)
     mime_type = _type_of(filename)
@@ -69,5 +69,5 @@ def blob_of_file(found: Violations, field: str, data: str, filename: str) -> Blo
 
 
 def _type_of(path: str) -> str | None:
-    """The MIME type that a path or the name of a file tells."""
+    """The MIME type that the ending of a path or of a file's name stands for."""
     return mimetypes.guess_type(path.rpartition("/")[2])[0]

@@ -116,7 +116,7 @@ class WebServer:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the process, and tells when it listens."""
+    """Leaves the signals to the process, and sets ``began`` once it listens."""
 
     began: asyncio.Event
 

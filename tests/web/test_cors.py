@@ -1,4 +1,4 @@
-"""What browsers are told that ask before they call, or whether a page may read an answer."""
+"""CORS: which pages may call, and which responses and headers they may read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def answered(
         ("http://localhost:*", "http://localhost"),
     ],
 )
-async def test_a_page_that_may_call_is_told_so(pattern: str, origin: str) -> None:
+async def test_the_preflight_of_an_allowed_page_says_what_it_may_send(pattern: str, origin: str) -> None:
     """Its own origin, what it may send, and for how long that holds."""
     status, headers = await answered({"origins": (pattern,)}, origin)
     assert (status, headers["access-control-allow-origin"]) == (200, origin)
@@ -74,7 +74,7 @@ async def test_a_page_that_may_call_is_told_so(pattern: str, origin: str) -> Non
 )
 @pytest.mark.parametrize("verb", ["OPTIONS", "POST"])
 async def test_another_page_may_not_call(origins: tuple[str, ...], origin: str, verb: str) -> None:
-    """Neither is it told that it may, nor is its request carried out."""
+    """Its preflight is refused, and so is its request."""
     status, headers = await answered({"origins": origins}, origin, verb)
     assert status == 403
     assert "access-control-allow-origin" not in headers
@@ -97,7 +97,7 @@ async def test_a_page_may_read_the_headers_of_the_protocols() -> None:
     assert {"grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-retry-pushback-ms"} <= exposed
 
 
-async def test_the_other_settings_are_what_browsers_are_told() -> None:
+async def test_the_other_settings_are_in_the_headers_of_preflights() -> None:
     """Credentials, methods, headers and how long."""
     cors = {"origins": (PAGE,), "credentials": True, "max_age": 5, "methods": ("POST",), "headers": ("content-type",)}
     status, headers = await answered(cors, PAGE, access_control_request_headers="content-type")

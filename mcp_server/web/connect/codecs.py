@@ -73,7 +73,7 @@ def _misread(text: str) -> InvalidArgument:
     problem = _OUTER.sub("", text).rstrip(".")
     place = _PLACE.search(problem)
     path = place[1].split(".") if place and place[1] else []
-    # What is said to be at a message is often about one of its fields.
+    # json_format often names a message where one of its fields is wrong.
     return _refused(_PLACE.sub("", problem), ".".join([*path, *names[len(path) :]]))
 
 

@@ -17,12 +17,12 @@ def require_known(encoding: str, header: str, accepts: str) -> bool:
     """Return whether messages are compressed.
 
     Args:
-        encoding: by what.
-        header: where the caller said so.
-        accepts: the header that says what the server takes.
+        encoding: the compression that the request names.
+        header: the header that names it.
+        accepts: the header of the response that lists what the server accepts.
 
     Raises:
-        HTTPProblem: by something else than gzip.
+        HTTPProblem: it is another than gzip.
     """
     if encoding.strip().lower() in ("", "identity"):
         return False

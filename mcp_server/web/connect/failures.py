@@ -35,7 +35,7 @@ HTTP_STATUS: Final = {
 }
 """The HTTP status of each code, as the Connect protocol has it."""
 _OF_HTTP: Final = frozenset({404, 405, 415, 505})
-"""The problems of HTTP itself: what came is no call, whatever its form."""
+"""The problems of HTTP itself: their status is the same in every protocol."""
 
 
 class Failure(NamedTuple):
@@ -46,7 +46,7 @@ class Failure(NamedTuple):
     http_status: int
     """The status of a response that is nothing but this error."""
     of_http: bool
-    """Whether the request is no call at all, and answered as HTTP does in any case."""
+    """Whether HTTP itself refuses the request: the response then has ``http_status`` in every protocol."""
     metadata: Mapping[str, str]
     """For the caller's library: when to send the request again."""
     headers: Mapping[str, str]
@@ -91,7 +91,7 @@ def failure_of(error: MCPError | OtherStatus) -> Failure:
     if isinstance(error, HTTPProblem):
         status, headers = error.status, error.headers
         if status == 404:
-            code = "UNIMPLEMENTED"  # there is no such method; NOT_FOUND is said of resources
+            code = "UNIMPLEMENTED"  # there is no such method; NOT_FOUND is for resources
     return Failure(
         status=status_pb2.Status(code=code_pb2.Code.Value(code), message=sendable(str(error))),
         http_status=status,

@@ -44,9 +44,9 @@ class RPCProtocol(ABC):
     """
 
     encoding_header: str
-    """The header by which a caller says how it compresses."""
+    """The header of a request that names its compression."""
     accept_header: str
-    """The header by which the server says what it takes."""
+    """The header of a response that lists the compressions that the server accepts."""
 
     def __init__(self, content_type: str, codec: Codec) -> None:
         self.content_type = content_type

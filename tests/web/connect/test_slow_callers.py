@@ -104,19 +104,19 @@ async def test_a_request_that_arrives_by_halves_is_refused() -> None:
 
 
 async def test_a_body_that_is_too_large_is_refused_before_it_has_arrived() -> None:
-    """By its announced size, and otherwise as soon as it is known."""
+    """By its announced size, or without one as soon as the limit is passed."""
     announced = request(CHAT, b"", "application/json", size=65_537)
     chunked = announced.replace("content-length: 65537", "transfer-encoding: chunked").replace(CHAT, STREAM)
     chunked = chunked.replace("application/json", "application/grpc-web")
     async with (
         running(web_config(max_body_bytes=65_536), providers={"echo": EchoProvider()}) as server,
-        opened(server.web_address, announced) as (told, _),
-        opened(server.web_address, chunked, (b"4000\r\n" + bytes(0x4000) + b"\r\n") * 5) as (found, _),
+        opened(server.web_address, announced) as (by_size, _),
+        opened(server.web_address, chunked, (b"4000\r\n" + bytes(0x4000) + b"\r\n") * 5) as (by_bytes, _),
         asyncio.timeout(20),
     ):
-        assert b" 413 " in await told.readline()
-        assert b" 200 " in await found.readline()
-        await found.readuntil(b"grpc-status: 3")
+        assert b" 413 " in await by_size.readline()
+        assert b" 200 " in await by_bytes.readline()
+        await by_bytes.readuntil(b"grpc-status: 3")
 
 
 async def test_callers_without_credentials_are_refused_before_they_have_sent() -> None:
