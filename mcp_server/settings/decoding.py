@@ -247,8 +247,7 @@ class Decoder:
             result = msgspec.convert(raw, type_, dec_hook=_hook(value.origin, self._read_secret, self._read_variable))
             if isinstance(result, float) and not math.isfinite(result):
                 raise ValueError
-            if (check := type_extra(kind).get("check")) is not None:
-                check(result)
+            _check(kind, result)
         except UnreadableSecret as error:
             self.problem(value.origin, key, str(error))
             return None
@@ -307,6 +306,8 @@ def allowed(kind: inspect.Type) -> str:
         return " ".join([noun, *limits])
     if isinstance(kind, inspect.DictType):
         return f"a table, each value {allowed(kind.value_type)}"
+    if isinstance(kind, inspect.VarTupleType):
+        return f"an array, each {allowed(kind.item_type)}"
     if isinstance(kind, (inspect.StructType, inspect.UnionType)):
         return "a table"
     if isinstance(kind, inspect.CustomType):
@@ -331,6 +332,20 @@ def type_extra(kind: inspect.Type) -> Mapping[str, Any]:
     if isinstance(kind, inspect.UnionType):
         return {key: value for choice in kind.types for key, value in type_extra(choice).items()}
     return {}
+
+
+def _check(kind: inspect.Type, value: Any) -> None:
+    """Run the checks of a type, and of the items of an array.
+
+    Raises:
+        ValueError: the value does not pass one.
+    """
+    if (check := type_extra(kind).get("check")) is not None:
+        check(value)
+    bare = bare_type(kind)
+    if isinstance(bare, inspect.VarTupleType):
+        for item in value:
+            _check(bare.item_type, item)
 
 
 def _takes_text(kind: inspect.Type) -> bool:

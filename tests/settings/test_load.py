@@ -323,6 +323,20 @@ def test_variables_of_other_programs_are_left_alone() -> None:
             "providers.x.secrets.k: is also a key of options; set one of the two",
         ),
         (
+            'web.trusted_proxies = ["10.0.0.0/8", "proxy.example"]',
+            (
+                "web.trusted_proxies: found an array, expected an array, each an IP address or a network such as "
+                '"10.0.0.0/8"'
+            ),
+        ),
+        (
+            'web.cors.origins = ["https://app.example.com", "ftp://app.example.com"]',
+            (
+                'web.cors.origins: found an array, expected an array, each "https://app.example.com", '
+                '"https://*.example.com" for its subdomains, "http://localhost:*" for any port, or "*" for every origin'
+            ),
+        ),
+        (
             'metrics.address = "127.0.0.1:50051"',
             'metrics.address: found "127.0.0.1:50051", which is also server.address; expected another port',
         ),
