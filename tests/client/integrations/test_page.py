@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 from playwright.async_api import TimeoutError as TooLate
 
 from mcp_client.integrations.aiohttp import WebChat
@@ -19,24 +18,14 @@ from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish
 from mcp_server.testing import Gate, running
 from mcp_server.values import FinishReason
+from tests.browsers import CHROMIUM, chromium
 from tests.client.integrations.examples import EXAMPLES, FOLDER, Application, Stage, started
 from tests.faults.proxy import Proxy
 
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("this machine lacks chromium", allow_module_level=True)
-FLAGS: Final = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # A name that is not localhost: browsers lack some functions there, as on any site without HTTPS.
-    "--host-resolver-rules=MAP museum.test 127.0.0.1",
-]
+# A name that is not localhost: browsers lack some functions there, as on any site without HTTPS.
+ELSEWHERE: Final = "--host-resolver-rules=MAP museum.test 127.0.0.1"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -81,10 +70,8 @@ Visit = Callable[..., Awaitable[Tab]]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """The machine's own."""
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    async with chromium(ELSEWHERE) as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

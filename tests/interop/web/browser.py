@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
-from playwright.async_api import async_playwright
 
-CHROMIUM: Final = shutil.which("chromium")
-FLAGS: Final = ("--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server")
+from tests.browsers import chromium
+
+FLAGS: Final = ("--disable-dev-shm-usage", "--no-proxy-server")
 PAGE: Final = "<!DOCTYPE html><meta charset=utf-8><title>cases</title><script src=page.bundle.js></script>"
 
 
@@ -45,14 +44,12 @@ async def main(folder: Path, protocol: str, address: str, case: str) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0]
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    async with chromium(*FLAGS) as browser:
         page = await browser.new_page()
         await page.expose_function("pause", _pause)
         await page.goto(f"http://{host}:{port}/")
         begin = "([protocol, url, name]) => begin(protocol, url, name)"
         _say(await page.evaluate(begin, [protocol, f"http://{address}", case]))
-        await browser.close()
     await runner.cleanup()
 
 

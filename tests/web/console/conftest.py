@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
 from mcp_server.testing import running
 from mcp_server.values import Capabilities, Model
+from tests.browsers import CHROMIUM, chromium
 from tests.client.integrations.examples import Stage
 from tests.web.console.browsing import Person
 from tests.web.servers import replace, web_config
-
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS: Final = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 Visit = Callable[..., AbstractAsyncContextManager[Person]]
 
@@ -37,10 +25,8 @@ async def browser() -> AsyncIterator[Browser]:
     """The machine's own."""
     if CHROMIUM is None:
         pytest.skip("this machine lacks chromium")
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest.fixture
