@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import grpc
 import msgspec
@@ -18,6 +18,8 @@ from mcp_server.values import SCOPES, SECOND
 from mcp_server.values.key_secret import hash_of, new_key_id, new_secret
 
 HOUR = 3600
+ENDLESS: Final = ("grpc.health.v1.Health.Watch", "contextprotocol.v1.SessionService.WatchSession")
+"""The streams without an end, by the full name of the method."""
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -98,7 +100,7 @@ async def invoke(
         if method.client_streaming or method.server_streaming:
             # One message on every stream: gRPC's client ends with INTERNAL itself if it sends when a call has ended.
             call = channel.unary_stream(path, response_deserializer=parse)(body, **options)
-            if method.name in ("Watch", "WatchSession"):
+            if method.full_name in ENDLESS:
                 responses.append(await call.read())
                 call.cancel()
                 return Outcome("OK", "", b"", responses)

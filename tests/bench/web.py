@@ -15,6 +15,7 @@ from tests.bench.load import TEXT, chat_request
 from tests.bench.rows import compared
 from tests.bench.run import Run
 from tests.bench.upstream import PACED_TOKENS, TOKENS
+from tests.web.connect.client import envelope
 
 STREAMS: Final = {"burst": 16, "paced": 64}
 """How many at once, of each model."""
@@ -41,16 +42,12 @@ class Way(NamedTuple):
         return {"content-type": self.content_type, **key}
 
 
-def _envelope(data: bytes) -> bytes:
-    return b"\0" + len(data).to_bytes(4, "big") + data
-
-
 def _protobuf(model: str) -> bytes:
-    return _envelope(chat_request(model).SerializeToString())
+    return envelope(chat_request(model).SerializeToString())
 
 
 def _json(model: str) -> bytes:
-    return _envelope(json_format.MessageToJson(chat_request(model)).encode())
+    return envelope(json_format.MessageToJson(chat_request(model)).encode())
 
 
 def _messages(model: str) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 
+from tests.auth.keys import ENDLESS
 from tests.costly import path_of
 from tests.fuzz.requests import RPCS, Request
 
@@ -16,8 +17,6 @@ HANGS: Final = "no end within the deadline"
 """What is wrong then."""
 METHODS: Final = {path_of(method): method for method, _ in RPCS}
 """Of all RPCS, by path."""
-_ENDLESS: Final = ("/grpc.health.v1.Health/Watch", "/contextprotocol.v1.SessionService/WatchSession")
-"""Streams without an end by design."""
 _DETAILS: Final = "grpc-status-details-bin"
 
 
@@ -51,7 +50,7 @@ class Caller:
         try:
             if not method.server_streaming:
                 received.append(await call)
-            elif request.path in _ENDLESS:
+            elif method.full_name in ENDLESS:
                 received.append(await call.read() or b"")
                 call.cancel()
             else:

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, status_pb2
 
-from tests.auth.keys import Metadata, Outcome
+from tests.auth.keys import ENDLESS, Metadata, Outcome
 
 CHAT = "/contextprotocol.v1.ChatService/Chat"
 STREAM = "/contextprotocol.v1.ChatService/StreamChat"
@@ -148,7 +148,7 @@ class WebChannel:
         path = f"{self._client.base}/{method.containing_service.full_name}/{method.name}"
         headers = [("content-type", kind), *metadata]
         async with self._client.http.post(path, data=body, headers=headers) as response:
-            if method.name == "Watch" and response.status == 200:
+            if method.full_name in ENDLESS and response.status == 200:
                 prefix = await response.content.readexactly(5)
                 data = await response.content.readexactly(int.from_bytes(prefix[1:], "big"))
                 if prefix[0] == 0:
