@@ -102,6 +102,8 @@ class ChatMethods:
         if tools:
             raise ValueError("schema: cannot be combined with tools; chat_with_tools takes both")
         options = structured.with_schema(options, expected)
+        if repair:
+            requests.check_rounds(options, 1)
         deadline = Deadline(timeout)
         conversation = as_messages(messages)
         request = self._chat_request(conversation, session, tools, tool_choice, truncation, options)

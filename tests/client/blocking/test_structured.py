@@ -200,6 +200,7 @@ def test_the_final_answer_after_tools_has_a_type_too(connect: Connect) -> None:
         ("schema: cannot be described to a model", {"schema": complex}),
         ("schema: cannot be described to a model", {"schema": City(name="Rome")}),
         ("schema: cannot be combined with tools; chat_with_tools", {"schema": City, "tools": [print]}),
+        ("request_id: at most 126 characters", {"schema": City, "repair": True, "request_id": "x" * 127}),
     ],
 )
 def test_what_cannot_be_combined_is_refused(client: MCPSyncClient, error: str, options: dict[str, Any]) -> None:
