@@ -20,13 +20,16 @@ It is not a client of the JSON-RPC protocol of the same initials: it talks gRPC 
 
 from mcp_client._aio.client import MCPClient
 from mcp_client._aio.listing import Listing
+from mcp_client._aio.parsed_stream import ParsedTurnStream
 from mcp_client._aio.session_watch import SessionWatch
 from mcp_client._aio.stream import TurnStream
 from mcp_client._aio.tool_stream import ToolStream
+from mcp_client._core.received import CallMetadata, record_metadata
 from mcp_client._core.requests.names import session_id_for
 from mcp_client._core.retry import Retry, RetryNotice
 from mcp_client._sync.client import MCPSyncClient
 from mcp_client._sync.listing import SyncListing
+from mcp_client._sync.parsed_stream import SyncParsedTurnStream
 from mcp_client._sync.session_watch import SyncSessionWatch
 from mcp_client._sync.stream import SyncTurnStream
 from mcp_client._sync.tool_stream import SyncToolStream
@@ -139,6 +142,7 @@ __all__ = [
     "AttemptSwitched",
     "BadCredentials",
     "Blob",
+    "CallMetadata",
     "Caller",
     "ContextEntry",
     "ContextTooLong",
@@ -178,6 +182,7 @@ __all__ = [
     "Overloaded",
     "Page",
     "ParsedReply",
+    "ParsedTurnStream",
     "Part",
     "PartStarted",
     "ProviderError",
@@ -211,6 +216,7 @@ __all__ = [
     "SessionWatch",
     "StoreUnavailable",
     "SyncListing",
+    "SyncParsedTurnStream",
     "SyncSessionWatch",
     "SyncToolStream",
     "SyncTurnStream",
@@ -242,5 +248,6 @@ __all__ = [
     "Usage",
     "UsageRow",
     "Window",
+    "record_metadata",
     "session_id_for",
 ]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from contextprotocol.v1 import chat_pb2
 from mcp_client._aio.calls import AsyncCalls
+from mcp_client._aio.parsed_stream import ParsedTurnStream
 from mcp_client._aio.stream import TurnStream
 from mcp_client._core import structured
 from mcp_client._core.call_defaults import CallDefaults
@@ -93,12 +94,10 @@ class ChatMethods:
             ProviderError, TurnTimeout …
             InvalidAnswer: the answer does not conform to ``schema``.
         """
-        expected = structured.answer_type(schema, repair=repair, options=options)
+        expected = structured.answer_type(schema, repair=repair, tools=tools, options=options)
         if expected is None:
             request = self._chat_request(messages, session, tools, tool_choice, truncation, options)
             return await self._reply(request, timeout)
-        if tools:
-            raise ValueError("schema: cannot be combined with tools; chat_with_tools takes both")
         options = structured.with_schema(options, expected)
         if repair:
             requests.check_rounds(options, 1)
@@ -115,11 +114,40 @@ class ChatMethods:
         request = self._chat_request(again, session, tools, tool_choice, truncation, requests.of_round(options, 1))
         return structured.parsed(await self._reply(request, deadline.left()), expected, reply)
 
+    @overload
     def stream_chat(
         self,
         messages: Input,
         *,
         session: str | Session | None = None,
+        schema: None = None,
+        tools: Sequence[Tool] = (),
+        tool_choice: ToolChoice | str | None = None,
+        truncation: str = "auto",
+        after_sequence: int | None = None,
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> TurnStream: ...
+
+    @overload
+    def stream_chat(
+        self,
+        messages: Input,
+        *,
+        session: str | Session | None = None,
+        schema: type[T],
+        truncation: str = "auto",
+        after_sequence: int | None = None,
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> ParsedTurnStream[T]: ...
+
+    def stream_chat(
+        self,
+        messages: Input,
+        *,
+        session: str | Session | None = None,
+        schema: type[Any] | None = None,
         tools: Sequence[Tool] = (),
         tool_choice: ToolChoice | str | None = None,
         truncation: str = "auto",
@@ -130,13 +158,18 @@ class ChatMethods:
         """Send messages to a model and stream its answer. The arguments are those of :meth:`chat`.
 
         Args:
+            schema: the type of the answer. The stream yields its text, and afterwards has the value as ``parsed``.
             after_sequence: resume the turn of an earlier call with the same arguments and the same ``request_id`` after
                 this event. No new turn is started; one whose server process died is run again.
 
         Raises:
             TurnNotFound: ``after_sequence`` is given, and the turn does not exist.
         """
+        expected = structured.answer_type(schema, repair=False, tools=tools, options=options)
+        options = structured.with_schema(options, expected)
         request = self._chat_request(messages, session, tools, tool_choice, truncation, options, after_sequence)
+        if expected is not None:
+            return ParsedTurnStream(self._calls, "ChatService.StreamChat", request, timeout, expected=expected)
         return TurnStream(self._calls, "ChatService.StreamChat", request, timeout)
 
     async def _reply(self, request: chat_pb2.ChatRequest, timeout: Seconds | None) -> Reply:

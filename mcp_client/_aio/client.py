@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -21,6 +22,7 @@ from mcp_client._core import defaults
 from mcp_client._core.addresses import Address
 from mcp_client._core.call_defaults import CallDefaults
 from mcp_client._core.channel import AsyncMetadata, ChannelSettings
+from mcp_client._core.interceptors import AsyncInterceptor
 from mcp_client._core.retry import DEFAULT_RETRY, OnRetry, Retry, RetryPolicy
 from mcp_client.tls import TLS
 from mcp_client.values import Seconds, Session, TurnOptions
@@ -62,6 +64,8 @@ class MCPClient(
             can.
         retry: how long calls are retried after a lost connection or a temporary failure; ``None``: no retries.
         on_retry: called before each retry.
+        interceptors: gRPC's own, of ``grpc.aio``, the outermost first; one object may intercept unary calls, streams or
+            both. They see each attempt of each call, with all headers that the client sends.
         options: the :class:`TurnOptions` of all chats and completions that are given no others, for example
             ``{"model": "fast", "temperature": 0}``.
     """
@@ -79,6 +83,7 @@ class MCPClient(
         max_connections: int = 10,
         retry: Retry | None = DEFAULT_RETRY,
         on_retry: OnRetry | None = None,
+        interceptors: Sequence[AsyncInterceptor] = (),
         options: TurnOptions | None = None,
     ) -> None:
         settings = ChannelSettings(
@@ -92,7 +97,7 @@ class MCPClient(
             max_connections=max_connections,
         )
         self._defaults = CallDefaults().with_options(options if options is not None else {})
-        self._transport = AsyncTransport(settings)
+        self._transport = AsyncTransport(settings, interceptors)
         self._calls = AsyncCalls(settings, self._transport, RetryPolicy(retry, on_retry))
 
     async def __aenter__(self) -> Self:

@@ -6,15 +6,18 @@ import asyncio
 import inspect
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Self
 
 import grpc
 import grpc.aio
 
+from mcp_client._aio.interceptors import of_channel
 from mcp_client._core.channel import ChannelSettings, Headers
+from mcp_client._core.interceptors import AsyncInterceptor
 from mcp_client._core.methods import Method, encode
 from mcp_client._core.process import connecting_process
+from mcp_client._core.received import began, ended, failed, recorded
 from mcp_client._core.status import deadline_exceeded, error_of
 from mcp_client._core.trace import traced
 from mcp_client.errors import Details, MCPError, ServerUnavailable
@@ -25,10 +28,12 @@ class AsyncTransport:
 
     Args:
         settings: of the connection.
+        interceptors: of each call, the outermost first.
     """
 
-    def __init__(self, settings: ChannelSettings) -> None:
+    def __init__(self, settings: ChannelSettings, interceptors: Sequence[AsyncInterceptor] = ()) -> None:
         self._settings = settings
+        self._interceptors = of_channel(interceptors)
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = asyncio.Event()
@@ -38,17 +43,21 @@ class AsyncTransport:
     async def unary(self, method: Method, request: Any, timeout: float | None) -> Any:
         """Call a unary method; ``timeout`` in seconds."""
         call = await self._start(method, request, timeout=timeout)
+        record = recorded(method.name)
         try:
             # gRPC raises a CancelledError of its own, by which anyio does not know its scope. The shield raises that of
             # the task.
             data = await asyncio.shield(asyncio.ensure_future(call))
         except grpc.RpcError as error:
+            failed(record, error)
             raise self.error_of(error) from error
         except asyncio.CancelledError as error:
             if _is_cancelled():
                 call.cancel()
                 raise
             raise self.cancelled() from error
+        if record is not None:
+            ended(record, await call.initial_metadata(), await call.trailing_metadata())
         return method.decode(data)
 
     async def stream(self, method: Method, request: Any, timeout: float | None) -> AsyncResponses:
@@ -110,6 +119,8 @@ class AsyncTransport:
 
     async def _start(self, method: Method, request: Any, *, timeout: float | None) -> Any:
         data, metadata = encode(request), self._settings.headers
+        if self._interceptors:
+            data = request
         if self._settings.metadata is not None:
             metadata, timeout = await self._call_metadata(self._settings.metadata, timeout)
         return self._callable(method)(data, metadata=traced(metadata), timeout=timeout)
@@ -135,7 +146,7 @@ class AsyncTransport:
         assert self._channel is not None
         if method not in self._calls:
             make: Any = self._channel.unary_stream if method.streams else self._channel.unary_unary
-            self._calls[method] = make(method.path)
+            self._calls[method] = make(method.path, **method.codec(messages=bool(self._interceptors)))
         return self._calls[method]
 
     def _connect(self) -> None:
@@ -145,9 +156,11 @@ class AsyncTransport:
         self._loop = asyncio.get_running_loop()
         target, options, credentials = self._settings.target, self._settings.options, self._settings.credentials
         if credentials is None:
-            self._channel = grpc.aio.insecure_channel(target, options=options)
+            self._channel = grpc.aio.insecure_channel(target, options=options, interceptors=self._interceptors)
         else:
-            self._channel = grpc.aio.secure_channel(target, credentials, options=options)
+            self._channel = grpc.aio.secure_channel(
+                target, credentials, options=options, interceptors=self._interceptors
+            )
 
 
 class AsyncResponses:
@@ -156,8 +169,9 @@ class AsyncResponses:
     def __init__(self, transport: AsyncTransport, call: Any, method: Method) -> None:
         self._transport = transport
         self._call = call
-        self._messages: AsyncIterator[bytes] = call.__aiter__()
+        self._messages: AsyncIterator[Any] = call.__aiter__()
         self._method = method
+        self._record = recorded(method.name)
         self._error: MCPError | None = None
 
     def __aiter__(self) -> Self:
@@ -168,7 +182,12 @@ class AsyncResponses:
             raise self._error
         try:
             data = await anext(self._messages)
+        except StopAsyncIteration:
+            if self._record is not None:
+                ended(self._record, await self._call.initial_metadata(), await self._call.trailing_metadata())
+            raise
         except grpc.RpcError as error:
+            failed(self._record, error)
             self._error = self._transport.error_of(error)
             raise self._error from error
         except asyncio.CancelledError as error:
@@ -177,7 +196,14 @@ class AsyncResponses:
             if _is_cancelled():
                 raise
             raise self._error from error
+        if self._record is not None and not self._record.initial:
+            began(self._record, await self._call.initial_metadata())
         return self._method.decode(data)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether somebody wants the metadata of the call."""
+        return self._record is not None
 
     def cancel(self) -> None:
         """Cancel the call."""

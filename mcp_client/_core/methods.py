@@ -53,14 +53,30 @@ class Method:
         self.path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
         self.streams: bool = descriptor.server_streaming
         self.idempotent = self.name not in _NOT_IDEMPOTENT
+        self._request: Any = GetMessageClass(descriptor.input_type)
         self._response: Any = GetMessageClass(descriptor.output_type)
 
-    def decode(self, data: bytes) -> Any:
-        """Decode a response of the method.
+    def codec(self, *, messages: bool) -> Mapping[str, Any]:
+        """The codec of gRPC's callable: none, since gRPC's own errors would not say what cannot be encoded or decoded.
+
+        Args:
+            messages: whether there are interceptors, which are given messages.
+        """
+        if not messages:
+            return {}
+        return {
+            "request_serializer": self._request.SerializeToString,
+            "response_deserializer": self._response.FromString,
+        }
+
+    def decode(self, data: Any) -> Any:
+        """Decode a response of the method, unless gRPC has done it.
 
         Raises:
             InternalError: the data is not a valid response.
         """
+        if not isinstance(data, bytes):
+            return data
         try:
             return self._response.FromString(data)
         except DecodeError as error:

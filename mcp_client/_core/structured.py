@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mcp_client.errors import Details, InvalidAnswer
 from mcp_client.tools.answer_type import AnswerType
+from mcp_client.tools.tool import Tool
 from mcp_client.values import FinishReason, Message, ParsedReply, Reply, TurnOptions
 
 _ENDINGS: Final = {
@@ -18,7 +19,9 @@ _ENDINGS: Final = {
 """Why an answer is not complete. Another turn would not help."""
 
 
-def answer_type(schema: Any, *, repair: bool, options: TurnOptions) -> AnswerType[Any] | None:
+def answer_type(
+    schema: Any, *, repair: bool, options: TurnOptions, tools: Sequence[Tool] = ()
+) -> AnswerType[Any] | None:
     """The type of the answer; ``None`` if the caller asked for none.
 
     Raises:
@@ -31,7 +34,10 @@ def answer_type(schema: Any, *, repair: bool, options: TurnOptions) -> AnswerTyp
     for name in ("json_schema", "json"):
         if options.get(name) is not None and options.get(name) is not False:
             raise ValueError(f"schema: cannot be combined with {name}")
-    return AnswerType(schema)
+    found = AnswerType(schema)
+    if tools:
+        raise ValueError("schema: cannot be combined with tools; chat_with_tools takes both")
+    return found
 
 
 def with_schema(options: TurnOptions, expected: AnswerType[Any] | None) -> TurnOptions:

@@ -15,6 +15,7 @@ from mcp_client._core.requests import generation as requests
 from mcp_client._core.requests.messages import Input, as_messages
 from mcp_client._core.responses.turns import unary_reply
 from mcp_client._sync.calls import SyncCalls
+from mcp_client._sync.parsed_stream import SyncParsedTurnStream
 from mcp_client._sync.stream import SyncTurnStream
 from mcp_client.errors import InvalidAnswer
 from mcp_client.tools.tool import Tool
@@ -95,12 +96,10 @@ class ChatMethods:
             ProviderError, TurnTimeout …
             InvalidAnswer: the answer does not conform to ``schema``.
         """
-        expected = structured.answer_type(schema, repair=repair, options=options)
+        expected = structured.answer_type(schema, repair=repair, tools=tools, options=options)
         if expected is None:
             request = self._chat_request(messages, session, tools, tool_choice, truncation, options)
             return self._reply(request, timeout)
-        if tools:
-            raise ValueError("schema: cannot be combined with tools; chat_with_tools takes both")
         options = structured.with_schema(options, expected)
         if repair:
             requests.check_rounds(options, 1)
@@ -117,11 +116,40 @@ class ChatMethods:
         request = self._chat_request(again, session, tools, tool_choice, truncation, requests.of_round(options, 1))
         return structured.parsed(self._reply(request, deadline.left()), expected, reply)
 
+    @overload
     def stream_chat(
         self,
         messages: Input,
         *,
         session: str | Session | None = None,
+        schema: None = None,
+        tools: Sequence[Tool] = (),
+        tool_choice: ToolChoice | str | None = None,
+        truncation: str = "auto",
+        after_sequence: int | None = None,
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> SyncTurnStream: ...
+
+    @overload
+    def stream_chat(
+        self,
+        messages: Input,
+        *,
+        session: str | Session | None = None,
+        schema: type[T],
+        truncation: str = "auto",
+        after_sequence: int | None = None,
+        timeout: Seconds | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> SyncParsedTurnStream[T]: ...
+
+    def stream_chat(
+        self,
+        messages: Input,
+        *,
+        session: str | Session | None = None,
+        schema: type[Any] | None = None,
         tools: Sequence[Tool] = (),
         tool_choice: ToolChoice | str | None = None,
         truncation: str = "auto",
@@ -132,13 +160,18 @@ class ChatMethods:
         """Send messages to a model and stream its answer. The arguments are those of :meth:`chat`.
 
         Args:
+            schema: the type of the answer. The stream yields its text, and afterwards has the value as ``parsed``.
             after_sequence: resume the turn of an earlier call with the same arguments and the same ``request_id`` after
                 this event. No new turn is started; one whose server process died is run again.
 
         Raises:
             TurnNotFound: ``after_sequence`` is given, and the turn does not exist.
         """
+        expected = structured.answer_type(schema, repair=False, tools=tools, options=options)
+        options = structured.with_schema(options, expected)
         request = self._chat_request(messages, session, tools, tool_choice, truncation, options, after_sequence)
+        if expected is not None:
+            return SyncParsedTurnStream(self._calls, "ChatService.StreamChat", request, timeout, expected=expected)
         return SyncTurnStream(self._calls, "ChatService.StreamChat", request, timeout)
 
     def _reply(self, request: chat_pb2.ChatRequest, timeout: Seconds | None) -> Reply:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -14,6 +15,7 @@ from mcp_client._core import defaults
 from mcp_client._core.addresses import Address
 from mcp_client._core.call_defaults import CallDefaults
 from mcp_client._core.channel import ChannelSettings, SyncMetadata
+from mcp_client._core.interceptors import SyncInterceptor
 from mcp_client._core.retry import DEFAULT_RETRY, OnRetry, Retry, RetryPolicy
 from mcp_client._sync.access import AccessMethods
 from mcp_client._sync.calls import SyncCalls
@@ -65,6 +67,8 @@ class MCPSyncClient(
             can.
         retry: how long calls are retried after a lost connection or a temporary failure; ``None``: no retries.
         on_retry: called before each retry.
+        interceptors: gRPC's own, of ``grpc``, the outermost first; one object may intercept unary calls, streams or
+            both. They see each attempt of each call, with all headers that the client sends.
         options: the :class:`TurnOptions` of all chats and completions that are given no others, for example
             ``{"model": "fast", "temperature": 0}``.
     """
@@ -82,6 +86,7 @@ class MCPSyncClient(
         max_connections: int = 10,
         retry: Retry | None = DEFAULT_RETRY,
         on_retry: OnRetry | None = None,
+        interceptors: Sequence[SyncInterceptor] = (),
         options: TurnOptions | None = None,
     ) -> None:
         settings = ChannelSettings(
@@ -95,7 +100,7 @@ class MCPSyncClient(
             max_connections=max_connections,
         )
         self._defaults = CallDefaults().with_options(options if options is not None else {})
-        self._transport = SyncTransport(settings)
+        self._transport = SyncTransport(settings, interceptors)
         self._calls = SyncCalls(settings, self._transport, RetryPolicy(retry, on_retry))
 
     def __enter__(self) -> Self:

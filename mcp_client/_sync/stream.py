@@ -119,7 +119,9 @@ class SyncTurnStream:
         Raises:
             MCPError: the turn did not succeed.
         """
-        while self._answer.reply is None and self._next() is not None:
+        # The trailers, if somebody wants them, come behind the answer.
+        to_the_end = self._responses is not None and self._responses.is_recorded and not self._left
+        while (to_the_end or self._answer.reply is None) and self._next() is not None:
             pass
         return self._answer.complete()
 

@@ -15,8 +15,10 @@ from grpc.experimental import ChannelOptions
 
 from mcp_client._core.channel import ChannelSettings, Headers
 from mcp_client._core.defaults import STOP_TIMEOUT
+from mcp_client._core.interceptors import SyncInterceptor, checked
 from mcp_client._core.methods import Method, encode
 from mcp_client._core.process import FORKED, check_gevent, connecting_process
+from mcp_client._core.received import began, ended, failed, recorded
 from mcp_client._core.status import error_of
 from mcp_client._core.trace import traced
 from mcp_client.errors import Details, MCPError, ServerUnavailable
@@ -35,10 +37,13 @@ class SyncTransport:
 
     Args:
         settings: of the connection.
+        interceptors: of each call, the outermost first.
     """
 
-    def __init__(self, settings: ChannelSettings) -> None:
+    def __init__(self, settings: ChannelSettings, interceptors: Sequence[SyncInterceptor] = ()) -> None:
         self._settings = settings
+        kinds = grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
+        self._interceptors: tuple[Any, ...] = checked(interceptors, "grpc", *kinds)
         self._channel: grpc.Channel | None = None
         self._process: int | None = None
         self._closed = threading.Event()
@@ -48,10 +53,14 @@ class SyncTransport:
 
     def unary(self, method: Method, request: Any, timeout: float | None) -> Any:
         """Call a unary method; ``timeout`` in seconds."""
+        record = recorded(method.name)
         try:
-            data = self._start(method, request, timeout=timeout)
+            data, call = self._start(method, request, timeout=timeout)
         except grpc.RpcError as error:
+            failed(record, error)
             raise self.error_of(error) from error
+        if record is not None:
+            ended(record, call.initial_metadata(), call.trailing_metadata())
         return method.decode(data)
 
     def stream(self, method: Method, request: Any, timeout: float | None) -> SyncResponses:
@@ -125,7 +134,10 @@ class SyncTransport:
         return ServerUnavailable(f"the call to {address} was interrupted", Details(code="UNAVAILABLE"))
 
     def _start(self, method: Method, request: Any, *, timeout: float | None) -> Any:
-        data, begun = encode(request), time.monotonic()
+        data: Any = encode(request)
+        if self._interceptors:
+            data = request
+        begun = time.monotonic()
         metadata = self._headers()
         if timeout is not None and self._settings.metadata is not None:
             timeout -= time.monotonic() - begun  # what the metadata function took
@@ -157,8 +169,12 @@ class SyncTransport:
             channel = self._channel
             if channel is None:  # closed by another thread, at the same moment
                 raise self.cancelled()
-            make: Any = channel.unary_stream if method.streams else channel.unary_unary
-            call = self._calls[method] = make(method.path)
+            codec = method.codec(messages=bool(self._interceptors))
+            if method.streams:
+                call = channel.unary_stream(method.path, **codec)
+            else:
+                call = channel.unary_unary(method.path, **codec).with_call
+            self._calls[method] = call
         return call
 
     def _connect(self) -> None:
@@ -176,8 +192,10 @@ class SyncTransport:
 
     def _open(self, options: Sequence[tuple[str, str | int]]) -> grpc.Channel:
         if self._settings.credentials is None:
-            return grpc.insecure_channel(self._settings.target, options=options)
-        return grpc.secure_channel(self._settings.target, self._settings.credentials, options=options)
+            channel = grpc.insecure_channel(self._settings.target, options=options)
+        else:
+            channel = grpc.secure_channel(self._settings.target, self._settings.credentials, options=options)
+        return grpc.intercept_channel(channel, *self._interceptors) if self._interceptors else channel
 
 
 class SyncResponses:
@@ -186,8 +204,9 @@ class SyncResponses:
     def __init__(self, transport: SyncTransport, call: Any, method: Method) -> None:
         self._transport = transport
         self._call = call
-        self._messages: Iterator[bytes] = iter(call)
+        self._messages: Iterator[Any] = iter(call)
         self._method = method
+        self._record = recorded(method.name)
         self._error: MCPError | None = None
         self._over = False
 
@@ -201,8 +220,11 @@ class SyncResponses:
             data = next(self._messages)
         except StopIteration:
             self._over = True
+            if self._record is not None and hasattr(self._call, "trailing_metadata"):
+                ended(self._record, self._call.initial_metadata(), self._call.trailing_metadata())
             raise
         except grpc.RpcError as error:
+            failed(self._record, error)
             left, self._over = self._over, True
             self._error = self._transport.error_of(error, left=left)
             raise self._error from error
@@ -211,7 +233,14 @@ class SyncResponses:
             self._over = True
             self._error = self._transport.cancelled()
             raise
+        if self._record is not None and not self._record.initial and hasattr(self._call, "initial_metadata"):
+            began(self._record, self._call.initial_metadata())
         return self._method.decode(data)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether somebody wants the metadata of the call."""
+        return self._record is not None
 
     def cancel(self) -> None:
         """Cancel the call. Never raises: an exception would replace that of the program."""

@@ -83,6 +83,7 @@ class StandIn:
     Args:
         credentials: of a secure port; ``None``: the port is not secure.
         scripts: the steps of each call; the last one is for all that follow.
+        initial, trailing: metadata of each response.
         answers: what the methods of KeyService and UsageService answer, by the method's name, call by call.
         max_streams: on one connection; 0: any number.
 
@@ -98,10 +99,13 @@ class StandIn:
         *scripts: Sequence[Step],
         credentials: grpc.ServerCredentials | None = None,
         max_streams: int = 0,
+        initial: Sequence[tuple[str, str | bytes]] = (),
+        trailing: Sequence[tuple[str, str | bytes]] = (),
         answers: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         self._answers = {method: iter(steps) for method, steps in (answers or {}).items()}
         self.scripts: Sequence[Sequence[Step]] = scripts or ((OK,),)
+        self._initial, self._trailing = tuple(initial), tuple(trailing)
         self.requests: list[Any] = []
         self.cancelled: list[str] = []
         self.stopping = asyncio.Event()
@@ -200,6 +204,9 @@ class StandIn:
         metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
         self.metadata.append(metadata)
         self.peers.add(context.peer())
+        if self._initial:
+            await context.send_initial_metadata(self._initial)
+        context.set_trailing_metadata(self._trailing)
         if self.token is not None and metadata.get("authorization") != f"Bearer {self.token}":
             refusal = Failure.of(grpc.StatusCode.UNAUTHENTICATED, "BAD_CREDENTIALS")
             await context.abort(refusal.code, refusal.message, refusal.trailers)

@@ -45,6 +45,7 @@ def test_no_protobuf_shows_in_a_signature() -> None:
     ("one", "other"),
     [
         (mcp_client.MCPClient, mcp_client.MCPSyncClient),
+        (mcp_client.ParsedTurnStream, mcp_client.SyncParsedTurnStream),
         (mcp_client.SessionWatch, mcp_client.SyncSessionWatch),
         (mcp_client.TurnStream, mcp_client.SyncTurnStream),
     ],

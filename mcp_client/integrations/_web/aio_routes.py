@@ -119,13 +119,14 @@ async def _resume(
 def _stream_chat(
     client: MCPClient, request: ChatRequest, message: NewMessage, *, after_sequence: int | None = None
 ) -> TurnStream:
-    return client.stream_chat(
+    stream: TurnStream = client.stream_chat(
         message.message,
         session=request.visitor.session,
         request_id=message.request_id,
         after_sequence=after_sequence,
         **request.turn_options,
     )
+    return stream
 
 
 async def _rest(stream: TurnStream) -> AsyncFrames | None:

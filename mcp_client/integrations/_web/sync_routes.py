@@ -123,13 +123,14 @@ def _resume(
 def _stream_chat(
     client: MCPSyncClient, request: ChatRequest, message: NewMessage, *, after_sequence: int | None = None
 ) -> SyncTurnStream:
-    return client.stream_chat(
+    stream: SyncTurnStream = client.stream_chat(
         message.message,
         session=request.visitor.session,
         request_id=message.request_id,
         after_sequence=after_sequence,
         **request.turn_options,
     )
+    return stream
 
 
 def _rest(stream: SyncTurnStream) -> SyncFrames | None:

@@ -191,6 +191,34 @@ def test_the_final_answer_after_tools_has_a_type_too(connect: Connect) -> None:
     assert reply.parsed == City(name="Rome", people=2_800_000)
 
 
+def test_the_answer_of_a_stream_is_a_value_too(connect: Connect) -> None:
+    """It yields the text, and has the value afterwards; before that, asking for it is a mistake of the program."""
+    provider = saying(ROME, ROME)
+    client = connect(provider)
+    with client.stream_chat("Which?", schema=City) as stream:
+        with pytest.raises(RuntimeError, match="not complete"):
+            _ = stream.parsed
+        assert "".join(list(stream)) == ROME
+    rome = City(name="Rome", people=2_800_000)
+    assert stream.parsed == rome
+    assert sent_schema(provider)["type"] == "object"
+    with client.stream_chat("Which?", schema=City) as stream:
+        reply = stream.reply()
+    assert (reply.parsed, reply.text) == (rome, ROME)
+
+
+def test_a_wrong_answer_of_a_stream_is_an_error_where_it_is_asked_for(connect: Connect) -> None:
+    """Its text can be read all the same."""
+    client = connect(saying('{"name": 7, "people": 1}'))
+    with client.stream_chat("Which?", schema=City) as stream:
+        assert list(stream)
+    with pytest.raises(InvalidAnswer, match=r"\$\.name") as caught:
+        _ = stream.parsed
+    assert caught.value.answer == stream.text
+    with pytest.raises(InvalidAnswer):
+        stream.reply()
+
+
 @pytest.mark.parametrize(
     ("error", "options"),
     [
@@ -208,3 +236,7 @@ def test_what_cannot_be_combined_is_refused(client: MCPSyncClient, error: str, o
     with pytest.raises((ValueError, TypeError)) as caught:
         client.chat("Which?", **options)
     assert str(caught.value).startswith(error)
+    if "repair" not in options:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            client.stream_chat("Which?", **options)
+        assert str(caught.value).startswith(error)
