@@ -15,6 +15,7 @@ from mcp_client.cli.lifecycle import delete_if_empty, open_session, require_sett
 from mcp_client.cli.options import AsJson, JSONSchema, Labels, MaxTokens, ModelOption, Temperature
 from mcp_client.cli.output import fields_of, print_json, print_stream
 from mcp_client.cli.run import exit_on_error, run_client
+from mcp_client.cli.selection import LAST_NAME
 from mcp_client.cli.state import last_session
 
 TEMPORARY_TTL: Final = 24 * 3600.0
@@ -34,7 +35,9 @@ def chat(
     session: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Continue this session, or create it. Default: a new one.", show_default=False
+            metavar="NAME",
+            help=f"Continue this session, or create it; {LAST_NAME}: the one that you used last. Default: a new one.",
+            show_default=False,
         ),
     ] = None,
     system: Annotated[
@@ -93,7 +96,7 @@ def chat(
     )
     if last and session is not None:
         fail("--last and --session: choose one", MISUSED)
-    if last:
+    if last or session == LAST_NAME:
         with exit_on_error():
             session = last_session(connection.server)
     on_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()

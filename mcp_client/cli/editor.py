@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable
 from typing import Final
 
@@ -10,11 +9,10 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from mcp_client.cli.state import HISTORY_FILE, private_file
+from mcp_client.cli.history import history
 
 QUOTES: Final = '"""'
 """Begins and ends a block of several lines."""
@@ -37,7 +35,7 @@ class Editor:
             _PROMPT,
             multiline=True,
             prompt_continuation=_CONTINUATION,
-            history=_history(),
+            history=history(),
             completer=_CommandCompleter(self._commands, self._names),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,
@@ -91,20 +89,6 @@ def _keys() -> KeyBindings:
         event.current_buffer.newline(copy_margin=False)
 
     return keys
-
-
-def _history() -> History:
-    """The history in the user's state folder, or one in memory if the folder cannot be written."""
-    try:
-        return _PrivateHistory(private_file(HISTORY_FILE))
-    except OSError:
-        return InMemoryHistory()
-
-
-class _PrivateHistory(FileHistory):
-    def store_string(self, string: str) -> None:
-        with contextlib.suppress(OSError):  # a full disk does not end a conversation
-            super().store_string(string)
 
 
 class _CommandCompleter(Completer):

@@ -44,6 +44,7 @@ async def test_sessions_are_selected_by_their_beginning_and_as_the_last_one(stat
         assert (await mcp_client(server, "chat", "--last", "More")).out == "More\n"
         assert (await mcp_client(server, "sessions", "messages", "@last", "--limit", "1")).out == "assistant: More\n"
         assert (await mcp_client(server, "turns", "list", "--last")).out.count("sessions/museum") == 2
+        assert (await mcp_client(server, "chat", "--session", "@last", "Less")).out == "Less\n"
         both = await mcp_client(server, "chat", "--last", "--session", "tour", "Hi")
         assert (both.status, "--last and --session" in both.err) == (2, True)
         assert (state / "last_sessions.json").stat().st_mode & 0o777 == 0o600

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from mcp_client import ContextEntry, MCPClient
+from mcp_client.cli.history import history
 from mcp_server.errors import ProviderRejected
 from mcp_server.interfaces import Finish
 from mcp_server.testing import Gate, ScriptedProvider, running
@@ -316,6 +318,54 @@ async def test_what_was_typed_is_there_in_the_next_run(tmp_path: Path) -> None:
             screen.type(f"{UP}\r")
             await screen.shows("Two.")
     assert [request.messages[-1].text for request in provider.requests] == ["First\nline"] * 2
+
+
+async def test_the_file_of_what_was_typed_does_not_grow_without_bound(tmp_path: Path) -> None:
+    """The newest entries stay, and what is typed in two terminals at once."""
+    file = tmp_path / "contextprotocol" / "chat_history"
+    file.parent.mkdir(mode=0o700)
+    file.write_text("".join([f"\n# 2026-01-01\n+entry {number}\n+{'x' * 10_000}\n" for number in range(100)]))
+    provider = ScriptedProvider.saying("One.", "One.")
+    async with (
+        running(providers={"scripted": provider}) as server,
+        talking(server.address, state=tmp_path) as one,
+        talking(server.address, state=tmp_path) as other,
+    ):
+        for screen, typed in ((one, "First"), (other, "Second")):
+            await screen.shows("> ")
+            screen.type(f"{typed}\r")
+        for screen in (one, other):
+            await screen.shows("One.")
+            screen.type(CONTROL_D)
+            assert await screen.ends() == 0
+    kept = file.read_text()
+    assert file.stat().st_size < 600_000
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert {"+First", "+Second", "+entry 99"} <= set(kept.splitlines())
+    assert kept.startswith("\n# ")
+    assert "+entry 40\n" not in kept
+
+
+def test_terminals_that_store_at_once_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the file is shortened again and again: each entry is whole, and of each terminal the newest are there."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    terminals = [history() for _ in range(3)]
+
+    def type_much(number: int) -> None:
+        for count in range(300):
+            terminals[number].store_string(f"{number} {count} {'x' * 5_000}")
+
+    threads = [threading.Thread(target=type_much, args=[number]) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    entries = [entry.split(" ") for entry in reversed(list(history().load_history_strings()))]
+    assert len(entries) > 90
+    assert all(text == "x" * 5_000 for *_, text in entries)
+    for number in range(3):
+        counts = [int(count) for typed, count, _ in entries if typed == str(number)]
+        assert counts == list(range(300 - len(counts), 300))
 
 
 async def test_the_tabulator_completes_commands_and_models() -> None:
