@@ -81,6 +81,44 @@ async def test_the_page_asks_for_a_key(visit: Visit) -> None:
         await expect(other.page.get_by_label("API key")).to_be_visible()
 
 
+async def test_using_another_key_can_be_cancelled(visit: Visit) -> None:
+    """By the button and by Escape: also after a wrong key, the page goes on with the one that it has."""
+    key, second = new_key(), new_key()
+    config = msgspec.structs.replace(config_with(key, second), web=web_config().web)
+    async with running(config, providers={"echo": EchoProvider()}) as server, visit(server.web_url) as person:
+        tab = await person.tab()
+        field, dialog = tab.page.get_by_role("textbox", name="API key"), tab.page.get_by_role("dialog")
+        await tab.page.keyboard.press("Escape")
+        await expect(dialog).to_be_visible()  # without a key, the page can do nothing
+        await field.fill(key.secret)
+        await field.press("Enter")
+        await expect(dialog).to_have_count(0)
+        shown: list[str] = []
+        for leave in ("Cancel", "Escape"):
+            await tab.button("Account").click()
+            await tab.button("Use another key").click()
+            await field.fill("ctx_wrong")
+            await field.press("Enter")
+            await expect(tab.page.get_by_role("alert").filter(has_text="refuses this key")).to_be_visible()
+            if leave == "Escape":
+                await tab.page.keyboard.press("Escape")
+            else:
+                await tab.button("Cancel").click()
+            await expect(dialog).to_have_count(0)
+            shown += [f"Hello {leave}"] * 2
+            await tab.say(f"Hello {leave}")
+            await tab.shows(*shown)
+            await tab.page.reload()
+            await tab.shows(*shown)
+        await tab.button("Account").click()
+        await tab.button("Use another key").click()
+        async with tab.page.expect_event("load"):
+            await field.fill(second.secret)
+            await field.press("Enter")
+        await tab.button("Account").click()
+        await expect(dialog).to_contain_text(second.id)
+
+
 async def test_a_key_without_a_scope_is_told_so(visit: Visit) -> None:
     """The page of the usage names the scope that it needs."""
     key = new_key(scopes=["chat", "sessions.read", "sessions.write", "models"])

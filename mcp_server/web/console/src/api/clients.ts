@@ -15,7 +15,7 @@ const baseUrl = new URL(".", document.baseURI).href.replace(/\/$/, "");
 
 const authorize: Interceptor = (next) => (request) => {
   const key = storedKey();
-  if (key) request.header.set("authorization", `Bearer ${key}`);
+  if (key && !request.header.has("authorization")) request.header.set("authorization", `Bearer ${key}`);
   return next(request);
 };
 

@@ -12,10 +12,10 @@ export function storeKey(key: string): void {
 }
 
 /** Asks the person for a key. Resolves when one is stored. */
-export type AskForKey = (why: string) => Promise<void>;
+export type AskForKey = (why: string) => Promise<unknown>;
 
 let dialog: AskForKey | undefined;
-let asking: Promise<void> | undefined;
+let asking: Promise<unknown> | undefined;
 
 export function setKeyDialog(ask: AskForKey): void {
   dialog = ask;

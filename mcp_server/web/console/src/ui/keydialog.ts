@@ -5,8 +5,13 @@ import { storedKey, storeKey } from "../api/key";
 import { openDialog } from "./dialog";
 import { freshId, h } from "./dom";
 
-/** Resolves when a key was accepted. */
-export function keyDialog(why: string): Promise<void> {
+/**
+ * Asks until a key is accepted. Resolves to false if the person keeps the present one instead.
+ *
+ * @param why the reason why the present key does not do.
+ * @param options.optional whether the page works without another key: the dialog can then be cancelled.
+ */
+export function keyDialog(why: string, options: { optional?: boolean } = {}): Promise<boolean> {
   return new Promise((resolve) => {
     const id = freshId();
     const field = h("input", {
@@ -20,17 +25,19 @@ export function keyDialog(why: string): Promise<void> {
     });
     const problem = h("p", { id: `${id}-problem`, class: "problem", role: "alert" }, storedKey() ? why : "");
     const submit = h("button", { type: "submit", class: "primary" }, "Continue");
+    const cancel = h("button", { type: "button", class: "quiet", onclick: () => modal.close() }, "Cancel");
     const form = h(
       "form",
       { class: "stack" },
-      h("p", {}, "This server answers only callers with an API key."),
+      h("p", {}, options.optional ? "The page starts again with this key." : "This server answers only callers with an API key."),
       h("label", { for: id }, "API key"),
       field,
       h("p", { id: `${id}-note`, class: "note" }, "It is kept in this tab until you close it, and sent to this server alone."),
       problem,
-      h("footer", {}, submit),
+      h("footer", {}, options.optional && cancel, submit),
     );
-    const modal = openDialog("A key is needed", [form], { must: true });
+    const modal = openDialog(options.optional ? "Use another key" : "A key is needed", [form], { must: !options.optional });
+    modal.element.addEventListener("close", () => resolve(false));
     field.focus();
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -46,15 +53,15 @@ export function keyDialog(why: string): Promise<void> {
         submit.disabled = false;
         return;
       }
-      storeKey(key);
       try {
-        await keys.whoAmI({});
+        await keys.whoAmI({}, { headers: { authorization: `Bearer ${key}` } });
+        if (!modal.element.open) return;
+        storeKey(key);
+        resolve(true);
         modal.close();
-        resolve();
       } catch (error) {
         const failure = failureOf(error);
         problem.textContent = failure.remedy === "key" ? `The server refuses this key. ${failure.message}` : failure.message;
-        storeKey("");
         submit.disabled = false;
         field.select();
       }

@@ -1,11 +1,12 @@
 /** Who the caller is, and what is left of the limits. */
 import { keys } from "../api/clients";
-import { askForKey, storedKey, storeKey } from "../api/key";
+import { storedKey, storeKey } from "../api/key";
 import { call } from "../api/retry";
 import { dateOf, fromNow } from "../api/time";
 import type { LimitState } from "../gen/contextprotocol/v1/key_pb";
 import { type Modal, openDialog } from "../ui/dialog";
 import { fill, h } from "../ui/dom";
+import { keyDialog } from "../ui/keydialog";
 import { count, visible } from "../ui/text";
 import { messageOf } from "../ui/toast";
 
@@ -48,7 +49,7 @@ function forget(): void {
 
 function change(modal: Modal): void {
   modal.close();
-  void askForKey("").then(() => location.reload());
+  void keyDialog("", { optional: true }).then((changed) => changed && location.reload());
 }
 
 function limitView(state: LimitState): HTMLElement {
