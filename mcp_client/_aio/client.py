@@ -13,6 +13,7 @@ from mcp_client._aio.access import AccessMethods
 from mcp_client._aio.calls import AsyncCalls
 from mcp_client._aio.completion import CompletionMethods
 from mcp_client._aio.health import HealthMethods
+from mcp_client._aio.interceptors import AsyncInterceptor
 from mcp_client._aio.models import ModelMethods
 from mcp_client._aio.sessions import SessionMethods
 from mcp_client._aio.tool_chat import ToolChatMethods
@@ -22,7 +23,6 @@ from mcp_client._core import defaults
 from mcp_client._core.addresses import Address
 from mcp_client._core.call_defaults import CallDefaults
 from mcp_client._core.channel import AsyncMetadata, ChannelSettings
-from mcp_client._core.interceptors import AsyncInterceptor
 from mcp_client._core.retry import DEFAULT_RETRY, OnRetry, Retry, RetryPolicy
 from mcp_client.tls import TLS
 from mcp_client.values import Seconds, Session, TurnOptions

@@ -1,4 +1,4 @@
-"""Interceptors in the form that gRPC's asynchronous channel takes."""
+"""Interceptors of the user, as gRPC's asynchronous channel takes them. The blocking client has its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 from grpc.aio import ClientInterceptor, UnaryStreamClientInterceptor, UnaryUnaryClientInterceptor
 
-from mcp_client._core.interceptors import AsyncInterceptor, checked
+from mcp_client._core.interceptors import checked
+
+AsyncInterceptor = UnaryUnaryClientInterceptor | UnaryStreamClientInterceptor
+"""An interceptor of unary calls, of streams or of both."""
 
 
 def of_channel(interceptors: Sequence[AsyncInterceptor]) -> tuple[ClientInterceptor, ...]:

@@ -12,9 +12,8 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from mcp_client._aio.interceptors import of_channel
+from mcp_client._aio.interceptors import AsyncInterceptor, of_channel
 from mcp_client._core.channel import ChannelSettings, Headers
-from mcp_client._core.interceptors import AsyncInterceptor
 from mcp_client._core.methods import Method, encode
 from mcp_client._core.process import connecting_process
 from mcp_client._core.received import began, ended, failed, recorded

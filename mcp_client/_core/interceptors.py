@@ -1,17 +1,9 @@
-"""Interceptors of gRPC's channel that the user hands in."""
+"""Checks the interceptors that the user hands in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-
-import grpc
-import grpc.aio
-
-AsyncInterceptor = grpc.aio.UnaryUnaryClientInterceptor | grpc.aio.UnaryStreamClientInterceptor
-"""An interceptor of gRPC's asynchronous channel, of one kind of calls or of both."""
-SyncInterceptor = grpc.UnaryUnaryClientInterceptor | grpc.UnaryStreamClientInterceptor
-"""An interceptor of gRPC's blocking channel, of one kind of calls or of both."""
 
 
 def checked(interceptors: Sequence[Any], module: str, unary: type, stream: type) -> tuple[Any, ...]:

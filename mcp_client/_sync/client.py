@@ -15,12 +15,12 @@ from mcp_client._core import defaults
 from mcp_client._core.addresses import Address
 from mcp_client._core.call_defaults import CallDefaults
 from mcp_client._core.channel import ChannelSettings, SyncMetadata
-from mcp_client._core.interceptors import SyncInterceptor
 from mcp_client._core.retry import DEFAULT_RETRY, OnRetry, Retry, RetryPolicy
 from mcp_client._sync.access import AccessMethods
 from mcp_client._sync.calls import SyncCalls
 from mcp_client._sync.completion import CompletionMethods
 from mcp_client._sync.health import HealthMethods
+from mcp_client._sync.interceptors import SyncInterceptor
 from mcp_client._sync.models import ModelMethods
 from mcp_client._sync.sessions import SessionMethods
 from mcp_client._sync.tool_chat import ToolChatMethods

@@ -15,12 +15,12 @@ from grpc.experimental import ChannelOptions
 
 from mcp_client._core.channel import ChannelSettings, Headers
 from mcp_client._core.defaults import STOP_TIMEOUT
-from mcp_client._core.interceptors import SyncInterceptor, checked
 from mcp_client._core.methods import Method, encode
 from mcp_client._core.process import FORKED, check_gevent, connecting_process
 from mcp_client._core.received import began, ended, failed, recorded
 from mcp_client._core.status import error_of
 from mcp_client._core.trace import traced
+from mcp_client._sync.interceptors import SyncInterceptor, of_channel
 from mcp_client.errors import Details, MCPError, ServerUnavailable
 
 _OPTIONS: Final = (
@@ -42,8 +42,7 @@ class SyncTransport:
 
     def __init__(self, settings: ChannelSettings, interceptors: Sequence[SyncInterceptor] = ()) -> None:
         self._settings = settings
-        kinds = grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
-        self._interceptors: tuple[Any, ...] = checked(interceptors, "grpc", *kinds)
+        self._interceptors = of_channel(interceptors)
         self._channel: grpc.Channel | None = None
         self._process: int | None = None
         self._closed = threading.Event()

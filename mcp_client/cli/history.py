@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -45,7 +44,7 @@ def _shorten(path: Path) -> None:
     newest = entries[entries.index(_ENTRY, len(entries) - MAX_BYTES // 2) :]
     other = private_file(f"{HISTORY_FILE}.new")
     other.write_bytes(newest)
-    os.replace(other, path)  # a crash leaves one or the other
+    other.replace(path)  # a crash leaves one or the other
 
 
 @contextlib.contextmanager
