@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from mcp_server.gateway import TurnOptions
 from mcp_server.rules import Violations
+from mcp_server.values import GenerationConfig, OnCut, OnDisconnect
 from mcp_server.web.exchange import Exchange
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
@@ -16,6 +19,37 @@ IDEMPOTENCY_KEY: Final = "idempotency-key"
 def request_id(exchange: Exchange) -> str:
     """The caller's key for retries, or empty."""
     return exchange.request.headers.get(IDEMPOTENCY_KEY, "")
+
+
+def turn_options(
+    *,
+    key: str,
+    streams: bool,
+    model: str,
+    config: GenerationConfig,
+    provider_options: Mapping[str, Any],
+    labels: Mapping[str, str],
+    retain: bool = True,
+) -> TurnOptions:
+    """The options of a turn that answers one request.
+
+    Args:
+        key: the caller's key for retries, or empty.
+        streams: whether the answer is streamed.
+        model, config, provider_options, labels, retain: those of the request.
+    """
+    return TurnOptions(
+        model=model,
+        config=config,
+        provider_options=provider_options,
+        labels=labels,
+        retain=retain,
+        request_id=key,
+        # What was sent cannot be taken back: another model goes on, or the answer fails.
+        on_cut=OnCut.CONTINUE_OR_FAIL if streams else None,
+        # Without a key nobody can come back to it.
+        on_disconnect=OnDisconnect.CANCEL_AFTER_GRACE if key else OnDisconnect.CANCEL,
+    )
 
 
 def refuse_set(found: Violations, **values: Any) -> None:

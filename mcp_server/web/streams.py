@@ -21,7 +21,7 @@ from mcp_server.values import (
     SwitchMode,
     Window,
 )
-from mcp_server.web.exchange import Exchange
+from mcp_server.web.exchange import Exchange, json_headers
 
 EVENTS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -110,6 +110,34 @@ async def stream(call: Call, exchange: Exchange, reader: TurnReader, events: Ans
                     await exchange.start(200, {**EVENTS, **await headers()})
                 await exchange.write(data)
     await exchange.finish()
+
+
+async def respond(
+    call: Call,
+    exchange: Exchange,
+    reader: TurnReader,
+    *,
+    events: AnswerEvents | None,
+    body: Callable[[Completed, list[Logprob] | None], bytes],
+    headers: Headers,
+    logprobs: bool = False,
+) -> None:
+    """Send a turn: as events, or as one answer at its end.
+
+    Args:
+        call: the call.
+        exchange: takes the response.
+        reader: reads the turn.
+        events: encodes its events; ``None``: the caller wants one answer.
+        body: encodes that, with the log probabilities if they are wanted.
+        headers: makes the headers.
+        logprobs: whether they are.
+    """
+    if events is not None:
+        await stream(call, exchange, reader, events, headers)
+        return
+    completed, tokens = await whole(call, reader, logprobs=logprobs)
+    await exchange.answer(200, json_headers(await headers()), body(completed, tokens))
 
 
 def _begun_anew(call: Call) -> ProviderStreamCut:

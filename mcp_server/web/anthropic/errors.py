@@ -9,8 +9,10 @@ import msgspec
 from mcp_server.errors import ContextTooLong, MCPError, Overloaded
 from mcp_server.pipeline import OtherStatus
 from mcp_server.web import retries
+from mcp_server.web.anthropic.headers import rate_headers
 from mcp_server.web.exchange import Exchange, json_headers
 from mcp_server.web.parameters import request_id
+from mcp_server.web.rates import rates_of
 
 _TYPES: Final = {
     401: "authentication_error",
@@ -60,5 +62,6 @@ async def problem(exchange: Exchange, error: MCPError | OtherStatus) -> None:
         await exchange.write(b"event: error\ndata: " + body + b"\n\n")
         await exchange.finish()
         return
-    headers = retries.retry_headers(error, keyed=bool(request_id(exchange)))
-    await exchange.answer(status_of(error), json_headers({"request-id": exchange.id, **headers}), body)
+    headers = {"request-id": exchange.id, **rate_headers(rates_of(exchange))}
+    headers |= retries.retry_headers(error, keyed=bool(request_id(exchange)))
+    await exchange.answer(status_of(error), json_headers(headers), body)

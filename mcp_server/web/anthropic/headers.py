@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,7 +12,7 @@ from mcp_server.errors import InvalidArgument, Violation
 from mcp_server.gateway import Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import shown
-from mcp_server.values import SECOND
+from mcp_server.values import SECOND, LimitState
 from mcp_server.web.exchange import Exchange
 from mcp_server.web.rates import rates
 
@@ -36,9 +37,14 @@ def check_version(exchange: Exchange) -> None:
 
 async def response_headers(gateway: Gateway, call: Call, exchange: Exchange) -> dict[str, str]:
     """``request-id``, and ``anthropic-ratelimit-…`` for a caller with limits per minute."""
-    headers = {"request-id": exchange.id}
+    return {"request-id": exchange.id, **rate_headers(await rates(gateway, call.principal))}
+
+
+def rate_headers(states: Mapping[str, LimitState]) -> dict[str, str]:
+    """What is left of the limits per minute, by their units."""
+    headers: dict[str, str] = {}
     now = time.time_ns()
-    for unit, state in (await rates(gateway, call.principal)).items():
+    for unit, state in states.items():
         reset = -(-max(state.reset_time or now, now) // SECOND)
         headers |= {
             f"anthropic-ratelimit-{unit}-limit": str(state.allowed),

@@ -11,7 +11,7 @@ from mcp_server.gateway import ChatInput, Gateway, TurnOptions
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
 from mcp_server.rules.limits import MAX_LABEL
-from mcp_server.values import GenerationConfig, OnCut, OnDisconnect, ResponseFormat
+from mcp_server.values import GenerationConfig, ResponseFormat
 from mcp_server.web.anthropic import blocks
 from mcp_server.web.anthropic.answers import answer
 from mcp_server.web.anthropic.conversation import conversation
@@ -22,8 +22,8 @@ from mcp_server.web.anthropic.tools import Choice, tool_choice, tools
 from mcp_server.web.body import Convert, Shape, decode, read_body
 from mcp_server.web.exchange import Exchange, json_headers
 from mcp_server.web.names import MessageNames, Names
-from mcp_server.web.parameters import forwarded, raw_text, refuse_set, request_id, require
-from mcp_server.web.streams import stream, whole
+from mcp_server.web.parameters import forwarded, raw_text, refuse_set, request_id, require, turn_options
+from mcp_server.web.streams import respond
 
 _KEEPS_ALL: Final = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
 """What coding assistants send: nothing is taken out of the conversation."""
@@ -146,13 +146,14 @@ class Messages:
         with NAMES.translating(form.messages):
             reader = await self._gateway.chat(call.principal, chat, violations=form.found)
             del chat  # it may be large, and the turn may take long
-            if form.stream:
-                events = MessageEvents(form.thoughts)
-                await stream(call, exchange, reader, events, lambda: response_headers(self._gateway, call, exchange))
-                return
-            completed, _ = await whole(call, reader, logprobs=False)
-        headers = await response_headers(self._gateway, call, exchange)
-        await exchange.answer(200, json_headers(headers), answer(completed, form.thoughts))
+            await respond(
+                call,
+                exchange,
+                reader,
+                events=MessageEvents(form.thoughts) if form.stream else None,
+                body=lambda completed, _: answer(completed, form.thoughts),
+                headers=lambda: response_headers(self._gateway, call, exchange),
+            )
 
     async def count(self, call: Call, exchange: Exchange) -> None:
         """``POST /messages/count_tokens``."""
@@ -184,14 +185,11 @@ def _read(data: bytes, key: str) -> tuple[ChatInput, _Form]:
     )
     messages, names = conversation(found, body.system, body.messages, to_answer=True)
     streams = bool(body.stream)
-    options = TurnOptions(
+    options = turn_options(
+        key=key,
+        streams=streams,
         model=body.model,
         config=_config(body),
-        request_id=key,
-        # What was sent cannot be taken back: another model goes on, or the answer fails.
-        on_cut=OnCut.CONTINUE_OR_FAIL if streams else None,
-        # Without a key nobody can come back to it.
-        on_disconnect=OnDisconnect.CANCEL_AFTER_GRACE if key else OnDisconnect.CANCEL,
         provider_options=_provider_options(body),
         labels=_labels(body.metadata),
     )

@@ -17,6 +17,7 @@ from mcp_server.web.body import Convert
 from mcp_server.web.edge import Answer, Operation, WebEdge
 from mcp_server.web.exchange import received_headers
 from mcp_server.web.part import Part
+from mcp_server.web.rates import with_rates
 
 SERVICE: Final = "anthropic.v1"
 """The name of the service in logs and metrics, and for authentication."""
@@ -53,7 +54,8 @@ def part(paths: Sequence[str], shared: Collection[str], gateway: Gateway, edge: 
     def route(
         path: str, method: str, name: str, answer: Answer, kind: str = "unary", route_type: type[Route] = Route
     ) -> Route:
-        endpoint = edge.endpoint(Operation(SERVICE, name, kind), answer, problem, key_header=KEY_HEADER)
+        operation, limited = Operation(SERVICE, name, kind), with_rates(gateway, answer)
+        endpoint = edge.endpoint(operation, limited, problem, key_header=KEY_HEADER)
         return route_type(path, endpoint, methods=[method])
 
     def routes(prefix: str) -> Sequence[BaseRoute]:

@@ -6,19 +6,19 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from mcp_server.gateway import ChatInput, Gateway, TurnOptions
+from mcp_server.gateway import ChatInput, Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
-from mcp_server.values import GenerationConfig, OnCut, OnDisconnect
+from mcp_server.values import GenerationConfig
 from mcp_server.web.body import Convert, Shape, decode, read_body
-from mcp_server.web.exchange import Exchange, json_headers
+from mcp_server.web.exchange import Exchange
 from mcp_server.web.openai import messages, tools
 from mcp_server.web.openai.answers import ChatChunks, chat_answer
 from mcp_server.web.openai.headers import Timed
 from mcp_server.web.openai.names import MessageNames, Names
 from mcp_server.web.openai.parameters import Format, labels, response_format
-from mcp_server.web.parameters import forwarded, refuse_set, request_id, require
-from mcp_server.web.streams import stream, whole
+from mcp_server.web.parameters import forwarded, refuse_set, request_id, require, turn_options
+from mcp_server.web.streams import respond
 
 
 class StreamOptions(Shape):
@@ -117,17 +117,15 @@ class Chat:
         with form.names.translating(form.messages):
             reader = await self._gateway.chat(call.principal, chat, violations=form.found)
             del chat  # it may be large, and the turn may take long
-            if form.stream:
-                await stream(
-                    call,
-                    exchange,
-                    reader,
-                    ChatChunks(include_usage=form.include_usage),
-                    lambda: timed.headers(call.principal),
-                )
-                return
-            completed, tokens = await whole(call, reader, logprobs=form.logprobs)
-        await exchange.answer(200, json_headers(await timed.headers(call.principal)), chat_answer(completed, tokens))
+            await respond(
+                call,
+                exchange,
+                reader,
+                events=ChatChunks(include_usage=form.include_usage) if form.stream else None,
+                body=chat_answer,
+                headers=lambda: timed.headers(call.principal),
+                logprobs=form.logprobs,
+            )
 
 
 def _read(data: bytes, key: str) -> tuple[ChatInput, _Form]:
@@ -145,14 +143,11 @@ def _read(data: bytes, key: str) -> tuple[ChatInput, _Form]:
     )
     _refuse(found, body)
     streams = bool(body.stream)
-    options = TurnOptions(
+    options = turn_options(
+        key=key,
+        streams=streams,
         model=body.model,
         config=_config(found, body),
-        request_id=key,
-        # What was sent cannot be taken back: another model goes on, or the answer fails.
-        on_cut=OnCut.CONTINUE_OR_FAIL if streams else None,
-        # Without a key nobody can come back to it.
-        on_disconnect=OnDisconnect.CANCEL_AFTER_GRACE if key else OnDisconnect.CANCEL,
         retain=body.store is not False,
         provider_options=forwarded(
             logit_bias=body.logit_bias or None, reasoning_effort=body.reasoning_effort, verbosity=body.verbosity

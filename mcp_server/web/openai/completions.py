@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from mcp_server.gateway import CompletionInput, Gateway, TurnOptions
+from mcp_server.gateway import CompletionInput, Gateway
 from mcp_server.interfaces import Call
 from mcp_server.rules import Violations
-from mcp_server.values import GenerationConfig, OnCut, OnDisconnect
+from mcp_server.values import GenerationConfig
 from mcp_server.web.body import Convert, Shape, decode, read_body
-from mcp_server.web.exchange import Exchange, json_headers
+from mcp_server.web.exchange import Exchange
 from mcp_server.web.openai.answers import CompletionChunks, completion_answer
 from mcp_server.web.openai.chat import StreamOptions, stops
 from mcp_server.web.openai.headers import Timed
 from mcp_server.web.openai.names import Names
 from mcp_server.web.openai.parameters import labels
-from mcp_server.web.parameters import forwarded, request_id, require
-from mcp_server.web.streams import stream, whole
+from mcp_server.web.parameters import forwarded, request_id, require, turn_options
+from mcp_server.web.streams import respond
 
 
 class CompletionBody(Shape):
@@ -79,13 +80,16 @@ class Completions:
         with _NAMES.translating():
             reader = await self._gateway.complete(call.principal, completion, violations=form.found)
             del completion  # it may be large, and the turn may take long
-            if form.stream:
-                chunks = CompletionChunks(include_usage=form.include_usage, offset=form.offset)
-                await stream(call, exchange, reader, chunks, lambda: timed.headers(call.principal))
-                return
-            completed, tokens = await whole(call, reader, logprobs=form.logprobs)
-        body = completion_answer(completed, tokens, offset=form.offset)
-        await exchange.answer(200, json_headers(await timed.headers(call.principal)), body)
+            chunks = CompletionChunks(include_usage=form.include_usage, offset=form.offset)
+            await respond(
+                call,
+                exchange,
+                reader,
+                events=chunks if form.stream else None,
+                body=partial(completion_answer, offset=form.offset),
+                headers=lambda: timed.headers(call.principal),
+                logprobs=form.logprobs,
+            )
 
 
 def _read(data: bytes, key: str) -> tuple[CompletionInput, _Form]:
@@ -97,7 +101,9 @@ def _read(data: bytes, key: str) -> tuple[CompletionInput, _Form]:
     if body.stream_options is not None and not body.stream:
         found.add("stream_options", "can only be set with stream")
     streams = bool(body.stream)
-    options = TurnOptions(
+    options = turn_options(
+        key=key,
+        streams=streams,
         model=body.model,
         config=GenerationConfig(
             temperature=body.temperature,
@@ -109,9 +115,6 @@ def _read(data: bytes, key: str) -> tuple[CompletionInput, _Form]:
             presence_penalty=body.presence_penalty,
             logprobs=body.logprobs,
         ),
-        request_id=key,
-        on_cut=OnCut.CONTINUE_OR_FAIL if streams else None,
-        on_disconnect=OnDisconnect.CANCEL_AFTER_GRACE if key else OnDisconnect.CANCEL,
         provider_options=forwarded(logit_bias=body.logit_bias or None),
         labels=labels(found, None, user=body.user),
     )

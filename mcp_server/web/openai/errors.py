@@ -15,8 +15,9 @@ from mcp_server.errors import (
 )
 from mcp_server.pipeline import OtherStatus
 from mcp_server.web.exchange import Exchange, HTTPProblem, json_headers
-from mcp_server.web.openai.headers import limits_of
+from mcp_server.web.openai.headers import rate_headers
 from mcp_server.web.parameters import request_id
+from mcp_server.web.rates import rates_of
 from mcp_server.web.retries import retry_headers, status_of, used_up
 
 _TYPES: Final = {
@@ -71,5 +72,5 @@ async def problem(exchange: Exchange, error: MCPError | OtherStatus, *, conversa
         await exchange.write(b"data: " + body + b"\n\n")
         await exchange.finish()
         return
-    headers = {**limits_of(exchange), **retry_headers(error, keyed=bool(request_id(exchange)))}
+    headers = {**rate_headers(rates_of(exchange)), **retry_headers(error, keyed=bool(request_id(exchange)))}
     await exchange.answer(status_of(error), json_headers(headers), body)

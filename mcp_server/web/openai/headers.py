@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Mapping
-from typing import Final
 
-from mcp_server.errors import MCPError, QuotaExceeded
 from mcp_server.gateway import Gateway
-from mcp_server.interfaces import Call
 from mcp_server.principal import Principal
 from mcp_server.values import SECOND, LimitState
-from mcp_server.web.edge import Answer
-from mcp_server.web.exchange import Exchange
 from mcp_server.web.rates import rates
-
-_LIMITS: Final = "contextprotocol.limits"
-"""Where the scope of a request has the headers about its caller's limits."""
 
 
 class Timed:
@@ -35,36 +26,15 @@ class Timed:
 
     async def headers(self, principal: Principal) -> dict[str, str]:
         """``openai-processing-ms``, and ``x-ratelimit-…`` for a caller with limits per minute."""
-        headers = await rate_headers(self._gateway, principal)
+        headers = rate_headers(await rates(self._gateway, principal))
         elapsed = asyncio.get_running_loop().time() - self._begin
         return {"openai-processing-ms": str(round(elapsed * 1000)), **headers}
 
 
-def with_limits(gateway: Gateway, answer: Answer) -> Answer:
-    """An operation whose caller learns its limits per minute also from the error that says that one is used up."""
-
-    async def limited(call: Call, exchange: Exchange) -> None:
-        try:
-            await answer(call, exchange)
-        except QuotaExceeded:
-            with contextlib.suppress(MCPError):  # without them, the error says all that matters
-                exchange.request.scope[_LIMITS] = await rate_headers(gateway, call.principal)
-            raise
-
-    return limited
-
-
-def limits_of(exchange: Exchange) -> Mapping[str, str]:
-    """The headers that :func:`with_limits` has kept for the error."""
-    limits: Mapping[str, str] = exchange.request.scope.get(_LIMITS, {})
-    return limits
-
-
-async def rate_headers(gateway: Gateway, principal: Principal) -> dict[str, str]:
-    """What is left of the limits per minute."""
+def rate_headers(states: Mapping[str, LimitState]) -> dict[str, str]:
+    """What is left of the limits per minute, by their units."""
     headers: dict[str, str] = {}
     now = time.time_ns()
-    states: Mapping[str, LimitState] = await rates(gateway, principal)
     for unit, state in states.items():
         left = 0 if state.reset_time is None else max(state.reset_time - now, 0)
         headers |= {

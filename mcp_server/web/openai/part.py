@@ -19,11 +19,11 @@ from mcp_server.web.openai.conversation_items import ConversationItems
 from mcp_server.web.openai.conversations import Conversations
 from mcp_server.web.openai.embeddings import Embeddings
 from mcp_server.web.openai.errors import problem
-from mcp_server.web.openai.headers import with_limits
 from mcp_server.web.openai.models import Models
 from mcp_server.web.openai.response_tokens import ResponseTokens
 from mcp_server.web.openai.responses import Responses
 from mcp_server.web.part import Part
+from mcp_server.web.rates import with_rates
 
 SERVICE: Final = "openai.v1"
 """The name of the service in logs and metrics, and for authentication."""
@@ -48,7 +48,7 @@ def part(paths: Sequence[str], gateway: Gateway, edge: WebEdge, convert: Convert
     def endpoint(path: str, name: str, answer: Answer, kind: str = "unary") -> ASGIApp:
         conversation = _PARAMETERS.get(path.split("/")[1], "messages")
         write_error = partial(problem, conversation=conversation)
-        return edge.endpoint(Operation(SERVICE, name, kind), with_limits(gateway, answer), write_error)
+        return edge.endpoint(Operation(SERVICE, name, kind), with_rates(gateway, answer), write_error)
 
     def route(prefix: str, method: str, path: str, name: str, answer: Answer, kind: str = "unary") -> Route:
         return Route(prefix + path, endpoint(path, name, answer, kind), methods=[method])

@@ -276,6 +276,9 @@ async def test_responses_say_what_is_left_of_the_limits(start_api: StartAPI) -> 
     status, headers, text = await api.send(MESSAGES, ASKED)
     assert (status, msgspec.json.decode(text)["error"]["type"]) == (429, "rate_limit_error")
     assert 0 < int(headers["retry-after"]) <= 60
+    assert headers["anthropic-ratelimit-requests-limit"] == "2"
+    assert headers["anthropic-ratelimit-requests-remaining"] == "0"
+    assert headers["anthropic-ratelimit-requests-reset"].endswith("Z")
     assert headers["x-should-retry"] == "true"
 
 
