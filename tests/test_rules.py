@@ -155,7 +155,7 @@ ADD = Tool(name="add", description="Adds.", parameters_json='{"type": "object"}'
         ([Tool(name=f"t{number}") for number in range(MAX_TOOLS + 1)], ["tools"]),
         ([ADD, ADD], ["tools[1].name"]),
         ([Tool(name="")], ["tools[0].name"]),
-        ([Tool(name="a" * 65)], ["tools[0].name"]),
+        ([Tool(name="a" * 129)], ["tools[0].name"]),
         ([Tool(name="a.b")], ["tools[0].name"]),
         ([Tool(name="a", description="x" * 33_000)], ["tools[0].description"]),
         ([Tool(name="a", parameters_json="[]")], ["tools[0].parameters_json"]),
@@ -426,7 +426,7 @@ def test_nothing_wrong_is_no_error() -> None:
     [
         (lambda found, name: rules.session_id(found, name), 63),
         (lambda found, name: rules.labels(found, "labels", {name: ""}), 63),
-        (lambda found, name: rules.tools(found, [Tool(name=name)]), 64),
+        (lambda found, name: rules.tools(found, [Tool(name=name)]), 128),
         (lambda found, name: rules.session_draft(found, SessionDraft(context={name: entry()}), TYPES), 128),
         (lambda found, name: rules.model_name(found, "model", name), 256),
     ],

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mcp_client.tools import docstring
 from mcp_client.tools.schema import Parameters, Schema
 
-_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
 class ToolFunction:
@@ -31,7 +31,7 @@ class ToolFunction:
         name = getattr(function, "__name__", None)
         if not (isinstance(name, str) and _NAME.fullmatch(name) and callable(function)):
             raise TypeError(
-                f"expected a function with a name of up to 64 letters of a-z, digits, _ and -, not {function!r}"
+                f"expected a function with a name of up to 128 letters of a-z, digits, _ and -, not {function!r}"
             )
         documented = docstring.parse(inspect.getdoc(function) or "")
         self.name = name

@@ -14,13 +14,13 @@ SESSION_ID: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 SESSION_ID_RULE: Final = "1 to 63 characters of a-z, 0-9 and -, beginning with a letter and not ending with -"
 LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_./-]{0,62}")
 CONTEXT_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
-TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 # Characters, as the patterns say: a name that is only too long gets that advice instead of the pattern.
 MAX_SESSION_ID: Final = 63
 MAX_LABEL_KEY: Final = 63
 MAX_CONTEXT_NAME: Final = 128
-MAX_TOOL_NAME: Final = 64
+MAX_TOOL_NAME: Final = 128
 
 MAX_RESPONSE_BYTES: Final = 3_500_000
 """No response is larger: generated clients refuse more than 4 MiB."""

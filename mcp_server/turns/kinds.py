@@ -169,7 +169,7 @@ class ChatInput(Struct):
 
         async def count(messages: Sequence[Message]) -> int:
             assert counter is not None
-            return await counter.count_tokens(replace(request, messages=for_provider(messages, provider)))
+            return await counter.count_tokens(replace(request, messages=for_provider(messages, provider, self.tools)))
 
         selection = await select(
             system=system_messages(session, context_types, self.instruction),
@@ -183,7 +183,7 @@ class ChatInput(Struct):
             tools=self.tools,
             must_fit=must_fit,
         )
-        messages = for_provider(selection.messages, provider)
+        messages = for_provider(selection.messages, provider, self.tools)
         if lacking := target.lacks(_needs_of(messages)):
             raise UnsupportedByModel(
                 f"the model {target.name} does not support {lacking}, which the history needs: choose another model; "

@@ -22,6 +22,7 @@ from mcp_server.values import (
     Refusal,
     Role,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
     with_states_of,
@@ -30,14 +31,16 @@ from mcp_server.values import (
 _ID: Final = re.compile(r"[!-~]{1,40}")
 """The ids that every provider takes: OpenAI takes no longer ones."""
 _NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]")
-_MAX_NAME: Final = 64
+_MAX_NAME: Final = 128
+_COMMON_NAME: Final = 64
+"""How long the name of a tool may be at every provider."""
 _NO_RESULT: Final = Text(text="no result: the call was interrupted")
 
 replace = msgspec.structs.replace
 
 
 def fit_name(name: str) -> str:
-    """The name of a tool, with ``_`` for what a name must not have, and at most 64 characters."""
+    """The name of a tool, with ``_`` for what a name must not have, and at most 128 characters."""
     return _NOT_IN_NAMES.sub("_", name[:_MAX_NAME]) or "_"
 
 
@@ -54,12 +57,13 @@ def call_ids(messages: Iterable[Message]) -> frozenset[str]:
     return frozenset([part.id for message in messages for part in message.parts if isinstance(part, ToolCall)])
 
 
-def for_provider(messages: Sequence[Message], provider: str) -> tuple[Message, ...]:
+def for_provider(messages: Sequence[Message], provider: str, tools: Sequence[Tool] = ()) -> tuple[Message, ...]:
     """The conversation without anything that a provider may refuse, and without what belongs to others.
 
     Args:
         messages: the conversation.
         provider: the configured name of the provider: it gets its own states, and no others.
+        tools: those that the model may call. Only their names may be longer than every provider takes.
 
     The ids of calls are unique, the names and arguments of calls valid, each call has exactly one result, and no answer
     is empty. The same history always gives the same messages, so that providers find them in their caches.
@@ -67,7 +71,7 @@ def for_provider(messages: Sequence[Message], provider: str) -> tuple[Message, .
     messages = with_states_of(provider, messages)
     if _all_fit(messages):
         return messages
-    conversation = _Conversation()
+    conversation = _Conversation(frozenset([tool.name for tool in tools]))
     for message in messages[:-1]:
         conversation.add(message)
     # The last message may be the beginning of an answer, which is to be continued.
@@ -79,8 +83,9 @@ def for_provider(messages: Sequence[Message], provider: str) -> tuple[Message, .
 class _Conversation:
     """The messages so far, and the calls that wait for their results."""
 
-    def __init__(self) -> None:
+    def __init__(self, offered: frozenset[str]) -> None:
         self.messages: list[Message] = []
+        self._offered = offered
         self._taken: set[str] = set()
         self._waiting: list[tuple[str, str]] = []
         """For each open call its id in the history, and the id that the provider reads."""
@@ -111,7 +116,7 @@ class _Conversation:
                 id = self._id(part.id)
                 self._waiting.append((part.id, id))
                 arguments = _arguments(part.arguments_json)
-                fit.append(replace(part, id=id, name=fit_name(part.name), arguments_json=arguments))
+                fit.append(replace(part, id=id, name=self._name(part.name), arguments_json=arguments))
             elif not isinstance(part, Text | Refusal | Reasoning) or part.text or part.provider_state is not None:
                 fit.append(part)
         return tuple(fit)
@@ -127,6 +132,9 @@ class _Conversation:
                     del self._waiting[number]
                     break
         return tuple(fit)
+
+    def _name(self, name: str) -> str:
+        return name if name in self._offered else fit_name(name)[:_COMMON_NAME]
 
     def _id(self, id: str) -> str:
         fit, number = id, 0

@@ -179,7 +179,7 @@ class Stage:
         assert len({id for id, _ in started}) == len(started)
         for id, name in started:
             assert re.fullmatch(r"[!-~]{1,40}", id)
-            assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name)
+            assert re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", name)
 
     async def _inherit(self, session_id: str, messages: tuple[Message, ...]) -> None:
         """Store messages as releases did that checked less."""

@@ -20,6 +20,7 @@ from mcp_server.values import (
     Refusal,
     Role,
     Text,
+    Tool,
     ToolCall,
     ToolResult,
 )
@@ -99,10 +100,19 @@ def test_ids_are_short_and_unique() -> None:
 
 def test_names_have_only_what_names_may_have() -> None:
     """Any other character becomes a line, and the rest of a long one is left out."""
-    names = ["functions.look", "a b\n", "é", "", "n" * 100]
-    assert [fit_name(name) for name in names] == ["functions_look", "a_b_", "_", "_", "n" * 64]
+    names = ["functions.look", "a b\n", "é", "", "n" * 200]
+    assert [fit_name(name) for name in names] == ["functions_look", "a_b_", "_", "_", "n" * 128]
     _, asked, *_ = shown((user(), asking("a", name="functions.look"), answering("a"), user()))
     assert asked == asking("a", name="functions_look")
+
+
+def test_a_provider_reads_a_long_name_only_if_it_was_offered_that_tool() -> None:
+    """Not every provider takes more than 64 characters; one that got such a tool does."""
+    name = "n" * 100
+    history = (user(), asking("a", name=name), answering("a"), user())
+    _, short, *_ = for_provider(history, "p")
+    assert short == asking("a", name="n" * 64)
+    assert for_provider(history, "p", [Tool(name=name)]) == history
 
 
 def test_each_call_has_one_result() -> None:

@@ -448,7 +448,7 @@ class Callback:
         (max, "tool max: "),
         (int, "tool int: "),
         (größe, "a function with a name"),
-        (named("x" * 65), "a function with a name"),
+        (named("x" * 129), "a function with a name"),
         (Callback(), "a function with a name"),
         (functools.update_wrapper(Callback(), imaginary, updated=[]), "tool imaginary: "),
     ],

@@ -439,3 +439,30 @@ async def test_a_coding_assistant_works_through_its_tools(start_api: StartAPI) -
     assert answer.stop_reason == "end_turn"
     calls = [part.id for message in provider.requests[2].messages for part in message.parts if type(part) is ToolCall]
     assert len(calls) == len(set(calls)) == 2
+
+
+async def test_the_name_of_a_tool_may_be_as_long_as_those_of_assistants_are(start_api: StartAPI) -> None:
+    """It comes back whole in the call, and the provider reads it whole in the next request."""
+    name = "mcp__" + "a" * 123
+    call = [
+        ToolCallStart(id="c1", name=name),
+        ToolArgumentsDelta(id="c1", text="{}"),
+        Finish(reason=FinishReason.TOOL_CALLS),
+    ]
+    provider = able(call, ["Done.", Finish()])
+    api = await start_api(p=provider)
+    asked: Any = {"model": MODEL, "max_tokens": 9, "tools": [{**WEATHER, "name": name}]}
+    answer = await api.client.messages.create(**asked, messages=HELLO)
+    (block,) = answer.content
+    assert block.type == "tool_use"
+    assert block.name == name
+    result = {"type": "tool_result", "tool_use_id": block.id, "content": "ok"}
+    messages = [*HELLO, {"role": "assistant", "content": answer.content}, {"role": "user", "content": [result]}]
+    await api.client.messages.create(**asked, messages=messages)
+    (part,) = provider.requests[1].messages[1].parts
+    assert isinstance(part, ToolCall)
+    assert part.name == name
+    status, _, text = await api.send(
+        "/v1/messages", {**asked, "tools": [{**WEATHER, "name": name + "a"}], "messages": HELLO}
+    )
+    assert (status, "tools[0].name: " in text) == (400, True), text
