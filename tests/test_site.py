@@ -1,0 +1,94 @@
+"""The documentation is a site that nobody has to trust: it is complete, and asks no other host for anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+MISTAKES = """\
+# Extra
+
+[page](gone.md), [file](../gone.txt), [heading](setup.md#no-such-heading)
+
+```mermaid
+sequenceDiagram
+    participant B
+    A->>B: from nobody
+```
+"""
+
+
+def build(folder: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """What `scripts/docs` runs."""
+    return subprocess.run(
+        (sys.executable, "-m", "mkdocs", "build", "--site-dir", site),
+        cwd=folder,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": "scripts"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of the checkout."""
+    target = tmp_path_factory.mktemp("site")
+    done = build(ROOT, target)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+def test_every_page_is_on_the_site(site: Path) -> None:
+    """Those beside the documentation too."""
+    names = [page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in ROOT.glob("docs/**/*.md")]
+    names += ["CHANGELOG", "CONTRIBUTING", "SECURITY"]
+    missing = [name for name in names if not (site / f"{name.replace('README', 'index')}.html").is_file()]
+    assert not missing
+
+
+def test_nothing_comes_from_another_host(site: Path) -> None:
+    """No script, style, font or picture: a reader without a network sees the same."""
+    loaded = re.compile(r"""<(?:script|link|img|iframe|source)[^>]*\s(?:src|href)=["']?(?:https?:)?//""")
+    for page in site.rglob("*.html"):
+        assert not loaded.search(page.read_text()), page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(?:https?:)?//|@import", style.read_text()), style
+
+
+def test_a_link_to_a_file_of_the_checkout_shows_the_file(site: Path) -> None:
+    """Of an example and of a folder; a link to a page outside the documentation leads to that page."""
+    assert 'href="../source/docs/examples/chat.html.html"' in (site / "clients" / "web.html").read_text()
+    assert "EventSource" in (site / "source" / "docs" / "examples" / "chat.html.html").read_text()
+    assert "openai.js" in (site / "source" / "tests" / "web" / "node.html").read_text()
+    assert 'href="SECURITY.html"' in (site / "security.html").read_text()
+
+
+def test_diagrams_are_drawn(site: Path) -> None:
+    """Each as a picture, and none is left as text."""
+    page = (site / "streaming.html").read_text()
+    assert page.count('<svg class="sequence"') == (ROOT / "docs" / "streaming.md").read_text().count("```mermaid")
+    assert "sequenceDiagram" not in page
+
+
+def test_the_build_fails_on_what_a_reader_would_stumble_over(tmp_path: Path) -> None:
+    """It names each link that leads nowhere, diagram that cannot be drawn, and page without a place in the contents."""
+    for name in ("docs", "scripts", "tests/web/node"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    (tmp_path / "docs" / "extra.md").write_text(MISTAKES)
+    (tmp_path / "docs" / "usage.md").unlink()
+    done = build(tmp_path, tmp_path / "site")
+    assert done.returncode != 0
+    warnings = "".join(re.findall(r"^WARNING.*\n(?:  .*\n)*", done.stdout + done.stderr, re.MULTILINE))
+    for mistake in ("'gone.md'", "'../gone.txt'", "#no-such-heading", "no participant 'A'", "- extra.md", "'usage.md'"):
+        assert mistake in warnings
