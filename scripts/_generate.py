@@ -39,7 +39,7 @@ SOURCES = {
 
 MODULES = ("protos/gen", *SOURCES, *_blocking.MODULES.values())
 """The modules that this program owns, relative to the checkout: a file, or a folder with all that is in it."""
-DOCUMENTS = ("docs/api_reference.md", *PAGES)
+DOCUMENTS = ("docs/api_reference.md", "docs/reference", *PAGES)
 """The pages that it owns. They describe the modules, so these come first."""
 
 PACKAGES = {
@@ -81,8 +81,10 @@ def generate_modules(target: Path) -> None:
 def generate_documents(target: Path) -> None:
     """Write :data:`DOCUMENTS` below ``target``."""
     (target / "docs").mkdir()
-    reference = _api_reference.render(_descriptors(_sources()), ROOT)
-    (target / "docs" / "api_reference.md").write_text(reference, encoding="utf-8")
+    for page, text in _api_reference.render(_descriptors(_sources()), ROOT):
+        path = target / "docs" / page
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     for page, render in PAGES.items():
         (target / page).write_text(render(ROOT), encoding="utf-8")
 

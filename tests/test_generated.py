@@ -48,6 +48,8 @@ def test_a_stale_checkout_is_noticed(contract: Path) -> None:
         "protos/gen/contextprotocol/v1/chat_pb2.py is out of date",
         "protos/gen/contextprotocol/v1/chat_pb2.pyi is out of date",
         "docs/api_reference.md is out of date",
+        "docs/reference/contract/chat.md is out of date",
+        "docs/reference/python/mcp_client-async.md is out of date",
     ]
 
 
