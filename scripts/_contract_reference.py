@@ -38,7 +38,7 @@ def _names(file: FileDescriptorProto) -> list[str]:
     return [message.name for message in file.message_type] + [enum.name for enum in file.enum_type]
 
 
-_ORDER = ("session", "chat", "completion", "embedding", "turn", "model")
+_ORDER = ("session", "chat", "completion", "embedding", "turn", "model", "key", "usage")
 """The files that are read first, in this order: those with the services."""
 
 
