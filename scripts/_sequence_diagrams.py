@@ -73,7 +73,7 @@ class _Diagram:
         height = self._y + MARGIN
         title = escape(" and ".join(self._names.values()))
         yield f'<svg class="sequence" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self._right:g} {height:g}" '
-        yield f'style="max-width:{self._right:g}px" role="img" aria-label="Sequence of {title}">'
+        yield f'style="max-width:{self._right:g}px" role="img" data-search-exclude aria-label="Sequence of {title}">'
         for name, title in self._names.items():
             x, width = self._x(name), _width(title) + 2 * MARGIN
             yield f'<path class="life" d="M{x:g} {HEAD}V{height:g}"/>'

@@ -40,7 +40,7 @@ def on_config(config: MkDocsConfig) -> None:
 
 def _diagram(source: str, *_: Any, **__: Any) -> str:
     try:
-        return _sequence_diagrams.svg(source)
+        return f'<div class="diagram">{_sequence_diagrams.svg(source)}</div>'
     except ValueError as error:  # the extension would show the text instead
         _LOG.warning("%s\n%s", error, source)
         return ""
