@@ -7,9 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
+
+from tests.browsers import CHROMIUM, chromium
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,6 +84,41 @@ def test_diagrams_are_drawn(site: Path) -> None:
     page = (site / "streaming.html").read_text()
     assert page.count('<svg class="sequence"') == (ROOT / "docs" / "streaming.md").read_text().count("```mermaid")
     assert "sequenceDiagram" not in page
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files, and logs nothing."""
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which a folder is served, as any web server does it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+async def test_the_search_finds_a_page_without_another_host(site: Path) -> None:
+    """In the browser: the index is a file of the site."""
+    asked: list[str] = []
+    with served(site) as address:
+        async with chromium() as browser:
+            page = await browser.new_page()
+            page.on("request", lambda request: asked.append(request.url))
+            await page.goto(address)
+            await page.keyboard.press("/")
+            await page.keyboard.type("rewind")
+            await page.locator(".md-search-result__link[href*='sessions.html']").first.wait_for()
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
 
 
 def test_the_build_fails_on_what_a_reader_would_stumble_over(tmp_path: Path) -> None:
