@@ -95,7 +95,7 @@ def _on_site(path: str, files: Files) -> Iterator[str]:
 def _shown(path: Path) -> str:
     """A page with the text of a file, or of the files of a folder."""
     name = path.relative_to(ROOT).as_posix()
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    files = sorted(file for file in path.glob("[!.]*") if file.is_file()) if path.is_dir() else [path]
     parts = [f"# {name}"]
     for file in files:
         parts += [f"## {file.name}"] if path.is_dir() else []

@@ -124,7 +124,7 @@ async def test_the_search_finds_a_page_without_another_host(site: Path) -> None:
 def test_the_build_fails_on_what_a_reader_would_stumble_over(tmp_path: Path) -> None:
     """It names each link that leads nowhere, diagram that cannot be drawn, and page without a place in the contents."""
     for name in ("docs", "scripts", "tests/web/node"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
     for name in ("mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     (tmp_path / "docs" / "extra.md").write_text(MISTAKES)
