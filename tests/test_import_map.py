@@ -16,7 +16,7 @@ VALUES = {"errors", "values", "principal", "interfaces"}
 CORE = {"sessions", "models", "turns"}
 EDGES = {"api", "rpc", "web"}
 PLUGGED_IN = {"providers", "stores", "middleware"}
-SHARED = {"http", "local"}
+SHARED = {"http", "json_schema", "local"}
 """Folders of ``providers`` that several providers share."""
 FORMER_NAMES = {"config": {"settings"}, "messages": {"values"}}
 """Modules that stay importable for one minor release under the names they had."""

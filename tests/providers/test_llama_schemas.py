@@ -15,8 +15,8 @@ import pytest
 
 from mcp_server.errors import InvalidArgument, UnsupportedByModel
 from mcp_server.interfaces import Finish, GenerateRequest
-from mcp_server.providers.llama_cpp.json_schema.constraint import BadSchema, Constraint, constraint
-from mcp_server.providers.llama_cpp.json_schema.syntax import FORMATS, SUPPORTED
+from mcp_server.providers.json_schema.constraint import BadSchema, Constraint, constraint
+from mcp_server.providers.json_schema.syntax import FORMATS, SUPPORTED
 from mcp_server.providers.llama_cpp.options import OPTIONS
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.values import FinishReason, GenerationConfig, Message, ResponseFormat, Role, Text

@@ -13,10 +13,10 @@ import msgspec
 from mcp_server.errors import ModelNotFound, ProviderStreamCut, UnsupportedByModel
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Progress, ProviderEvent, ReasoningDelta
 from mcp_server.model_files import gguf, how_to_get
+from mcp_server.providers.json_schema.constraint import PROBE, Constraint
 from mcp_server.providers.llama_cpp import translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
 from mcp_server.providers.llama_cpp.engine import Engine, Loading
-from mcp_server.providers.llama_cpp.json_schema.constraint import PROBE, Constraint
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings, window_problem
 from mcp_server.providers.llama_cpp.slots import BATCH, MOST_SLICES, Slot, Slots
 from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles

@@ -9,8 +9,8 @@ import msgspec
 
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable, UnsupportedByModel
 from mcp_server.interfaces import GenerateRequest, ReasoningDelta, TextDelta
+from mcp_server.providers.json_schema.constraint import JSON_OBJECT, BadSchema, Constraint, constraint
 from mcp_server.providers.llama_cpp import options
-from mcp_server.providers.llama_cpp.json_schema.constraint import JSON_OBJECT, BadSchema, Constraint, constraint
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel
 from mcp_server.values import (
     Blob,

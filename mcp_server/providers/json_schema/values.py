@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any, Final
 
-from mcp_server.providers.llama_cpp.json_schema.parts import resolve
+from mcp_server.providers.json_schema.parts import resolve
 
 _FORMATS: Final[dict[str, Callable[[str], object]]] = {
     "date": dt.date.fromisoformat,

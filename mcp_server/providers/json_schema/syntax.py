@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-from mcp_server.providers.llama_cpp.json_schema import patterns
-from mcp_server.providers.llama_cpp.json_schema.parts import ANNOTATIONS, LISTS, MAPS, SCHEMAS, inner, resolve
+from mcp_server.providers.json_schema import patterns
+from mcp_server.providers.json_schema.parts import ANNOTATIONS, LISTS, MAPS, SCHEMAS, inner, resolve
 
 MAX_DEPTH: Final = 64
 MAX_SCHEMAS: Final = 2_000

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_server.providers.llama_cpp.json_schema import contradictions, syntax
-from mcp_server.providers.llama_cpp.json_schema.parts import ANNOTATIONS, nodes, resolve
-from mcp_server.providers.llama_cpp.json_schema.values import Validator
+from mcp_server.providers.json_schema import contradictions, syntax
+from mcp_server.providers.json_schema.parts import ANNOTATIONS, nodes, resolve
+from mcp_server.providers.json_schema.values import Validator
 
 COMPACT: Final = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """Keeps a small model from writing blank lines without end, which the syntax of JSON allows."""

@@ -1,6 +1,6 @@
 """Whether a JSON Schema allows any value: contradictions within it, and references that go in a circle.
 
-Read only after :mod:`~mcp_server.providers.llama_cpp.json_schema.syntax` has found no problem. What is not seen here
+Read only after :mod:`~mcp_server.providers.json_schema.syntax` has found no problem. What is not seen here
 (two branches deep in ``anyOf`` that exclude each other) is found by the engine, which then names no place.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Final
 
-from mcp_server.providers.llama_cpp.json_schema.parts import conjuncts, nodes, resolve
-from mcp_server.providers.llama_cpp.json_schema.syntax import MAX_BOUND, TYPES
-from mcp_server.providers.llama_cpp.json_schema.values import Validator
+from mcp_server.providers.json_schema.parts import conjuncts, nodes, resolve
+from mcp_server.providers.json_schema.syntax import MAX_BOUND, TYPES
+from mcp_server.providers.json_schema.values import Validator
 
 MAX_COMBINED: Final = 100
 """The most schemas that one value must conform to at once."""
