@@ -23,7 +23,7 @@ from mcp_server.commands.keys import keys
 from mcp_server.commands.options import ConfigOption
 from mcp_server.commands.plugins import plugins
 from mcp_server.commands.progress import progress_of, size_text
-from mcp_server.commands.reporting import FAILED, fail, reported
+from mcp_server.commands.reporting import FAILED, MISUSED, fail, reported
 from mcp_server.commands.tables import print_table
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ def main() -> None:
 @app.command()
 def serve(
     config: ConfigOption = None,
+    demo: Annotated[
+        bool,
+        typer.Option(
+            "--demo",
+            help="Serve a demo that needs no settings, no key and no model, and keeps nothing on the disk. "
+            "The settings file is not read.",
+        ),
+    ] = False,
     address: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Listen here; overrides server.address.", show_default=False),
@@ -87,11 +95,17 @@ def serve(
         "--store": ("store.path", store),
         "--log-level": ("log.level", log_level),
     }
+    if demo and config is not None:
+        fail("--demo and --config cannot be combined: the demo has settings of its own", MISUSED)
     with reported():
         from mcp_server.allocator import return_large_blocks
-        from mcp_server.settings import prepare_grpc, read
+        from mcp_server.settings import DEMO_FILE, prepare_grpc, read
 
         given = {name: (key, text) for name, (key, text) in options.items() if text is not None}
+        if demo:
+            config = DEMO_FILE
+            if store is not None:
+                given = {"--demo": ("store", '{ type = "sqlite" }'), **given}
         loaded = read(config, options=given)
         prepare_grpc()
         return_large_blocks()

@@ -10,7 +10,7 @@ from mcp_server.settings.auth import AuthSettings, KeySettings
 from mcp_server.settings.exposure import check_exposure, is_loopback, web_authentication
 from mcp_server.settings.fields import split_address
 from mcp_server.settings.identities import CertificateSettings, JWTIssuerSettings
-from mcp_server.settings.load import Loaded, load, prepare_grpc, read, testing_config
+from mcp_server.settings.load import DEMO_FILE, Loaded, load, prepare_grpc, read, testing_config
 from mcp_server.settings.tables import (
     AdminSettings,
     AdmissionSettings,
@@ -36,6 +36,7 @@ from mcp_server.settings.tables import (
 from mcp_server.settings.web import CORSSettings, WebPaths, WebSettings, WebTLSSettings
 
 __all__ = [
+    "DEMO_FILE",
     "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",

@@ -48,6 +48,8 @@ FILE_VARIABLE = "CONTEXTPROTOCOL_CONFIG"
 """The environment variable with the path of the file."""
 FILE_NAME = "contextprotocol.toml"
 """The name of the file in the user's config folder."""
+DEMO_FILE: Final = Path(__file__).with_name("demo.toml")
+"""The settings of a server that needs none: the provider ``demo``, and nothing on the disk."""
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,8 @@ import pytest
 
 from mcp_server.interfaces import Finish, GenerateRequest, PartState
 from mcp_server.model_files import pull
+from mcp_server.providers.demo.provider import DemoProvider
+from mcp_server.providers.demo.settings import DemoSettings
 from mcp_server.providers.huggingface.provider import HuggingFaceProvider
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
@@ -70,6 +72,24 @@ class TestEcho(ProviderContract, SamplingContract, EmbeddingContract, TokenCount
     async def make(cls) -> Subject:
         """Costs nothing."""
         return Subject(provider=EchoProvider(), model="echo")
+
+
+class TestDemo(
+    ProviderContract,
+    SamplingContract,
+    EmbeddingContract,
+    TokenCounterContract,
+    ToolContract,
+    ContextWindowContract,
+    NoStateContract,
+):
+    """The one without a model."""
+
+    @classmethod
+    async def make(cls) -> Subject:
+        """At a pace at which the suite is quick, and an answer is still not over at once."""
+        provider = DemoProvider(DemoSettings(tokens_per_second=2000))
+        return Subject(provider=provider, model="demo", tool_request=_weather("demo"))
 
 
 class TestScripted(ProviderContract, ProviderStateContract):

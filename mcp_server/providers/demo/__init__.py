@@ -1,0 +1,1 @@
+"""The provider ``demo``: no model, and everything that can be tried without one."""
