@@ -137,7 +137,7 @@ def _filter(conversation: Conversation, text: str, usual: Plan) -> Plan:
 
 
 def _fail(conversation: Conversation, text: str, usual: Plan) -> Plan:
-    return replace(usual, tokens=itertools.chain(usual.tokens, lines()), failure=failure_of(text))
+    return replace(usual, failure=failure_of(text))
 
 
 COMMANDS: Final = {

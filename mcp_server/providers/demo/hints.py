@@ -18,7 +18,7 @@ _QUOTED: Final = re.compile(r"\"([^\"]{1,200})\"|“([^”]{1,200})”")
 _NAMES: Final = re.compile(r"(?<=\w[ ,;:(])[A-Z][\w-]*(?: [A-Z][\w-]*)*")
 """Words that begin with a capital letter, unless they begin a sentence."""
 _NUMBERS: Final = re.compile(r"(?<![\w.])-?[0-9]{1,15}(?:\.[0-9]{1,6})?(?![\w])")
-_PAIRS: Final = re.compile(r"(\w+) ?= ?(\"[^\"]*\"|[^\s,;]+)")
+_PAIRS: Final = re.compile(r"(\w+) ?= ?(\"[^\"]*\"|[^\s,;]+?(?=[.?!]*(?:[\s,;]|$)))")
 
 
 class Hints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -58,11 +59,14 @@ class DemoProvider:
         tokens = await self._fitting(request, model)
         conversation = Conversation.of(request)
         plan = answers.plan_of(conversation, self._settings.seed)
+        failure = self._failure or self._due(plan.failure, conversation.digest)
+        plan = replace(plan, failure=failure)
+        if failure is not None and not plan.calls:  # it comes after as many tokens as it says
+            plan = replace(plan, tokens=itertools.chain(plan.tokens, commands.lines()))
         if conversation.beginning:
             plan = replace(plan, tokens=answers.behind(plan.tokens, conversation.beginning), opening=None)
         elif plan.thinks or chosen.thinks or (chosen.thinks is None and model.name == "demo-thinking"):
             plan = replace(plan, reasoning=answers.reasoning(conversation, plan))
-        plan = replace(plan, failure=self._failure or self._due(plan.failure, conversation.digest))
         rate = self._settings.tokens_per_second if chosen.tokens_per_second is None else chosen.tokens_per_second
         writing = Writing(
             f"{self._name}/{model.name}",

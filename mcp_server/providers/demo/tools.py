@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from mcp_server.errors import UnsupportedByModel
-from mcp_server.providers.demo.conversation import Conversation
+from mcp_server.providers.demo.conversation import Conversation, words_of
 from mcp_server.providers.demo.examples import NoExample, example
 from mcp_server.providers.demo.hints import Hints, object_in
 from mcp_server.providers.json_schema import patterns
@@ -26,7 +27,8 @@ _PLAIN: Final = frozenset(
 
 
 def chosen(conversation: Conversation, *, by_name: bool) -> list[Tool]:
-    """The tools to call: those that the message names, or the one that must be called.
+    """The tools to call: those that the message names, else the one that it describes, else for a question the only
+    one; or the one that must be called.
 
     Args:
         conversation: what is asked.
@@ -38,7 +40,7 @@ def chosen(conversation: Conversation, *, by_name: bool) -> list[Tool]:
         return []
     if choice.name:
         return [tool for tool in tools if tool.name == choice.name]
-    found = [tool for tool in tools if _names(conversation.text, tool)] if by_name else []
+    found = _meant(conversation.text, tools) if by_name else []
     if not found and choice.mode == "required":
         return [tools[0]]
     return found if choice.parallel else found[:1]
@@ -107,9 +109,18 @@ def _supported(schema: Any) -> Any:
     return kept
 
 
-def _names(text: str, tool: Tool) -> bool:
-    """Whether a text names a tool, or a word of its name that says which one it is."""
-    if tool.name.casefold() in text.casefold():
-        return True
-    words = set(re.findall(r"[a-z]{4,}", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", tool.name).casefold())) - _PLAIN
-    return bool(words & set(re.findall(r"[a-z]{4,}", text.casefold())))
+def _meant(text: str, tools: Sequence[Tool]) -> list[Tool]:
+    """The tools that a text means."""
+    words = words_of(text)
+    named = [tool for tool in tools if tool.name.casefold() in text.casefold() or words & _words_of_name(tool)]
+    if named:
+        return named
+    shared = [len(words & words_of(tool.description.partition(".")[0]) - _PLAIN) for tool in tools]
+    if max(shared):
+        return [tools[shared.index(max(shared))]]
+    return list(tools) if len(tools) == 1 and text.rstrip().endswith("?") else []
+
+
+def _words_of_name(tool: Tool) -> set[str]:
+    """The words of a name like ``get_weather`` or ``getWeather`` that say which tool it is."""
+    return words_of(re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", tool.name)) - _PLAIN
