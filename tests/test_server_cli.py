@@ -443,6 +443,29 @@ def test_a_server_without_settings_answers_with_the_embedded_model(start: Start,
     assert program.end() == 0
 
 
+@pytest.mark.parametrize("store", [False, True])
+def test_the_demo_needs_no_settings(environ: dict[str, str], tmp_path: Path, store: bool) -> None:
+    """One option: no file is read, none is written unless it is named, and the answer says what it is."""
+    options = ["--store", str(tmp_path / "demo.db")] if store else []
+    command = [sys.executable, "-m", "mcp_server", "serve", "--demo", "--address", "127.0.0.1:0", *options]
+    environ |= {"CONTEXTPROTOCOL_METRICS__ADDRESS": "", "CONTEXTPROTOCOL_CONFIG": str(tmp_path / "missing.toml")}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, text=True) as process:
+        program = Program(process)
+        assert f" · store {tmp_path / 'demo.db' if store else 'in memory'} · model demo/demo · " in program.banner
+        assert "the demo" in answer(program).lower()
+        assert program.end() == 0
+    assert (tmp_path / "demo.db").exists() is store
+    assert store or not list(tmp_path.iterdir())
+
+
+def test_the_demo_has_settings_of_its_own(run: Run, config: Path) -> None:
+    """So no others can be named."""
+    done = run("serve", "--demo", "--config", config)
+    assert done.returncode == 2
+    assert done.stderr == "mcp-server: --demo and --config cannot be combined: the demo has settings of its own\n"
+
+
 def test_a_missing_model_file_is_a_warning_that_says_what_to_do(start: Start, config: Path) -> None:
     """The server starts, since the file may come later, and other models answer."""
     config.write_text(SETTINGS + '[providers.local]\ntype = "llama_cpp"\nmodels.mine.path = "mine.gguf"')

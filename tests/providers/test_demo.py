@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ from mcp_server.providers.demo.settings import DemoSettings
 from mcp_server.settings import DEMO_FILE, Config, ModelSettings, RouteSettings, RoutingSettings, load
 from mcp_server.settings import testing_config as plain_config
 from mcp_server.testing import running
+from tests.providers.test_llama_schemas import check, schema_of
 
 replace = msgspec.structs.replace
 
@@ -296,6 +298,26 @@ async def test_an_answer_that_is_held_to_a_schema_conforms_to_it(client: MCPClie
 
 def _definitions(schema: dict[str, Any]) -> dict[str, Any]:
     return {"$defs": schema.pop("$defs")} if "$defs" in schema else {}
+
+
+async def test_random_schemas_are_followed_or_refused(client: MCPClient) -> None:
+    """No answer breaks its schema, and most schemas have one."""
+    random_ = random.Random(7)  # noqa: S311  # no secret
+    conforming = refused = 0
+    while conforming + refused < 60:
+        schema = schema_of(random_)
+        # What jsonschema takes for a time is none by its own specification.
+        if not isinstance(schema, dict) or '"time"' in json.dumps(schema):
+            continue
+        schema = {**schema, "$defs": {"x": {"type": "integer", "minimum": 5}}}
+        try:
+            reply = await client.chat("Hello, 12", json_schema=schema)
+        except UnsupportedByModel:
+            refused += 1
+        else:
+            check(schema, json.loads(reply.text))
+            conforming += 1
+    assert conforming > refused
 
 
 async def test_json_is_made_of_the_message(client: MCPClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any, Final
@@ -61,22 +62,37 @@ def example(schema_text: str, schema: dict[str, Any], hints: Hints) -> Any:
         NoExample: the schema is not supported, or no value was found.
     """
     try:
-        held_to = constraint(schema_text)
-        value = _Examples(schema, hints).value(schema, "")
-    except (BadSchema, NoMatch, RecursionError) as error:
-        raise NoExample(str(error) or "it is nested too deeply") from error
-    import msgspec
+        constraint(schema_text)
+        return _Examples(schema, hints).value(schema, "")
+    except BadSchema as error:
+        raise NoExample(str(error)) from error
+    except RecursionError as error:
+        raise NoExample("it is nested too deeply") from error
 
-    if (problem := held_to.violation(msgspec.json.encode(value).decode())) is not None:
-        raise NoExample(problem)
-    return value
+
+class _StrictValidator(Validator):
+    """Of strings with a pattern or a format, only those that were made for it conform: no pattern is ever matched,
+    since that can take very long."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        super().__init__(root)
+        self.matching: set[tuple[str, str]] = set()
+        """Patterns, each with a text that was made to match it."""
+
+    def _conforms(self, value: Any, schema: dict[str, Any]) -> bool:
+        if isinstance(value, str):
+            if "pattern" in schema and (schema["pattern"], value) not in self.matching:
+                return False
+            if "format" in schema and value != FORMATS[schema["format"]]:
+                return False
+        return super()._conforms(value, schema)
 
 
 class _Examples:
     def __init__(self, root: dict[str, Any], hints: Hints) -> None:
         self._root = root
         self._hints = hints
-        self._validator = Validator(root)
+        self._validator = _StrictValidator(root)
         self._left = MOST_VALUES
 
     def value(self, schema: Any, name: str, depth: int = 0) -> Any:
@@ -116,9 +132,12 @@ class _Examples:
 
     def _of_type(self, kind: str, schema: dict[str, Any], name: str, depth: int) -> Iterator[Any]:
         if kind == "object":
-            yield self._object(schema, depth)
+            with contextlib.suppress(NoExample):  # another branch may have one
+                yield self._object(schema, depth)
         elif kind == "array":
-            yield self._array(schema, name, depth)
+            for length in dict.fromkeys([self._length(schema, depth), schema.get("minItems", 0)]):
+                with contextlib.suppress(NoExample):
+                    yield self._array(schema, name, depth, length)
         elif kind == "string":
             yield from self._strings(schema, name)
         elif kind in ("integer", "number"):
@@ -140,19 +159,27 @@ class _Examples:
                     raise
         return made
 
-    def _array(self, schema: dict[str, Any], name: str, depth: int) -> list[Any]:
+    def _length(self, schema: dict[str, Any], depth: int) -> int:
+        """How many elements an array should have."""
+        least, first = schema.get("minItems", 0), schema.get("prefixItems", ())
+        if depth >= FULL_DEPTH:
+            return int(least)
+        return int(max(least, min(len(first) or 1, schema.get("maxItems", len(first) or 1))))
+
+    def _array(self, schema: dict[str, Any], name: str, depth: int, length: int) -> list[Any]:
         first = schema.get("prefixItems", ())
-        least = max(schema.get("minItems", 0), min(max(len(first), 1), schema.get("maxItems", 1_000)))
-        length = least if depth < FULL_DEPTH else schema.get("minItems", 0)
         items = [*first[:length], *[schema.get("items", True)] * (length - len(first))]
-        if schema.get("items", True) is False and not schema.get("minItems"):
-            items = items[: len(first)]
         return [self.value(item, name, depth + 1) for item in items]
 
     def _strings(self, schema: dict[str, Any], name: str) -> Iterator[str]:
         least, most = schema.get("minLength", 0), schema.get("maxLength", 10_000)
-        if "pattern" in schema:  # conformity to it is not checked: see the validator
-            yield matching(schema["pattern"], least)
+        if "pattern" in schema:
+            try:
+                text = matching(schema["pattern"], least)
+            except NoMatch:  # another branch may have a value
+                return
+            self._validator.matching.add((schema["pattern"], text))
+            yield text
             return
         if "format" in schema:
             yield FORMATS[schema["format"]]
@@ -175,8 +202,8 @@ class _Examples:
                 self._hints.put_back(hint)
         yield from (1, 0)
         step = schema.get("multipleOf", 1)
-        low = schema.get("minimum", schema.get("exclusiveMinimum"))
-        high = schema.get("maximum", schema.get("exclusiveMaximum"))
+        low = max([schema[key] for key in ("minimum", "exclusiveMinimum") if key in schema], default=None)
+        high = min([schema[key] for key in ("maximum", "exclusiveMaximum") if key in schema], default=None)
         if low is not None:
             least = math.ceil(low / step) * step
             yield from (least, least + step, low)
