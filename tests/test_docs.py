@@ -121,7 +121,9 @@ async def test_the_commands_of_the_guides_run_in_their_order(page: str, tmp_path
             await shell(line)
 
 
-@pytest.mark.parametrize("page", ["docs/setup.md", "docs/operations/tls.md", "docs/operations/admin.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/setup.md", "docs/providers/demo.md", "docs/operations/tls.md", "docs/operations/admin.md"]
+)
 def test_the_settings_of_the_guides_are_valid(page: str, tmp_path: Path) -> None:
     """Each file alone."""
     for number, block in enumerate(blocks(ROOT / page, "toml")):

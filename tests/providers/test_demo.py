@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -43,6 +44,7 @@ from tests.providers.test_llama_schemas import check, schema_of
 
 replace = msgspec.structs.replace
 
+PAGE = Path(__file__).parents[2] / "docs" / "providers" / "demo.md"
 PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(92)
 WEATHER = Tool(
     name="get_weather",
@@ -107,6 +109,17 @@ async def test_help_lists_every_command_and_kind_of_failure(client: MCPClient) -
     text = (await client.chat("/help")).text
     assert not [name for name in COMMANDS if f"\n/{name}" not in text]
     assert not [kind for kind in KINDS if f"\n{kind} – " not in text]
+
+
+def test_the_page_lists_every_command_and_kind_of_failure() -> None:
+    """As the help does."""
+    page = PAGE.read_text()
+    assert not [
+        name
+        for name, command in COMMANDS.items()
+        if name != "fail" and f"| {f'`/{name} {command.usage}`'} |" not in page
+    ]
+    assert not [kind for kind in KINDS if f"| `{kind}` |" not in page]
 
 
 @pytest.mark.parametrize("text", ["/nonsense", "/fail nonsense", "/fail after x", "/long x", "/say", "/call book"])
