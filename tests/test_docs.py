@@ -17,11 +17,13 @@ import pytest
 
 from contextprotocol.v1 import chat_pb2, chat_pb2_grpc, message_pb2
 from mcp_client import MCPClient
-from mcp_server.interfaces import Finish, GenerateRequest, ProviderEvent
+from mcp_server.interfaces import Finish, GenerateRequest, Provider, ProviderEvent
+from mcp_server.providers.demo.provider import DemoProvider
+from mcp_server.providers.demo.settings import DemoSettings
 from mcp_server.settings import AdmissionSettings, RoutingSettings, load
 from mcp_server.settings import testing_config as settings
 from mcp_server.stores.sqlite.settings import SQLiteSettings
-from mcp_server.testing import Gate, ScriptedProvider, running
+from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
 from mcp_server.values import Capabilities, Model
 from tests.pages import blocks
 
@@ -145,9 +147,11 @@ async def run_pieces(page: str, client: MCPClient) -> None:
 
 
 @pytest.mark.parametrize("page", ["docs/usage.md", "docs/sessions.md"])
-async def test_the_pieces_of_the_guides_run_in_their_order(page: str) -> None:
-    """Against a server with the echo."""
-    async with running() as server, MCPClient(server.address) as client:
+@pytest.mark.parametrize("kind", ["echo", "demo"])
+async def test_the_pieces_of_the_guides_run_in_their_order(page: str, kind: str) -> None:
+    """Against a server with the echo, and with the demo, with which readers try them."""
+    provider: Provider = EchoProvider() if kind == "echo" else DemoProvider(DemoSettings(tokens_per_second=0))
+    async with running(providers={"echo": provider}) as server, MCPClient(server.address) as client:
         await run_pieces(page, client)
 
 
