@@ -51,6 +51,10 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
     """How many threads compute."""
     embedding: bool = False
     """Whether it makes embeddings; then it writes no text."""
+    chat_template: Path | None = None
+    """The file with its chat template; ``None``: the model file has it."""
+    projector: Path | None = None
+    """The file that turns images into what it reads; ``None``: it sees none."""
     pool: bool = False
     """Whether the vectors of a text's tokens are averaged, because the file does not say what to do with them."""
 
@@ -101,7 +105,11 @@ class Engine:
         try:
             argument = {
                 **msgspec.structs.asdict(settings),
-                "path": str(settings.path),
+                **{
+                    name: str(path)
+                    for name in ("path", "chat_template", "projector")
+                    if (path := getattr(settings, name)) is not None
+                },
                 "socket": str(folder / "llama.sock"),
                 # Each connection holds one; besides the answers there are tokens to count.
                 "connections": settings.parallel + 4,

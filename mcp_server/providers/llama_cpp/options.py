@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.errors import InvalidArgument, UnsupportedByModel, Violation
+from mcp_server.providers.llama_cpp import reasoning
 
 
 class _Number(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,27 +61,32 @@ OPTIONS: Final[Mapping[str, _Number | _Texts | None]] = {
 """The options by llama.cpp's names, each with what it takes; ``None``: true or false."""
 
 
-def checked(options: Mapping[str, Any], model: str, *, constrained: bool) -> dict[str, Any]:
-    """The options as llama.cpp takes them.
+def checked(options: Mapping[str, Any], model: str, *, chat: bool, constrained: bool) -> dict[str, Any]:
+    """The options of sampling as llama.cpp takes them.
 
     Args:
         options: the ``provider_options`` of a call.
         model: the name of the model.
+        chat: whether it is a chat, which also takes the options about its template.
         constrained: whether the answer is held to a JSON Schema.
 
     Raises:
         UnsupportedByModel: one is not known.
         InvalidArgument: an option does not take its value; all such options are listed.
     """
-    unknown = sorted(options.keys() - OPTIONS.keys())
+    others = reasoning.CHAT_OPTIONS if chat else ()
+    unknown = sorted(options.keys() - OPTIONS.keys() - set(others))
     if unknown:
+        known = ", ".join((*OPTIONS, *others))
         raise UnsupportedByModel(
-            f"provider_options.{unknown[0]} is not known to the model {model}; known are {', '.join(OPTIONS)}",
+            f"provider_options.{unknown[0]} is not known to the model {model}; known are {known}",
             metadata={"model": model, "option": unknown[0]},
         )
     taken: dict[str, Any] = {}
     violations: list[Violation] = []
     for name, value in options.items():
+        if name in others:
+            continue
         kind = OPTIONS[name]
         if not (isinstance(value, bool) if kind is None else kind.takes(value)):
             allowed = "true or false" if kind is None else str(kind)
@@ -92,6 +98,8 @@ def checked(options: Mapping[str, Any], model: str, *, constrained: bool) -> dic
             taken[name] = int(value) if isinstance(kind, _Number) and kind.whole else value
             continue
         violations.append(Violation(field=f"provider_options.{name}", description=description))
+    if chat:
+        violations += reasoning.violations(options)
     if violations:
         raise InvalidArgument(violations)
     return taken

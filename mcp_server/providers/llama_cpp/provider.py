@@ -7,18 +7,31 @@ import contextlib
 import importlib.util
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec import structs
 
-from mcp_server.errors import ModelNotFound, ProviderStreamCut, UnsupportedByModel
-from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Progress, ProviderEvent, ReasoningDelta
+from mcp_server.errors import ModelNotFound, ProviderStreamCut, ProviderUnavailable, UnsupportedByModel
+from mcp_server.interfaces import (
+    EmbedRequest,
+    Finish,
+    GenerateRequest,
+    Progress,
+    ProviderEvent,
+    TextDelta,
+)
 from mcp_server.model_files import gguf, how_to_get
 from mcp_server.providers.json_schema.constraint import PROBE, Constraint
-from mcp_server.providers.llama_cpp import translate
+from mcp_server.providers.llama_cpp import conversation, reasoning, translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
+from mcp_server.providers.llama_cpp.conversation import ChatModel
+from mcp_server.providers.llama_cpp.decision import decided, opening_in, probes
 from mcp_server.providers.llama_cpp.engine import Engine, Loading
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings, window_problem
 from mcp_server.providers.llama_cpp.slots import BATCH, MOST_SLICES, Slot, Slots
+from mcp_server.providers.llama_cpp.template import CHAT_TEMPLATE, TOOL_TEMPLATE, template_of
+from mcp_server.providers.llama_cpp.tool_calls import ToolCalls
 from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
 from mcp_server.providers.local.settings import thread_count
@@ -46,6 +59,8 @@ KEPT_CONSTRAINTS = 256
 REPORT_SECONDS = 0.25
 """How often the reading of a prompt is reported at most."""
 DONE = b"[DONE]"
+PROJECTOR = "clip"
+"""What the files of all projectors call their architecture."""
 
 
 class LlamaCppProvider:
@@ -75,10 +90,22 @@ class LlamaCppProvider:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderUnavailable, ProviderStreamCut.
         """
         local = self._local(request.model)
+        async with contextlib.aclosing(decided(request, self._answer, local.call_opening)) as events:  # type: ignore[type-var]  # a generator
+            async for event in events:
+                yield event
+
+    async def _answer(self, request: GenerateRequest, /, *, beginning: str = "") -> AsyncIterator[ProviderEvent]:
+        """The answer to a request in one go."""
+        local = self._local(request.model)
         constraint = translate.constraint_of(request.config, local.name)
         body = translate.generate_body(request, local.name, local.settings, constraint)
-        content = msgspec.json.encode(body)
+        calls = ToolCalls(request)
         engine = await local.generating.engine()
+        prompt = await local.prompt_fields(request)
+        if beginning:
+            prompt["messages"].append({"role": "assistant", "content": beginning})
+        body |= prompt
+        content = msgspec.json.encode(body)
         reason: FinishReason | None = None
         usage: Usage | None = None
         texts: list[str] = []
@@ -88,7 +115,7 @@ class LlamaCppProvider:
                 if constraint is not None:
                     await local.check_constraint(engine, constraint, content)
                 async with local.slots(engine).slot(text := translate.text_of(body)) as slot:
-                    tokens = await local.prompt_tokens(engine, request, text)
+                    tokens = await local.prompt_tokens(engine, request, prompt, text)
                     if tokens:
                         translate.limit_output(body, engine.settings.context_window - len(tokens))
                     slot.text = text
@@ -106,12 +133,12 @@ class LlamaCppProvider:
                             if not begun and any(chunk.prompt_progress is not None for chunk in chunks):
                                 yield Progress(stage="reading")
                             for event in translate.deltas(
-                                chunks, logprobs=request.config.logprobs, constrained=constraint is not None
+                                chunks, calls, logprobs=request.config.logprobs, constrained=constraint is not None
                             ):
                                 if not begun:
                                     begun, slot.tokens = True, tokens
                                 yield event
-                                if constraint is not None and not isinstance(event, ReasoningDelta):
+                                if constraint is not None and isinstance(event, str | TextDelta):
                                     texts.append(event if isinstance(event, str) else event.text)
                             for chunk in chunks:
                                 if chunk.error is not None:
@@ -126,6 +153,8 @@ class LlamaCppProvider:
         if constraint is not None and reason is FinishReason.STOP:
             # Not here but in a thread: a long answer to a large schema takes long to check.
             await asyncio.to_thread(translate.check_answer, constraint, "".join(texts), request.model)
+        if reason is FinishReason.TOOL_CALLS:
+            await asyncio.to_thread(calls.check)
         yield Finish(reason=reason, usage=usage)
 
     async def load(self, request: GenerateRequest | EmbedRequest, /) -> AsyncIterator[Progress]:
@@ -145,8 +174,7 @@ class LlamaCppProvider:
         engine = await local.generating.engine()
         if request.prompt is not None:
             return len(await local.tokens(local.generating, engine, request.prompt + request.suffix))
-        messages = translate.chat_messages(request.messages, local.name, local.settings)
-        body = msgspec.json.encode({"messages": messages})
+        body = msgspec.json.encode(await local.prompt_fields(request))
         answer = await local.ask(local.generating, engine, "/v1/chat/completions/input_tokens", body)
         return msgspec.json.decode(answer, type=_Counted).input_tokens
 
@@ -208,13 +236,15 @@ class _Local:
         self.settings = settings
         self.generating = LazyEngine(name, self.file, self._generating)
         self.embedding = LazyEngine(name, self.file, self._embedding)
-        self._files = ModelFiles(settings.path, self._read, self._changed)
+        others = [path for path in (settings.chat_template, settings.projector) if path is not None]
+        self._files = ModelFiles(settings.path, self._read, self._changed, others=others)
         self._set_window = provider.models[name].context_window
         self._parallel = provider.parallel
         self._threads = thread_count(provider.threads)
         self._memory_limit = provider.memory_limit_bytes
         self._loaded: gguf.ModelFile | None = None
         self._slots: tuple[Engine, Slots] | None = None
+        self._opening: tuple[Engine, str] | None = None
         self._accepted: dict[str, bool] = {}
 
     async def model(self) -> Model:
@@ -231,12 +261,15 @@ class _Local:
             state = ModelState.LOADING
         elif not loaded and (failure := self.generating.failure or self.embedding.failure):
             state = ModelState.UNAVAILABLE
+        chat = file.generates and bool(file.chat_template)
         can = Capabilities(
-            chat=file.generates and bool(file.chat_template),
+            chat=chat,
             completion=file.generates,
             embedding=True,
+            tools=chat and template_of(file).tools,
+            images=chat and self.settings.projector is not None,
             json_schema=file.generates,
-            prefill=file.generates and bool(file.chat_template),
+            prefill=chat,
         )
         return Model(
             name=self.name,
@@ -265,7 +298,44 @@ class _Local:
             raise LoadFailed(f"the model file {error}{self._hint()}") from error
         if problem := window_problem(self.settings.context_window, file):
             raise LoadFailed(f"context_window: {problem}")
+        return self._with_settings(file)
+
+    def _with_settings(self, file: gguf.ModelFile) -> gguf.ModelFile:
+        """The file with the chat template of the settings, which are checked against it."""
+        template = self.settings.chat_template
+        if template is not None:
+            try:
+                metadata = {**file.metadata, CHAT_TEMPLATE: template.read_text(encoding="utf-8")}
+            except (OSError, ValueError) as error:
+                raise LoadFailed(f"chat_template: {template} cannot be read: {error}") from error
+            metadata.pop(TOOL_TEMPLATE, None)
+            file = structs.replace(file, metadata=metadata)
+        if (projector := self.settings.projector) is not None:
+            try:
+                architecture = gguf.read(projector).architecture
+            except gguf.BadModelFile as error:
+                raise LoadFailed(f"projector: the file {error}") from error
+            if architecture != PROJECTOR:
+                raise LoadFailed(f"projector: {projector} is a {architecture} model, and not a projector of images")
+        try:
+            reasoning.fields({}, self.name, self.settings, template_of(file))
+        except UnsupportedByModel as error:
+            raise LoadFailed(f"reasoning_effort: {error.message}") from error
         return file
+
+    async def prompt_fields(self, request: GenerateRequest) -> dict[str, Any]:
+        """The fields of a chat that its prompt is made of, once the model is loaded; none for a completion."""
+        if request.prompt is not None:
+            return {}
+        assert self._loaded is not None
+        model = ChatModel(
+            name=self.name,
+            settings=self.settings,
+            template=template_of(self._loaded),
+            images=self.settings.projector is not None,
+        )
+        # Images take long to encode.
+        return await asyncio.to_thread(conversation.prompt_fields, request, model)
 
     def _changed(self) -> None:
         # What another file failed at says nothing of this one.
@@ -294,12 +364,30 @@ class _Local:
             self._slots = engine, Slots(engine.settings.parallel)
         return self._slots[1]
 
-    async def prompt_tokens(self, engine: Engine, request: GenerateRequest, text: str) -> list[int]:
-        """The tokens of a prompt that is long, or where they must be counted; empty for any other.
+    async def call_opening(self) -> str:
+        """What every tool call begins with in the template of the model; empty if that is not known."""
+        engine = await self.generating.engine()
+        if self._opening is None or self._opening[0] is not engine:
+            prompts: list[str] = []
+            with contextlib.suppress(UnsupportedByModel, ProviderUnavailable):  # a template may refuse such chats
+                prompts = [await self.apply_template(engine, probe) for probe in probes()]
+            self._opening = engine, opening_in(*prompts) if prompts else ""
+        return self._opening[1]
+
+    async def apply_template(self, engine: Engine, fields: dict[str, Any]) -> str:
+        """The prompt of a chat."""
+        answer = await self.ask(self.generating, engine, "/apply-template", msgspec.json.encode(fields))
+        return msgspec.json.decode(answer, type=_Prompt).prompt
+
+    async def prompt_tokens(
+        self, engine: Engine, request: GenerateRequest, fields: dict[str, Any], text: str
+    ) -> list[int]:
+        """The tokens of a prompt that is long, or where they must be counted; empty for any other, and for images.
 
         Args:
             engine: the engine that generates.
             request: the request with the prompt.
+            fields: the fields of a chat that its prompt is made of.
             text: about the text of the prompt.
 
         Raises:
@@ -311,9 +399,7 @@ class _Local:
             return []
         prompt = request.prompt
         if prompt is None:
-            body = {"messages": translate.chat_messages(request.messages, self.name, self.settings)}
-            answer = await self.ask(self.generating, engine, "/apply-template", msgspec.json.encode(body))
-            prompt = msgspec.json.decode(answer, type=_Prompt).prompt
+            prompt = await self.apply_template(engine, fields)
         tokens = await self.tokens(self.generating, engine, prompt + request.suffix)
         if len(tokens) >= window:
             raise translate.context_too_long(len(tokens), window, model=self.name)
@@ -413,6 +499,8 @@ class _Local:
                 parallel=self._parallel,
                 batch=BATCH,
                 threads=self._threads,
+                chat_template=self.settings.chat_template,
+                projector=self.settings.projector,
             ),
             self.generating.suspects,
             memory_limit=self._memory_limit,

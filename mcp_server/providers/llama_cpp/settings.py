@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mcp_server.model_files.gguf import ModelFile as ModelFileFacts
 
 Breakers = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(min_length=1, max_length=32)]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Window = Annotated[int, Meta(ge=0, le=65_536)]
 REPETITION: Final = (
     "repeat_penalty",
@@ -61,6 +62,15 @@ class LlamaCppModel(LocalModelSettings):
     """The temperature of calls that set none; 0 is greedy. Not set: as the catalogue says."""
     max_output_tokens: OutputLimit | None = None
     """The output limit of calls that set none, in tokens. Not set: as the catalogue says."""
+    chat_template: Path | None = None
+    """A file with the chat template, in Jinja, to use instead of the model file's own: for example one with tools. A
+    relative path is relative to the configuration file."""
+    projector: Path | None = None
+    """A GGUF file that turns images into what the model reads, often named ``mmproj``: with it the model sees images. A
+    relative path is relative to the configuration file."""
+    reasoning_effort: ReasoningEffort | None = None
+    """How much the model reasons in chats that do not say it: the ``provider_options`` of that name. Not set: as its
+    chat template says."""
     repeat_penalty: RepetitionPenalty | None = None
     """The factor by which tokens that came lately become less likely, whatever surrounds them; 1: none. Like the next
     six, it is the ``provider_options`` of that name of calls that set none, and does not apply to answers that are

@@ -8,31 +8,21 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.errors import ContextTooLong, MCPError, ProviderUnavailable, UnsupportedByModel
-from mcp_server.interfaces import GenerateRequest, ReasoningDelta, TextDelta
+from mcp_server.interfaces import GenerateRequest, ReasoningDelta, TextDelta, ToolArgumentsDelta, ToolCallStart
 from mcp_server.providers.json_schema.constraint import JSON_OBJECT, BadSchema, Constraint, constraint
 from mcp_server.providers.llama_cpp import options
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel
-from mcp_server.values import (
-    Blob,
-    FinishReason,
-    GenerationConfig,
-    Logprob,
-    Message,
-    ProviderStatePart,
-    Reasoning,
-    Refusal,
-    ResponseFormat,
-    Role,
-    Text,
-    Usage,
-    UsageSource,
-)
+from mcp_server.providers.llama_cpp.tool_calls import Piece, ToolCalls
+from mcp_server.values import FinishReason, GenerationConfig, Logprob, ResponseFormat, Usage, UsageSource
 
 MAX_SEED: Final = 2**32 - 1
 """llama.cpp takes this for no seed at all, so that seeds lie below it."""
 
 
 # -- what llama.cpp answers -------------------------------------------------------------------------------------------
+
+
+_REASONS: Final = {"length": FinishReason.LENGTH, "tool_calls": FinishReason.TOOL_CALLS}
 
 
 class Token(msgspec.Struct):
@@ -55,6 +45,7 @@ class Logprobs(msgspec.Struct):
 class Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
+    tool_calls: list[Piece] = []
 
 
 class Choice(msgspec.Struct):
@@ -139,12 +130,17 @@ class Chunk(msgspec.Struct):
         return self.choices[0].delta.reasoning_content or "" if self.choices else ""
 
     @property
+    def calls(self) -> list[Piece]:
+        """The pieces of tool calls in it."""
+        return self.choices[0].delta.tool_calls if self.choices else []
+
+    @property
     def finish_reason(self) -> FinishReason | None:
         """Why the model stopped, if it did."""
         reason = self.choices[0].finish_reason if self.choices else None
         if self.stop_type not in ("", "none"):
             reason = "length" if self.stop_type == "limit" else "stop"
-        return None if reason is None else FinishReason.LENGTH if reason == "length" else FinishReason.STOP
+        return None if reason is None else _REASONS.get(reason, FinishReason.STOP)
 
     @property
     def reported(self) -> Usage | None:
@@ -177,19 +173,21 @@ class _Failed(msgspec.Struct):
 
 decode_chunk = msgspec.json.Decoder(Chunk).decode
 
+Said = TextDelta | ReasoningDelta | ToolCallStart | ToolArgumentsDelta | str
+"""An event of what a model says."""
 
-def deltas(
-    chunks: Sequence[Chunk], *, logprobs: int | None, constrained: bool
-) -> list[TextDelta | ReasoningDelta | str]:
-    """The text of pieces that have come together, as few events as say it.
+
+def deltas(chunks: Sequence[Chunk], calls: ToolCalls, *, logprobs: int | None, constrained: bool) -> list[Said]:
+    """What pieces that have come together say, in few events.
 
     Args:
         chunks: the pieces.
+        calls: the tool calls of the answer.
         logprobs: how many likely tokens the call asks for beside each.
         constrained: whether a grammar holds the answer: then it has no thoughts, and what llama.cpp takes for such,
             because of a prompt that ends in their midst, is the answer.
     """
-    events: list[TextDelta | ReasoningDelta | str] = []
+    events: list[Said] = []
     reasoning = "".join([chunk.reasoning for chunk in chunks])
     if reasoning and not constrained:
         events.append(ReasoningDelta(text=reasoning))
@@ -199,7 +197,8 @@ def deltas(
     elif text and logprobs is not None:
         likely = tuple([value for chunk in chunks for value in chunk.logprobs(logprobs)])
         events.append(TextDelta(text=text, logprobs=likely))
-    return events
+    # In the templates of all models, the calls come last.
+    return [*events, *calls.take([piece for chunk in chunks for piece in chunk.calls])]
 
 
 def error_of(status: int, body: bytes, *, model: str) -> MCPError:
@@ -233,33 +232,6 @@ def context_too_long(tokens: int, limit: int, *, model: str) -> ContextTooLong:
 # -- what llama.cpp is asked ------------------------------------------------------------------------------------------
 
 
-def chat_messages(messages: Sequence[Message], name: str, model: LlamaCppModel) -> list[dict[str, Any]]:
-    """A conversation, with the model's own instruction if it has none."""
-    conversation = [_message(message, name) for message in messages]
-    if model.system_instruction and not any(message.role is Role.SYSTEM for message in messages):
-        conversation.insert(0, {"role": "system", "content": model.system_instruction})
-    return conversation
-
-
-def _message(message: Message, model: str) -> dict[str, Any]:
-    texts: list[str] = []
-    thoughts: list[str] = []
-    for part in message.parts:
-        if isinstance(part, Text | Refusal):
-            texts.append(part.text)
-        elif isinstance(part, Reasoning):
-            thoughts.append(part.text)
-        elif not isinstance(part, ProviderStatePart):
-            what = "images and other files" if isinstance(part, Blob) else "tools"
-            raise UnsupportedByModel(f"the model {model} cannot read {what}", metadata={"model": model})
-    entry: dict[str, Any] = {"role": message.role.value, "content": "".join(texts)}
-    if thoughts:
-        entry["reasoning_content"] = "".join(thoughts)
-    if message.name:
-        entry["name"] = message.name
-    return entry
-
-
 def generate_path(request: GenerateRequest) -> str:
     """Where llama.cpp takes such a request."""
     if request.prompt is None:
@@ -270,29 +242,27 @@ def generate_path(request: GenerateRequest) -> str:
 def generate_body(
     request: GenerateRequest, name: str, model: LlamaCppModel, constraint: Constraint | None
 ) -> dict[str, Any]:
-    """The request as llama.cpp reads it.
+    """The request as llama.cpp reads it, without the fields of a chat's prompt.
 
     Raises:
         UnsupportedByModel: it asks for what llama.cpp cannot do.
         InvalidArgument: an option has a value that it does not take.
     """
-    if request.tools:
-        raise UnsupportedByModel(f"the model {name} cannot call tools", metadata={"model": name})
+    if request.prompt is not None and request.tools:
+        raise UnsupportedByModel(f"the model {name} calls tools only in chats", metadata={"model": name})
     # Reporting progress is also when llama.cpp looks whether to stop.
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
     if constraint is None:
         # JSON repeats its names and its punctuation.
         body |= model.repetition
-    body |= options.checked(request.provider_options, name, constrained=constraint is not None)
+    body |= options.checked(
+        request.provider_options, name, chat=request.prompt is None, constrained=constraint is not None
+    )
     body |= _sampling(request.config, model)
     logprobs = request.config.logprobs
     if constraint is not None:
         body["grammar"] = constraint.grammar
     if request.prompt is None:
-        body["messages"] = chat_messages(request.messages, name, model)
-        if constraint is not None:
-            # The grammar leaves no room for thoughts before the answer.
-            body["chat_template_kwargs"] = {"enable_thinking": False}
         if logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": max(1, logprobs)}
         return body
@@ -307,7 +277,9 @@ def generate_body(
 
 def text_of(body: dict[str, Any]) -> str:
     """The prompt in a form that begins alike for prompts that begin alike."""
-    return msgspec.json.encode(body.get("messages") or [body.get("input_prefix", ""), body["prompt"]]).decode()
+    if "messages" in body:
+        return msgspec.json.encode([body.get("tools", ()), body["messages"]]).decode()
+    return msgspec.json.encode([body.get("input_prefix", ""), body["prompt"]]).decode()
 
 
 def limit_output(body: dict[str, Any], tokens: int) -> None:

@@ -42,6 +42,10 @@ def main() -> None:
         parameters.embedding = True
         if settings["pool"]:
             parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    if settings["chat_template"] is not None:
+        parameters.chat_template = Path(settings["chat_template"]).read_text(encoding="utf-8")
+    if settings["projector"] is not None:
+        parameters.mmproj.path = settings["projector"]
     parameters.cache_ram_mib = 0  # by default up to 8 GiB of old prompts
     parameters.warmup = False
     parameters.ui = False

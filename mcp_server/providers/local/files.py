@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -26,10 +26,19 @@ class ModelFiles(Generic[Content]):
         path: the model's file or folder.
         read: reads them; raises :class:`LoadFailed`.
         changed: called when other files than before have been read.
+        others: files elsewhere that it reads, too.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], Content], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Path], Content],
+        changed: Callable[[], None],
+        *,
+        others: Sequence[Path] = (),
+    ) -> None:
         self._path = path
+        self._others = tuple(others)
         self._read = read
         self._changed = changed
         self._version: Version | None = None
@@ -67,7 +76,7 @@ class ModelFiles(Generic[Content]):
             self._reading = None
 
     def _look(self) -> tuple[Version, Content | LoadFailed]:
-        version = _version(self._path)
+        version = _version(self._path) + tuple([(str(file), *_status(file)) for file in self._others])
         if self._content is not None and version == self._version:
             return version, self._content
         try:
