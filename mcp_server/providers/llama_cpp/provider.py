@@ -29,7 +29,7 @@ from mcp_server.providers.llama_cpp.conversation import ChatModel
 from mcp_server.providers.llama_cpp.decision import decided, opening_in, probes
 from mcp_server.providers.llama_cpp.engine import Engine, Loading
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings, window_problem
-from mcp_server.providers.llama_cpp.slots import BATCH, MOST_SLICES, Slot, Slots
+from mcp_server.providers.llama_cpp.slots import BATCH, IMAGE_BATCH, MOST_SLICES, Slot, Slots
 from mcp_server.providers.llama_cpp.template import CHAT_TEMPLATE, TOOL_TEMPLATE, template_of
 from mcp_server.providers.llama_cpp.tool_calls import ToolCalls
 from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
@@ -115,9 +115,9 @@ class LlamaCppProvider:
                 if constraint is not None:
                     await local.check_constraint(engine, constraint, content)
                 async with local.slots(engine).slot(text := translate.text_of(body)) as slot:
-                    tokens = await local.prompt_tokens(engine, request, prompt, text)
-                    if tokens:
-                        translate.limit_output(body, engine.settings.context_window - len(tokens))
+                    length, tokens = await local.prompt_tokens(engine, request, prompt, text)
+                    if length:
+                        translate.limit_output(body, engine.settings.context_window - length)
                     slot.text = text
                     reading = local.read_prompt(engine, slot, tokens, content)
                     async with contextlib.aclosing(reading) as signs:  # type: ignore[type-var]  # a generator
@@ -174,9 +174,7 @@ class LlamaCppProvider:
         engine = await local.generating.engine()
         if request.prompt is not None:
             return len(await local.tokens(local.generating, engine, request.prompt + request.suffix))
-        body = msgspec.json.encode(await local.prompt_fields(request))
-        answer = await local.ask(local.generating, engine, "/v1/chat/completions/input_tokens", body)
-        return msgspec.json.decode(answer, type=_Counted).input_tokens
+        return await local.count_chat(engine, await local.prompt_fields(request))
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
         """One vector of length 1 for each text: the average over its tokens, unless the model's file says otherwise.
@@ -381,8 +379,10 @@ class _Local:
 
     async def prompt_tokens(
         self, engine: Engine, request: GenerateRequest, fields: dict[str, Any], text: str
-    ) -> list[int]:
-        """The tokens of a prompt that is long, or where they must be counted; empty for any other, and for images.
+    ) -> tuple[int, list[int]]:
+        """The length and the tokens of a prompt that is long, or where they must be counted; nothing of any other.
+
+        A prompt with images has a length only: what llama.cpp makes of an image are not tokens.
 
         Args:
             engine: the engine that generates.
@@ -394,16 +394,27 @@ class _Local:
             ContextTooLong: they do not fit into the context window.
         """
         window = engine.settings.context_window
+        tokens: list[int] = []
         # A token is at least a byte. llama.cpp keeps to a window only if it is a multiple of 256.
         if len(text.encode()) <= BATCH and window % 256 == 0:
-            return []
-        prompt = request.prompt
-        if prompt is None:
-            prompt = await self.apply_template(engine, fields)
-        tokens = await self.tokens(self.generating, engine, prompt + request.suffix)
-        if len(tokens) >= window:
-            raise translate.context_too_long(len(tokens), window, model=self.name)
-        return tokens
+            return 0, tokens
+        if conversation.has_images(request):
+            length = await self.count_chat(engine, fields)
+        else:
+            prompt = request.prompt
+            if prompt is None:
+                prompt = await self.apply_template(engine, fields)
+            tokens = await self.tokens(self.generating, engine, prompt + request.suffix)
+            length = len(tokens)
+        if length >= window:
+            raise translate.context_too_long(length, window, model=self.name)
+        return length, tokens
+
+    async def count_chat(self, engine: Engine, fields: dict[str, Any]) -> int:
+        """The length of the prompt of a chat, images included."""
+        body = msgspec.json.encode(fields)
+        answer = await self.ask(self.generating, engine, "/v1/chat/completions/input_tokens", body)
+        return msgspec.json.decode(answer, type=_Counted).input_tokens
 
     async def read_prompt(
         self, engine: Engine, slot: Slot, tokens: list[int], content: bytes
@@ -497,7 +508,7 @@ class _Local:
                 path=file.path,
                 context_window=self._window(file),
                 parallel=self._parallel,
-                batch=BATCH,
+                batch=BATCH if self.settings.projector is None else IMAGE_BATCH,
                 threads=self._threads,
                 chat_template=self.settings.chat_template,
                 projector=self.settings.projector,

@@ -20,6 +20,8 @@ from mcp_server.values import Usage
 BATCH: Final = 128
 """How many tokens of a prompt llama.cpp reads in one go: less than half a second's work on two cores for the smallest
 models. The answers of the others wait for so long, and so does a stop."""
+IMAGE_BATCH: Final = 1024
+"""The same for models that see images: many read all of an image in one go."""
 SLICE_SECONDS: Final = 0.5
 """How long a slice should take."""
 LEAST_SLICE: Final = 64
