@@ -48,7 +48,7 @@ from mcp_server.values import (
     Usage,
     UsageSource,
 )
-from tests.small_models.llama_server import LlamaServer
+from tests.small_models.llama_server import TEMPLATE, LlamaServer
 
 
 class NoStateContract:
@@ -145,18 +145,20 @@ class TestLlamaCpp(
     SamplingContract,
     EmbeddingContract,
     TokenCounterContract,
+    ToolContract,
     ContextWindowContract,
     LoadingContract,
     NoStateContract,
 ):
-    """The embedded model."""
+    """The embedded model, and once more with a chat template for tools."""
 
     @classmethod
     async def make(cls) -> Subject:
         """Not yet loaded."""
-        pull("smollm2-135m")
-        settings = LlamaCppSettings(models={"smollm2-135m": LlamaCppModel()})
-        return Subject(provider=LlamaCppProvider(settings), model="smollm2-135m")
+        tooled = LlamaCppModel(path=pull("smollm2-135m"), chat_template=TEMPLATE)
+        settings = LlamaCppSettings(models={"smollm2-135m": LlamaCppModel(), "tooled": tooled})
+        request = _weather("tooled", "Rome", "Oslo")
+        return Subject(provider=LlamaCppProvider(settings), model="smollm2-135m", tool_request=request)
 
 
 class TestHuggingFace(

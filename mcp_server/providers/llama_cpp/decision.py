@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from msgspec import structs
 
@@ -24,12 +24,8 @@ _NAMES: Final = ("alpha", "beta")
 _WORD: Final = "Zulu"
 
 
-class Answer(Protocol):
-    """Answers a request in one go."""
-
-    def __call__(self, request: GenerateRequest, /, *, beginning: str = "") -> AsyncIterator[ProviderEvent]:
-        """The events of the answer, which the model continues from its ``beginning``."""
-        ...
+Answer = Callable[[GenerateRequest, str], AsyncIterator[ProviderEvent]]
+"""Answers a request in one go. The model continues from the beginning of an answer, which may be empty."""
 
 
 async def decided(
@@ -45,7 +41,7 @@ async def decided(
     constrained = is_constrained(request)
     required = request.tool_choice.mode == "required"
     if must_be_text(request) or not (required or constrained):
-        async with aclosing(answer(request)) as events:  # type: ignore[type-var]  # a generator
+        async with aclosing(answer(request, "")) as events:  # type: ignore[type-var]  # a generator
             async for event in events:
                 yield event
         return
@@ -54,7 +50,7 @@ async def decided(
     prefilled = bool(request.messages) and request.messages[-1].role is Role.ASSISTANT
     beginning = await opening() if required and not prefilled else ""
     called = False
-    async with aclosing(answer(free)) as events:  # type: ignore[type-var]  # as above
+    async with aclosing(answer(free, "")) as events:  # type: ignore[type-var]  # as above
         async for event in events:
             if isinstance(event, str | TextDelta) and not called:
                 if not (event if isinstance(event, str) else event.text).strip():
@@ -70,9 +66,9 @@ async def decided(
             if isinstance(event, Finish):
                 return
     again = (
-        answer(free, beginning=beginning)
+        answer(free, beginning)
         if required
-        else answer(structs.replace(request, tool_choice=ToolChoice(mode="none")))
+        else answer(structs.replace(request, tool_choice=ToolChoice(mode="none")), "")
     )
     async with aclosing(again) as events:  # type: ignore[type-var]  # as above
         async for event in events:

@@ -59,6 +59,10 @@ KEPT_CONSTRAINTS = 256
 REPORT_SECONDS = 0.25
 """How often the reading of a prompt is reported at most."""
 DONE = b"[DONE]"
+APPLY_TEMPLATE = "/apply-template"
+COUNT_CHAT = "/v1/chat/completions/input_tokens"
+READING = (APPLY_TEMPLATE, COUNT_CHAT)
+"""What only reads a request."""
 PROJECTOR = "clip"
 """What the files of all projectors call their architecture."""
 
@@ -94,8 +98,8 @@ class LlamaCppProvider:
             async for event in events:
                 yield event
 
-    async def _answer(self, request: GenerateRequest, /, *, beginning: str = "") -> AsyncIterator[ProviderEvent]:
-        """The answer to a request in one go."""
+    async def _answer(self, request: GenerateRequest, beginning: str) -> AsyncIterator[ProviderEvent]:
+        """The answer to a request in one go, continued from its ``beginning``."""
         local = self._local(request.model)
         constraint = translate.constraint_of(request.config, local.name)
         body = translate.generate_body(request, local.name, local.settings, constraint)
@@ -374,7 +378,7 @@ class _Local:
 
     async def apply_template(self, engine: Engine, fields: dict[str, Any]) -> str:
         """The prompt of a chat."""
-        answer = await self.ask(self.generating, engine, "/apply-template", msgspec.json.encode(fields))
+        answer = await self.ask(self.generating, engine, APPLY_TEMPLATE, msgspec.json.encode(fields))
         return msgspec.json.decode(answer, type=_Prompt).prompt
 
     async def prompt_tokens(
@@ -413,7 +417,7 @@ class _Local:
     async def count_chat(self, engine: Engine, fields: dict[str, Any]) -> int:
         """The length of the prompt of a chat, images included."""
         body = msgspec.json.encode(fields)
-        answer = await self.ask(self.generating, engine, "/v1/chat/completions/input_tokens", body)
+        answer = await self.ask(self.generating, engine, COUNT_CHAT, body)
         return msgspec.json.decode(answer, type=_Counted).input_tokens
 
     async def read_prompt(
@@ -481,7 +485,7 @@ class _Local:
         except BrokenConnection as error:
             raise await lazy.lost(engine, begun=False) from error
         if response.status != 200:
-            raise translate.error_of(response.status, answer, model=self.name)
+            raise translate.error_of(response.status, answer, model=self.name, reads=path in READING)
         return answer
 
     def _hint(self) -> str:

@@ -201,12 +201,21 @@ def deltas(chunks: Sequence[Chunk], calls: ToolCalls, *, logprobs: int | None, c
     return [*events, *calls.take([piece for chunk in chunks for piece in chunk.calls])]
 
 
-def error_of(status: int, body: bytes, *, model: str) -> MCPError:
-    """The error of an answer that is none."""
+def error_of(status: int, body: bytes, *, model: str, reads: bool = False) -> MCPError:
+    """The error of an answer that is none.
+
+    Args:
+        status: the HTTP status.
+        body: the answer.
+        model: the name of the model.
+        reads: whether llama.cpp was only to read a request: it is then at fault, whatever llama.cpp says.
+    """
     try:
         fault = msgspec.json.decode(body, type=_Failed).error
     except msgspec.MsgspecError:
         fault = Fault(message=f"status {status}")
+    if reads and fault.type == "server_error":
+        fault.type = "invalid_request_error"
     return error_from(fault, model=model)
 
 
