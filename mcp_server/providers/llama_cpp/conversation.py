@@ -72,6 +72,7 @@ def prompt_fields(request: GenerateRequest, model: ChatModel) -> dict[str, Any]:
         variables = fields.get("chat_template_kwargs", {})
         fields["chat_template_kwargs"] = {**variables, "enable_thinking": False}
         fields.pop("reasoning_effort", None)
+        fields.pop("thinking_budget_tokens", None)
     return fields
 
 
