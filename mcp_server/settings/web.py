@@ -125,7 +125,8 @@ class WebSettings(Settings):
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     """The most connections at a time; requests on further ones are answered with 503."""
     header_timeout: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
-    """How long the headers of a request may take to arrive after a connection has opened, in seconds."""
+    """How long the headers of a request may take to arrive after a connection has opened, in seconds; and the rest of a
+    request that was answered before its body had come, for example with 401."""
     keep_alive: Annotated[float, Meta(ge=1, le=DAY)] = 75.0
     """How long a connection without requests is kept open, in seconds."""
     tls: WebTLSSettings = WebTLSSettings()

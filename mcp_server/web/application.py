@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 from starlette.applications import Starlette
@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server.api.conversions import Conversions
@@ -88,11 +88,10 @@ def web_application(
         # The page calls the services in the folder that it was loaded from.
         connect.part(sorted({*settings.paths.connect, *settings.paths.console}), contract, edge, conversions),
     ]
-    routes: list[BaseRoute] = [Route("/healthz", _healthz), Route("/readyz", _readyz(ready))]
-    for part in parts:
-        for path in part.paths:
-            routes += part.routes(path.rstrip("/"))
-    routes.append(Mount("/", _NotFound(parts, edge)))
+    of_parts = [(route, part) for part in parts for path in part.paths for route in part.routes(path.rstrip("/"))]
+    pages = [Route("/healthz", _healthz), Route("/readyz", _readyz(ready))]
+    refused = _Refused([*[(page, None) for page in pages], *of_parts], parts, edge)
+    routes: list[BaseRoute] = [*pages, *[route for route, _ in of_parts], Mount("/", refused)]
     if settings.base_path:
         into_the_folder = _redirect(f"{settings.base_path.rpartition('/')[2]}/")
         routes = [Route(settings.base_path, into_the_folder), Mount(settings.base_path, routes=routes)]
@@ -150,10 +149,17 @@ async def _plain(request: Request, error: Exception) -> Response:
     return PlainTextResponse(f"{error.detail}\n", error.status_code, headers=error.headers)
 
 
-class _NotFound:
-    """Answers requests that no route takes, in the form of the API whose path they are under."""
+class _Refused:
+    """Answers requests that no route takes, in the form of the API whose path they are under.
 
-    def __init__(self, parts: Sequence[Part], edge: WebEdge) -> None:
+    Args:
+        routes: all routes, with the part of each that belongs to one.
+        parts: the parts.
+        edge: begins the requests.
+    """
+
+    def __init__(self, routes: Sequence[tuple[BaseRoute, Part | None]], parts: Sequence[Part], edge: WebEdge) -> None:
+        self._routes = routes
         self._parts: list[tuple[str, Part]] = sorted(
             [(path.rstrip("/"), part) for part in parts for path in part.paths], key=lambda one: -len(one[0])
         )
@@ -161,13 +167,24 @@ class _NotFound:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        error = HTTPProblem(404, "NOT_FOUND", f"{scope['method']} {path[:255]}: there is nothing at this path")
+        asked = f"{scope['method'][:16]} {path[:255]}"
+        # Starlette looks for another route if one has the path and not the method, and so has come here.
+        others = [(route, part) for route, part in self._routes if route.matches(scope)[0] is Match.PARTIAL]
+        if others:
+            part = others[0][1]
+            allowed = ", ".join(sorted({method for route, _ in others for method in _methods(route)}))
+            text = f"{asked}: the methods of this path are {allowed}"
+            error = HTTPProblem(405, "UNIMPLEMENTED", text, {"allow": allowed})
+        else:
+            part = self._part_of(path, scope)
+            error = HTTPProblem(404, "NOT_FOUND", f"{asked}: there is nothing at this path")
         exchange = self._edge.exchange(scope, receive, send)
         try:
-            if (part := self._part_of(path, scope)) is not None:
+            if part is not None:
                 await part.problem(exchange, error)
                 return
-            await exchange.answer(404, {"content-type": "text/plain"}, f"{error.message}\n".encode())
+            headers = {"content-type": "text/plain", **error.headers}
+            await exchange.answer(error.status, headers, f"{error.message}\n".encode())
         finally:
             exchange.close()
 
@@ -183,3 +200,7 @@ class _NotFound:
                 if part.claims(scope):
                     break
         return None if found is None else found[1]
+
+
+def _methods(route: BaseRoute) -> Collection[str]:
+    return (route.methods if isinstance(route, Route) else None) or ()

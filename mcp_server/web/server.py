@@ -131,30 +131,33 @@ class _Server(uvicorn.Server):
 
 def _connections(header_timeout: float, max_connections: int) -> type[HttpToolsProtocol]:
     """A connection whose headers are bounded in time and in size, which uvicorn leaves open, and whose requests keep
-    their bodies when they offer another protocol. Of more than ``max_connections`` the latest are refused."""
+    their bodies when they offer another protocol. Of more than ``max_connections`` the latest are refused.
+
+    The rest of a request that is answered before its body has come is bounded in time too: nobody waits for it."""
 
     class Connection(HttpToolsProtocol):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.logger = _log
             self._header_bytes = 0
-            self._header_timer: asyncio.TimerHandle | None = None
+            self._timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
             super().connection_made(transport)
             # uvicorn would refuse the requests on all connections, also on those that were there before.
             self.limit_concurrency = 0 if len(self.connections) > max_connections else None
-            self._await_headers()
+            self._await()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._headers_arrived()
+            self._arrived()
             super().connection_lost(exc)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
+            self._unset_keepalive_if_required()
             self._header_bytes = 0
-            if self._header_timer is None:
-                self._await_headers()
+            if self._timer is None:
+                self._await()
 
         def on_url(self, url: bytes) -> None:
             self._count(len(url))
@@ -191,13 +194,26 @@ def _connections(header_timeout: float, max_connections: int) -> type[HttpToolsP
         def on_headers_complete(self) -> None:
             if self._is_offer():
                 return
-            self._headers_arrived()
+            self._arrived()
             self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
-            if not self._is_offer():
-                super().on_message_complete()
+            if self._is_offer():
+                return
+            self._arrived()
+            super().on_message_complete()
+            if self.cycle.response_complete:  # the pieces of the body have stopped this timer
+                self._unset_keepalive_if_required()
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            # If the parser reads a later request already, this one has come whole.
+            if self.cycle.response_complete and self.cycle.more_body and self._timer is None:
+                self._await()
 
         def _is_offer(self) -> bool:
             """Whether the request is to be read again; CONNECT is refused for its address."""
@@ -208,16 +224,16 @@ def _connections(header_timeout: float, max_connections: int) -> type[HttpToolsP
             if self._header_bytes > MAX_HEADER_BYTES:
                 raise ValueError("the headers are too large")  # the parser turns it into a 400, and closes
 
-        def _await_headers(self) -> None:
-            self._header_timer = self.loop.call_later(header_timeout, self._give_up)
+        def _await(self) -> None:
+            self._timer = self.loop.call_later(header_timeout, self._give_up)
 
-        def _headers_arrived(self) -> None:
-            if self._header_timer is not None:
-                self._header_timer.cancel()
-                self._header_timer = None
+        def _arrived(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
         def _give_up(self) -> None:
-            self._header_timer = None
+            self._timer = None
             self.transport.close()
 
     return Connection

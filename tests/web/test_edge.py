@@ -139,6 +139,80 @@ async def test_a_connection_that_sends_no_request_is_closed(data: bytes) -> None
             assert await exchange(server.web_address, data) == b""
 
 
+async def test_the_body_of_a_request_that_is_answered_already_holds_no_connection() -> None:
+    """It has as long as the headers, however slowly its pieces come; then the connection is closed."""
+    head = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    async with running(web_config(header_timeout=0.3), providers={"echo": EchoProvider()}) as server:
+        host, _, port = server.web_address.rpartition(":")
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(head)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+            gone = asyncio.create_task(reader.read())
+            with contextlib.suppress(ConnectionError):
+                while not gone.done():
+                    writer.write(b"x")
+                    await asyncio.wait([gone], timeout=0.02)
+                await gone
+            writer.close()
+
+
+async def test_a_body_that_comes_behind_the_answer_keeps_the_connection() -> None:
+    """The next request is answered on it, and it is closed when it is idle."""
+    head = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with running(web_config(keep_alive=1), providers={"echo": EchoProvider()}) as server:
+        host, _, port = server.web_address.rpartition(":")
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            for pieces in ([b"ab", b"cd"], [b"abcd" + request], [b"abcd"]):
+                writer.write(head)
+                answer = await reader.readuntil(b"HEAD\n")
+                assert answer.startswith(b"HTTP/1.1 405 ")
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+                if request in pieces[-1]:
+                    assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200 ")
+            assert await reader.read() == b""
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed", "form"),
+    [
+        ("GET", "v1/chat/completions", "POST", b'"type":"invalid_request_error","param":null,"code":"unimplemented"'),
+        ("DELETE", "v1/models", "GET, HEAD", b'"param":null'),
+        ("PUT", "v1/responses/resp_1", "DELETE, GET, HEAD", b'"param":null'),
+        ("PATCH", "v1/conversations/conv_1", "DELETE, GET, HEAD, POST", b'"param":null'),
+        ("GET", "v1/messages", "POST", b'{"type":"error","error":{"type":"invalid_request_error"'),
+        ("POST", "", "GET, HEAD", b"POST /: the methods of this path are GET, HEAD\n"),
+        ("POST", "healthz", "GET, HEAD", b"POST /healthz: the methods of this path are GET, HEAD\n"),
+    ],
+)
+async def test_a_path_with_other_methods_names_them(method: str, path: str, allowed: str, form: bytes) -> None:
+    """In the form of its API."""
+    async with (
+        running(web_config(), providers={"echo": EchoProvider()}) as server,
+        aiohttp.ClientSession() as session,
+        session.request(method, server.web_url + path) as response,
+    ):
+        assert (response.status, response.headers["allow"]) == (405, allowed)
+        assert form in await response.read()
+
+
+async def test_a_shared_path_with_other_methods_answers_in_the_form_of_the_caller() -> None:
+    """Anthropic's, for its clients."""
+    async with (
+        running(web_config(), providers={"echo": EchoProvider()}) as server,
+        aiohttp.ClientSession(headers={"anthropic-version": "2023-06-01"}) as session,
+        session.delete(server.web_url + "v1/models") as response,
+    ):
+        assert (response.status, response.headers["allow"]) == (405, "GET, HEAD")
+        assert (await response.json())["type"] == "error"
+
+
 async def test_connections_beyond_the_limit_are_refused_and_the_others_go_on() -> None:
     """However many strangers open: there is room again for a new one as soon as one has gone."""
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"

@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from mcp_server.errors import MCPError
 from mcp_server.pipeline import OtherStatus
-from mcp_server.web.exchange import Exchange
+from mcp_server.web.exchange import Exchange, HTTPProblem
 from mcp_server.web.part import Part
 
 __all__ = ["part"]
@@ -85,7 +85,9 @@ async def _into_the_folder(request: Request) -> Response:
 
 
 async def _problem(exchange: Exchange, error: MCPError | OtherStatus) -> None:
-    await exchange.answer(404, {"content-type": "text/plain"}, b"there is no such file\n")
+    assert isinstance(error, HTTPProblem)  # files are not carried out in the middleware, which has others
+    text = "there is no such file" if error.status == 404 else error.message
+    await exchange.answer(error.status, {"content-type": "text/plain", **error.headers}, f"{text}\n".encode())
 
 
 @dataclass(frozen=True, kw_only=True)
