@@ -136,7 +136,7 @@ CLIENT_MAY_IMPORT: dict[str, set[str]] = {
     "_sync": {"errors", "tls", "values", "tools", "_core"},
     "__init__": {"errors", "tls", "values", "tools", "_core", "_aio", "_sync"},
     "cli": {"__init__", "values", "_core"},
-    "integrations": {"__init__", "errors", "values", "_core", "_aio", "_sync"},
+    "integrations": {"__init__", "errors", "values", "tools", "_core", "_aio", "_sync"},
 }
 """For each part of ``mcp_client``, a file or a folder, the other parts that it may see."""
 

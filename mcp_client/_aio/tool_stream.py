@@ -58,6 +58,7 @@ class ToolStream:
         self._ran: deque[ToolRun] = deque()
         self._results: Sequence[Message] = ()
         self._cancelled = False
+        self._detached = False
         self._complete = False
         self._error: Exception | None = None
 
@@ -129,6 +130,14 @@ class ToolStream:
         """
         self._cancelled = True
         return await self._stream.cancel(timeout=timeout)
+
+    def detach(self) -> None:
+        """From now on, leaving the block does not cancel the running turn, as :meth:`TurnStream.detach`.
+
+        Functions that run are abandoned all the same, and no further turn starts.
+        """
+        self._detached = True
+        self._stream.detach()
 
     @property
     def replies(self) -> Sequence[Reply]:
@@ -221,6 +230,8 @@ class ToolStream:
         await self._stream.__aexit__(None, None, None)
         # In the last round the model has to answer.
         stream = self._start_turn(messages, done, "none" if done == self._max_rounds else None, self._time_left())
+        if self._detached:
+            stream.detach()
         await stream.__aenter__()
         self._stream, self._messages, self._results = stream, messages, ()
 

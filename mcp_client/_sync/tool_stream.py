@@ -60,6 +60,7 @@ class SyncToolStream:
         self._ran: deque[ToolRun] = deque()
         self._results: Sequence[Message] = ()
         self._cancelled = False
+        self._detached = False
         self._complete = False
         self._error: Exception | None = None
 
@@ -131,6 +132,14 @@ class SyncToolStream:
         """
         self._cancelled = True
         return self._stream.cancel(timeout=timeout)
+
+    def detach(self) -> None:
+        """From now on, leaving the block does not cancel the running turn, as :meth:`SyncTurnStream.detach`.
+
+        Functions that run are abandoned all the same, and no further turn starts.
+        """
+        self._detached = True
+        self._stream.detach()
 
     @property
     def replies(self) -> Sequence[Reply]:
@@ -223,6 +232,8 @@ class SyncToolStream:
         self._stream.__exit__(None, None, None)
         # In the last round the model has to answer.
         stream = self._start_turn(messages, done, "none" if done == self._max_rounds else None, self._time_left())
+        if self._detached:
+            stream.detach()
         stream.__enter__()
         self._stream, self._messages, self._results = stream, messages, ()
 

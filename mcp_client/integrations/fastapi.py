@@ -98,6 +98,7 @@ class WebChat(_settings.WebChatSettings[Request]):
             content_type=request.headers.get("Content-Type", ""),
             session_options=await resolved(self.session_options, request) if starts else {},
             turn_options=await resolved(self.turn_options, request) if starts else {},
+            tools=self.tools,
             body=await self._body(request) if starts else b"",  # last: those functions may read it too
         )
 

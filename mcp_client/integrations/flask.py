@@ -88,6 +88,7 @@ class WebChat(_settings.WebChatSettings[flask.Request]):
             content_type=request.headers.get("Content-Type", ""),
             session_options=_resolved(self.session_options) if starts else {},
             turn_options=_resolved(self.turn_options) if starts else {},
+            tools=self.tools,
             body=self._body() if starts else b"",  # last: those functions may read it too
         )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
 from mcp_client._aio.client import MCPClient
 from mcp_client._aio.stream import TurnStream
-from mcp_client.errors import MCPError, SessionExists, SessionNotFound
+from mcp_client._aio.tool_stream import ToolStream
+from mcp_client.errors import DeadlineExceeded, Details, MCPError, SessionExists, SessionNotFound, ToolResultsMissing
 from mcp_client.integrations._web.frames import OPENING, AsyncFrames, event_frame, failure_frame
 from mcp_client.integrations._web.problems import RequestRefused
 from mcp_client.integrations._web.requests import ChatRequest, LastEvent, NewMessage
@@ -22,8 +24,14 @@ from mcp_client.integrations._web.responses import (
     problem_response,
     stream_response,
 )
-from mcp_client.integrations._web.visitors import Visitor
-from mcp_client.values import TurnState
+from mcp_client.integrations._web.tools import interrupted
+from mcp_client.values import FinishReason, Message, TurnState
+
+Following = Callable[[str], Awaitable[TurnStream]]
+"""Waits for the turn that follows another one, by its full name."""
+
+_REFUSED: Final = "TOOL_RESULTS_MISSING"
+"""Why turns of others fail while functions run."""
 
 MAX_HISTORY: Final = 100
 """The maximum number of earlier messages that a page receives."""
@@ -37,83 +45,102 @@ async def respond(client: MCPClient, request: ChatRequest) -> ChatResponse[Async
         return problem_response(error)
 
 
-async def frames(stream: TurnStream, *, opened: bool = False) -> AsyncFrames:
+async def frames(
+    stream: TurnStream, *, opened: bool = False, following: Following | None = None, calls: bool = False
+) -> AsyncFrames:
     """The events of a turn for a browser. Closing this early does not cancel the turn: the browser may reconnect.
 
     Args:
         stream: of the turn.
         opened: whether the response has already started; otherwise the first chunk is yielded with the first event.
+        following: the turn after one whose answer calls functions; ``None``: the application runs none.
+        calls: whether the answer is known to call functions.
 
     Raises:
         MCPError: the turn was not started, or cannot be read. An error in a started response is an event.
     """
-    stream.detach()
-    async with stream:
-        try:
-            async for event in stream.events():
+    while True:
+        stream.detach()
+        async with stream:
+            try:
+                async for event in stream.events():
+                    if not opened:
+                        opened = True
+                        yield OPENING
+                    yield event_frame(event, stream.turn, with_tools=following is not None)
+            except MCPError as error:
                 if not opened:
-                    opened = True
+                    if not error.details.final:
+                        raise
                     yield OPENING
-                yield event_frame(event, stream.turn)
+                yield failure_frame(error, stream.turn or error.turn)
+        if following is None or not (calls or stream.finish_reason is FinishReason.TOOL_CALLS):
+            return
+        try:
+            stream, calls = await following(stream.turn), False
         except MCPError as error:
-            if not opened:
-                if not error.details.final:
-                    raise
-                yield OPENING
-            yield failure_frame(error, stream.turn or error.turn)
+            yield failure_frame(error, stream.turn)
+            return
 
 
 async def _respond(client: MCPClient, request: ChatRequest) -> ChatResponse[AsyncFrames]:
     if request.method == "DELETE":
-        turn = await client.cancel_turn(request.visitor.turn_name(request.turn))
-        return json_response({"turn": request.turn, "state": turn.state})
+        cancelled = await client.cancel_turn(request.visitor.turn_name(request.turn))
+        return json_response({"turn": request.turn, "state": cancelled.state})
     if request.method == "GET" and not request.turn:
-        return json_response(await _history(client, request.visitor))
+        return json_response(await _history(client, request))
     message = NewMessage.of_request(request) if request.method == "POST" else None
     last = LastEvent.of_header(request.last_event_id)
     if message is not None and last is None:
-        stream, rest = await _start(client, request, message)
+        turn, rest = await _start(client, request, message)
     elif last is not None and last.failed:
         return END_OF_STREAM
     else:
-        stream, rest = await _resume(client, request, message, last or LastEvent(request.turn))
+        turn, rest = await _resume(client, request, message, last or LastEvent(request.turn))
     if rest is None:
         return END_OF_STREAM
     if message is not None and request.wants_json:
         await rest.aclose()
-        return accepted_response(request, stream.turn)
-    return stream_response(request, stream.turn, rest)
+        return accepted_response(request, turn)
+    return stream_response(request, turn, rest)
 
 
-async def _start(client: MCPClient, request: ChatRequest, message: NewMessage) -> tuple[TurnStream, AsyncFrames | None]:
+async def _start(client: MCPClient, request: ChatRequest, message: NewMessage) -> tuple[str, AsyncFrames | None]:
     """Send the message of a visitor, and create their session if it does not exist."""
+    if request.tools:
+        return await _start_with_tools(client, request, message)
     stream = _stream_chat(client, request, message)
     with suppress(SessionNotFound):  # this is the visitor's first message, or the session has expired
-        return stream, await _rest(stream)
+        rest = await _rest(stream)
+        return stream.turn, rest
     with suppress(SessionExists):  # created by another message at the same moment
         await client.create_session(request.visitor.session, **request.session_options)
     stream = _stream_chat(client, request, message)
-    return stream, await _rest(stream)
+    rest = await _rest(stream)
+    return stream.turn, rest
 
 
 async def _resume(
     client: MCPClient, request: ChatRequest, message: NewMessage | None, last: LastEvent
-) -> tuple[TurnStream, AsyncFrames | None]:
+) -> tuple[str, AsyncFrames | None]:
     """Resume the stream of a turn after an event: with the message if the browser sent it again, else as a watcher."""
-    if request.turn and last.turn != request.turn:
+    # With functions, a stream that began with one turn goes on with others.
+    if request.turn and last.turn != request.turn and not request.tools:
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "Last-Event-ID: the event belongs to another turn")
     if message is not None and not message.request_id:
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "request_id: required to resume an answer")
     turn = await client.get_turn(request.visitor.turn_name(last.turn))
-    if message is None:
+    runs = turn.state in (TurnState.QUEUED, TurnState.RUNNING)
+    if message is None or request.tools:
         stream = client.stream_turn(turn, after_sequence=last.sequence)
+        calls = turn.finish_reason is FinishReason.TOOL_CALLS
+        if request.tools and (runs or calls):
+            return turn.name, frames(stream, opened=True, following=_following(client, request), calls=calls)
     elif turn.request_id == message.request_id:
         stream = _stream_chat(client, request, message, after_sequence=last.sequence)
     else:
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "request_id: the event in Last-Event-ID belongs to another one")
-    if turn.state in (TurnState.QUEUED, TurnState.RUNNING):  # the next event may take long
-        return stream, frames(stream, opened=True)
-    return stream, await _rest(stream)
+    return turn.name, frames(stream, opened=True) if runs else await _rest(stream)  # the next event may take long
 
 
 def _stream_chat(
@@ -135,15 +162,120 @@ async def _rest(stream: TurnStream) -> AsyncFrames | None:
     return chunks if await anext(chunks, None) is not None else None
 
 
-async def _history(client: MCPClient, visitor: Visitor) -> Mapping[str, Any]:
+async def _history(client: MCPClient, request: ChatRequest) -> Mapping[str, Any]:
     """The latest messages of a visitor's session, and the running turn."""
     messages = []
     try:
-        session = await client.get_session(visitor.session)
+        session = await client.get_session(request.visitor.session)
         async for message in client.list_messages(session, newest_first=True, page_size=MAX_HISTORY):
             messages.append(message)
             if len(messages) == MAX_HISTORY:
                 break
     except SessionNotFound:
         return history([], "")
-    return history(messages[::-1], session.active_turn)
+    waits = bool(messages and messages[0].tool_calls) and request.tools.may_run_for(messages[0])
+    return history(messages[::-1], session.active_turn, with_tools=waits)
+
+
+# -- with functions ---------------------------------------------------------------------------------------------------
+
+
+async def _start_with_tools(client: MCPClient, request: ChatRequest, message: NewMessage) -> tuple[str, AsyncFrames]:
+    """Send the message of a visitor. The functions that the model calls run beside the request, whoever reads."""
+    turn = await _sent_before(client, request, message)
+    if not turn:
+        stream = await _begin(client, request, message)
+        turn = stream.turn
+        request.tools.start(_finish, stream)
+    return turn, frames(client.stream_turn(turn), opened=True, following=_following(client, request))
+
+
+async def _begin(client: MCPClient, request: ChatRequest, message: NewMessage) -> ToolStream:
+    """Start the first turn, and create the session if it does not exist.
+
+    Raises:
+        ToolResultsMissing: functions still run for the message before.
+    """
+    before: list[Message] = []
+    try:
+        async for latest in client.list_messages(request.visitor.session, newest_first=True, page_size=1):
+            if latest.tool_calls and request.tools.may_run_for(latest):
+                details = Details(code="INVALID_ARGUMENT", reason=_REFUSED)
+                raise ToolResultsMissing("functions still run for the message before", details)
+            before = interrupted(latest)
+            break
+        return await _begin_with(client, request, message, before)
+    except SessionNotFound:
+        with suppress(SessionExists):  # created by another message at the same moment
+            await client.create_session(request.visitor.session, **request.session_options)
+        return await _begin_with(client, request, message, [])
+
+
+async def _begin_with(
+    client: MCPClient, request: ChatRequest, message: NewMessage, before: list[Message]
+) -> ToolStream:
+    stream = client.stream_chat_with_tools(
+        [*before, message.message],
+        tools=request.tools.functions,
+        session=request.visitor.session,
+        request_id=message.request_id or secrets.token_hex(16),
+        max_rounds=request.tools.max_rounds,
+        timeout=request.tools.timeout,
+        **request.turn_options,
+    )
+    stream.detach()
+    await stream.__aenter__()
+    try:
+        async for _ in stream.events():
+            if stream.turn:
+                break
+    except BaseException:
+        await stream.__aexit__(None, None, None)
+        raise
+    return stream
+
+
+async def _finish(stream: ToolStream) -> None:
+    try:
+        await stream.reply()
+    finally:
+        await stream.__aexit__(None, None, None)
+
+
+async def _sent_before(client: MCPClient, request: ChatRequest, message: NewMessage) -> str:
+    """The turn of a message that the page has sent before; its functions must not run twice."""
+    if message.request_id:
+        with suppress(SessionNotFound):
+            for turn in (await client.list_turns(request.visitor.session).page()).items:
+                if turn.request_id == message.request_id and turn.state is not TurnState.INTERRUPTED:
+                    return turn.name
+    return ""
+
+
+def _following(client: MCPClient, request: ChatRequest) -> Following:
+    """Reads the next turn of the session, once it has begun."""
+
+    async def following(turn: str) -> TurnStream:
+        async with client.watch_session(request.visitor.session, timeout=request.tools.timeout) as watch:
+            try:
+                async for _ in watch:
+                    if later := await _later(client, request.visitor.session, turn):
+                        return client.stream_turn(later)
+            except DeadlineExceeded as error:
+                # Final: a browser that comes back would wait in vain again.
+                details = Details(code="DEADLINE_EXCEEDED", final=True)
+                raise DeadlineExceeded(f"no turn has followed {turn}", details) from error
+        raise SessionNotFound(f"the session of {turn} was deleted", Details(code="NOT_FOUND"))
+
+    return following
+
+
+async def _later(client: MCPClient, session: str, turn: str) -> str:
+    """The turn that began next after another one; empty if none has."""
+    later = ""
+    async for found in client.list_turns(session):
+        if found.name == turn:
+            break
+        if found.error is None or found.error.reason != _REFUSED:
+            later = found.name
+    return later

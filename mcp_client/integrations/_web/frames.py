@@ -30,8 +30,14 @@ HEARTBEAT: Final = b":\n\n"
 """A comment, which browsers ignore and proxies take as activity."""
 
 
-def event_frame(event: Event, turn: str) -> bytes:
-    """An event of the turn with this full name."""
+def event_frame(event: Event, turn: str, *, with_tools: bool = False) -> bytes:
+    """An event of the turn with this full name.
+
+    Args:
+        event: the event.
+        turn: the full name.
+        with_tools: whether another turn follows one whose answer calls functions.
+    """
     if isinstance(event, Delta):
         if event.provider_state is not None:  # it is of no use to a browser
             return HEARTBEAT
@@ -51,7 +57,8 @@ def event_frame(event: Event, turn: str) -> bytes:
     elif isinstance(event, TurnCompleted):
         reply = event.reply
         data = {"turn": turn_id(turn), "model": reply.message.model, "finish_reason": reply.finish_reason}
-        name, data = "completed", {**data, "usage": asdict(reply.usage)}
+        continues = with_tools and bool(reply.message.tool_calls)
+        name, data = "calling" if continues else "completed", {**data, "usage": asdict(reply.usage)}
     else:
         return HEARTBEAT
     return _frame(name, f"{turn_id(turn)}/{event.sequence}", data)

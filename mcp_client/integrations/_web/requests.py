@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from mcp_client.integrations._web.problems import RequestRefused, turn_id
+from mcp_client.integrations._web.tools import Tools
 from mcp_client.integrations._web.visitors import TURN_ID, Visitor
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -34,6 +35,7 @@ class ChatRequest:
         body: of the request; ``None``: it is too large.
         session_options: of a session that the request creates.
         turn_options: of a turn that the request starts.
+        tools: the functions that the model may call.
     """
 
     method: str
@@ -46,6 +48,7 @@ class ChatRequest:
     body: bytes | None
     session_options: Mapping[str, Any]
     turn_options: Mapping[str, Any]
+    tools: Tools
 
     @property
     def wants_json(self) -> bool:

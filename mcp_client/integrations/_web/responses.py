@@ -76,18 +76,23 @@ def problem_response(error: MCPError | RequestRefused) -> ChatResponse[Any]:
     return ChatResponse(data["status"], headers, json.dumps(data, ensure_ascii=False).encode())
 
 
-def history(messages: Sequence[Message], active: str) -> dict[str, Any]:
+def history(messages: Sequence[Message], active: str, *, with_tools: bool = False) -> dict[str, Any]:
     """What a page shows when it is opened again.
 
     Args:
         messages: in their order.
         active: the full name of the running turn, or empty.
+        with_tools: whether functions may run for the last message, if it calls some: its turn is not over for the page.
     """
+    if with_tools and messages and messages[-1].tool_calls:
+        *messages, last = messages
+        running = last.turn
+    else:
+        # The turn may have ended while the messages were listed, which then include its answer.
+        running = active if not any(message.turn == active for message in messages) else ""
     entries = [
         {"role": message.role, "text": message.text, "turn": turn_id(message.turn)}
         for message in messages
         if message.text
     ]
-    # The turn may have ended while the messages were listed, which then include its answer.
-    running = active and not any(message.turn == active for message in messages)
-    return {"messages": entries, "turn": turn_id(active) if running else None}
+    return {"messages": entries, "turn": turn_id(running) if running else None}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from mcp_client._core.addresses import Address
+from mcp_client._core.arguments import seconds
 from mcp_client.integrations._clients import Clients
 from mcp_client.integrations._web.requests import ChatRequest
 from mcp_client.integrations._web.responses import ChatResponse
+from mcp_client.integrations._web.tools import Tools
 from mcp_client.integrations._web.visitors import Cookie, CookieKey, Visitor
+from mcp_client.tools.toolset import ToolSet
+from mcp_client.values import Seconds
 
 Request = TypeVar("Request")
 """The request class of the framework."""
@@ -30,6 +34,9 @@ class WebChatSettings(Generic[Request]):
             function that returns them for the request of the first message.
         turn_options: the arguments of ``stream_chat`` for each message, for example ``{"temperature": 0.2}``; or a
             function that returns them for the request.
+        tools: Python functions that the model may call, as ``chat_with_tools`` takes them.
+        max_rounds: how many rounds of calls the model may make for one message before it has to answer.
+        tools_timeout: how long an answer may take with all rounds, in seconds.
         cookie: identifies visitors.
         secret: signs the cookies; at least 16 bytes. A cookie that is not signed with it starts a new visitor. All
             processes of a site need the same secret. By default each process has a random one: after a restart, and
@@ -45,6 +52,9 @@ class WebChatSettings(Generic[Request]):
         session_of: Callable[[Request], str | Awaitable[str | None] | None] | None = None,
         session_options: Options[Request] = MappingProxyType({}),
         turn_options: Options[Request] = MappingProxyType({}),
+        tools: Sequence[Callable[..., Any]] = (),
+        max_rounds: int = 8,
+        tools_timeout: Seconds = 300.0,
         cookie: Cookie = Cookie(),  # noqa: B008  # it is frozen
         secret: str | bytes | None = None,
         max_body: int = 1 << 20,
@@ -54,6 +64,10 @@ class WebChatSettings(Generic[Request]):
         self.session_of = session_of
         self.session_options = session_options
         self.turn_options = turn_options
+        ToolSet(tools)  # refuses what cannot be described to a model
+        self.tools = Tools(
+            functions=tuple(tools), max_rounds=max_rounds, timeout=seconds("tools_timeout", tools_timeout)
+        )
         self.cookie = cookie
         self._cookie_key = CookieKey(secret)
         self.max_body = max_body

@@ -59,10 +59,12 @@ def test_the_table_of_langchains_errors_is_the_one_of_the_code() -> None:
 def test_the_settings_of_the_web_page_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     """They make an object."""
     monkeypatch.setenv("CHAT_SECRET", "what the site keeps to itself")
-    (*_, settings) = programs(WEB)
+    *_, settings, functions = programs(WEB)
     names: dict[str, Any] = {}
     exec(compile(settings, "web.md", "exec"), names)  # noqa: S102  # our own page
     assert names["chat"].cookie.samesite == "Strict"
+    exec(compile(functions, "web.md", "exec"), names)  # noqa: S102  # our own page
+    assert [tool.__name__ for tool in names["chat"].tools.functions] == ["opening_hours"]
 
 
 def test_the_programs_about_langchain_run_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:

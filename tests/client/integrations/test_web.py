@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
@@ -17,57 +16,12 @@ from mcp_client import MCPClient, session_id_for
 from mcp_client.integrations._web.settings import WebChatSettings
 from mcp_client.integrations._web.visitors import Cookie
 from mcp_server import errors
-from mcp_server.app import UnifiedMCPServer
 from mcp_server.errors import ProviderUnavailable
-from mcp_server.interfaces import Finish, PartState, Provider
-from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, running
+from mcp_server.interfaces import Finish, PartState
+from mcp_server.testing import Gate, ScriptedProvider
+from tests.client.integrations.conftest import Open, Serve, say
 from tests.client.integrations.reader import events, whole
 from tests.client.integrations.sites import SITES, Site
-
-Serve = Callable[..., Awaitable[UnifiedMCPServer]]
-
-
-@pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest) -> Site:
-    """Each of the frameworks."""
-    return SITES[request.param]
-
-
-@pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    """What is left at the end of a test."""
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def browser(stack: AsyncExitStack) -> Callable[[], Awaitable[aiohttp.ClientSession]]:
-    """Somebody with cookies of their own."""
-
-    async def start() -> aiohttp.ClientSession:
-        jar = aiohttp.CookieJar(unsafe=True)  # which lets sites without a name have some
-        return await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=jar))
-
-    return start
-
-
-Open = Callable[[], Awaitable[aiohttp.ClientSession]]
-
-
-@pytest.fixture
-def serve(stack: AsyncExitStack) -> Serve:
-    """Start a server with a provider."""
-
-    async def start(provider: Provider | None = None) -> UnifiedMCPServer:
-        providers = {"scripted": provider or EchoProvider()}
-        return await stack.enter_async_context(running(providers=providers))
-
-    return start
-
-
-def say(message: str, **more: Any) -> dict[str, Any]:
-    """The arguments of a request that says something."""
-    return {"json": {"message": message, **more}, "headers": {"Accept": "text/event-stream"}}
 
 
 async def test_an_answer_streams_as_it_comes(site: Site, serve: Serve, browser: Open, stack: AsyncExitStack) -> None:
