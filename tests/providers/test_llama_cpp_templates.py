@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_server.errors import UnsupportedByModel
 from mcp_server.model_files.gguf import ModelFile
 from mcp_server.providers.llama_cpp.decision import opening_in
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
@@ -46,6 +47,25 @@ async def test_calls_are_read_in_the_form_of_the_template(model_file: Path, tmp_
         forced = await events_of(provider, asking(*SHOWN, user("Say hello."), mode="required"))
         assert finish_of(forced).reason is FinishReason.TOOL_CALLS
         assert {name for name, _ in calls_of(forced)} == {"weather"}
+    finally:
+        await provider.close()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_what_a_template_refuses_is_refused(model_file: Path, tmp_path: Path) -> None:
+    """Before an answer and in a count, of short prompts and long ones, with the words of the template."""
+    template = tmp_path / "strict.jinja"
+    refusal = "{%- if messages|length == 2 %}{{ raise_exception('Roles must alternate') }}{%- endif %}"
+    template.write_text(refusal + HEAD + BARE + TAIL, encoding="utf-8")
+    model = LlamaCppModel(path=model_file, chat_template=template)
+    provider = LlamaCppProvider(LlamaCppSettings(models={"tooled": model}))
+    try:
+        for words in ("Hi.", "Hi. " * 200):
+            request = asking(user(words), user("Hello?"), mode="none")
+            with pytest.raises(UnsupportedByModel, match="Roles must alternate"):
+                await events_of(provider, request)
+            with pytest.raises(UnsupportedByModel, match="Roles must alternate"):
+                await provider.count_tokens(request)
     finally:
         await provider.close()
 
