@@ -186,6 +186,8 @@ async def test_thoughts_come_before_the_answer(client: MCPClient) -> None:
         assert isinstance(thoughts, Reasoning)
         assert thoughts.text.startswith("A demo has no thoughts")
         assert 0 < reply.usage.reasoning_tokens < reply.usage.output_tokens
+    options = {"thinking": {"type": "enabled", "budget_tokens": 3}}
+    assert (await client.chat("Hi", provider_options=options)).usage.reasoning_tokens == 3
     quiet = await client.chat("Hi", model="demo/demo-thinking", provider_options={"reasoning_effort": "none"})
     assert [type(part) for part in quiet.message.parts] == [Text]
 
@@ -197,7 +199,11 @@ async def test_thoughts_come_before_the_answer(client: MCPClient) -> None:
         ({"tokens_per_second": -1}, InvalidArgument),
         ({"tokens_per_second": "fast"}, InvalidArgument),
         ({"reasoning_effort": "some"}, InvalidArgument),
+        ({"reasoning_effort": ["high"]}, InvalidArgument),
         ({"thinking": True}, InvalidArgument),
+        ({"thinking": {"type": "enabled", "budget_tokens": 0}}, InvalidArgument),
+        ({"thinking": {"type": "enabled", "budget_tokens": "many"}}, InvalidArgument),
+        ({"thinking": {"type": "enabled", "depth": 3}}, InvalidArgument),
     ],
 )
 async def test_options_that_it_does_not_know_are_refused(

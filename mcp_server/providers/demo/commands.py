@@ -9,7 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from mcp_server.providers.demo.conversation import Conversation, quoted, shown
-from mcp_server.providers.demo.failures import KINDS, BadFailure, failure_of
+from mcp_server.providers.demo.failures import KINDS, BadFailure, Failure, failure_of
 from mcp_server.providers.demo.plan import Plan
 from mcp_server.providers.demo.tokens import tokens_of
 from mcp_server.providers.demo.tools import given, made
@@ -65,8 +65,17 @@ def parsed(text: str) -> tuple[str, str]:
     words = text.strip()
     if not words.startswith("/") or not words[1:2].isalpha():
         return "", ""
-    name, _, rest = words[1:].partition(" ")
-    return (name.lower(), rest.strip()) if name.isalpha() else ("", "")
+    name, *rest = words[1:].split(maxsplit=1)
+    return (name.lower(), "".join(rest)) if name.isalpha() else ("", "")
+
+
+def failure_in(text: str) -> Failure | None:
+    """The failure that a text asks for by the command ``/fail``, if it is one."""
+    name, words = parsed(text)
+    try:
+        return failure_of(words) if name == "fail" else None
+    except BadFailure:
+        return None
 
 
 def history(conversation: Conversation, text: str, usual: Plan) -> Plan:

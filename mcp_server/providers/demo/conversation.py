@@ -79,11 +79,7 @@ class Conversation(Struct):
     @property
     def digest(self) -> str:
         """Identifies what is asked, however much of the answer there is."""
-        asked = (
-            self.request.model,
-            self.request.prompt,
-            [(each.role, each.name, each.parts) for each in self.messages],
-        )
+        asked = (self.request.prompt, [(each.role, each.name, each.parts) for each in self.messages])
         return blake2b(msgspec.msgpack.encode(asked), digest_size=9).hexdigest()
 
     def recalled(self) -> str:

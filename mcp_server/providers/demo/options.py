@@ -29,6 +29,8 @@ class Options(Struct):
     """How fast the answer is written; ``None``: as the settings say."""
     thinks: bool | None = None
     """Whether the reasoning is shown; ``None``: as the model does."""
+    thought_tokens: int | None = None
+    """The most tokens of the reasoning."""
 
 
 def checked(options: Mapping[str, Any], model: str) -> Options:
@@ -48,19 +50,30 @@ def checked(options: Mapping[str, Any], model: str) -> Options:
             metadata={"model": model, "option": unknown[0]},
         )
     rate, effort, thinking = (options.get(name) for name in ("tokens_per_second", "reasoning_effort", "thinking"))
-    thinks: bool | None = None
-    if isinstance(rate, bool) or not (rate is None or (isinstance(rate, int | float) and 0 <= rate <= 100_000)):
+    if rate is not None and not (_is_number(rate) and 0 <= rate <= 100_000):
         raise _wrong("tokens_per_second", "must be a number from 0 to 100000")
-    if effort is not None:
-        if effort not in _EFFORTS:
-            raise _wrong("reasoning_effort", f"must be one of {', '.join(_EFFORTS)}")
-        thinks = _EFFORTS[effort]
-    if thinking is not None:
-        kind = thinking.get("type") if isinstance(thinking, Mapping) else None
-        if kind not in ("enabled", "disabled"):
-            raise _wrong("thinking.type", "must be enabled or disabled")
-        thinks = kind == "enabled"
-    return Options(tokens_per_second=rate, thinks=thinks)
+    if effort is not None and (not isinstance(effort, str) or effort not in _EFFORTS):
+        raise _wrong("reasoning_effort", f"must be one of {', '.join(_EFFORTS)}")
+    if thinking is None:
+        return Options(tokens_per_second=rate, thinks=None if effort is None else _EFFORTS[effort])
+    thinks, budget = _thinking(thinking)
+    return Options(tokens_per_second=rate, thinks=thinks, thought_tokens=budget)
+
+
+def _thinking(value: Any) -> tuple[bool, int | None]:
+    """Whether to think, and with how many tokens at most, in the form of Anthropic's API."""
+    if not isinstance(value, Mapping) or value.get("type") not in ("enabled", "disabled"):
+        raise _wrong("thinking.type", "must be enabled or disabled")
+    if further := sorted(value.keys() - {"type", "budget_tokens"}):
+        raise _wrong(f"thinking.{further[0]}", "is not known; known are type and budget_tokens")
+    budget = value.get("budget_tokens")
+    if budget is not None and not (_is_number(budget) and float(budget).is_integer() and budget >= 1):
+        raise _wrong("thinking.budget_tokens", "must be a whole number of at least 1")
+    return value["type"] == "enabled", None if budget is None else int(budget)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def checked_for_embedding(request: EmbedRequest, model: str) -> None:

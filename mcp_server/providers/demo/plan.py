@@ -13,8 +13,8 @@ class Plan(Struct):
 
     why: str = ""
     """Why it is this answer, as a sentence of the reasoning."""
-    reasoning: str = ""
-    """The reasoning; empty: none is shown."""
+    reasoning: Iterable[str] = ()
+    """The tokens of the reasoning that is shown."""
     tokens: Iterable[str] = ()
     """The tokens of the text, which need not end."""
     opening: Logprob | None = None

@@ -15,7 +15,7 @@ from mcp_server.providers.demo import answers, commands, embedding, options
 from mcp_server.providers.demo.conversation import Conversation
 from mcp_server.providers.demo.failures import Failure, failure_of
 from mcp_server.providers.demo.settings import DemoSettings
-from mcp_server.providers.demo.tokens import count, least_tokens, prompt_tokens
+from mcp_server.providers.demo.tokens import count, least_tokens, prompt_tokens, tokens_of
 from mcp_server.providers.demo.writing import FOREVER, Writing
 from mcp_server.values import Capabilities, Embeddings, Model, Usage, UsageSource
 
@@ -26,6 +26,8 @@ _ABLE: Final = Capabilities(
 )
 _SMALL: Final = Capabilities(chat=True, completion=True, prefill=True)
 _MOST_REMEMBERED: Final = 1000
+_AT_ONCE: Final = 10_000
+"""How many tokens are counted without a thread."""
 
 
 class DemoProvider:
@@ -66,7 +68,8 @@ class DemoProvider:
         if conversation.beginning:
             plan = replace(plan, tokens=answers.behind(plan.tokens, conversation.beginning), opening=None)
         elif plan.thinks or chosen.thinks or (chosen.thinks is None and model.name == "demo-thinking"):
-            plan = replace(plan, reasoning=answers.reasoning(conversation, plan))
+            thoughts = tokens_of(answers.reasoning(conversation, plan))
+            plan = replace(plan, reasoning=itertools.islice(thoughts, chosen.thought_tokens))
         rate = self._settings.tokens_per_second if chosen.tokens_per_second is None else chosen.tokens_per_second
         writing = Writing(
             f"{self._name}/{model.name}",
@@ -94,8 +97,7 @@ class DemoProvider:
         model = self._model(request.model)
         options.checked_for_embedding(request, request.model)
         for text in request.inputs:
-            name, words = commands.parsed(text)
-            failure = self._failure or (failure_of(words) if name == "fail" else None)
+            failure = self._failure or commands.failure_in(text)
             if failure is not None:
                 raise failure.error(f"{self._name}/{model.name}")
         dimensions = request.dimensions or embedding.DIMENSIONS
@@ -127,7 +129,8 @@ class DemoProvider:
         """The length of a prompt that leaves room for an answer."""
         tokens = least_tokens(request)
         if tokens < model.context_window:
-            tokens = prompt_tokens(request)
+            long = tokens > _AT_ONCE
+            tokens = await asyncio.to_thread(prompt_tokens, request) if long else prompt_tokens(request)
         if tokens >= model.context_window:
             raise _too_long(model, tokens)
         return tokens

@@ -30,7 +30,7 @@ class DemoSettings(ProviderSettings):
     tokens_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 40.0
     """How fast answers are written; 0: as fast as they are read. The ``provider_options`` of that name of a call
     takes precedence."""
-    context_window: Annotated[int, Meta(ge=128, le=10_000_000)] = 8192
+    context_window: Annotated[int, Meta(ge=128, le=200_000)] = 8192
     """The most tokens of prompt and answer together, and of a text to embed. ``demo-small`` has 1024 at most."""
     seed: int = 0
     """Chooses among the openings of answers, together with the conversation and the ``seed`` of the call."""

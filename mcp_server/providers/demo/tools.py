@@ -112,13 +112,17 @@ def _supported(schema: Any) -> Any:
 def _meant(text: str, tools: Sequence[Tool]) -> list[Tool]:
     """The tools that a text means."""
     words = words_of(text)
-    named = [tool for tool in tools if tool.name.casefold() in text.casefold() or words & _words_of_name(tool)]
+    named = [tool for tool in tools if _has_name(text, tool.name) or words & _words_of_name(tool)]
     if named:
         return named
     shared = [len(words & words_of(tool.description.partition(".")[0]) - _PLAIN) for tool in tools]
     if max(shared):
         return [tools[shared.index(max(shared))]]
     return list(tools) if len(tools) == 1 and text.rstrip().endswith("?") else []
+
+
+def _has_name(text: str, name: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text, re.IGNORECASE) is not None
 
 
 def _words_of_name(tool: Tool) -> set[str]:

@@ -158,7 +158,7 @@ def _cut(events: list[TextDelta], length: int) -> list[TextDelta]:
 
 def _events(plan: Plan, logprobs: int | None) -> Iterator[ProviderEvent]:
     """All of an answer, a token each; the beginning of a tool call is none."""
-    for token in tokens_of(plan.reasoning):
+    for token in plan.reasoning:
         yield ReasoningDelta(text=token)
     drawn = plan.opening
     for token in plan.tokens:
