@@ -69,6 +69,8 @@ class Details:
     final: bool = False
     """Whether the same request would fail again because its turn has ended with this error: retry with another
     ``request_id``."""
+    debug: str = ""
+    """The exception on the server and the end of its traceback, if the server is in development mode; else empty."""
 
 
 class MCPError(Exception):
@@ -98,7 +100,7 @@ class MCPError(Exception):
         :meth:`~MCPClient.embed`; ``None``: none were."""
 
     def __str__(self) -> str:
-        return self.message
+        return f"{self.message}\n{self.debug}" if self.debug else self.message
 
     @property
     def code(self) -> str:
@@ -119,6 +121,12 @@ class MCPError(Exception):
     def retry_after(self) -> float | None:
         """After how many seconds the same request may succeed; ``None`` if waiting alone does not help."""
         return self.details.retry_after
+
+    @property
+    def debug(self) -> str:
+        """The exception on the server and the end of its traceback, if the server is in development mode; else
+        empty."""
+        return self.details.debug
 
     @property
     def turn(self) -> str:

@@ -183,7 +183,11 @@ class UnifiedMCPServer:
         tracing = _tracing(config, stack)
         authenticators = (*build_all(config.authenticators, "authenticators"), *self._authenticators)
         middleware = (*build_all(config.middleware, "middleware"), *self._middleware)
-        guarded = map(GuardedObserver, (*build_all(config.observers, "observers"), *self._observers))
+        development = config.server.development
+        if development:
+            log.warning("development mode: callers see the exceptions of plug-ins", setting="server.development")
+        plugged = (*build_all(config.observers, "observers"), *self._observers)
+        guarded = [GuardedObserver(observer, development=development) for observer in plugged]
         observers: Sequence[TurnObserver] = (metrics, access, *tracing, *guarded)
         services = (*build_all(config.services, "services"), *self._services)
         rules = build_all(config.admission_rules, "admission_rules")
@@ -257,7 +261,7 @@ class UnifiedMCPServer:
             reader_timeout=config.server.reader_timeout,
         )
         self._readiness = Readiness(store)
-        pipeline = Pipeline((*tracing, access, metrics, *middleware))
+        pipeline = Pipeline((*tracing, access, metrics, *middleware), development=development)
         conversions = Conversions()
         tokens = PageTokens(await store.secret("page_tokens") if isinstance(store, AccountStore) else None)
         contract = contract_services(gateway, tokens, conversions)

@@ -87,6 +87,9 @@ def serve(
         str | None,
         typer.Option(metavar="LEVEL", help="debug, info, warning or error; overrides log.level.", show_default=False),
     ] = None,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Show callers the exceptions of plug-ins; sets server.development.")
+    ] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then let running turns end. A second signal interrupts them at once."""
     options = {
@@ -94,6 +97,7 @@ def serve(
         "--web": ("web.address", web),
         "--store": ("store.path", store),
         "--log-level": ("log.level", log_level),
+        "--dev": ("server.development", "true" if dev else None),
     }
     if demo and config is not None:
         fail("--demo and --config cannot be combined: the demo has settings of its own", MISUSED)

@@ -52,10 +52,14 @@ from __future__ import annotations
 import enum
 import secrets
 from collections.abc import Mapping, Sequence
+from traceback import TracebackException
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
 import msgspec
+
+_FRAMES: Final = 8
+"""How many frames of an unexpected exception are kept."""
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +69,28 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
     """The path of the field as the caller wrote it, for example ``messages[2].parts[0].text``."""
     description: str
     """What was found there and what is allowed."""
+
+
+class Debug(msgspec.Struct, frozen=True, kw_only=True):
+    """The exception behind an error, for callers of a server in development mode."""
+
+    exception: str
+    """Its type and message."""
+    frames: tuple[str, ...] = ()
+    """The end of its traceback, the line that raised it last."""
+
+    @classmethod
+    def of(cls, trace: TracebackException) -> Self:
+        """What callers see of an exception."""
+        return cls(
+            exception="".join(trace.format_exception_only()).strip(),
+            frames=tuple([f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in trace.stack]),
+        )
+
+    @property
+    def text(self) -> str:
+        """The exception, and below it a line for each frame."""
+        return "\n  ".join((self.exception, *self.frames))
 
 
 class RetryAdvice(enum.StrEnum):
@@ -107,6 +133,10 @@ class MCPError(Exception):
         self.retry_after = retry_after
         self.final = False
         """Whether a turn ended with this error for good: the same request receives it again."""
+        self.unexpected: TracebackException | None = None
+        """The exception that this error stands for, if it was unexpected. Callers do not see it."""
+        self.debug: Debug | None = None
+        """The same for callers, in development mode."""
 
 
 class RequestError(MCPError):
@@ -427,13 +457,20 @@ class InternalError(MCPError):
         error_id = secrets.token_hex(6)
         log.error(event, error_id=error_id, exc_info=cause, **facts)
         metadata = {"error_id": error_id, **({"model": facts["model"]} if "model" in facts else {})}
-        return cls(
+        error = cls(
             f"{what}: internal error {error_id}; the server's log has the details under this id", metadata=metadata
         )
+        error.unexpected = trace_of(cause)
+        return error
 
 
 class ConfigError(Exception):
     """The settings cannot be used; the message says file, key, what was found and what is allowed."""
+
+
+def trace_of(error: BaseException) -> TracebackException:
+    """The exception without the objects that its traceback keeps alive, and the last frames."""
+    return TracebackException.from_exception(error, limit=-_FRAMES, lookup_lines=False, compact=True)
 
 
 def _leaves(kind: type[MCPError]) -> list[type[MCPError]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from mcp_server.errors import InternalError, MCPError
+from mcp_server.errors import Debug, InternalError, MCPError
 from mcp_server.interfaces import Call, Middleware
 
 log = structlog.get_logger("contextprotocol.calls")
@@ -39,10 +39,12 @@ class Pipeline:
 
     Args:
         middleware: entered around each call, the first outermost.
+        development: whether callers see the unexpected exceptions that end their calls.
     """
 
-    def __init__(self, middleware: Sequence[Middleware]) -> None:
+    def __init__(self, middleware: Sequence[Middleware], *, development: bool = False) -> None:
         self._middleware = tuple(middleware)
+        self._development = development
 
     async def run(self, call: Call, inner: Inner) -> Any:
         """What ``inner`` returns. The call notes how it ended before each middleware is left.
@@ -51,7 +53,12 @@ class Pipeline:
             MCPError, OtherStatus: the call failed so.
             asyncio.CancelledError: the caller has left, or the server stops.
         """
-        return await self._through(0, call, inner)
+        try:
+            return await self._through(0, call, inner)
+        except MCPError as error:
+            if self._development and error.unexpected is not None:
+                error.debug = Debug.of(error.unexpected)
+            raise
 
     async def _through(self, index: int, call: Call, inner: Inner) -> Any:
         """Run ``inner`` inside the middleware from ``index`` on. Each learns how the call ended before it is left."""

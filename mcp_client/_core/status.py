@@ -49,7 +49,7 @@ def deadline_exceeded(address: str, details: Details = _DEADLINE) -> DeadlineExc
 def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> Details:
     metadata: dict[str, str] = {}
     violations: dict[str, str] = {}
-    reason, retry_after, final = "", None, False
+    reason, retry_after, final, debug = "", None, False, ""
     if pushback is not None:
         # gRPC's convention: a number is the time to wait; anything else means that retrying does not help.
         final = not pushback.isdigit()
@@ -60,7 +60,7 @@ def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> De
         return Details(code=code, retry_after=retry_after)
     for detail in status.details:
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        retry = error_details_pb2.RetryInfo()
+        retry, exception = error_details_pb2.RetryInfo(), error_details_pb2.DebugInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
             reason, metadata = info.reason, dict(info.metadata)
         elif detail.Unpack(bad):
@@ -69,6 +69,8 @@ def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> De
                 violations[violation.field] = f"{others}; {violation.description}" if others else violation.description
         elif detail.Unpack(retry):
             retry_after = seconds(retry.retry_delay)
+        elif detail.Unpack(exception):
+            debug = "\n  ".join((exception.detail, *exception.stack_entries))
     return Details(
         code=code,
         reason=reason,
@@ -77,4 +79,5 @@ def _details(code: str, packed: str | bytes, pushback: str | bytes | None) -> De
         retry_after=retry_after,
         # A connection that is lost within the trailers may deliver the pushback alone: a retry then finds the reason.
         final=final and bool(reason),
+        debug=debug,
     )

@@ -57,7 +57,7 @@ def exit_on_error() -> Iterator[None]:
     except InvalidArgument as error:
         fail(error.message, MISUSED)
     except MCPError as error:
-        fail(error.message, FAILED)
+        fail(str(error), FAILED)
     except (ValueError, TypeError) as error:
         fail(str(error), MISUSED)
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from typing import Final
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from mcp_server.errors import BY_REASON, InvalidArgument, MCPError, QuotaExceeded, RequestError
+from mcp_server.errors import BY_REASON, Debug, InvalidArgument, MCPError, QuotaExceeded, RequestError
 from mcp_server.values import SECOND
 
 DOMAIN: Final = "contextprotocol"
@@ -20,6 +20,8 @@ its bytes in UTF-8."""
 _MAX_METADATA_BYTES: Final = 1_000
 """Of all metadata of an error together."""
 _MAX_VALUE_BYTES: Final = 512
+_MAX_EXCEPTION_BYTES: Final = 1_000
+"""Of the exception that callers see in development mode."""
 _MAX_RETRY_BYTES: Final = 100
 """Room for when to retry, which comes last."""
 
@@ -68,7 +70,24 @@ def status_of(error: MCPError) -> status_pb2.Status:
         nanoseconds = int(error.retry_after * SECOND)
         delay = duration_pb2.Duration(seconds=nanoseconds // SECOND, nanos=nanoseconds % SECOND)
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    if error.debug is not None:
+        _add_debug(status, error.debug)
     return status
+
+
+def _add_debug(status: status_pb2.Status, debug: Debug) -> None:
+    """Add the exception, and as many of its last frames as fit."""
+    info = error_details_pb2.DebugInfo(detail=_first_bytes(debug.exception, _MAX_EXCEPTION_BYTES))
+    room = MAX_DETAILS_BYTES - status.ByteSize() - info.ByteSize() - 100
+    frames: list[str] = []
+    for frame in reversed(debug.frames):
+        cut = _first_bytes(frame, _MAX_VALUE_BYTES)
+        room -= len(cut.encode()) + 3
+        if room < 0:
+            break
+        frames.insert(0, cut)
+    info.stack_entries.extend(frames)
+    status.details.add().Pack(info)
 
 
 def pushback_of(error: MCPError) -> str | None:

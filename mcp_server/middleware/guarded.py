@@ -17,14 +17,20 @@ class GuardedObserver:
 
     Args:
         observer: an observer that is not the server's own.
+        development: whether a turn fails if the observer raises at its start, so that the caller sees the exception.
+            At its end the caller has the answer already.
     """
 
-    def __init__(self, observer: TurnObserver) -> None:
+    def __init__(self, observer: TurnObserver, *, development: bool = False) -> None:
         self._observer = observer
+        self._development = development
 
     def turn_started(self, turn: Turn, /) -> None:
         """Called when a turn has started."""
-        self._call("turn_started", lambda: self._observer.turn_started(turn))
+        if self._development:
+            self._observer.turn_started(turn)
+        else:
+            self._call("turn_started", lambda: self._observer.turn_started(turn))
 
     def turn_ended(self, turn: Turn, /) -> None:
         """Called when a turn has ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from traceback import TracebackException
 from typing import Final
 
 import msgspec
@@ -97,6 +98,8 @@ class Catalogue(Struct, gc=True):
     """The unlisted models that were looked up, by ``provider/model``."""
     allowed: tuple[str, ...] | None = None
     """The models that the caller may use, as patterns of ``provider/model``; ``None``: all."""
+    failures: Mapping[str, TracebackException] = {}
+    """What providers raised that could not say which models they have, by the name of the provider."""
 
     def restricted(self, allowed: tuple[str, ...] | None) -> Catalogue:
         """The same catalogue for a caller who may use only these models, fallbacks included."""
@@ -189,7 +192,9 @@ class Catalogue(Struct, gc=True):
 
     def _not_found(self, name: str) -> ModelNotFound:
         problem = f"no provider has the model {name!r}" if name else "the call names no model, and there is no default"
-        return ModelNotFound(f"{problem}: choose one of {self._choices()}", metadata={"model": name})
+        error = ModelNotFound(f"{problem}: choose one of {self._choices()}", metadata={"model": name})
+        error.unexpected = self.failures.get(name.partition("/")[0])
+        return error
 
     def _choices(self) -> str:
         """Names for an error. To a caller who may not use all models, other names say nothing."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from traceback import TracebackException
 from typing import Any, Final, Self
 
 import msgspec
 import structlog
 
-from mcp_server.errors import MCPError, ProviderUnavailable
+from mcp_server.errors import MCPError, ProviderUnavailable, trace_of
 from mcp_server.interfaces import Loader, ModelLookup, Provider, TokenCounter
 from mcp_server.models.catalogue import Catalogue, LookUpNeeded, Route
 from mcp_server.models.circuit import Circuits
@@ -67,6 +68,7 @@ class Inventory:
         self._circuits: dict[str, dict[str, Circuits]] = {name: {} for name in providers}
         self._last: dict[str, Sequence[Model]] = {}
         self._ask_again: dict[str, float] = {}
+        self._failures: dict[str, TracebackException] = {}
         self._catalogue: Catalogue | None = None
         self._fresh_until = 0.0
         self._renewing = asyncio.Lock()
@@ -155,7 +157,9 @@ class Inventory:
         if start >= self._ask_again.get(provider, 0.0):
             try:
                 self._last[provider] = await self._models_of(provider)
-            except ProviderUnavailable:
+                self._failures.pop(provider, None)
+            except ProviderUnavailable as error:
+                self._failures[provider] = trace_of(error.__cause__ or error)
                 # Whatever it failed of, the log need not say so every second.
                 self._ask_again[provider] = time.monotonic() + FAILED_SECONDS
             # Also when it has blocked the event loop, which no timeout can interrupt.
@@ -184,6 +188,7 @@ class Inventory:
             routing=self._routing,
             look_up=self._look_up,
             open_providers=frozenset(self._lookups),
+            failures=self._failures,
         )
 
     def _look_up(self, name: str) -> Target | None:
@@ -192,6 +197,7 @@ class Inventory:
             model = self._lookups[provider].look_up(own_name)
         except Exception as error:  # a plug-in may raise anything; the other models of a route are asked all the same
             log.error("provider cannot look up a model", provider=provider, model=own_name, exc_info=error)
+            self._failures[provider] = trace_of(error)
             return None
         return None if model is None else self._target(provider, model)
 

@@ -56,7 +56,12 @@ def exposure_problem(config: Config, key: str) -> str:
         if not there
     ]
     if not missing:
-        return ""
+        if not config.server.development:
+            return ""
+        return (
+            f"found {shown(listens)}, which other machines can reach, in development mode, which shows exceptions to "
+            "callers; set server.development = false, listen on 127.0.0.1, or set server.insecure = true"
+        )
     return (
         f"found {shown(listens)}, which other machines can reach, without {' and without '.join(missing)}; "
         "configure what is missing, listen on 127.0.0.1, or set server.insecure = true if the network or a proxy in "

@@ -71,6 +71,10 @@ class ServerSettings(Settings):
     insecure: bool = False
     """Whether the server may listen on an address that is not loopback without authentication or without TLS: for a
     network in which everybody may use the server, or behind a proxy that provides both."""
+    development: bool = False
+    """Development mode, for authors of plug-ins: callers see the unexpected exception of a plug-in that has ended their
+    call, with the end of its traceback, which may contain paths, code and secrets. An address that is not loopback
+    then requires ``insecure``."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     """The most connections at a time; further ones are closed at once. Fewer if the process may not open so many file
     descriptors."""

@@ -20,6 +20,11 @@ def status_of(error: MCPError | OtherStatus) -> int:
     return error.status if isinstance(error, HTTPProblem) else 500
 
 
+def debug_of(error: MCPError | OtherStatus) -> str | None:
+    """The exception behind an error, for callers in development mode; ``None``: they do not see it."""
+    return error.debug.text if isinstance(error, MCPError) and error.debug is not None else None
+
+
 def used_up(error: MCPError | OtherStatus) -> bool:
     """Whether a limit is reached that leaves no room again soon."""
     return isinstance(error, QuotaExceeded) and error.metadata.get("limit") not in _SOON

@@ -41,9 +41,12 @@ def error_object(error: MCPError | OtherStatus, request: str) -> dict[str, Any]:
     status = status_of(error)
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     reason = error.reason if isinstance(error, MCPError) else error.code
+    details = {"error_code": reason.lower()}
+    if (debug := retries.debug_of(error)) is not None:
+        details["debug"] = debug
     return {
         "type": "error",
-        "error": {"type": kind, "message": _message(error), "details": {"error_code": reason.lower()}},
+        "error": {"type": kind, "message": _message(error), "details": details},
         "request_id": request,
     }
 

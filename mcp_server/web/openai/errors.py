@@ -18,7 +18,7 @@ from mcp_server.web.exchange import Exchange, HTTPProblem, json_headers
 from mcp_server.web.openai.headers import rate_headers
 from mcp_server.web.parameters import request_id
 from mcp_server.web.rates import rates_of
-from mcp_server.web.retries import retry_headers, status_of, used_up
+from mcp_server.web.retries import debug_of, retry_headers, status_of, used_up
 
 _TYPES: Final = {
     401: "authentication_error",
@@ -44,7 +44,8 @@ def error_object(error: MCPError | OtherStatus, *, conversation: str = "messages
     """
     status = status_of(error)
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"message": str(error), "type": kind, "param": _param(error, conversation), "code": _code(error)}
+    found = {"message": str(error), "type": kind, "param": _param(error, conversation), "code": _code(error)}
+    return found if (debug := debug_of(error)) is None else {**found, "debug": debug}
 
 
 def _param(error: MCPError | OtherStatus, conversation: str) -> str | None:
