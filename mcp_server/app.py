@@ -47,6 +47,7 @@ from mcp_server.pipeline import Pipeline
 from mcp_server.plugins import Registry, build, build_all
 from mcp_server.provider_set import ProviderSet
 from mcp_server.reloading import Reloader
+from mcp_server.rpc.channelz import channelz_service
 from mcp_server.rpc.descriptors import DescriptorWatch
 from mcp_server.rpc.server import GRPCServer
 from mcp_server.rpc.tls import ListenerCertificates, read_files
@@ -190,6 +191,7 @@ class UnifiedMCPServer:
         guarded = [GuardedObserver(observer, development=development) for observer in plugged]
         observers: Sequence[TurnObserver] = (metrics, access, *tracing, *guarded)
         services = (*build_all(config.services, "services"), *self._services)
+        channelz = (channelz_service(),) if config.server.channelz else ()
         rules = build_all(config.admission_rules, "admission_rules")
         if self._admission is not None:
             rules.append(self._admission)
@@ -208,7 +210,7 @@ class UnifiedMCPServer:
         identities = Identities(config.auth, self._clock, metrics.issuers.fetched)
         stack.push_async_callback(identities.close)
         await identities.open()
-        authentication, keys = await self._authentication(store, identities, authenticators, services)
+        authentication, keys = await self._authentication(store, identities, authenticators, (*services, *channelz))
         if authentication is not None:
             middleware = (authentication, *middleware)
             await stack.enter_async_context(background("authentication", authentication.run()))
@@ -268,7 +270,7 @@ class UnifiedMCPServer:
         server = GRPCServer(
             gateway,
             pipeline,
-            [*contract, *services],
+            [*contract, *services, *channelz],
             flow=flow,
             conversions=conversions,
             settings=config.server,

@@ -80,6 +80,7 @@ ONLY_IN = {
     "jwt": {"middleware"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},
+    "grpc_channelz": {"rpc"},
     "google": EDGES | {"commands"},
     "contextprotocol": EDGES | {"commands"},
     "connectrpc": {"web"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcp_server.settings.decoding import dotted, shown
-from mcp_server.settings.exposure import exposure_problem, web_authentication
+from mcp_server.settings.exposure import channelz_problem, exposure_problem, web_authentication
 from mcp_server.settings.fields import split_address
 from mcp_server.settings.tables import Config, RouteSettings, admin_addresses, admin_key
 
@@ -53,6 +53,8 @@ def _server(config: Config) -> Iterator[tuple[str, str]]:
             yield f"server.tls.{key}", f"requires server.tls.{needed}, which is not set"
     if problem := exposure_problem(config, "server.address"):
         yield "server.address", problem
+    if problem := channelz_problem(config):
+        yield "server.channelz", problem
 
 
 def _web(config: Config) -> Iterator[tuple[str, str]]:

@@ -69,12 +69,27 @@ def exposure_problem(config: Config, key: str) -> str:
     )
 
 
+def channelz_problem(config: Config) -> str:
+    """Why channelz must not be served with these settings, and what to do; empty if it may. Unlike the rest of the
+    server it is of no use to those who use it, so that ``server.insecure`` does not count."""
+    listens = config.server.address
+    # The certificate of a client alone gives no scope.
+    if not config.server.channelz or web_authentication(config) or is_loopback(split_address(listens)[0]):
+        return ""
+    return (
+        f"found true with {shown(listens)}, which other machines can reach, without authentication (auth.keys, "
+        "auth.stored_keys, auth.jwt); configure it, listen on 127.0.0.1, or set server.channelz = false"
+    )
+
+
 def check_exposure(config: Config) -> None:
     """Make sure that the server may listen on its addresses.
 
     Raises:
         ConfigError: other machines can reach one, without authentication or without TLS.
     """
+    if problem := channelz_problem(config):
+        raise ConfigError(f"server.channelz: {problem}")
     for key in ("server.address", "web.address"):
         if problem := exposure_problem(config, key):
             raise ConfigError(f"{key}: {problem}")

@@ -75,6 +75,10 @@ class ServerSettings(Settings):
     """Development mode, for authors of plug-ins: callers see the unexpected exception of a plug-in that has ended their
     call, with the end of its traceback, which may contain paths, code and secrets. An address that is not loopback
     then requires ``insecure``."""
+    channelz: bool = False
+    """Whether the gRPC service ``grpc.channelz.v1.Channelz`` is served, which lists the connections and channels of
+    the process with their counters. Needs the extra ``admin``. With authentication callers need the scope
+    ``operator``; without it ``address`` must be loopback."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
     """The most connections at a time; further ones are closed at once. Fewer if the process may not open so many file
     descriptors."""
