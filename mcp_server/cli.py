@@ -43,9 +43,9 @@ models = typer.Typer(
 app.add_typer(models, name="models")
 app.add_typer(certs, name="certs")
 app.add_typer(keys, name="keys")
+app.add_typer(plugins, name="plugins")
 app.command()(backup)
 app.command()(restore)
-app.command()(plugins)
 
 
 def main() -> None:

@@ -96,6 +96,14 @@ class Registry:
             raise ConfigError(f"the entry point {name!r} of the group {KINDS[kind].group} has no settings table{hint}")
         return table
 
+    def table_or_none(self, kind: str, name: str) -> type[PluginSettings] | None:
+        """The settings table of a plug-in that exists; ``None`` if it must have one and has none.
+
+        Raises:
+            ConfigError: the plug-in cannot be loaded.
+        """
+        return self._load(kind, name)
+
     def tables(self, kind: str) -> Iterator[tuple[str, type[PluginSettings]]]:
         """The settings tables of all plug-ins of a kind that have one, by name.
 

@@ -66,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | PLUGGED_IN
     | {"accounts", "admin", "admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"}
     | {"keys", "pipeline", "flow", "certificate_files"},
-    "testing": VALUES | CORE | {"settings", "app"},
+    "testing": VALUES | CORE | {"settings", "app", "plugins", "plugin_settings"},
     "commands": {"errors", "keys", "plugins", "settings", "stores", "values"},
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
     "__main__": {"cli"},

@@ -1,4 +1,4 @@
-"""``mcp-server plugins``: what the settings may use."""
+"""``mcp-server plugins``: what the settings may use, and whether it fulfils its contract."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ from typing import Annotated
 
 import typer
 
+from mcp_server.commands.plugin_checks import check
 from mcp_server.commands.reporting import FAILED, reported
 from mcp_server.commands.tables import print_table
 
+plugins = typer.Typer(help="List the plug-ins that settings may use, and check them.", invoke_without_command=True)
+plugins.command()(check)
 
-def plugins(
+
+@plugins.callback()
+def list_plugins(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the plug-ins that settings may use, and the packages that they come from. Exit with 1 if one cannot be
     loaded."""
+    if context.invoked_subcommand is not None:
+        return
     with reported():
         import msgspec
 

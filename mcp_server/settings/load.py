@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import platformdirs
@@ -41,6 +41,8 @@ from mcp_server.settings.tables import (
     RoutingSettings,
     ServerSettings,
 )
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 PREFIX = "CONTEXTPROTOCOL_"
 """The prefix of all environment variables of the server."""
@@ -128,6 +130,34 @@ def read(
     if decoder.problems:
         raise ConfigError("\n".join(decoder.problems))
     return Loaded(config=config, file=file, secret_files=tuple(secret_files), settings=tuple(decoder.settings))
+
+
+def read_table(
+    table: type[T],
+    file: Path | None,
+    values: Mapping[str, str],
+    environ: Mapping[str, str] = os.environ,
+) -> T:
+    """The settings table of one plug-in.
+
+    Args:
+        table: its type.
+        file: the TOML file that has its keys; ``None``: there is none.
+        values: further keys, dotted, and their texts, which take precedence.
+        environ: the environment variables, which may have secrets.
+
+    Raises:
+        ConfigError: the message has a line for each problem.
+    """
+    origin = Origin(name=str(file), folder=file.parent.absolute()) if file is not None else Origin(name="settings")
+    tree: dict[str, Any] = locate(_parse(file) if file is not None else {}, origin).value
+    for key, text in values.items():
+        _overlay(tree, key.upper().split("."), Located(EnvironmentText(text), Origin(name="--set")))
+    decoder = Decoder(_read_secret, environ.get, Registry())
+    decoded = decoder.decode(table, Located(tree, origin))
+    if decoded is None:
+        raise ConfigError("\n".join(decoder.problems))
+    return decoded
 
 
 def prepare_grpc(environ: MutableMapping[str, str] = os.environ) -> None:
