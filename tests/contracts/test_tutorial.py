@@ -48,7 +48,7 @@ async def answer(folder: Path, settings: str) -> str:
 @pytest.mark.usefixtures("installed")
 async def test_the_settings_of_the_page_plug_it_in(tmp_path: Path) -> None:
     """By its entry point, options included; and by the name of its class."""
-    _, settings, _ = blocks(PAGE, "toml")
+    _, settings, _ = blocks(PAGE, "toml")[:3]
     assert await answer(tmp_path, settings) == "HELLO THERE !!!"
     by_class = settings.replace('class = "shouting"', 'class = "shouting:Shouting"')
     assert by_class != settings
@@ -58,7 +58,7 @@ async def test_the_settings_of_the_page_plug_it_in(tmp_path: Path) -> None:
 async def test_the_settings_table_of_the_page_plugs_it_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a type of its own, whose model is the default."""
     monkeypatch.syspath_prepend(tmp_path)
-    code, (entry_points, _, settings) = blocks(PAGE), blocks(PAGE, "toml")
+    code, (entry_points, _, settings) = blocks(PAGE), blocks(PAGE, "toml")[:3]
     entry_points = entry_points.replace("shouting:Shouting", "shouting_table:ShoutingSettings")
     install(tmp_path, "shouting_table", code[0] + code[1], entry_points)
     assert await answer(tmp_path, settings) == "HELLO THERE !!!"
