@@ -1,4 +1,7 @@
-"""A server to be killed: SQLite in the folder that its argument names; providers ``echo``, ``slow`` and ``words``."""
+"""A server to be killed: SQLite in the folder of its first argument, the default model of its second.
+
+Its providers are ``echo``, ``slow`` and ``words``.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +67,7 @@ class Killable:
 
     Args:
         path: the folder.
+        default_model: ``provider/model`` of its own providers.
 
     Attributes:
         wire: the stubs of a channel to it.
@@ -73,14 +77,14 @@ class Killable:
 
     wire: Wire
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, default_model: str = "echo/echo") -> None:
+        self._arguments = (str(path), default_model)
         self._process: asyncio.subprocess.Process | None = None
         self.address = self.web_address = ""
 
     async def __aenter__(self) -> Killable:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.killable", str(self._path), stdout=asyncio.subprocess.PIPE
+            sys.executable, "-m", "tests.killable", *self._arguments, stdout=asyncio.subprocess.PIPE
         )
         try:
             assert self._process.stdout is not None
@@ -110,10 +114,10 @@ class Killable:
             await self._process.wait()
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, default_model: str) -> None:
     """Serve until it is killed."""
     config = msgspec.structs.replace(
-        testing_config(default_model="echo/echo"),
+        testing_config(default_model=default_model),
         store=SQLiteSettings(path=folder / "sessions.db"),
         turns=TurnSettings(journal_interval=JOURNAL_INTERVAL),
         web=WebSettings(address="127.0.0.1:0"),
@@ -130,4 +134,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

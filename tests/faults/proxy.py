@@ -92,7 +92,7 @@ class Proxy:
         self.address = ""
         self.passed = dict.fromkeys(Way, 0)
         self.connections = 0
-        self._host, _, self._port = target.rpartition(":")
+        self.switch(target)
         self._plan = plan
         self._open: set[_Connection] = set()
         self._running: set[asyncio.Task[None]] = set()
@@ -109,6 +109,10 @@ class Proxy:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    def switch(self, target: str) -> None:
+        """Pass new connections on to another server."""
+        self._host, _, self._port = target.rpartition(":")
 
     def cut_all(self) -> None:
         """Reset every connection now."""

@@ -13,7 +13,7 @@ from tests.interop.languages import LANGUAGES
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "clients"
-FILE = re.compile(r"(<!-- ((?:tests/interop|docs/examples)/\S+) -->\n```\w+\n).*?^```\n", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"(<!-- ((?:tests/interop|examples/web)/\S+) -->\n```\w+\n).*?^```\n", re.MULTILINE | re.DOTALL)
 MARKS = {"passed": "✓", "skipped": "–", "failed": "✗", "error": "✗"}
 
 

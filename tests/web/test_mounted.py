@@ -1,4 +1,4 @@
-"""The applications of docs/examples that have the server in them, each in a process of its own."""
+"""The applications of examples/web that have the server in them, each in a process of its own."""
 
 from __future__ import annotations
 

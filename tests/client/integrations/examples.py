@@ -1,4 +1,4 @@
-"""The applications of docs/examples, each in a process that is started as its first lines say."""
+"""The applications of examples/web, each in a process that is started as its first lines say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mcp_server.interfaces import GenerateRequest, ProviderEvent
 from mcp_server.testing import ScriptedProvider, Step
 from mcp_server.values import Capabilities, Model
 
-FOLDER: Final = Path(__file__).parents[3] / "docs" / "examples"
+FOLDER: Final = Path(__file__).parents[3] / "examples" / "web"
 EXAMPLES: Final = {path.stem.removesuffix("_chat"): path for path in sorted(FOLDER.glob("*_chat.py"))}
 """By framework."""
 

@@ -1,0 +1,96 @@
+"""An answer that survives whatever is killed: ``examples/resume``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.examples.programs import Program, printed, started
+from tests.faults.proxy import Proxy
+from tests.killable import Killable, calls_in, words
+
+PROGRAM = "resume/resume.py"
+QUESTION = "300 words"
+ANSWER = "".join(words(QUESTION))
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[Proxy]:
+    """The way to the server, of which there is one after another."""
+    async with Proxy("127.0.0.1:1", lambda _: ()) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def serving(folder: Path, proxy: Proxy) -> AsyncIterator[Killable]:
+    async with Killable(folder, default_model="words/words") as server:
+        proxy.switch(server.address)
+        yield server
+
+
+@asynccontextmanager
+async def asking(folder: Path, proxy: Proxy) -> AsyncIterator[Program]:
+    async with started(PROGRAM, folder / "answer.json", QUESTION, address=proxy.address) as program:
+        yield program
+
+
+async def test_a_cut_connection_is_a_pause(tmp_path: Path, proxy: Proxy) -> None:
+    """No token is lost or repeated, and the model is asked once."""
+    async with serving(tmp_path, proxy), asking(tmp_path, proxy) as program:
+        for n in (3, 100, 200):
+            await program.until(f"/{n}]")
+            proxy.cut_all()
+        ended = await program.ended()
+    assert (ended.status, ended.output) == (0, f"{ANSWER}\n")
+    assert calls_in(tmp_path) == {QUESTION: 1}
+
+
+async def test_a_killed_server_is_asked_again(tmp_path: Path, proxy: Proxy) -> None:
+    """By the same program: the next server begins the answer anew, and the file holds that one alone."""
+    async with AsyncExitStack() as stack:
+        async with serving(tmp_path, proxy):
+            program = await stack.enter_async_context(asking(tmp_path, proxy))
+            await program.until("/20]")
+        async with serving(tmp_path, proxy):
+            ended = await program.ended()
+    assert ended.status == 0
+    assert ended.output.endswith(f"{ANSWER}\n")
+    assert ended.output != f"{ANSWER}\n"
+    assert "the answer begins anew" in ended.errors
+    assert json.loads((tmp_path / "answer.json").read_text())["text"] == ANSWER
+    assert calls_in(tmp_path) == {QUESTION: 2}
+
+
+async def test_a_killed_program_goes_on_when_it_is_run_again(tmp_path: Path, proxy: Proxy) -> None:
+    """As often as it is killed: it prints what it has, and then the rest. After the end it asks nobody."""
+    async with serving(tmp_path, proxy):
+        for n in (0, 100, 200):
+            async with asking(tmp_path, proxy) as program:
+                await program.until(f"/{n}]")
+        for _ in range(2):
+            assert await printed(PROGRAM, tmp_path / "answer.json", QUESTION, address=proxy.address) == f"{ANSWER}\n"
+    assert await printed(PROGRAM, tmp_path / "answer.json", QUESTION, address="127.0.0.1:1") == f"{ANSWER}\n"
+    assert calls_in(tmp_path) == {QUESTION: 1}
+
+
+async def test_the_program_and_the_server_may_be_killed_together(tmp_path: Path, proxy: Proxy) -> None:
+    """Then the turn runs again, because its caller has come back."""
+    async with serving(tmp_path, proxy), asking(tmp_path, proxy) as program:
+        await program.until("/20]")
+    async with serving(tmp_path, proxy), asking(tmp_path, proxy) as program:
+        ended = await program.ended()
+    assert (ended.status, ended.output.endswith(f"{ANSWER}\n")) == (0, True)
+    assert calls_in(tmp_path) == {QUESTION: 2}
+
+
+async def test_another_question_needs_another_file(tmp_path: Path, proxy: Proxy) -> None:
+    """The file says which one it holds."""
+    async with serving(tmp_path, proxy):
+        await printed(PROGRAM, tmp_path / "answer.json", "2 words", address=proxy.address)
+        async with asking(tmp_path, proxy) as program:
+            ended = await program.ended()
+    assert (ended.status, ended.errors.strip().rpartition(": ")[2]) == (1, "2 words")
