@@ -33,7 +33,10 @@ ROOT = Path(__file__).parent.parent
 ADDRESS = "127.0.0.1:50051"
 
 
-@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda page: page.name)
+PAGES = sorted(page for folder in (".", "docs/**", "examples", "examples/*") for page in ROOT.glob(f"{folder}/*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     """To a file of the project, and to a heading in it."""
     text = re.sub(r"^```.*?^```$|`[^`]*`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ async def started(
     address: str,
     command: Sequence[str] = PYTHON,
     folder: Path = EXAMPLES,
-    **variables: str,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Program]:
     """Start a program, and kill it at the end.
 
@@ -92,7 +92,7 @@ async def started(
         path,
         *map(str, arguments),
         cwd=folder,
-        env={**os.environ, "CONTEXTPROTOCOL_ADDRESS": address, **variables},
+        env={**os.environ, "CONTEXTPROTOCOL_ADDRESS": address, **(variables or {})},
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
@@ -104,9 +104,9 @@ async def started(
         await program.kill()
 
 
-async def printed(path: str, *arguments: str | Path, address: str, **options: str) -> str:
+async def printed(path: str, *arguments: str | Path, address: str, command: Sequence[str] = PYTHON) -> str:
     """What a program prints that ends well and without complaints."""
-    async with started(path, *arguments, address=address, **options) as program:
+    async with started(path, *arguments, address=address, command=command) as program:
         ended = await program.ended()
     assert (ended.status, ended.errors) == (0, "")
     return ended.output
