@@ -4,6 +4,7 @@
 fast_tests=(
   tests/client
   tests/contracts/stores
+  tests/examples/test_{chat,structured_output,tools}.py
   tests/middleware
   tests/providers/test_openai*.py
   tests/rpc
