@@ -9,14 +9,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mcp_server.errors import ProviderRejected
 from mcp_server.interfaces import Finish
+from mcp_server.settings import TurnSettings
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import Gate, ScriptedProvider, running
 from tests.examples.programs import Program, printed, started
 from tests.faults.proxy import Proxy
 from tests.killable import Killable, calls_in, words
+
+replace = msgspec.structs.replace
 
 QUEUE = "queue_worker/jobs.py"
 WORKER = "queue_worker/worker.py"
@@ -141,6 +146,21 @@ async def test_a_lease_that_is_too_short_costs_nothing(file: Path) -> None:
             await asyncio.gather(*done, return_exceptions=True)
     assert rows(file)["order-0"][0] == "an answer"
     assert len(provider.requests) == 1
+
+
+async def test_a_turn_waits_for_the_next_worker(file: Path) -> None:
+    """It is not cancelled when the first one dies, which would be the end of the job."""
+    gate = Gate()
+    provider = ScriptedProvider(["an ", gate, "answer", Finish()])
+    config = replace(settings(default_model="scripted/scripted"), turns=TurnSettings(disconnect_grace=0.01))
+    async with running(config, providers={"scripted": provider}) as server:
+        async with working(file, server.address):
+            await gate.reached.wait()
+        async with working(file, server.address) as second:
+            gate.open()
+            await second.until("order-0 answered")
+    assert rows(file)["order-0"][0] == "an answer"
+    assert (len(provider.requests), provider.cancelled) == (1, 0)
 
 
 async def test_a_job_that_cannot_be_answered_holds_up_no_other(file: Path) -> None:

@@ -7,11 +7,18 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mcp_server.interfaces import Finish
+from mcp_server.settings import TurnSettings
+from mcp_server.settings import testing_config as settings
+from mcp_server.testing import Gate, ScriptedProvider, running
 from tests.examples.programs import Program, printed, started
 from tests.faults.proxy import Proxy
 from tests.killable import Killable, calls_in, words
+
+replace = msgspec.structs.replace
 
 PROGRAM = "resume/resume.py"
 QUESTION = "300 words"
@@ -85,6 +92,25 @@ async def test_the_program_and_the_server_may_be_killed_together(tmp_path: Path,
         ended = await program.ended()
     assert (ended.status, ended.output.endswith(f"{ANSWER}\n")) == (0, True)
     assert calls_in(tmp_path) == {QUESTION: 2}
+
+
+async def test_the_answer_does_not_wait_for_the_program(tmp_path: Path) -> None:
+    """It is generated to its end without a reader. Whoever comes back goes on behind what the file has."""
+    gates = [Gate(), Gate()]
+    provider = ScriptedProvider(["one ", gates[0], "two ", gates[1], "three", Finish()])
+    config = replace(settings(default_model="scripted/scripted"), turns=TurnSettings(disconnect_grace=0.01))
+    file = tmp_path / "answer.json"
+    async with running(config, providers={"scripted": provider}) as server:
+        async with started(PROGRAM, file, "Count", address=server.address) as program:
+            await program.until("one ")
+            gates[0].open()
+            await program.until("two ")  # so the first piece has been saved
+        assert json.loads(file.read_text())["text"] in ("one ", "one two ")
+        async with started(PROGRAM, file, "Count", address=server.address) as program:
+            await program.until("one two ")
+            gates[1].open()
+            assert (await program.ended()).output == "one two three\n"
+    assert (len(provider.requests), provider.cancelled) == (1, 0)
 
 
 async def test_another_question_needs_another_file(tmp_path: Path, proxy: Proxy) -> None:
