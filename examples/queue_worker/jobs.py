@@ -69,10 +69,19 @@ class Jobs:
         self._database.close()
 
 
+def main(file: Path, *command: str) -> None:
+    with closing(Jobs(file)) as jobs:
+        match command:
+            case ["add", id, prompt]:
+                jobs.add(id, prompt)
+            case []:
+                for id, answer, error in jobs.all():
+                    print(f"{id}: {answer or error or 'waiting'}")
+            case _:
+                sys.exit(__doc__)
+
+
 if __name__ == "__main__":
-    with closing(Jobs(Path(sys.argv[1]))) as jobs:
-        if sys.argv[2:3] == ["add"]:
-            jobs.add(sys.argv[3], sys.argv[4])
-        else:
-            for id, answer, error in jobs.all():
-                print(f"{id}: {answer or error or 'waiting'}")
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), *sys.argv[2:])

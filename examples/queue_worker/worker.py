@@ -44,6 +44,8 @@ def main(file: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     try:
         main(Path(sys.argv[1]))
     except KeyboardInterrupt:

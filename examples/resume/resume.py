@@ -4,8 +4,10 @@
 """
 
 import json
+import os
 import sys
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,19 +27,23 @@ class Progress:
     done: bool = False
 
     def save(self, file: Path) -> None:
-        new = file.with_name(f"{file.name}.new")
+        self.written(file).replace(file)  # at any moment the old state is there, or the new one
+
+    def written(self, file: Path) -> Path:
+        new = file.with_name(f"{file.name}.{os.getpid()}")
         new.write_text(json.dumps(asdict(self)))
-        new.replace(file)  # whenever the program is killed, the old state is there, or the new one
+        return new
 
 
 def begin(file: Path, question: str) -> Progress:
-    if file.exists():
-        progress = Progress(**json.loads(file.read_text()))
-        if progress.question != question:
-            sys.exit(f"{file} holds the answer to another question: {progress.question}")
-        return progress
-    progress = Progress(question)
-    progress.save(file)  # before the question is sent: the request_id must not get lost
+    """Before the question is sent: its request_id must not get lost."""
+    new = Progress(question).written(file)
+    with suppress(FileExistsError):  # it was begun before, or another process was quicker
+        file.hardlink_to(new)
+    new.unlink()
+    progress = Progress(**json.loads(file.read_text()))
+    if progress.question != question:
+        sys.exit(f"{file} holds the answer to another question: {progress.question}")
     return progress
 
 
@@ -73,8 +79,12 @@ def main(file: Path, question: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     try:
         main(Path(sys.argv[1]), sys.argv[2])
     except MCPError as error:
         sys.exit(f"\n{error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -92,6 +93,20 @@ async def test_the_program_and_the_server_may_be_killed_together(tmp_path: Path,
         ended = await program.ended()
     assert (ended.status, ended.output.endswith(f"{ANSWER}\n")) == (0, True)
     assert calls_in(tmp_path) == {QUESTION: 2}
+
+
+async def test_two_at_once_have_one_answer(tmp_path: Path, proxy: Proxy) -> None:
+    """Started at the same time with one file, they send one question."""
+    async with serving(tmp_path, proxy):
+        both = [printed(PROGRAM, tmp_path / "answer.json", QUESTION, address=proxy.address) for _ in range(2)]
+        assert await asyncio.gather(*both) == [f"{ANSWER}\n"] * 2
+    assert calls_in(tmp_path) == {QUESTION: 1}
+    assert kept(tmp_path) == ["answer.json"]
+
+
+def kept(folder: Path) -> list[str]:
+    """What the program leaves behind."""
+    return [path.name for path in folder.glob("answer*")]
 
 
 async def test_the_answer_does_not_wait_for_the_program(tmp_path: Path) -> None:
