@@ -2,7 +2,7 @@
 
 MkDocs loads this file (`hooks` in `mkdocs.yml`). A link is written as it works in the checkout. On the site,
 
-- `CHANGELOG.md` and the like are pages;
+- `CHANGELOG.md` and the like are pages, and so are those of the examples;
 - a file that is not a page, of an example or a test, is a page that shows it; a folder is one that shows its files.
 
 A link to what does not exist stays as it is, and fails the build. Sequence diagrams are drawn.
@@ -23,12 +23,19 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-"""The pages of the site that are not in `docs`."""
+PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md", "examples/*/README.md")
+"""Patterns of the pages of the site that are not in `docs`."""
 
 _LOG = get_plugin_logger("site")
 _LINK = re.compile(r"^```.*?^```$|`[^`\n]*`|\]\((?P<target>[^):#\s]+)(?P<rest>#[^)\s]*)?\)", re.MULTILINE | re.DOTALL)
-_LANGUAGES = {".js": "javascript", ".py": "python", ".html": "html", ".json": "json", ".proto": "protobuf"}
+_LANGUAGES = {
+    ".html": "html",
+    ".js": "javascript",
+    ".json": "json",
+    ".proto": "protobuf",
+    ".py": "python",
+    ".toml": "toml",
+}
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -48,8 +55,8 @@ def _diagram(source: str, *_: Any, **__: Any) -> str:
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the pages that are not in `docs`."""
-    for name in PAGES:
-        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    for path in sorted(path for pattern in PAGES for path in ROOT.glob(pattern)):
+        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     for file in list(files.documentation_pages()):
         for match in _LINK.finditer(file.content_string):
             if match["target"] and (source := _source(file.src_uri, match["target"], files)):
@@ -75,7 +82,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _path(page: str, target: str) -> str:
     """Where a link of a page leads, relative to the checkout."""
-    folder = ROOT if page in PAGES else ROOT / "docs"
+    folder = ROOT / "docs" if (ROOT / "docs" / page).exists() else ROOT
     return os.path.relpath((folder / page).parent / target, ROOT)
 
 

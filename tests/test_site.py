@@ -57,7 +57,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_page_is_on_the_site(site: Path) -> None:
     """Those beside the documentation too."""
     names = [page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in ROOT.glob("docs/**/*.md")]
-    names += ["CHANGELOG", "CONTRIBUTING", "SECURITY"]
+    names += [page.parent.relative_to(ROOT).as_posix() + "/README" for page in ROOT.glob("examples/*/README.md")]
+    names += ["CHANGELOG", "CONTRIBUTING", "SECURITY", "examples/README"]
     missing = [name for name in names if not (site / f"{name.replace('README', 'index')}.html").is_file()]
     assert not missing
 
@@ -73,8 +74,8 @@ def test_nothing_comes_from_another_host(site: Path) -> None:
 
 def test_a_link_to_a_file_of_the_checkout_shows_the_file(site: Path) -> None:
     """Of an example and of a folder; a link to a page outside the documentation leads to that page."""
-    assert 'href="../source/docs/examples/chat.html.html"' in (site / "clients" / "web.html").read_text()
-    assert "EventSource" in (site / "source" / "docs" / "examples" / "chat.html.html").read_text()
+    assert 'href="../source/examples/web/chat.html.html"' in (site / "clients" / "web.html").read_text()
+    assert "EventSource" in (site / "source" / "examples" / "web" / "chat.html.html").read_text()
     assert "openai.js" in (site / "source" / "tests" / "web" / "node.html").read_text()
     assert 'href="SECURITY.html"' in (site / "security.html").read_text()
 
@@ -123,7 +124,7 @@ async def test_the_search_finds_a_page_without_another_host(site: Path) -> None:
 
 def test_the_build_fails_on_what_a_reader_would_stumble_over(tmp_path: Path) -> None:
     """It names each link that leads nowhere, diagram that cannot be drawn, and page without a place in the contents."""
-    for name in ("docs", "scripts", "tests/web/node"):
+    for name in ("docs", "examples", "scripts", "tests/web/node"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
     for name in ("mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"):
         shutil.copyfile(ROOT / name, tmp_path / name)
