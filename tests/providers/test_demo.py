@@ -247,6 +247,7 @@ async def test_a_tool_that_is_named_is_called_and_its_result_repeated(client: MC
     [
         ("Hello.", "auto", []),
         ("get_weather, then book", "auto", ["book", "get_weather"]),
+        ("bookshelf", "auto", []),
         ("A room, please.", "auto", ["book"]),
         ("How is the weather?", "none", []),
         ("Hello.", "required", ["book"]),
@@ -371,6 +372,7 @@ async def test_texts_with_words_in_common_have_embeddings_that_are_near(client: 
         assert _near(cat, other_cat) > 0.3 + max(_near(cat, rates), _near(other_cat, rates))
     with pytest.raises(ProviderUnavailable):
         await client.embed(["fine", "/fail unavailable"])
+    assert (await client.embed(["/fail in words"])).vectors
 
 
 def _near(one: Sequence[float], other: Sequence[float]) -> float:
