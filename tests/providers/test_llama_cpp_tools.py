@@ -182,7 +182,13 @@ async def test_a_strict_tool_is_strict(tooled: LlamaCppProvider) -> None:
     """What llama.cpp's grammar leaves out of a schema is checked at the end; what cannot be checked is refused."""
     number = {"type": "integer", "minimum": 1, "multipleOf": 1000}
     thousands = {"type": "object", "properties": {"city": number}, "required": ["city"]}
-    for schema, problem in ((thousands, "do not conform to its schema"), ({"type": "objekt"}, r"weather: \$\.type")):
+    email = {"type": "object", "properties": {"to": {"format": "email"}}}
+    for schema, problem in (
+        (thousands, "do not conform to its schema"),
+        ({"type": "objekt"}, r"strict tool weather: \$\.type"),
+        (email, r"\$\.properties\.to\.format 'email' is not supported"),
+        ({"additionalProperties": {"type": "string", "pattern": "^x$"}}, "pattern is not supported for strict tools"),
+    ):
         tool = Tool(name="weather", parameters_json=json.dumps(schema), strict=True)
         with pytest.raises(UnsupportedByModel, match=problem):
             await events_of(tooled, asking(*SHOWN, user("Weather in Paris?"), tools=(tool,)))

@@ -19,6 +19,8 @@ _FORMATS: Final[dict[str, Callable[[str], object]]] = {
     "ipv6": ipaddress.IPv6Address,
 }
 """The formats of which the engine's own rules allow a little more: 30 February, for example."""
+CHECKED_FORMATS: Final = frozenset(_FORMATS)
+"""The formats that :class:`Validator` checks."""
 
 
 def type_of(value: Any) -> str:
