@@ -18,7 +18,10 @@ END: Final = "end"
 """Replaces the sequence number in the id of the last event of a turn that failed."""
 
 _EVENT_ID: Final = re.compile(rf"({TURN_ID.pattern})/([0-9]{{1,18}}|{END})")
-_REQUEST_ID: Final = re.compile("[ -~]{0,128}")
+_REQUEST_ID: Final = re.compile("[ -~]*")
+_MAX_REQUEST_ID: Final = 128
+_NUMBER: Final = 8
+"""How many of these characters the number of a round of functions takes at most, with its dot."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -96,8 +99,10 @@ class NewMessage:
         for name in ("message", "request_id"):
             if not isinstance(text := body.get(name, ""), str) or _SURROGATE.search(text):
                 raise RequestRefused(HTTPStatus.BAD_REQUEST, f"{name}: expected a text")
-        if not _REQUEST_ID.fullmatch(body.get("request_id", "")):
-            raise RequestRefused(HTTPStatus.BAD_REQUEST, "request_id: expected up to 128 printable ASCII characters")
+        longest, key = _MAX_REQUEST_ID - (_NUMBER if request.tools else 0), body.get("request_id", "")
+        if len(key) > longest or not _REQUEST_ID.fullmatch(key):
+            what = f"request_id: expected up to {longest} printable ASCII characters"
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, what)
         if not body.get("message", "").strip():
             raise RequestRefused(HTTPStatus.BAD_REQUEST, "message: must not be empty")
         return cls(**body)

@@ -65,6 +65,8 @@ async def test_functions_run_between_the_turns_of_one_answer(
     assert names == ["started", "part", "calling", "started", "part", "completed"]
     assert received[-1].data["finish_reason"] == "stop"
     assert thermometer.cities == ["Rome"]
+    async with visitor.post(url, **say("And?", request_id="x" * 121)) as response:
+        assert (response.status, "up to 120" in (await response.json())["detail"]) == (400, True)
     (result,) = provider.requests[1].messages[-1].parts
     assert isinstance(result, ToolResult)
     assert result.parts == (Text(text="21 C"),)
