@@ -15,6 +15,7 @@ import structlog
 
 from mcp_server.accounts import Accounts
 from mcp_server.admin.listeners import AdminListeners
+from mcp_server.admin.models import LoadedModels
 from mcp_server.admin.pages import AdminPages
 from mcp_server.admin.readiness import Readiness
 from mcp_server.admission import AllOf, TurnLimit
@@ -314,6 +315,7 @@ class UnifiedMCPServer:
             metrics=metrics.page(),
             ready=self._readiness.problem,
             turns=turns.running,
+            models=LoadedModels(lambda: providers.providers),
             clock=self._clock,
             authentication=authentication,
         )

@@ -20,6 +20,7 @@ except ModuleNotFoundError:
 from mcp_server.commands.backup import backup, restore
 from mcp_server.commands.certs import certs
 from mcp_server.commands.keys import keys
+from mcp_server.commands.models import ps, rm, show, stop
 from mcp_server.commands.options import ConfigOption
 from mcp_server.commands.plugins import plugins
 from mcp_server.commands.progress import progress_of, size_text
@@ -38,7 +39,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(
-    help="List the models that run on this machine, and download their files.", invoke_without_command=True
+    help="List the models that run on this machine, download their files, and see what is in memory.",
+    invoke_without_command=True,
 )
 app.add_typer(models, name="models")
 app.add_typer(certs, name="certs")
@@ -46,6 +48,8 @@ app.add_typer(keys, name="keys")
 app.add_typer(plugins, name="plugins")
 app.command()(backup)
 app.command()(restore)
+for command in (ps, stop, show, rm):
+    models.command()(command)
 
 
 def main() -> None:

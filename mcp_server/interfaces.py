@@ -1,7 +1,7 @@
 """What an outsider implements: :class:`Provider`, :class:`Embedder`, :class:`TokenCounter`, :class:`Loader`,
-:class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`AccountStore`, :class:`ObservableStore`,
-:class:`ContextType`, :class:`Middleware`, :class:`Authenticator`, :class:`GRPCService`, :class:`TurnObserver`,
-:class:`ContentObserver` and :class:`Admission`, with the values that they take and return.
+:class:`Unloader`, :class:`ModelLookup`, :class:`Store`, :class:`SharedStore`, :class:`AccountStore`,
+:class:`ObservableStore`, :class:`ContextType`, :class:`Middleware`, :class:`Authenticator`, :class:`GRPCService`,
+:class:`TurnObserver`, :class:`ContentObserver` and :class:`Admission`, with the values that they take and return.
 
 Nothing is inherited: a class implements a protocol by having its methods. The file is longer than others on purpose:
 all interfaces stand on one page, so that authors of plug-ins need no other.
@@ -209,6 +209,52 @@ class Loader(Protocol):
             ProviderUnavailable: the model cannot be loaded; the ``cause`` in the metadata is ``load``. No other call
                 of the turn is made to it, and its circuit breaker is left alone.
         """
+        ...
+
+
+class LoadedModel(Struct):
+    """A model that is loaded on this machine, or is being loaded."""
+
+    model: str
+    """The provider's own name of it."""
+    loading: bool = False
+    """Whether it is still being loaded."""
+    pid: int | None = None
+    """The process that it runs in; ``None``: there is none of its own, or not yet."""
+    load_time: int | None = None
+    """Since when it is loaded, in nanoseconds since the Unix epoch; ``None``: it is not yet."""
+    calls: int = 0
+    """How many calls use it, or wait for it."""
+    unload_in: float | None = None
+    """In how many seconds it will be unloaded if no call comes; ``None``: calls use it, or it stays loaded."""
+
+
+class LoadCounts(Struct):
+    """How often a provider has loaded models."""
+
+    loads: int = 0
+    """How often a model was loaded."""
+    unloads: int = 0
+    """How often one was unloaded, or its process ended."""
+    load_seconds: float = 0.0
+    """How long all that loading took, in seconds."""
+
+
+@runtime_checkable
+class Unloader(Protocol):
+    """A provider whose models take memory of this machine, and can give it back."""
+
+    def loaded(self) -> Sequence[LoadedModel]:
+        """The models that are loaded, or are being loaded."""
+        ...
+
+    def load_counts(self) -> LoadCounts:
+        """How often models were loaded and unloaded since the provider was made. Called on another thread."""
+        ...
+
+    def unload(self, model: str, /) -> None:
+        """Unload a model as soon as no call uses it; the next call loads it again. Without effect on a model that is
+        not loaded."""
         ...
 
 

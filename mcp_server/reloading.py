@@ -82,6 +82,7 @@ class Reloader:
         self._metrics = metrics
         self._one_at_a_time = asyncio.Lock()
         metrics.watch_circuits({name: partial(inventory.open_circuits, name) for name in inventory.providers})
+        metrics.watch_providers(inventory.providers)
         listeners = [one for one in (certificates, web) if one is not None and one.expires != float("inf")]
         if listeners:
             metrics.watch_certificate(lambda: min(one.expires for one in listeners))
@@ -141,6 +142,7 @@ class Reloader:
             {name: partial(self._inventory.open_circuits, name) for name in providers}
             | {name: _none_open for name in former.providers if name not in providers}
         )
+        self._metrics.watch_providers(providers)
         self._providers.retire(former)
         self.config = config
         return changes

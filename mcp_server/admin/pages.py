@@ -1,4 +1,4 @@
-"""The pages of the admin port: ``/metrics``, ``/healthz``, ``/readyz`` and ``/debug/turns``.
+"""The pages of the admin port: ``/metrics``, ``/healthz``, ``/readyz``, ``/debug/turns`` and ``/debug/models``.
 
 They are made on threads of their own, so that ``/metrics`` and ``/healthz`` answer also while the event loop does not.
 """
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 import structlog
 
-from mcp_server.errors import BadCredentials, NotAllowed
+from mcp_server.admin.models import LoadedModels, with_memory
+from mcp_server.errors import BadCredentials, ModelNotFound, NotAllowed
 from mcp_server.interfaces import Call, Middleware
 from mcp_server.settings import is_loopback
 from mcp_server.values import SECOND, Clock, Turn
@@ -27,7 +28,11 @@ LOOP_SECONDS: Final = 2.0
 """How long the event loop may take to answer."""
 READY_SECONDS: Final = 5.0
 """How long ``/readyz`` waits for the event loop and the store, whose write has a shorter limit of its own."""
-PAGES: Final = ("/metrics", "/healthz", "/readyz", "/debug/turns")
+MODELS: Final = "/debug/models"
+"""The page of the loaded models. A model has the path of the page, a slash and its name: DELETE unloads it."""
+OPERATORS_PAGES: Final = ("/debug/turns", MODELS)
+"""The pages that are for operators alone."""
+PAGES: Final = ("/metrics", "/healthz", "/readyz", *OPERATORS_PAGES)
 """The paths that exist."""
 SERVICE: Final = "admin"
 """The name under which authentication knows the pages; their methods are their paths."""
@@ -53,9 +58,10 @@ class AdminPages:
         metrics: the page ``/metrics``.
         ready: says why the server is not ready, on the event loop; empty if it is.
         turns: the turns that run, on the event loop.
+        models: the models that are loaded on this machine, on the event loop.
         clock: the time, in nanoseconds since the Unix epoch.
-        authentication: with it, ``/debug/turns`` needs the scope ``operator``, and so does ``/metrics`` for readers on
-            other machines. Without it, ``/debug/turns`` is for this machine alone, and ``/metrics`` for everybody.
+        authentication: with it, :data:`OPERATORS_PAGES` need the scope ``operator``, and so does ``/metrics`` for
+            readers on other machines. Without it, they are for this machine alone, and ``/metrics`` for everybody.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class AdminPages:
         metrics: WSGIApplication,
         ready: Callable[[], Awaitable[str]],
         turns: Callable[[], Sequence[Turn]],
+        models: LoadedModels,
         clock: Clock,
         authentication: Middleware | None = None,
     ) -> None:
@@ -71,16 +78,19 @@ class AdminPages:
         self._metrics = metrics
         self._ready = ready
         self._turns = turns
+        self._models = models
         self._clock = clock
         self._authentication = authentication
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
+        page, model = (MODELS, path[len(MODELS) + 1 :]) if path.startswith(f"{MODELS}/") else (path, "")
+        allowed = ("DELETE",) if model else ("GET", "HEAD")
         try:
-            refusal = self._refusal(path, environ)
-            if refusal is None and path == "/metrics":
+            refusal = self._refusal(page, allowed, environ)
+            if refusal is None and page == "/metrics":
                 return self._metrics(environ, start_response)
-            status, kind, body = refusal or self._answer(path)
+            status, kind, body = refusal or (self._unloaded(model) if model else self._answer(page))
         except TimeoutError:
             status, kind, body = _text(HTTPStatus.SERVICE_UNAVAILABLE, "the event loop does not answer")
         except Exception as error:
@@ -93,7 +103,7 @@ class AdminPages:
             ("X-Content-Type-Options", "nosniff"),
         ]
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            headers.append(("Allow", "GET, HEAD"))
+            headers.append(("Allow", ", ".join(allowed)))
         if status is HTTPStatus.UNAUTHORIZED:
             headers.append(("WWW-Authenticate", "Bearer"))
         start_response(f"{status.value} {status.phrase}", headers)
@@ -103,7 +113,7 @@ class AdminPages:
         """An application with ``/metrics`` under every path, and no other page."""
         return self({**environ, "PATH_INFO": "/metrics"}, start_response)
 
-    def _refusal(self, path: str, environ: WSGIEnvironment) -> _Answer | None:
+    def _refusal(self, path: str, allowed: Sequence[str], environ: WSGIEnvironment) -> _Answer | None:
         """Why a request is not answered.
 
         Raises:
@@ -111,12 +121,12 @@ class AdminPages:
         """
         if path not in PAGES:
             return _text(HTTPStatus.NOT_FOUND, "the pages are " + " ".join(PAGES))
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD")
+        if environ["REQUEST_METHOD"] not in allowed:
+            return _text(HTTPStatus.METHOD_NOT_ALLOWED, f"only {' and '.join(allowed)}")
         if self._authentication is None:
-            if path == "/debug/turns" and not from_this_machine(environ):
+            if path in OPERATORS_PAGES and not from_this_machine(environ):
                 return _text(HTTPStatus.FORBIDDEN, "only from the machine of the server")
-        elif path == "/debug/turns" or (path == "/metrics" and not from_this_machine(environ)):
+        elif path in OPERATORS_PAGES or (path == "/metrics" and not from_this_machine(environ)):
             return self._on_loop(self._authenticate(self._authentication, path, environ), READY_SECONDS)
         return None
 
@@ -146,7 +156,19 @@ class AdminPages:
             if problem:
                 return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {problem}")
             return _text(HTTPStatus.OK, "ready")
+        if path == MODELS:
+            rows = self._on_loop(self._loaded(), LOOP_SECONDS)
+            return _json({"models": [with_memory(row) for row in rows]})
         return HTTPStatus.OK, "application/json", self._on_loop(self._running(), LOOP_SECONDS)
+
+    def _unloaded(self, model: str) -> _Answer:
+        """Unload a model; raises as :meth:`_refusal`. No page of another origin can ask for it: that would need a
+        method which browsers ask about first."""
+        try:
+            row = self._on_loop(self._unload(model), LOOP_SECONDS)
+        except ModelNotFound as error:
+            return _text(HTTPStatus.NOT_FOUND, error.message)
+        return _json({"model": None if row is None else with_memory(row)})
 
     def _on_loop(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         """The result of ``work``, which runs on the event loop.
@@ -163,6 +185,12 @@ class AdminPages:
 
     async def _readiness(self) -> str:
         return await self._ready()
+
+    async def _loaded(self) -> list[dict[str, Any]]:
+        return self._models.rows()
+
+    async def _unload(self, model: str) -> dict[str, Any] | None:
+        return self._models.unload(model)
 
     async def _running(self) -> bytes:
         now = self._clock()
@@ -185,6 +213,10 @@ def _shown(turn: Turn, now: int) -> Mapping[str, Any]:
 
 async def _nothing() -> None:
     """What the event loop runs to show that it does."""
+
+
+def _json(value: Any) -> _Answer:
+    return HTTPStatus.OK, "application/json", msgspec.json.encode(value)
 
 
 def _text(status: HTTPStatus, text: str) -> _Answer:

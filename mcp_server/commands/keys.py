@@ -12,10 +12,11 @@ import typer
 
 from mcp_server.commands.options import ConfigOption
 from mcp_server.commands.reporting import FAILED, MISUSED, fail, reported
-from mcp_server.commands.tables import print_table
+from mcp_server.commands.tables import print_facts, print_table
 
 if TYPE_CHECKING:
     from mcp_server.commands.key_client import KeyClient
+    from mcp_server.settings import Config
 
 keys = typer.Typer(help="Make, list, change and revoke API keys.", no_args_is_help=True)
 
@@ -220,6 +221,21 @@ def revoke(
             print(f"{client.revoke(_name(each)).name} revoked")
 
 
+def secret_of(key_file: Path | None, api_key: str | None, settings: Config) -> str:
+    """The secret of the API key to call with, by the options; empty: there is none."""
+    from mcp_server.keys import first_key_file
+
+    try:
+        if key_file is not None:
+            return key_file.read_text().strip()
+        if api_key:
+            return api_key
+        first = first_key_file(settings)
+        return first.read_text().strip() if first.is_file() else ""
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}", MISUSED)
+
+
 @contextmanager
 def _client(
     server: str | None, key_file: Path | None, api_key: str | None, certificates: Path | None, config: Path | None
@@ -230,17 +246,10 @@ def _client(
 
         prepare_grpc()
         from mcp_server.commands.key_client import CallFailed, connected
-        from mcp_server.keys import first_key_file
 
         settings = read(config).config
+        secret = secret_of(key_file, api_key, settings)
         try:
-            if key_file is not None:
-                secret = key_file.read_text().strip()
-            elif api_key:
-                secret = api_key
-            else:
-                first = first_key_file(settings)
-                secret = first.read_text().strip() if first.is_file() else ""
             trusted = certificates.read_bytes() if certificates is not None else None
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}", MISUSED)
@@ -308,7 +317,4 @@ def _show(key: Any) -> None:
         "revoked": _moment(key, "revoke_time"),
         "from": "the settings of the server" if key.from_settings else "the store",
     }
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        if value:
-            print(f"{name:<{width}}  {value}")
+    print_facts(facts)

@@ -8,7 +8,7 @@ import typer
 
 from mcp_server.commands.plugin_checks import check
 from mcp_server.commands.reporting import FAILED, reported
-from mcp_server.commands.tables import print_table
+from mcp_server.commands.tables import print_json, print_table
 
 plugins = typer.Typer(help="List the plug-ins that settings may use, and check them.", invoke_without_command=True)
 plugins.command()(check)
@@ -24,13 +24,11 @@ def list_plugins(
     if context.invoked_subcommand is not None:
         return
     with reported():
-        import msgspec
-
         from mcp_server.plugins import Registry
 
         entries = list(Registry().entries())
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(entries)).decode())
+        print_json(entries)
     else:
         rows = [
             (one.kind, one.name, one.package or "built in", one.extra, one.problem or one.reference) for one in entries

@@ -40,7 +40,9 @@ __all__ = [
     "installed",
     "location",
     "pull",
+    "remove",
     "resolve",
+    "size_of",
 ]
 
 
@@ -117,6 +119,31 @@ def installed(folder: Path | None = None) -> list[InstalledFile]:
     found = [(path.stem, path) for path in sorted(folder.glob("*.gguf")) if path.stem in CATALOGUE]
     found += [(HUB + path.relative_to(hub).as_posix(), path) for path in sorted(hub.glob("*/*/**/*.gguf"))]
     return [InstalledFile(source=source, path=path, size=path.stat().st_size) for source, path in found]
+
+
+def size_of(path: Path) -> int:
+    """The length of a model file in bytes, all its parts together."""
+    return sum(part.stat().st_size for part in gguf.parts_of(path) if part.is_file())
+
+
+def remove(path: Path, folder: Path | None = None) -> None:
+    """Delete a downloaded model file, all its parts, and the folders that are empty then.
+
+    Args:
+        path: the file, or the first one of its parts.
+        folder: where files are stored.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    folder = folder if folder is not None else default_folder()
+    for part in gguf.parts_of(path):
+        part.unlink(missing_ok=True)
+        part.with_name(f".{part.name}.lock").unlink(missing_ok=True)
+    for parent in path.parents:
+        if parent == folder or folder not in parent.parents or any(parent.iterdir()):
+            break
+        parent.rmdir()
 
 
 def pull(source: str, folder: Path | None = None, *, progress: Progress | None = None) -> Path:

@@ -6,6 +6,7 @@ header is whole, and that all the tensor data that the header speaks of is there
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 from collections.abc import Mapping
@@ -160,6 +161,13 @@ def read(path: Path) -> ModelFile:
         # A path with a character that no file name has.
         raise BadModelFile(f"{str(path)!r} cannot be read: {error}") from error
     return file
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of a model by its only or first one, which may be damaged: as its name says."""
+    match = re.fullmatch(r".*-00001-of-([0-9]{5})\.gguf", path.name)
+    count = int(match[1]) if match is not None else 1
+    return [path] if not 1 < count <= MAX_PARTS else [_part(path, number, count) for number in range(count)]
 
 
 def _read_one(path: Path, *, number: int = 0) -> ModelFile:

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from mcp_server.errors import MCPError, ProviderUnavailable, trace_of
-from mcp_server.interfaces import Loader, ModelLookup, Provider, TokenCounter
+from mcp_server.interfaces import Loader, ModelLookup, Provider, TokenCounter, Unloader
 from mcp_server.models.catalogue import Catalogue, LookUpNeeded, Route
 from mcp_server.models.circuit import Circuits
 from mcp_server.models.target import Limits, Target
@@ -120,14 +120,17 @@ class Inventory:
         return self._catalogue if time.monotonic() < self._fresh_until else None
 
     async def ready(self, provider: str) -> bool:
-        """Whether the provider has a model that can answer now."""
+        """Whether the provider has a model that can answer now. A model that is loaded again, after it was unloaded,
+        can: calls only wait."""
         try:
             models = await self._models_of(provider)
         except ProviderUnavailable:
             return False
-        circuits = self._circuits[provider]
+        circuits, unloader = self._circuits[provider], self.providers[provider]
+        again = [one.model for one in unloader.loaded() if one.loads] if isinstance(unloader, Unloader) else []
         return any(
-            model.state is ModelState.READY and (model.name not in circuits or circuits[model.name].closed)
+            (model.state is ModelState.READY or (model.state is ModelState.LOADING and model.name in again))
+            and (model.name not in circuits or circuits[model.name].closed)
             for model in models
         )
 

@@ -308,7 +308,9 @@ def allowed(kind: inspect.Type) -> str:
         return f"a table, each value {allowed(kind.value_type)}"
     if isinstance(kind, inspect.VarTupleType):
         return f"an array, each {allowed(kind.item_type)}"
-    if isinstance(kind, (inspect.StructType, inspect.UnionType)):
+    if isinstance(kind, inspect.UnionType):
+        return " or ".join(dict.fromkeys(map(allowed, kind.types)))
+    if isinstance(kind, inspect.StructType):
         return "a table"
     if isinstance(kind, inspect.CustomType):
         return "a path" if kind.cls is Path else "a string"

@@ -27,6 +27,7 @@ from msgspec.inspect import (
     StrType,
     StructType,
     Type,
+    UnionType,
     VarTupleType,
     type_info,
 )
@@ -131,6 +132,8 @@ class _Builder:
             return self._reference(struct.__name__, lambda: self.table(struct))
         if isinstance(kind, VarTupleType):
             return {"type": "array", "items": self._value(kind.item_type), **_limits(kind, _LENGTHS)}
+        if isinstance(kind, UnionType):
+            return {"anyOf": [self._value(choice) for choice in kind.types]}
         if isinstance(kind, CustomType) and kind.cls is Secret:
             return self._reference("Secret", _secret)
         return _scalar(kind)

@@ -333,7 +333,8 @@ class RoutingSettings(Settings):
 
 
 class AdminSettings(Settings):
-    """The pages for monitoring and operators: ``/metrics``, ``/healthz``, ``/readyz`` and ``/debug/turns``."""
+    """The pages for monitoring and operators: ``/metrics``, ``/healthz``, ``/readyz``, ``/debug/turns`` and
+    ``/debug/models``."""
 
     address: OptionalAddress | None = None
     """``host:port`` of the pages. Port 0 chooses a free port; empty turns the pages off. Not set: ``metrics.address``

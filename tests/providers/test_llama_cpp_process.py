@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from mcp_server.errors import ProviderError, ProviderStreamCut, ProviderUnavailable
 from mcp_server.interfaces import EmbedRequest, GenerateRequest
@@ -237,7 +238,7 @@ def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    (pid,) = map(int, killed.stdout.split())
+    (pid,) = map(int, killed.stdout.splitlines()[-1].split())
     with suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(5)
     assert after < 1 or not list(tmp_path.iterdir())
@@ -246,10 +247,11 @@ def test_no_process_outlives_a_server_that_was_killed(model_file: Path, tmp_path
 async def test_it_writes_nothing_on_the_servers_own_output(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
     """Neither loading, nor answering, nor failing shows on standard output or standard error."""
     provider = make()
-    await text(provider)
-    with pytest.raises(ProviderError):
-        await text(make(Path("nowhere.gguf")))
-    await provider.close()
+    with capture_logs():
+        await text(provider)
+        with pytest.raises(ProviderError):
+            await text(make(Path("nowhere.gguf")))
+        await provider.close()
     assert capfd.readouterr() == ("", "")
 
 

@@ -13,7 +13,7 @@ from mcp_server.errors import ContextTooLong, ProviderUnavailable
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Progress
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
-from mcp_server.providers.llama_cpp.slots import BATCH, LEAST_SLICE, Slots
+from mcp_server.providers.llama_cpp.slots import BATCH, LEAST_SLICE, SLICE_SECONDS, Slots
 from mcp_server.values import GenerationConfig, Message, ModelState, Role, Text, Usage
 from tests.providers.conftest import events_of
 
@@ -25,8 +25,16 @@ async def make(model_file: Path) -> AsyncIterator[Make]:
     """Make providers of the model ``m``, the embedded one, and close them at the end."""
     async with AsyncExitStack() as stack:
 
-        def made(*, parallel: int = 2, context_window: int | None = 2048, path: Path = model_file) -> LlamaCppProvider:
-            model = LlamaCppModel(path=path, context_window=context_window, temperature=0.0)
+        def made(
+            *,
+            parallel: int = 2,
+            context_window: int | None = 2048,
+            embedding_window: int | None = None,
+            path: Path = model_file,
+        ) -> LlamaCppProvider:
+            model = LlamaCppModel(
+                path=path, context_window=context_window, embedding_window=embedding_window, temperature=0.0
+            )
             provider = LlamaCppProvider(LlamaCppSettings(models={"m": model}, parallel=parallel))
             stack.push_async_callback(provider.close)
             return provider
@@ -110,7 +118,7 @@ def test_slices_fit_the_time_that_they_take() -> None:
     """They become larger where reading is fast, and smaller where it is slow, in whole batches of llama.cpp."""
     slots = Slots(1)
     sizes = []
-    for seconds in (0.01, 0.01, 0.5, 10, 10):
+    for seconds in (0.01, 0.01, SLICE_SECONDS, 10, 10):
         slots.slice_took(slots.slice_tokens, seconds)
         sizes.append(slots.slice_tokens)
     assert sizes == [2 * BATCH, 4 * BATCH, 4 * BATCH, LEAST_SLICE, LEAST_SLICE]
@@ -148,7 +156,7 @@ async def test_a_window_beyond_the_models_own_is_named(make: Make, model_file: P
 
 async def test_texts_to_embed_have_the_window_of_the_settings(make: Make) -> None:
     """It is larger or smaller than without any, and each text costs its own tokens, computed once."""
-    large, small = make(context_window=1_100), make(context_window=256)
+    large, small = make(embedding_window=1_100), make(context_window=256)
     made = await large.embed(EmbedRequest(model="m", inputs=(" cat" * 1_050, "x", "yes")))
     assert 1_050 < made.usage.input_tokens < 1_060
     assert len(made.vectors) == 3
@@ -162,8 +170,8 @@ async def test_texts_to_embed_have_the_window_of_the_settings(make: Make) -> Non
 async def test_loading_is_reported_until_it_is_done(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that is being loaded is alive; one that is loaded needs no time."""
     monkeypatch.setattr("mcp_server.providers.local.lazy.SIGN_SECONDS", 0.02)
-    provider = make()
     for request in (asked("x"), EmbedRequest(model="m", inputs=("x",))):
+        provider = make()
         signs = [sign async for sign in provider.load(request)]
         assert signs
         assert {sign.stage for sign in signs} == {"loading"}

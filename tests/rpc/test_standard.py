@@ -129,6 +129,8 @@ async def test_a_provider_serves_when_a_model_of_it_is_ready(serve: Serve, monke
     provider.state = ModelState.READY
     assert (await watch.read()).status == SERVING
     watch.cancel()
+    provider.state = ModelState.LOADING
+    assert await check(wire, "providers/warming") == SERVING, "it is loaded again, and calls only wait"
 
 
 class Listless(EchoProvider):

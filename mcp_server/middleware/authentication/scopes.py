@@ -90,7 +90,7 @@ _SERVICES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "DeleteConversationItem": _WRITE,
     },
     # The pages of the admin port that are not open.
-    "admin": {"/debug/turns": _OPERATOR, "/metrics": _OPERATOR},
+    "admin": {"/debug/turns": _OPERATOR, "/debug/models": _OPERATOR, "/metrics": _OPERATOR},
     # Check and Watch of a provider need `models`, which only the service itself can tell from the request.
     "grpc.health.v1.Health": {"Check": OPEN, "Watch": OPEN, "List": _MODELS},
     "grpc.reflection.v1.ServerReflection": {"ServerReflectionInfo": ANY_PRINCIPAL},

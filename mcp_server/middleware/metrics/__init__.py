@@ -12,11 +12,12 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from mcp_server.interfaces import Call, ObservableStore, Store
+from mcp_server.interfaces import Call, ObservableStore, Provider, Store
 from mcp_server.middleware.metrics.admission import AdmissionMetrics
 from mcp_server.middleware.metrics.calls import CallMetrics
 from mcp_server.middleware.metrics.families import Families
 from mcp_server.middleware.metrics.issuers import IssuerMetrics
+from mcp_server.middleware.metrics.local_models import LocalModelMetrics
 from mcp_server.middleware.metrics.server import ServerMetrics
 from mcp_server.middleware.metrics.settings import SettingsMetrics
 from mcp_server.middleware.metrics.stores import StoreMetrics
@@ -54,6 +55,7 @@ class Metrics:
         self._server = ServerMetrics(self.families)
         self._calls = CallMetrics(self.families, self._server, self.admission)
         self._turns = TurnMetrics(self.families, clock, max_models=max_models)
+        self._local_models = LocalModelMetrics(self.families)
         self._store = StoreMetrics(self.families)
         self._settings = SettingsMetrics(self.families)
 
@@ -102,6 +104,10 @@ class Metrics:
             circuits: by the name of the provider, how many circuit breakers of its models are open.
         """
         self._turns.watch_circuits(circuits)
+
+    def watch_providers(self, providers: Mapping[str, Provider]) -> None:
+        """Show which models of these providers are loaded on this machine."""
+        self._local_models.watch(providers)
 
     def count_reload(self, outcome: str) -> None:
         """Count one attempt to read the settings again: ``applied``, ``unchanged`` or ``failed``."""

@@ -23,16 +23,22 @@ _Sample = tuple[str, Mapping[str, str], float]
 
 
 class Counter:
-    """One time series that only grows."""
+    """One time series that only grows.
 
-    __slots__ = ("_created", "value")
+    Attributes:
+        value: as it is now.
+        compute: called at each scrape instead, on another thread, if it is set.
+    """
+
+    __slots__ = ("_created", "compute", "value")
 
     def __init__(self) -> None:
         self.value = 0.0
+        self.compute: Callable[[], float] | None = None
         self._created = time.time()
 
     def samples(self) -> Iterator[_Sample]:
-        yield "_total", {}, self.value
+        yield "_total", {}, self.value if self.compute is None else self.compute()
         yield "_created", {}, self._created
 
 

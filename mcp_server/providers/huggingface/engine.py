@@ -125,6 +125,11 @@ class Engine:
         """Whether its process runs."""
         return self._process.alive
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
     async def outcome(self) -> str:
         """How its process ended, to complete "the process of the model X …"."""
         return await self._process.outcome()

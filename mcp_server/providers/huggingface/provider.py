@@ -6,7 +6,7 @@ import array
 import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,8 @@ from mcp_server.interfaces import (
     EmbedRequest,
     Finish,
     GenerateRequest,
+    LoadCounts,
+    LoadedModel,
     Progress,
     ProviderEvent,
     ReasoningDelta,
@@ -53,7 +55,7 @@ from mcp_server.providers.huggingface.protocol import (
 )
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
 from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
-from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
+from mcp_server.providers.local.lazy import LazyEngine, LoadFailed, Timers, total
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
     Capabilities,
@@ -82,10 +84,11 @@ class HuggingFaceProvider:
 
     Args:
         settings: its settings table.
+        timers: what measures how long models stay loaded; ``None``: the event loop.
     """
 
-    def __init__(self, settings: HuggingFaceSettings) -> None:
-        self._models = {name: _Served(name, model, settings) for name, model in settings.models.items()}
+    def __init__(self, settings: HuggingFaceSettings, *, timers: Timers | None = None) -> None:
+        self._models = {name: _Served(name, model, settings, timers) for name, model in settings.models.items()}
 
     async def models(self) -> Sequence[Model]:
         """Its models and their states. Loads none."""
@@ -100,8 +103,7 @@ class HuggingFaceProvider:
         """
         served = self._served(request.model)
         request = translate.generate(request, served.settings)
-        with served.place():
-            engine = await served.lazy.engine()
+        async with served.place() as engine:
             _check(engine.facts, request)
             begun = False
             try:
@@ -133,9 +135,9 @@ class HuggingFaceProvider:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""
         served = self._served(request.model)
         request = translate.generate(request, served.settings)
-        engine = await served.lazy.engine()
-        _check(engine.facts, request)
-        counted = await served.answer(engine, Count(id=engine.new_id(), request=request))
+        async with served.lazy.use(last=False) as engine:
+            _check(engine.facts, request)
+            counted = await served.answer(engine, Count(id=engine.new_id(), request=request))
         assert isinstance(counted, TokenCount)
         return counted.tokens
 
@@ -147,8 +149,7 @@ class HuggingFaceProvider:
         """
         served = self._served(request.model)
         chosen = options.decode(options.EmbedOptions, request.provider_options, request.model)
-        with served.place():
-            engine = await served.lazy.engine()
+        async with served.place() as engine:
             if engine.facts.generates:
                 raise UnsupportedByModel(f"the model {request.model} makes no embeddings")
             _check_prompt(engine.facts, chosen.prompt_name)
@@ -163,6 +164,22 @@ class HuggingFaceProvider:
         assert isinstance(made, Vectors)
         vectors = tuple([array.array("f", vector).tolist() for vector in made.vectors])
         return Embeddings(vectors=vectors, usage=Usage(input_tokens=made.tokens, source=UsageSource.REPORTED))
+
+    def loaded(self) -> Sequence[LoadedModel]:
+        """Its models that are loaded, or are being loaded."""
+        return [facts for served in self._models.values() if (facts := served.lazy.facts()) is not None]
+
+    def load_counts(self) -> LoadCounts:
+        """How often its models were loaded and unloaded."""
+        return total([served.lazy.counts for served in self._models.values()])
+
+    def unload(self, model: str, /) -> None:
+        """Unload a model as soon as no call uses it.
+
+        Raises:
+            ModelNotFound.
+        """
+        self._served(model).lazy.unload()
 
     async def close(self) -> None:
         """End all processes. Answers that are being made end with :class:`ProviderUnavailable`."""
@@ -179,10 +196,14 @@ class HuggingFaceProvider:
 class _Served:
     """One model and what is loaded of it."""
 
-    def __init__(self, name: str, settings: HuggingFaceModel, provider: HuggingFaceSettings) -> None:
+    def __init__(
+        self, name: str, settings: HuggingFaceModel, provider: HuggingFaceSettings, timers: Timers | None
+    ) -> None:
         self.name = name
         self.settings = settings
-        self.lazy: LazyEngine[Engine] = LazyEngine(name, self.facts, self._start)
+        self.lazy: LazyEngine[Engine] = LazyEngine(
+            name, self.facts, self._start, keep_alive=settings.keep_alive_seconds, timers=timers
+        )
         self._loading = Loading(
             model=name,
             path="" if settings.path is None else str(settings.path.absolute()),
@@ -246,12 +267,13 @@ class _Served:
         # What other files failed at says nothing of these.
         self.lazy.failure = ""
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places at the model.
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[Engine]:
+        """Hold one of the places at the model, which is loaded.
 
         Raises:
             ProviderRateLimited: all are taken.
+            ProviderUnavailable: it cannot be loaded.
         """
         if self._taken >= self._room:
             raise ProviderRateLimited(
@@ -261,7 +283,8 @@ class _Served:
             )
         self._taken += 1
         try:
-            yield
+            async with self.lazy.use() as engine:
+                yield engine
         finally:
             self._taken -= 1
 

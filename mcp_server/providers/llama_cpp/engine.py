@@ -27,7 +27,7 @@ READY = b"ready\n"
 STALL_SECONDS: Final = 60.0
 """How long no answer may make progress: it does with each token, and with each batch of a prompt."""
 EMBEDDING_STALL_SECONDS: Final = 300.0
-"""The same for embeddings, whose answers come whole."""
+"""The same while a text is embedded, which is one step."""
 PROBE: Final = "/lora-adapters"
 """A small question that the thread that computes answers, between two steps."""
 _ERROR_LINE: Final = re.compile(r"[0-9.]+ E (?:[\w ]+: +)?(.+)")
@@ -46,11 +46,13 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int
     """How many answers are worked on at once; each takes memory for a whole context window."""
     batch: int
-    """How many tokens of a prompt are read in one go: the others wait for so long, and so does a stop."""
+    """How many tokens are read in one go at most, for example those of a text to embed."""
+    embedding_window: int
+    """The most tokens of a text to embed, not more than ``batch``."""
     threads: int
     """How many threads compute."""
-    embedding: bool = False
-    """Whether it makes embeddings; then it writes no text."""
+    generates: bool = True
+    """Whether it writes text; all models make embeddings."""
     chat_template: Path | None = None
     """The file with its chat template; ``None``: the model file has it."""
     projector: Path | None = None
@@ -82,7 +84,7 @@ class Engine:
             process,
             suspects,
             memory_limit=memory_limit,
-            stall_seconds=EMBEDDING_STALL_SECONDS if settings.embedding else STALL_SECONDS,
+            stall_seconds=STALL_SECONDS,
         )
 
     @classmethod
@@ -132,6 +134,11 @@ class Engine:
         """Whether its process runs."""
         return self._process.alive
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
     async def outcome(self) -> str:
         """How its process ended, to complete "the process of the model X …"."""
         return await self._process.outcome()
@@ -148,7 +155,13 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def post(
-        self, path: str, body: bytes, *, slot: bool = True, content: bytes | None = None
+        self,
+        path: str,
+        body: bytes,
+        *,
+        slot: bool = True,
+        content: bytes | None = None,
+        stall_seconds: float = STALL_SECONDS,
     ) -> AsyncIterator[Connection]:
         """Send a request, and give the connection on which its answer comes. Leaving the context early stops the work.
 
@@ -158,6 +171,7 @@ class Engine:
             slot: whether it computes: then it waits for a place, and holds that until its work has really ended.
             content: the caller's request that it is part of, once that is admitted; ``None``: it is all of it, and is
                 admitted here.
+            stall_seconds: how long it may take without any progress.
 
         Raises:
             BrokenConnection: the process is gone. Also raised while the answer is read.
@@ -168,7 +182,7 @@ class Engine:
                 await admitted.enter_async_context(self.admit(body))
             if slot:
                 await self._slots.acquire()
-            work = self._supervisor.begin(content or body)
+            work = self._supervisor.begin(content or body, stall_seconds=stall_seconds)
             connection: Connection | None = None
             try:
                 connection = await Connection.open(str(self._folder / "llama.sock"), work.progress)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mcp_server.interfaces import (
     EmbedRequest,
     Finish,
     GenerateRequest,
+    LoadCounts,
+    LoadedModel,
     Progress,
     ProviderEvent,
     TextDelta,
@@ -27,13 +30,13 @@ from mcp_server.providers.llama_cpp import conversation, reasoning, translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
 from mcp_server.providers.llama_cpp.conversation import ChatModel
 from mcp_server.providers.llama_cpp.decision import decided, opening_in, probes
-from mcp_server.providers.llama_cpp.engine import Engine, Loading
-from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings, window_problem
+from mcp_server.providers.llama_cpp.engine import EMBEDDING_STALL_SECONDS, STALL_SECONDS, Engine, Loading
+from mcp_server.providers.llama_cpp.settings import WINDOWS, LlamaCppModel, LlamaCppSettings, window_problem
 from mcp_server.providers.llama_cpp.slots import BATCH, IMAGE_BATCH, MOST_SLICES, Slot, Slots
 from mcp_server.providers.llama_cpp.template import CHAT_TEMPLATE, TOOL_TEMPLATE, template_of
 from mcp_server.providers.llama_cpp.tool_calls import ToolCalls
 from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
-from mcp_server.providers.local.lazy import LazyEngine, LoadFailed
+from mcp_server.providers.local.lazy import LazyEngine, LoadFailed, Timers, total
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
     Capabilities,
@@ -49,8 +52,8 @@ LIBRARIES = ("psutil", "xllamacpp")
 DEFAULT_CONTEXT_WINDOW = 8192
 """The context window of a model whose file allows more, or names none: memory is allocated for all of it."""
 EMBEDDING_WINDOW = 1024
-"""The most tokens of a text to embed, where the settings name no context window: a text is read in one go, which takes
-up to a megabyte of memory for each token."""
+"""The most tokens of a text to embed, where the settings say nothing: a text is read in one go, which takes up to a
+megabyte of memory for each token."""
 EMBEDDING_BATCH = 1024
 """About how many tokens of texts are sent to llama.cpp at once. It computes one text after another: more at once would
 not be faster, but would hold up others."""
@@ -71,17 +74,20 @@ class LlamaCppProvider:
     """Answers with models that run on this machine, each loaded when it is first used.
 
     A model is loaded into a process of its own, so that the server goes on while it loads, and whatever happens there.
-    For embeddings it is loaded a second time, as llama.cpp can only do the one or the other.
+    The same process makes the embeddings.
 
     Args:
         settings: its settings table.
+        timers: what measures how long models stay loaded; ``None``: the event loop.
 
     Raises:
         ConfigError: the source of a model does not name one.
     """
 
-    def __init__(self, settings: LlamaCppSettings) -> None:
-        self._models = {name: _Local(name, model.resolved(name), settings) for name, model in settings.models.items()}
+    def __init__(self, settings: LlamaCppSettings, *, timers: Timers | None = None) -> None:
+        self._models = {
+            name: _Local(name, model.resolved(name), settings, timers) for name, model in settings.models.items()
+        }
 
     async def models(self) -> Sequence[Model]:
         """Its models and their states. Loads none."""
@@ -94,17 +100,23 @@ class LlamaCppProvider:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderUnavailable, ProviderStreamCut.
         """
         local = self._local(request.model)
-        async with contextlib.aclosing(decided(request, self._answer, local.call_opening)) as events:  # type: ignore[type-var]  # a generator
-            async for event in events:
-                yield event
+        async with contextlib.AsyncExitStack() as using:
+            answer = decided(request, partial(self._answer, using), local.call_opening)
+            async with contextlib.aclosing(answer) as events:  # type: ignore[type-var]  # a generator
+                async for event in events:
+                    yield event
 
-    async def _answer(self, request: GenerateRequest, beginning: str) -> AsyncIterator[ProviderEvent]:
-        """The answer to a request in one go, continued from its ``beginning``."""
+    async def _answer(
+        self, using: contextlib.AsyncExitStack, request: GenerateRequest, beginning: str
+    ) -> AsyncIterator[ProviderEvent]:
+        """The answer to a request in one go, continued from its ``beginning``. The model stays loaded until ``using`` is
+        left."""
         local = self._local(request.model)
         constraint = translate.constraint_of(request.config, local.name)
         body = translate.generate_body(request, local.name, local.settings, constraint)
         calls = ToolCalls(request)
-        engine = await local.generating.engine()
+        engine = await using.enter_async_context(local.lazy.use())
+        local.check_generates(engine)
         prompt = await local.prompt_fields(request)
         if beginning:
             prompt["messages"].append({"role": "assistant", "content": beginning})
@@ -151,7 +163,7 @@ class LlamaCppProvider:
                     if usage is not None:
                         usage = slot.answered(usage)
         except BrokenConnection as error:
-            raise await local.generating.lost(engine, begun=begun) from error
+            raise await local.lazy.lost(engine, begun=begun) from error
         if reason is None:
             raise ProviderStreamCut(f"the model {request.model} ended without saying that its answer was complete")
         if constraint is not None and reason is FinishReason.STOP:
@@ -167,18 +179,16 @@ class LlamaCppProvider:
         Raises:
             ModelNotFound, ProviderUnavailable.
         """
-        local = self._local(request.model)
-        lazy = local.embedding if isinstance(request, EmbedRequest) else local.generating
-        async for sign in lazy.load():
+        async for sign in self._local(request.model).lazy.load():
             yield sign
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""
         local = self._local(request.model)
-        engine = await local.generating.engine()
-        if request.prompt is not None:
-            return len(await local.tokens(local.generating, engine, request.prompt + request.suffix))
-        return await local.count_chat(engine, await local.prompt_fields(request))
+        async with local.lazy.use(last=False) as engine:
+            if request.prompt is not None:
+                return len(await local.tokens(engine, request.prompt + request.suffix))
+            return await local.count_chat(engine, await local.prompt_fields(request))
 
     async def embed(self, request: EmbedRequest, /) -> Embeddings:
         """One vector of length 1 for each text: the average over its tokens, unless the model's file says otherwise.
@@ -195,19 +205,32 @@ class LlamaCppProvider:
                 f"the vectors of the model {request.model} have {length} dimensions and cannot be shortened",
                 metadata={"model": request.model, "dimensions": str(length)},
             )
-        engine = await local.embedding.engine()
-        await local.check_lengths(engine, request.inputs)
-        body = msgspec.json.encode({"input": request.inputs})
-        answer = await local.ask(local.embedding, engine, "/v1/embeddings", body, slot=True)
-        made = msgspec.json.decode(answer, type=translate.Vectors)
-        vectors = tuple([vector.embedding for vector in sorted(made.data, key=lambda vector: vector.index)])
-        usage = Usage(input_tokens=made.usage.prompt_tokens, source=UsageSource.REPORTED)
-        return Embeddings(vectors=vectors, usage=usage)
+        async with local.lazy.use() as engine:
+            await local.check_lengths(engine, request.inputs)
+            made = [await local.embed(engine, text) for text in request.inputs]
+        tokens = sum(one.usage.prompt_tokens for one in made)
+        vectors = tuple([one.data[0].embedding for one in made])
+        return Embeddings(vectors=vectors, usage=Usage(input_tokens=tokens, source=UsageSource.REPORTED))
+
+    def loaded(self) -> Sequence[LoadedModel]:
+        """Its models that are loaded, or are being loaded."""
+        return [facts for local in self._models.values() if (facts := local.lazy.facts()) is not None]
+
+    def load_counts(self) -> LoadCounts:
+        """How often its models were loaded and unloaded."""
+        return total([local.lazy.counts for local in self._models.values()])
+
+    def unload(self, model: str, /) -> None:
+        """Unload a model as soon as no call uses it.
+
+        Raises:
+            ModelNotFound.
+        """
+        self._local(model).lazy.unload()
 
     async def close(self) -> None:
         """End all processes. Answers that are being made end with :class:`ProviderUnavailable`."""
-        engines = [engine for local in self._models.values() for engine in (local.generating, local.embedding)]
-        await asyncio.gather(*[engine.close() for engine in engines])
+        await asyncio.gather(*[local.lazy.close() for local in self._models.values()])
 
     def _local(self, name: str) -> _Local:
         local = self._models.get(name)
@@ -232,12 +255,13 @@ class _Tokens(msgspec.Struct):
 class _Local:
     """One model and what is loaded of it."""
 
-    def __init__(self, name: str, settings: LlamaCppModel, provider: LlamaCppSettings) -> None:
+    def __init__(
+        self, name: str, settings: LlamaCppModel, provider: LlamaCppSettings, timers: Timers | None
+    ) -> None:
         assert settings.path is not None
         self.name = name
         self.settings = settings
-        self.generating = LazyEngine(name, self.file, self._generating)
-        self.embedding = LazyEngine(name, self.file, self._embedding)
+        self.lazy = LazyEngine(name, self.file, self._start, keep_alive=settings.keep_alive_seconds, timers=timers)
         others = [path for path in (settings.chat_template, settings.projector) if path is not None]
         self._files = ModelFiles(settings.path, self._read, self._changed, others=others)
         self._set_window = provider.models[name].context_window
@@ -251,7 +275,7 @@ class _Local:
 
     async def model(self) -> Model:
         """What it can do, and its state."""
-        loaded = self.generating.loaded or self.embedding.loaded
+        loaded = self.lazy.loaded
         try:
             file = self._loaded if loaded and self._loaded is not None else await self.file(seconds=LIST_SECONDS)
         except LoadFailed as failed:
@@ -259,9 +283,9 @@ class _Local:
             can = Capabilities(chat=True, completion=True, embedding=True)
             return Model(name=self.name, capabilities=can, state=ModelState.UNAVAILABLE, state_reason=str(failed))
         state, failure = ModelState.READY, ""
-        if self.generating.loading or self.embedding.loading:
+        if self.lazy.loading:
             state = ModelState.LOADING
-        elif not loaded and (failure := self.generating.failure or self.embedding.failure):
+        elif not loaded and (failure := self.lazy.failure):
             state = ModelState.UNAVAILABLE
         chat = file.generates and bool(file.chat_template)
         can = Capabilities(
@@ -276,7 +300,7 @@ class _Local:
         return Model(
             name=self.name,
             capabilities=can,
-            context_window=self._window(file) if file.generates else self._embedding_window(file),
+            context_window=self._window(file),
             batch_tokens=EMBEDDING_BATCH,
             embedding_dimensions=file.embedding_length,
             state=state,
@@ -298,8 +322,9 @@ class _Local:
             file = gguf.read(path)
         except gguf.BadModelFile as error:
             raise LoadFailed(f"the model file {error}{self._hint()}") from error
-        if problem := window_problem(self.settings.context_window, file):
-            raise LoadFailed(f"context_window: {problem}")
+        for key in WINDOWS:
+            if problem := window_problem(getattr(self.settings, key), file):
+                raise LoadFailed(f"{key}: {problem}")
         return self._with_settings(file)
 
     def _with_settings(self, file: gguf.ModelFile) -> gguf.ModelFile:
@@ -341,44 +366,57 @@ class _Local:
 
     def _changed(self) -> None:
         # What another file failed at says nothing of this one.
-        self.generating.failure = self.embedding.failure = ""
+        self.lazy.failure = ""
 
-    async def tokens(self, lazy: LazyEngine[Engine], engine: Engine, text: str) -> list[int]:
+    def check_generates(self, engine: Engine) -> None:
+        """Refuse a call for text to a model that writes none."""
+        if not engine.settings.generates:
+            raise UnsupportedByModel(f"the model {self.name} makes embeddings only", metadata={"model": self.name})
+
+    async def embed(self, engine: Engine, text: str) -> translate.Vectors:
+        """The vector of one text. It takes the slot that was not used for longest, and its turn with long prompts."""
+        body = msgspec.json.encode({"input": [text]})
+        slots = self.slots(engine)
+        async with slots.other_use(), slots.turn:
+            answer = await self.ask(engine, "/v1/embeddings", body, slot=True, stall_seconds=EMBEDDING_STALL_SECONDS)
+        return msgspec.json.decode(answer, type=translate.Vectors)
+
+    async def tokens(self, engine: Engine, text: str) -> list[int]:
         """The tokens of a text, those that the model wants around it included."""
         body = msgspec.json.encode({"content": text, "add_special": True, "parse_special": True})
-        answer = await self.ask(lazy, engine, "/tokenize", body)
+        answer = await self.ask(engine, "/tokenize", body)
         return msgspec.json.decode(answer, type=_Tokens).tokens
 
     async def check_lengths(self, engine: Engine, texts: Sequence[str]) -> None:
         """Refuse texts that are too long to embed."""
-        limit = engine.settings.context_window
+        limit = engine.settings.embedding_window
         for text in texts:
             # A token is at least a byte, and two may be added.
             if len(text.encode()) + 2 <= limit:
                 continue
-            tokens = len(await self.tokens(self.embedding, engine, text))
+            tokens = len(await self.tokens(engine, text))
             if tokens > limit:
                 raise translate.context_too_long(tokens, limit, model=self.name)
 
     def slots(self, engine: Engine) -> Slots:
-        """The slots of the engine that generates."""
+        """The slots of the engine."""
         if self._slots is None or self._slots[0] is not engine:
             self._slots = engine, Slots(engine.settings.parallel)
         return self._slots[1]
 
     async def call_opening(self) -> str:
         """What every tool call begins with in the template of the model; empty if that is not known."""
-        engine = await self.generating.engine()
-        if self._opening is None or self._opening[0] is not engine:
-            prompts: list[str] = []
-            with contextlib.suppress(UnsupportedByModel, ProviderUnavailable):  # a template may refuse such chats
-                prompts = [await self.apply_template(engine, probe) for probe in probes()]
-            self._opening = engine, opening_in(*prompts) if prompts else ""
-        return self._opening[1]
+        async with self.lazy.use(last=False) as engine:
+            if self._opening is None or self._opening[0] is not engine:
+                prompts: list[str] = []
+                with contextlib.suppress(UnsupportedByModel, ProviderUnavailable):  # a template may refuse such chats
+                    prompts = [await self.apply_template(engine, probe) for probe in probes()]
+                self._opening = engine, opening_in(*prompts) if prompts else ""
+            return self._opening[1]
 
     async def apply_template(self, engine: Engine, fields: dict[str, Any]) -> str:
         """The prompt of a chat."""
-        answer = await self.ask(self.generating, engine, APPLY_TEMPLATE, msgspec.json.encode(fields))
+        answer = await self.ask(engine, APPLY_TEMPLATE, msgspec.json.encode(fields))
         return msgspec.json.decode(answer, type=_Prompt).prompt
 
     async def prompt_tokens(
@@ -408,7 +446,7 @@ class _Local:
             prompt = request.prompt
             if prompt is None:
                 prompt = await self.apply_template(engine, fields)
-            tokens = await self.tokens(self.generating, engine, prompt + request.suffix)
+            tokens = await self.tokens(engine, prompt + request.suffix)
             length = len(tokens)
         if length >= window:
             raise translate.context_too_long(length, window, model=self.name)
@@ -417,7 +455,7 @@ class _Local:
     async def count_chat(self, engine: Engine, fields: dict[str, Any]) -> int:
         """The length of the prompt of a chat, images included."""
         body = msgspec.json.encode(fields)
-        answer = await self.ask(self.generating, engine, COUNT_CHAT, body)
+        answer = await self.ask(engine, COUNT_CHAT, body)
         return msgspec.json.decode(answer, type=_Counted).input_tokens
 
     async def read_prompt(
@@ -436,7 +474,7 @@ class _Local:
             async with slots.turn:
                 begin = clock()
                 body = translate.slice_body(tokens[:position], slot.id)
-                answer = await self.ask(self.generating, engine, "/completions", body, slot=True, content=content)
+                answer = await self.ask(engine, "/completions", body, slot=True, content=content)
                 slots.slice_took(size, clock() - begin)
             read = msgspec.json.decode(answer, type=translate.PromptSlice)
             if slot.cached_tokens is None:
@@ -456,7 +494,7 @@ class _Local:
             async with self.slots(engine).slot("") as slot:
                 slot.text, slot.tokens = "", ()
                 body = translate.probe_body(constraint, slot.id)
-                answer = await self.ask(self.generating, engine, "/v1/completions", body, slot=True, content=content)
+                answer = await self.ask(engine, "/v1/completions", body, slot=True, content=content)
             accepted = translate.decode_chunk(answer).text.startswith(PROBE)
             if len(self._accepted) >= KEPT_CONSTRAINTS:
                 del self._accepted[next(iter(self._accepted))]
@@ -470,20 +508,21 @@ class _Local:
 
     async def ask(
         self,
-        lazy: LazyEngine[Engine],
         engine: Engine,
         path: str,
         body: bytes,
         *,
         slot: bool = False,
         content: bytes | None = None,
+        stall_seconds: float = STALL_SECONDS,
     ) -> bytes:
-        """The whole answer to a request; ``slot`` and ``content`` are as for :meth:`Engine.post`."""
+        """The whole answer to a request; the options are as for :meth:`Engine.post`."""
+        asked = engine.post(path, body, slot=slot, content=content, stall_seconds=stall_seconds)
         try:
-            async with engine.post(path, body, slot=slot, content=content) as response:
+            async with asked as response:
                 answer = await response.read()
         except BrokenConnection as error:
-            raise await lazy.lost(engine, begun=False) from error
+            raise await self.lazy.lost(engine, begun=False) from error
         if response.status != 200:
             raise translate.error_of(response.status, answer, model=self.name, reads=path in READING)
         return answer
@@ -492,49 +531,30 @@ class _Local:
         hint = how_to_get(self.settings.source) if self.settings.source is not None else ""
         return f": {hint}" if hint else ""
 
-    def _embedding_window(self, file: gguf.ModelFile) -> int:
-        if self._set_window is not None:
-            return self._set_window
-        return min(file.context_length or EMBEDDING_WINDOW, EMBEDDING_WINDOW)
-
     def _window(self, file: gguf.ModelFile) -> int:
-        if self.settings.context_window is not None:
-            return self.settings.context_window
-        return min(file.context_length or DEFAULT_CONTEXT_WINDOW, DEFAULT_CONTEXT_WINDOW)
+        """The most tokens of prompt and answer; of a model that only makes embeddings, of a text to embed."""
+        default = DEFAULT_CONTEXT_WINDOW if file.generates else EMBEDDING_WINDOW
+        window = self.settings.context_window if file.generates else self.settings.embedding_window or self._set_window
+        return window or min(file.context_length or default, default)
 
-    async def _generating(self) -> Engine:
+    async def _start(self) -> Engine:
         file = self._loaded = await self.file()
-        if not file.generates:
-            raise LoadFailed(f"it is a {file.architecture} model, which makes embeddings only")
-        return await Engine.start(
-            Loading(
-                model=self.name,
-                path=file.path,
-                context_window=self._window(file),
-                parallel=self._parallel,
-                batch=BATCH if self.settings.projector is None else IMAGE_BATCH,
-                threads=self._threads,
-                chat_template=self.settings.chat_template,
-                projector=self.settings.projector,
-            ),
-            self.generating.suspects,
-            memory_limit=self._memory_limit,
-        )
-
-    async def _embedding(self) -> Engine:
-        file = self._loaded = await self.file()
-        window = self._embedding_window(file)
+        window = self._window(file)
+        to_embed = min(self.settings.embedding_window or EMBEDDING_WINDOW, window) if file.generates else window
         return await Engine.start(
             Loading(
                 model=self.name,
                 path=file.path,
                 context_window=window,
-                parallel=1,
-                batch=window,
+                parallel=self._parallel if file.generates else 1,
+                batch=to_embed if self.settings.projector is None else max(to_embed, IMAGE_BATCH),
+                embedding_window=to_embed,
                 threads=self._threads,
-                embedding=True,
+                chat_template=self.settings.chat_template,
+                projector=self.settings.projector,
+                generates=file.generates,
                 pool=not file.pools,
             ),
-            self.embedding.suspects,
+            self.lazy.suspects,
             memory_limit=self._memory_limit,
         )

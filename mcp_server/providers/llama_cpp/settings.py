@@ -41,6 +41,8 @@ REPETITION: Final = (
     "dry_sequence_breakers",
 )
 """The settings against repetition, each the ``provider_options`` of that name of calls that set none."""
+WINDOWS: Final = ("context_window", "embedding_window")
+"""The settings that a model's training limits."""
 DEFAULTS: Final = ("context_window", "system_instruction", "temperature", "max_output_tokens")
 """What the catalogue knows of its models."""
 
@@ -54,8 +56,11 @@ class LlamaCppModel(LocalModelSettings):
     """What ``mcp-server models pull`` fetches: a name of the catalogue, which ``mcp-server models`` lists, or
     ``hf:owner/repository/file.gguf`` for a file of the model hub."""
     context_window: ContextWindow | None = None
-    """The most tokens of prompt and answer together, and of a text to embed: at most what the model was trained with.
-    Not set: as the catalogue or the file says, at most 8192, and for a text to embed at most 1024."""
+    """The most tokens of prompt and answer together: at most what the model was trained with. Not set: as the catalogue
+    or the file says, at most 8192."""
+    embedding_window: ContextWindow | None = None
+    """The most tokens of a text to embed, at most those of the context window. It is read in one go: the other calls to
+    the model wait for so long, and it takes up to a megabyte of memory for each token. Not set: 1024."""
     system_instruction: str | None = None
     """The system instruction of conversations that have none. Not set: as the catalogue says."""
     temperature: Temperature | None = None
@@ -122,12 +127,12 @@ class LlamaCppModel(LocalModelSettings):
         return msgspec.structs.replace(self, path=location(source), source=source, **missing)
 
 
-def window_problem(context_window: int | None, file: ModelFileFacts) -> str:
-    """What is wrong with the context window of the settings for a model file; empty if nothing is."""
-    if context_window is None or not 0 < file.context_length < context_window:
+def window_problem(window: int | None, file: ModelFileFacts) -> str:
+    """What is wrong with one of the :data:`WINDOWS` of the settings for a model file; empty if nothing is."""
+    if window is None or not 0 < file.context_length < window:
         return ""
     return (
-        f"found {context_window}, but the model was trained with {file.context_length} tokens; "
+        f"found {window}, but the model was trained with {file.context_length} tokens; "
         f"set {file.context_length} or less"
     )
 
@@ -149,13 +154,15 @@ class LlamaCppSettings(LocalSettings, kw_only=True):
 
         yield from super().problems()
         for name, model in self.models.items():
-            path = None if model.context_window is None else model.resolved(name).path
+            windows = {key: window for key in WINDOWS if (window := getattr(model, key)) is not None}
+            path = model.resolved(name).path if windows else None
             if path is None or not path.is_file():
                 continue
             with contextlib.suppress(gguf.BadModelFile):
-                problem = window_problem(model.context_window, gguf.read(path))
-                if problem:
-                    yield ("models", name, "context_window"), problem
+                file = gguf.read(path)
+                for key, window in windows.items():
+                    if problem := window_problem(window, file):
+                        yield ("models", name, key), problem
 
     def build(self, name: str) -> Provider:
         """Make the provider."""

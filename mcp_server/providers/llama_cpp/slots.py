@@ -18,12 +18,13 @@ from msgspec import structs
 from mcp_server.values import Usage
 
 BATCH: Final = 128
-"""How many tokens of a prompt llama.cpp reads in one go: less than half a second's work on two cores for the smallest
-models. The answers of the others wait for so long, and so does a stop."""
+"""Slices have a multiple of so many tokens, and shorter prompts are not cut: less than half a second's work on two
+cores for the smallest models."""
 IMAGE_BATCH: Final = 1024
-"""The same for models that see images: many read all of an image in one go."""
-SLICE_SECONDS: Final = 0.5
-"""How long a slice should take."""
+"""How many tokens are read in one go at least by models that see images: many read all of an image so."""
+SLICE_SECONDS: Final = 0.25
+"""How long a slice should take: llama.cpp reads it in one go. The answers of the others wait for so long, and so does a
+stop."""
 LEAST_SLICE: Final = 64
 """The fewest tokens of a slice: fewer take a processor almost as long."""
 MOST_SLICES: Final = 64
@@ -79,6 +80,14 @@ class Slots:
         """Note how long a slice of so many tokens took."""
         fitting = int(tokens * min(2.0, SLICE_SECONDS / max(seconds, 0.001)))
         self.slice_tokens = max(fitting // BATCH * BATCH, LEAST_SLICE)
+
+    @contextlib.asynccontextmanager
+    async def other_use(self) -> AsyncIterator[None]:
+        """Wait for a free slot, and use it for something that leaves no prompt in it: llama.cpp chooses the one that
+        was not used for longest, as :meth:`slot` does."""
+        async with self.slot("") as slot:
+            slot.text, slot.tokens, slot.output_tokens = "", (), 0
+            yield
 
     @contextlib.asynccontextmanager
     async def slot(self, text: str) -> AsyncIterator[Slot]:

@@ -33,15 +33,19 @@ def main() -> None:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = settings["path"]
     parameters.hostnames = [settings["socket"]]
-    parameters.n_parallel = settings["parallel"]
-    parameters.n_ctx = settings["context_window"] * settings["parallel"]
+    slots = settings["parallel"]
+    parameters.n_parallel = slots
+    parameters.n_ctx = settings["context_window"] * slots
     parameters.n_threads_http = settings["connections"]
-    parameters.n_batch = parameters.n_ubatch = settings["batch"]
+    # A multiple of the slots: llama.cpp ends its process where it cannot give each an equal part.
+    parameters.n_batch = parameters.n_ubatch = -(-settings["batch"] // slots) * slots
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = settings["threads"]
-    if settings["embedding"]:
-        parameters.embedding = True
-        if settings["pool"]:
-            parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    # One context does both: what writes text is not slowed down by being able to make embeddings.
+    parameters.embedding = True
+    if settings["pool"]:
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    # Which slot a text to embed gets is then known: the one that was not used for longest.
+    parameters.slot_prompt_similarity = 0.0
     if settings["chat_template"] is not None:
         parameters.chat_template = Path(settings["chat_template"]).read_text(encoding="utf-8")
     if settings["projector"] is not None:

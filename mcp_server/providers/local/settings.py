@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -20,6 +20,7 @@ ContextWindow = Annotated[int, Meta(ge=128, le=10_000_000)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 OutputLimit = Annotated[int, Meta(ge=1, le=10_000_000)]
 RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=100)]
+KeepAlive = Annotated[float, Meta(ge=0, le=31_536_000)] | Literal["never"]
 MemoryLimit = Annotated[float, Meta(gt=0, le=1_000_000)]
 
 
@@ -33,6 +34,14 @@ class LocalModelSettings(Settings):
 
     path: Path | None = None
     source: str | None = None
+    keep_alive: KeepAlive = 300.0
+    """How long the model stays in memory after its last call, in seconds. Then its process ends; the next call loads it
+    again. 0: at once. ``"never"``: it stays loaded."""
+
+    @property
+    def keep_alive_seconds(self) -> float | None:
+        """``keep_alive``; ``None``: it is never unloaded."""
+        return None if isinstance(self.keep_alive, str) else self.keep_alive
 
 
 class LocalSettings(ProviderSettings, kw_only=True):

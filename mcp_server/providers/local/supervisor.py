@@ -32,9 +32,11 @@ GIB: Final = 1 << 30
 class Work:
     """One request that the process works on. Made by :meth:`Supervisor.begin`."""
 
-    def __init__(self, supervisor: Supervisor, content: bytes) -> None:
+    def __init__(self, supervisor: Supervisor, content: bytes, stall_seconds: float) -> None:
         self.content = content
         """The request."""
+        self.stall_seconds = stall_seconds
+        """How long the process may work on it without any progress."""
         self.stop_asked: float | None = None
         """When its end was asked for, by the supervisor's clock; ``None``: it is still wanted."""
         self._supervisor = supervisor
@@ -65,7 +67,7 @@ class Supervisor:
         memory_limit: the most memory that it may take, in bytes; ``None``: what is free while it loads, and then a
             quarter of the machine's memory more than it has taken so far. Pages of the model's files are not counted:
             the system can drop them. Where it does not tell them apart, as on macOS, ``None`` is no limit.
-        stall_seconds: how long it may work on requests without any progress.
+        stall_seconds: how long it may work on requests without any progress, unless they say otherwise.
     """
 
     def __init__(
@@ -97,11 +99,16 @@ class Supervisor:
         if self._sets_limit:
             self._limit = self._usage.memory + self._usage.installed // 4
 
-    def begin(self, content: bytes) -> Work:
-        """Something is asked of the process."""
+    def begin(self, content: bytes, *, stall_seconds: float | None = None) -> Work:
+        """Something is asked of the process.
+
+        Args:
+            content: the request.
+            stall_seconds: how long the process may work on it without any progress, all other requests too.
+        """
         if not self._works:
             self._last_progress = self.time
-        work = Work(self, content)
+        work = Work(self, content, self._stall_seconds if stall_seconds is None else stall_seconds)
         self._works.add(work)
         return work
 
@@ -163,8 +170,9 @@ class Supervisor:
         if stuck := {work for work, seconds in stopping.items() if seconds > patience}:
             return f"it did not stop within {patience:.0f} s when it was asked to", stuck
         wanted = self._works - stopping.keys()
-        if wanted and self.time - self._last_progress > self._stall_seconds:
-            return f"it worked for {self._stall_seconds:.0f} s without any progress", wanted
+        patience = max([work.stall_seconds for work in wanted], default=0.0)
+        if wanted and self.time - self._last_progress > patience:
+            return f"it worked for {patience:.0f} s without any progress", wanted
         return "", set()
 
     def _loading_problem(self) -> str:
