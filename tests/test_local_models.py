@@ -14,6 +14,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from mcp_client import MCPClient
@@ -123,16 +124,20 @@ async def test_models_in_memory_are_listed_and_stopped(server: UnifiedMCPServer,
 async def test_a_model_in_use_is_stopped_when_its_calls_have_ended(server: UnifiedMCPServer, run: Run) -> None:
     """The turn that runs gets its whole answer."""
     async with MCPClient(server.address) as client:
-        stream = client.stream("Count to a hundred.", max_output_tokens=100, provider_options={"ignore_eos": True})
-        async with stream:
+        options = {"ignore_eos": True}
+        async with client.stream_chat("Hi", max_output_tokens=50, provider_options=options) as stream:
             await anext(aiter(stream))
+            (row,) = json.loads((await ask(server, "GET", "/debug/models"))[1])["models"]
+            worker = psutil.Process(row["pid"])
+            worker.suspend()
             stopped = await asyncio.to_thread(run, "stop", "local/m", "--admin", server.admin_address)
-            assert "is in use (calls: 1), and is unloaded when they have ended" in stopped.stdout or (
-                stopped.stdout == "local/m unloaded\n"
-            )
+            worker.resume()
+            assert stopped.stdout == "local/m is in use (calls: 1), and is unloaded when they have ended\n"
             reply = await stream.reply()
-        assert reply.usage.output_tokens == 100
-    assert json.loads((await ask(server, "GET", "/debug/models"))[1]) == {"models": []}
+        assert reply.usage.output_tokens == 50
+    async with asyncio.timeout(10):
+        while json.loads((await ask(server, "GET", "/debug/models"))[1])["models"]:
+            pass
 
 
 async def test_only_operators_of_this_machine_unload_models(model_file: Path) -> None:
