@@ -219,6 +219,8 @@ class LoadedModel(Struct):
     """The provider's own name of it."""
     loading: bool = False
     """Whether it is still being loaded."""
+    loads: int = 0
+    """How often it was loaded before, since the provider was made."""
     pid: int | None = None
     """The process that it runs in; ``None``: there is none of its own, or not yet."""
     load_time: int | None = None

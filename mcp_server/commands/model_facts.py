@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mcp_server.model_files import CATALOGUE, gguf, size_of
-from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
+from mcp_server.plugins import Registry
 from mcp_server.values import Model
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ def facts_of(settings: Config, *, name: str, source: str | None, path: Path) -> 
     provider_name, _, own_name = name.partition("/")
     served = own_name in (provider.model_names() if (provider := settings.providers.get(provider_name)) else ())
     if provider is None or not served:
-        own_name = path.stem or "model"
-        model = LlamaCppModel(source=source) if source is not None else LlamaCppModel(path=path)
-        provider = LlamaCppSettings(models={own_name: model})
+        own_name = "model"
+        provider = _alone(own_name, {"source": source} if source is not None else {"path": path})
     about = asyncio.run(_model(provider, own_name))
     table = provider.models[own_name]  # type: ignore[attr-defined]  # only such providers have model files
     resolved = table.resolved(own_name)
@@ -67,7 +66,14 @@ def facts_of(settings: Config, *, name: str, source: str | None, path: Path) -> 
     }
 
 
-def _defaults(model: LlamaCppModel) -> Mapping[str, Any]:
+def _alone(name: str, model: Mapping[str, Any]) -> ProviderSettings:
+    """The settings of a provider with this model alone."""
+    table = Registry().table("providers", "llama_cpp")
+    assert table is not None
+    return msgspec.convert({"models": {name: model}}, table)
+
+
+def _defaults(model: Any) -> Mapping[str, Any]:
     """The sampling parameters of calls that set none."""
     sampling = {"temperature": model.temperature, "max_output_tokens": model.max_output_tokens, **model.repetition}
     return {key: value for key, value in sampling.items() if value is not None}

@@ -21,6 +21,7 @@ import msgspec
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2
+from structlog.testing import capture_logs
 
 from contextprotocol.v1 import chat_pb2, model_pb2
 from mcp_server.errors import ProviderRateLimited, ProviderStreamCut, ProviderUnavailable, UnsupportedByModel
@@ -265,7 +266,8 @@ async def test_closing_ends_answers_and_processes(
             begun.set()
 
     reading = asyncio.create_task(read())
-    await begun.wait()
+    with capture_logs():
+        await begun.wait()
     waiting = asyncio.create_task(text(provider, ENDLESS))
     await asyncio.sleep(0.05)
     await provider.close()
@@ -313,7 +315,7 @@ def test_no_process_outlives_a_server_that_was_killed(tiny_model: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    (pid,) = map(int, killed.stdout.split())
+    (pid,) = map(int, killed.stdout.splitlines()[-1].split())
     with suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(5)
 

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from mcp_server.errors import ProviderUnavailable
-from mcp_server.interfaces import Finish
+from mcp_server.interfaces import Finish, LoadCounts, LoadedModel
 from mcp_server.settings import AdmissionSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider
@@ -113,6 +113,16 @@ class Warming(EchoProvider):
 
     def __init__(self) -> None:
         self.state = ModelState.LOADING
+        self.loads = 0
+
+    def loaded(self) -> Sequence[LoadedModel]:
+        return [LoadedModel(model="echo", loading=True, loads=self.loads)]
+
+    def load_counts(self) -> LoadCounts:
+        return LoadCounts(loads=self.loads)
+
+    def unload(self, model: str, /) -> None:
+        raise AssertionError(model)
 
     async def models(self) -> Sequence[Model]:
         return [Model(name="echo", capabilities=Capabilities(chat=True), state=self.state)]
@@ -130,6 +140,8 @@ async def test_a_provider_serves_when_a_model_of_it_is_ready(serve: Serve, monke
     assert (await watch.read()).status == SERVING
     watch.cancel()
     provider.state = ModelState.LOADING
+    assert await check(wire, "providers/warming") == NOT_SERVING
+    provider.loads = 1
     assert await check(wire, "providers/warming") == SERVING, "it is loaded again, and calls only wait"
 
 

@@ -147,6 +147,7 @@ class LazyEngine(Generic[AnyEngine]):
         return LoadedModel(
             model=self._model,
             loading=engine is None,
+            loads=self.counts.loads - (engine is not None),
             pid=engine.pid if engine is not None else None,
             load_time=self._load_time if engine is not None else None,
             calls=self._calls,
