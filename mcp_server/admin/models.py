@@ -45,7 +45,7 @@ class LoadedModels:
             ModelNotFound: there is none of that name that could be loaded here.
         """
         provider_name, _, model = name.partition("/")
-        provider = self._providers().get(provider_name)
+        provider: object = self._providers().get(provider_name)
         if not isinstance(provider, Unloader):
             raise ModelNotFound(f"no model {name!r} runs on this machine", metadata={"model": name})
         provider.unload(model)

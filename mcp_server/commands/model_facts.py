@@ -14,6 +14,7 @@ from mcp_server.plugins import Registry
 from mcp_server.values import Model
 
 if TYPE_CHECKING:
+    from mcp_server.interfaces import Provider
     from mcp_server.plugin_settings import ProviderSettings
     from mcp_server.settings import Config
 
@@ -70,7 +71,9 @@ def _alone(name: str, model: Mapping[str, Any]) -> ProviderSettings:
     """The settings of a provider with this model alone."""
     table = Registry().table("providers", "llama_cpp")
     assert table is not None
-    return msgspec.convert({"models": {name: model}}, table)
+    settings: Any = msgspec.convert({"models": {name: model}}, table)
+    alone: ProviderSettings = settings
+    return alone
 
 
 def _defaults(model: Any) -> Mapping[str, Any]:
@@ -80,7 +83,7 @@ def _defaults(model: Any) -> Mapping[str, Any]:
 
 
 async def _model(provider: ProviderSettings, name: str) -> Model:
-    built = provider.build("show")
+    built: Provider = provider.build("show")
     try:
         return next(model for model in await built.models() if model.name == name)
     finally:

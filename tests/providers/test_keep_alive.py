@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -82,7 +83,7 @@ def timers() -> HandTimers:
 
 
 @pytest.fixture
-async def make(model_file: object, timers: HandTimers) -> AsyncIterator[Make]:
+async def make(model_file: Path, timers: HandTimers) -> AsyncIterator[Make]:
     """Make providers of the embedded model as ``m``, on the clock that is set by hand, and close them at the end."""
     async with AsyncExitStack() as stack:
 
