@@ -67,7 +67,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"accounts", "admin", "admission", "gateway", "settings", "plugins", "lifecycle", "provider_set", "reloading"}
     | {"keys", "pipeline", "flow", "certificate_files"},
     "testing": VALUES | CORE | {"settings", "app", "plugins", "plugin_settings"},
-    "commands": {"errors", "interfaces", "keys", "model_files", "plugin_settings", "plugins", "settings", "stores", "values"},
+    "commands": {
+        "errors",
+        "interfaces",
+        "keys",
+        "model_files",
+        "plugin_settings",
+        "plugins",
+        "settings",
+        "stores",
+        "values",
+    },
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
     "__main__": {"cli"},
     **FORMER_NAMES,

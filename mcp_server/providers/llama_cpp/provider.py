@@ -109,8 +109,10 @@ class LlamaCppProvider:
     async def _answer(
         self, using: contextlib.AsyncExitStack, request: GenerateRequest, beginning: str
     ) -> AsyncIterator[ProviderEvent]:
-        """The answer to a request in one go, continued from its ``beginning``. The model stays loaded until ``using`` is
-        left."""
+        """The answer to a request in one go, continued from its ``beginning``.
+
+        The model stays loaded until ``using`` is left.
+        """
         local = self._local(request.model)
         constraint = translate.constraint_of(request.config, local.name)
         body = translate.generate_body(request, local.name, local.settings, constraint)
@@ -255,9 +257,7 @@ class _Tokens(msgspec.Struct):
 class _Local:
     """One model and what is loaded of it."""
 
-    def __init__(
-        self, name: str, settings: LlamaCppModel, provider: LlamaCppSettings, timers: Timers | None
-    ) -> None:
+    def __init__(self, name: str, settings: LlamaCppModel, provider: LlamaCppSettings, timers: Timers | None) -> None:
         assert settings.path is not None
         self.name = name
         self.settings = settings
