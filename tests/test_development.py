@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -383,3 +385,37 @@ async def test_the_start_warns(tmp_path: Path) -> None:
         async with running(development(), providers={"echo": EchoProvider()}):
             pass
     assert [line["log_level"] for line in lines if "development mode" in line["event"]] == ["warning"]
+
+
+async def test_the_record_of_a_turn_does_not_have_it() -> None:
+    """It is for the caller of the moment: the store keeps the error as always."""
+    async with (
+        running(development(), providers={"echo": Answers()}) as server,
+        MCPClient(server.address, retry=None) as client,
+    ):
+        with pytest.raises(MCPError) as failed:
+            await client.chat("hello", request_id="one")
+        turn = await client.get_turn(failed.value.turn)
+        assert "a bug" not in repr(turn)
+        with pytest.raises(MCPError) as again:
+            await client.chat("hello", request_id="one")
+    assert (again.value.message, again.value.debug) == (failed.value.message, "")
+
+
+def test_the_option_of_the_command_sets_it() -> None:
+    """With an address that other machines reach, the server does not start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mcp_server", "serve", "--dev", "--address", "0.0.0.0:0"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "CONTEXTPROTOCOL_AUTH__STORED_KEYS": "true",
+            "CONTEXTPROTOCOL_SERVER__TLS__CERTIFICATE": "cert.pem",
+            "CONTEXTPROTOCOL_SERVER__TLS__KEY": "key.pem",
+        },
+    )
+    assert done.returncode == 2
+    assert "--address: server.address: found" in done.stderr
+    assert "in development mode" in done.stderr
