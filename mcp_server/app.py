@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import structlog
 
@@ -56,7 +56,7 @@ from mcp_server.sessions.context_types import BUILT_IN as CONTEXT_TYPES
 from mcp_server.sessions.hub import SessionHub
 from mcp_server.sessions.manager import MCPSessionManager
 from mcp_server.sessions.ownership import LEASE_SECONDS, Ownership
-from mcp_server.settings import Config, Loaded, check_exposure
+from mcp_server.settings import Config, Loaded, WebSettings, check_exposure
 from mcp_server.settings.changes import Changes
 from mcp_server.turns.registry import TurnRegistry
 from mcp_server.values import Clock
@@ -69,6 +69,19 @@ if TYPE_CHECKING:
 log = structlog.get_logger("contextprotocol.server")
 
 _NO_WEB: Final = "web.address: the HTTP edge is not installed: pip install 'contextprotocol[web]', or set it to \"\""
+
+
+class _Parts(NamedTuple):
+    """What is built and then opened."""
+
+    store: Store
+    identities: Identities
+    tokens: PageTokens
+    flow: Flow
+    metrics: Metrics
+    ownership: Ownership
+    server: GRPCServer
+    pages: AdminPages
 
 
 class UnifiedMCPServer:
@@ -89,6 +102,7 @@ class UnifiedMCPServer:
         context_types: further context types by name.
         services: further gRPC services.
         admission: decides who may begin work, after the configured limit and rules.
+        default_web: ``host:port`` of the HTTP edge if the settings do not say; if it is in use, the edge is not served.
         clock: the time, in nanoseconds since the Unix epoch.
     """
 
@@ -104,6 +118,7 @@ class UnifiedMCPServer:
         context_types: Mapping[str, ContextType] | None = None,
         services: Sequence[GRPCService] = (),
         admission: Admission | None = None,
+        default_web: str = "",
         clock: Clock = time.time_ns,
     ) -> None:
         self._config = config
@@ -125,6 +140,7 @@ class UnifiedMCPServer:
         self._context_types = dict(context_types or {})
         self._services = tuple(services)
         self._admission = admission
+        self._default_web = default_web
         self._clock = clock
         self._running = contextlib.AsyncExitStack()
         self._server: GRPCServer | None = None
@@ -172,7 +188,70 @@ class UnifiedMCPServer:
             await self._start(stack)
             self._running = stack.pop_all()
 
+    async def check(self) -> None:
+        """Build all that :meth:`start` builds, and close it again. No store is opened, no model is loaded, nothing
+        listens, and nobody is called.
+
+        Raises:
+            ConfigError: a part of the settings cannot be used, as at the start.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            await self._build(stack)
+
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        """Build the parts, then open them in the order in which they need each other."""
+        async with contextlib.AsyncExitStack() as built:
+            parts = await self._build(built)
+            await parts.store.open()
+            stack.push_async_callback(parts.store.close)
+            stack.push_async_exit(built.pop_all())  # before the store is closed
+        await parts.identities.open()
+        if self._stored_keys is not None:
+            keys = self._keys.settings_keys
+            await ensure_first_key(self._stored_keys, first_key_file(self.config), keys, self._clock)
+        if self._authenticated is not None:
+            await stack.enter_async_context(background("authentication", self._authenticated.run()))
+        if isinstance(parts.store, AccountStore):
+            parts.tokens.use(await parts.store.secret("page_tokens"))
+        if interrupted := await self._turns.recover():
+            log.warning("turns interrupted by the last stop", turns=interrupted)
+        listeners = AdminListeners(self.config, parts.pages)
+        stack.callback(listeners.close)
+        self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
+        for name, repeated in {
+            "housekeeping": self._housekeeping.run(),
+            "heartbeats": self._turns.beat(),
+            "watches": self._turns.end_watches(),
+            "journal": self._turns.journal(),
+            "leases": self._turns.renew_leases(),
+            "readers": parts.flow.watch(),
+            "event loop": parts.metrics.watch_loop(),
+            "descriptors": DescriptorWatch().run(),
+        }.items():
+            await stack.enter_async_context(background(name, repeated))
+
+        await self._start_web(stack)
+        port = await parts.server.start(self.config.server.address)
+        self.address = parts.ownership.address = f"{self.config.server.address.rpartition(':')[0]}:{port}"
+        parts.server.health.set_serving(True)
+        self._readiness.serving = True
+        self._server = parts.server
+
+    async def _start_web(self, stack: contextlib.AsyncExitStack) -> None:
+        if self._web is None:
+            return
+        try:
+            self.web_address, self.web_url = await self._web.start()
+        except ConfigError as error:
+            if self.config.web.address is not None:
+                raise
+            self._web = None
+            log.warning("the HTTP edge and its console are not served", problem=str(error))
+        else:
+            stack.push_async_callback(self._web.stop, 0)
+
+    async def _build(self, stack: contextlib.AsyncExitStack) -> _Parts:
+        """Build the parts from the settings. ``stack`` closes them."""
         config = self.config
         check_exposure(config)
         registry = Registry()
@@ -202,19 +281,15 @@ class UnifiedMCPServer:
         metrics.watch_store(store)
         if (config.limits or config.tenants) and not isinstance(store, AccountStore):
             log.warning("this store keeps no accounts: limits do not apply, and usage is not recorded")
-        await store.open()
-        stack.push_async_callback(store.close)
         providers = ProviderSet(self._providers)
         stack.push_async_callback(providers.close)
         providers.use(config.providers, await providers.prepare(config.providers))
 
         identities = Identities(config.auth, self._clock, metrics.issuers.fetched)
         stack.push_async_callback(identities.close)
-        await identities.open()
-        authentication, keys = await self._authentication(store, identities, authenticators, (*services, *channelz))
+        authentication, keys = self._authentication(store, identities, authenticators, (*services, *channelz))
         if authentication is not None:
             middleware = (authentication, *middleware)
-            await stack.enter_async_context(background("authentication", authentication.run()))
 
         lease = LEASE_SECONDS if isinstance(store, SharedStore) else None
         ownership = Ownership(uuid.uuid4().hex, self._clock, lease_seconds=lease)
@@ -266,7 +341,7 @@ class UnifiedMCPServer:
         self._readiness = Readiness(store)
         pipeline = Pipeline((*tracing, access, metrics, *middleware), development=development)
         conversions = Conversions()
-        tokens = PageTokens(await store.secret("page_tokens") if isinstance(store, AccountStore) else None)
+        tokens = PageTokens()
         contract = contract_services(gateway, tokens, conversions)
         server = GRPCServer(
             gateway,
@@ -288,8 +363,8 @@ class UnifiedMCPServer:
             ready=self._readiness.problem,
             authenticated=authentication is not None,
         )
-        if config.web.address:
-            self._web = _web_server(self._http_application(), config, web_files)
+        if web_address := self._default_web if config.web.address is None else config.web.address:
+            self._web = _web_server(self._http_application(), config.web, web_address, web_files)
 
         self._turns = turns
         self._housekeeping = Housekeeping(sessions, store, metrics, config, self._clock)
@@ -309,8 +384,6 @@ class UnifiedMCPServer:
             web=self._web,
             metrics=metrics,
         )
-        if interrupted := await turns.recover():
-            log.warning("turns interrupted by the last stop", turns=interrupted)
         pages = AdminPages(
             metrics=metrics.page(),
             ready=self._readiness.problem,
@@ -319,31 +392,18 @@ class UnifiedMCPServer:
             clock=self._clock,
             authentication=authentication,
         )
-        listeners = AdminListeners(config, pages)
-        stack.callback(listeners.close)
-        self.admin_address, self.metrics_address = listeners.address, listeners.metrics_address
-        for name, repeated in {
-            "housekeeping": self._housekeeping.run(),
-            "heartbeats": turns.beat(),
-            "watches": turns.end_watches(),
-            "journal": turns.journal(),
-            "leases": turns.renew_leases(),
-            "readers": flow.watch(),
-            "event loop": metrics.watch_loop(),
-            "descriptors": DescriptorWatch().run(),
-        }.items():
-            await stack.enter_async_context(background(name, repeated))
+        return _Parts(
+            store=store,
+            identities=identities,
+            tokens=tokens,
+            flow=flow,
+            metrics=metrics,
+            ownership=ownership,
+            server=server,
+            pages=pages,
+        )
 
-        if self._web is not None:
-            self.web_address, self.web_url = await self._web.start()
-            stack.push_async_callback(self._web.stop, 0)
-        port = await server.start(config.server.address)
-        self.address = ownership.address = f"{config.server.address.rpartition(':')[0]}:{port}"
-        server.health.set_serving(True)
-        self._readiness.serving = True
-        self._server = server
-
-    async def _authentication(
+    def _authentication(
         self,
         store: Store,
         identities: Identities,
@@ -356,8 +416,7 @@ class UnifiedMCPServer:
         if settings.stored_keys and stored is None:
             raise ConfigError("auth.stored_keys: this store cannot keep API keys: use another one, or auth.keys")
         self._keys = KeyAuthenticator(settings_keys(self.config), stored, self._clock)
-        if stored is not None:
-            await ensure_first_key(stored, first_key_file(self.config), self._keys.settings_keys, self._clock)
+        self._stored_keys = stored
         self._authenticated: Authentication | None = None
         if settings.configured or authenticators:
             self._authenticated = Authentication([self._keys, *identities.authenticators, *authenticators], services)
@@ -478,9 +537,9 @@ def _http_application(config: Config, **parts: Any) -> Any:
     return web_application(config.web, **parts)
 
 
-def _web_server(application: Any, config: Config, files: CertificateFiles | None) -> WebServer:
+def _web_server(application: Any, settings: WebSettings, address: str, files: CertificateFiles | None) -> WebServer:
     try:
         from mcp_server.web.server import WebServer
     except ModuleNotFoundError as error:
         raise ConfigError(_NO_WEB) from error
-    return WebServer(application, config.web, files)
+    return WebServer(application, settings, address, files)

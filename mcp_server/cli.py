@@ -10,7 +10,7 @@ import gc
 import importlib.util
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 try:
     import typer
@@ -20,16 +20,21 @@ except ModuleNotFoundError:
 from mcp_server.commands.backup import backup, restore
 from mcp_server.commands.certs import certs
 from mcp_server.commands.keys import keys
+from mcp_server.commands.model_files import configured_files, download, missing_files, provide
 from mcp_server.commands.models import ps, rm, show, stop
 from mcp_server.commands.options import ConfigOption
 from mcp_server.commands.plugins import plugins
-from mcp_server.commands.progress import progress_of, size_text
+from mcp_server.commands.progress import size_text
 from mcp_server.commands.reporting import FAILED, MISUSED, fail, reported
 from mcp_server.commands.tables import print_table
 
 if TYPE_CHECKING:
     from mcp_server.app import UnifiedMCPServer
-    from mcp_server.settings import Loaded, ModelFile
+    from mcp_server.settings import Loaded
+
+WEB_ADDRESS: Final = "127.0.0.1:8080"
+"""Where the console is served for those who have written no settings."""
+_WEB_LIBRARIES: Final = ("httptools", "starlette", "uvicorn")
 
 app = typer.Typer(
     name="mcp-server",
@@ -94,6 +99,9 @@ def serve(
     dev: Annotated[
         bool, typer.Option("--dev", help="Show callers the exceptions of plug-ins; sets server.development.")
     ] = False,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="First download the model files of the settings that are missing.")
+    ] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then let running turns end. A second signal interrupts them at once."""
     options = {
@@ -115,6 +123,7 @@ def serve(
             if store is not None:
                 given = {"--demo": ("store", '{ type = "sqlite" }'), **given}
         loaded = read(config, options=given)
+        provide(loaded.config, pull=pull)
         prepare_grpc()
         return_large_blocks()
         _import_structlog()
@@ -124,7 +133,8 @@ def serve(
         from mcp_server.app import UnifiedMCPServer
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(UnifiedMCPServer(loaded.config), loaded, lambda: read(config, options=given)))
+            server = UnifiedMCPServer(loaded.config, default_web=_default_web(loaded))
+            runner.run(_serve(server, loaded, lambda: read(config, options=given)))
 
 
 async def _serve(server: UnifiedMCPServer, loaded: Loaded, read: Callable[[], Loaded]) -> None:
@@ -140,10 +150,9 @@ async def _serve(server: UnifiedMCPServer, loaded: Loaded, read: Callable[[], Lo
         )
         await asyncio.sleep(0)  # signals are caught from here on, before the next line is printed
         print(_banner(server, loaded), flush=True)
-        for model, file in _model_files(loaded).items():
-            if not file.path.is_file():
-                remedy = "mcp-server models pull, or put the file there"
-                log.warning("model file is missing", model=model, file=str(file.path), remedy=remedy)
+        for model, file in missing_files(loaded.config).items():
+            remedy = "mcp-server models pull, or put the file there"
+            log.warning("model file is missing", model=model, file=str(file.path), remedy=remedy)
         # What the start made lives to the end: the garbage collector need not inspect it at each collection.
         gc.freeze()
         await signalled
@@ -162,7 +171,8 @@ def _banner(server: UnifiedMCPServer, loaded: Loaded) -> str:
     facts = [
         f"mcp-server {_version()} listens on {server.address}",
         f"store {_store(loaded)}",
-        f"model {config.models.default or 'none by default'}",
+        f"model {config.models.default or 'none by default'}"
+        + (f" with the key of {loaded.key_variable}" if loaded.key_variable else ""),
         f"settings {loaded.file or 'built in'}",
     ]
     if server.web_url:
@@ -174,6 +184,19 @@ def _banner(server: UnifiedMCPServer, loaded: Loaded) -> str:
     return " · ".join(facts)
 
 
+def _default_web(loaded: Loaded) -> str:
+    """Where the HTTP edge with its console is served if no setting says so: nowhere if a file has the settings."""
+    from mcp_server.settings import DEMO_FILE, admin_addresses, split_address, web_authentication
+
+    config = loaded.config
+    if loaded.file not in (None, DEMO_FILE) or any(importlib.util.find_spec(name) is None for name in _WEB_LIBRARIES):
+        return ""
+    if config.server.tls.client_ca is not None and not web_authentication(config):
+        return ""  # callers over HTTP have no certificates
+    others = [config.server.address, *filter(None, admin_addresses(config))]
+    return "" if split_address(WEB_ADDRESS)[1] in [split_address(one)[1] for one in others] else WEB_ADDRESS
+
+
 def _store(loaded: Loaded) -> str:
     """The store: its file, or its type."""
     settings = {setting.key: setting.value for setting in loaded.settings}
@@ -183,15 +206,36 @@ def _store(loaded: Loaded) -> str:
 
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
-    """Print every setting with its origin, or every problem with the settings. Secrets are masked."""
+    """Print every setting with its origin, or what would keep the server from starting. Secrets are masked.
+
+    All parts of the server are built, but it opens no store, loads no model, listens nowhere and calls nobody.
+    """
     with reported():
         from mcp_server.settings import read
 
         loaded = read(config)
+        _check_parts(loaded)
     colour = sys.stdout.isatty()
     for setting in loaded.settings:
         origin = f"# {setting.origin}"
         print(f"{setting.toml}  {typer.style(origin, dim=True) if colour else origin}")
+
+
+def _check_parts(loaded: Loaded) -> None:
+    """Build what ``serve`` builds; what is unwise goes to standard error."""
+    from mcp_server.settings import prepare_grpc
+
+    prepare_grpc()
+    _import_structlog()
+    from mcp_server import logs
+
+    logs.configure(level="warning", format=loaded.config.log.format)
+    from mcp_server.app import UnifiedMCPServer
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(UnifiedMCPServer(loaded.config, default_web=_default_web(loaded)).check())
+    for name, file in missing_files(loaded.config).items():
+        print(f"mcp-server: the model {name} is not on this machine: {file.path} is missing", file=sys.stderr)
 
 
 @app.command("config-schema")
@@ -223,7 +267,7 @@ def list_models(context: typer.Context, config: ConfigOption = None) -> None:
         ]
         served = [
             (name, "yes" if file.path.is_file() else "no", str(file.path))
-            for name, file in _model_files(loaded).items()
+            for name, file in configured_files(loaded.config).items()
         ]
     print_table("Catalogue", ("NAME", "SIZE", "LICENCE", "FETCHED", "WHAT TO EXPECT"), rows)
     print_table("Served with these settings from this machine", ("MODEL", "FETCHED", "FILE"), served)
@@ -243,26 +287,11 @@ def pull(
 ) -> None:
     """Download model files that are missing, and print their paths."""
     with reported():
-        from mcp_server import model_files
         from mcp_server.settings import read
 
-        served = [] if sources else [file.source for file in _model_files(read(config)).values()]
+        served = [] if sources else [file.source for file in configured_files(read(config).config).values()]
         for source in sources or [source for source in served if source is not None]:
-            with progress_of(source) as progress:
-                try:
-                    path = model_files.pull(source, progress=progress)
-                except model_files.ModelFileError as error:
-                    fail(str(error), FAILED)
-            print(path)
-
-
-def _model_files(loaded: Loaded) -> dict[str, ModelFile]:
-    """The files of the models that run on this machine, by ``provider/model``."""
-    return {
-        f"{name}/{model}": file
-        for name, provider in loaded.config.providers.items()
-        for model, file in provider.model_files().items()
-    }
+            print(download(source))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, dataclass_transform
@@ -51,6 +52,13 @@ class PluginSettings(Settings):
 
     extra: ClassVar[str] = ""
     """The extra of this package that installs the plug-in's libraries; empty if it needs none."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """The modules of the extra without which the plug-in is not built."""
+
+    @classmethod
+    def missing_libraries(cls) -> list[str]:
+        """Those of :attr:`libraries` that are not installed. Imports none."""
+        return [name for name in cls.libraries if importlib.util.find_spec(name) is None]
 
     def build(self, name: str) -> Any:
         """Make the plug-in.

@@ -194,14 +194,15 @@ def build(settings: PluginSettings, name: str, key: str) -> Any:
     Raises:
         ConfigError: an extra is missing, or the plug-in cannot be made; secrets are masked.
     """
+    if settings.missing_libraries():
+        raise ConfigError(f"{key}: {_install(settings)}")
     try:
         return settings.build(name)
     except ConfigError:
         raise
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and settings.extra:
-            install = f"pip install 'contextprotocol[{settings.extra}]'"
-            raise ConfigError(f"{key}: needs the extra `{settings.extra}`: {install}") from error
+            raise ConfigError(f"{key}: {_install(settings)}") from error
         text = str(error) or type(error).__name__
         for secret in _secrets(settings):
             text = text.replace(secret, "***")
@@ -211,6 +212,10 @@ def build(settings: PluginSettings, name: str, key: str) -> Any:
 def build_all(tables: Mapping[str, PluginSettings], kind: str) -> list[Any]:
     """Make the plug-ins of one kind, in the order of their tables. Raises as :func:`build` does."""
     return [build(settings, name, f"{kind}.{name}") for name, settings in tables.items()]
+
+
+def _install(settings: PluginSettings) -> str:
+    return f"needs the extra `{settings.extra}`: pip install 'contextprotocol[{settings.extra}]'"
 
 
 def _taken(group: str, name: str) -> ConfigError:

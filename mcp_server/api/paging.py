@@ -40,6 +40,10 @@ class PageTokens:
     """
 
     def __init__(self, key: bytes | None = None) -> None:
+        self.use(key)
+
+    def use(self, key: bytes | None) -> None:
+        """Sign with this key from now on."""
         self._key = secrets.token_bytes(32) if key is None else key
         self._advice = "send it unchanged, with the same parent, filter and order as before" + (
             ", and list from the first page again if the server was restarted" if key is None else ""

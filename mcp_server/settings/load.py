@@ -32,6 +32,7 @@ from mcp_server.settings.decoding import (
     dotted,
     locate,
 )
+from mcp_server.settings.default_providers import default_providers
 from mcp_server.settings.tables import (
     DEFAULT_PROVIDERS,
     Config,
@@ -62,6 +63,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """The file that was read."""
     secret_files: tuple[Path, ...] = ()
     """The files of secrets that were read."""
+    key_variable: str = ""
+    """The environment variable whose key chose the provider, where none is configured; else empty."""
     settings: tuple[Setting, ...]
     """Every effective setting with its origin; secrets mask themselves."""
 
@@ -112,8 +115,13 @@ def read(
         return _read_secret(path)
 
     decoder = Decoder(read_secret, environ.get, Registry())
-    tree.setdefault("providers", locate(DEFAULT_PROVIDERS, DEFAULT))
-    for variable, key, text in _variables(environ, decoder):
+    variables = [*_variables(environ, decoder)]
+    key_variable = ""
+    if "providers" not in tree:
+        tree["providers"] = locate(DEFAULT_PROVIDERS, DEFAULT)
+        if "models" not in tree and not {"MODELS", "PROVIDERS"} & {key[0] for _, key, _ in variables}:
+            tree["providers"], key_variable = default_providers(environ)
+    for variable, key, text in variables:
         _overlay(tree, key, Located(EnvironmentText(text), Origin(name=variable)))
     for option, (name, text) in (options or {}).items():
         _overlay(tree, name.upper().split("."), Located(EnvironmentText(text), Origin(name=option)))
@@ -129,7 +137,13 @@ def read(
         decoder.problem(Origin(name=place), name, problem)
     if decoder.problems:
         raise ConfigError("\n".join(decoder.problems))
-    return Loaded(config=config, file=file, secret_files=tuple(secret_files), settings=tuple(decoder.settings))
+    return Loaded(
+        config=config,
+        file=file,
+        secret_files=tuple(secret_files),
+        settings=tuple(decoder.settings),
+        key_variable=key_variable,
+    )
 
 
 def read_table(

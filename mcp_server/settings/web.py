@@ -106,9 +106,11 @@ class WebTLSSettings(Settings):
 class WebSettings(Settings):
     """The HTTP edge: browsers, and clients that speak OpenAI's or Anthropic's API. Needs the extra ``web``."""
 
-    address: OptionalAddress = ""
+    address: OptionalAddress | None = None
     """``host:port`` of the HTTP edge, for example ``127.0.0.1:8080``. Port 0 chooses a free port; empty turns it off.
-    An address that is not loopback requires authentication and TLS, as ``server.address``."""
+    Not set: ``mcp-server serve`` without a settings file uses ``127.0.0.1:8080`` if the extra ``web`` is installed and
+    the port is free; otherwise it is off. An address that is not loopback requires authentication and TLS, as
+    ``server.address``."""
     base_path: HTTPPath = ""
     """The path before all others, for a server that a proxy offers under ``/chat``, for example."""
     paths: WebPaths = WebPaths()

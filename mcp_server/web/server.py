@@ -36,12 +36,16 @@ class WebServer:
 
     Args:
         application: answers the requests.
-        settings: the address and the limits.
+        settings: the limits.
+        address: ``host:port``; port 0 for any.
         files: the certificate; ``None``: connections are not encrypted.
     """
 
-    def __init__(self, application: ASGIApp, settings: WebSettings, files: CertificateFiles | None = None) -> None:
+    def __init__(
+        self, application: ASGIApp, settings: WebSettings, address: str, files: CertificateFiles | None = None
+    ) -> None:
         self._settings = settings
+        self._address = address
         self._files = files
         self._tls = _tls(files) if files is not None else None
         config = uvicorn.Config(
@@ -73,7 +77,7 @@ class WebServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        host, port = split_address(self._settings.address)
+        host, port = split_address(self._address)
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
             # With the protocol's name: else asyncio leaves Nagle's algorithm on, and answers wait 40 ms for an ACK.
@@ -87,7 +91,7 @@ class WebServer:
                 raise
         except OSError as error:
             raise ConfigError(
-                f"web.address: cannot listen on {self._settings.address}: {error.strerror}; "
+                f"web.address: cannot listen on {self._address}: {error.strerror}; "
                 'choose another, port 0 for any, or "" to turn it off'
             ) from error
         listener.setblocking(False)

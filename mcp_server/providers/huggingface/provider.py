@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import asyncio
-import importlib.util
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,7 +68,6 @@ from mcp_server.values import (
 
 log = structlog.get_logger("contextprotocol.providers")
 
-LIBRARIES: Final = ("psutil", "torch", "transformers")
 CALL_MARK: Final = "<tool_call>"
 """A chat template that speaks of this teaches the one form of tool calls that is understood here."""
 BATCH_TOKENS: Final = 4096
@@ -254,11 +252,6 @@ class _Served:
         Raises:
             LoadFailed: it cannot be used as it is.
         """
-        if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
-            raise LoadFailed(
-                "Hugging Face models need the extra `huggingface`: pip install 'contextprotocol[huggingface]' "
-                f"({missing[0]} is missing)"
-            )
         if self._files is None or (self.lazy.loaded and self._facts is not None):
             return self._facts
         return await self._files.content(seconds=seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -67,6 +67,9 @@ class HuggingFaceModel(LocalModelSettings):
 
 class HuggingFaceSettings(LocalSettings, kw_only=True):
     """Models that run on this machine with transformers and PyTorch."""
+
+    extra: ClassVar[str] = "huggingface"
+    libraries: ClassVar[tuple[str, ...]] = ("psutil", "torch", "transformers")
 
     models: Mapping[ModelName, HuggingFaceModel]
     """The models by name. A model is loaded at its first use, into a process of its own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -48,7 +47,6 @@ from mcp_server.values import (
     UsageSource,
 )
 
-LIBRARIES = ("psutil", "xllamacpp")
 DEFAULT_CONTEXT_WINDOW = 8192
 """The context window of a model whose file allows more, or names none: memory is allocated for all of it."""
 EMBEDDING_WINDOW = 1024
@@ -313,8 +311,6 @@ class _Local:
         Raises:
             LoadFailed: it cannot be used as it is.
         """
-        if any(importlib.util.find_spec(name) is None for name in LIBRARIES):
-            raise LoadFailed("models on this machine need the extra `local`: pip install 'contextprotocol[local]'")
         return await self._files.content(seconds=seconds)
 
     def _read(self, path: Path) -> gguf.ModelFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -139,6 +139,9 @@ def window_problem(window: int | None, file: ModelFileFacts) -> str:
 
 class LlamaCppSettings(LocalSettings, kw_only=True):
     """Models that run in the server itself, from GGUF files."""
+
+    extra: ClassVar[str] = "local"
+    libraries: ClassVar[tuple[str, ...]] = ("psutil", "xllamacpp")
 
     models: Mapping[ModelName, LlamaCppModel]
     """The models by name. A model is loaded at its first use."""

@@ -88,6 +88,7 @@ class OpenAISettings(HTTPSettings, kw_only=True):
     """OpenAI, Azure, and every other server with the same protocol."""
 
     extra: ClassVar[str] = "openai"
+    libraries: ClassVar[tuple[str, ...]] = ("aiohttp",)
 
     base_url: BaseURL = "https://api.openai.com/v1"
     """The address before ``/chat/completions``. With ``api_version`` the address of the Azure resource,
