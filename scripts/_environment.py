@@ -73,7 +73,7 @@ def _install(stamp: Path, packages: Path) -> None:
     if uv is not None:
         if not venv.is_dir():
             _create(venv, "--without-pip")  # the pinned packages contain it
-        command = (uv, "--quiet", "pip", "install", "--python", str(_python(venv)), "--compile-bytecode")
+        command = (uv, "--quiet", "pip", "install", "--python", str(_python(venv)))
         if _install_with(command, venv, packages):
             return
         # It reads the configuration of another package index than pip does.
@@ -116,7 +116,8 @@ def _python(venv: Path) -> Path:
 
 
 def _pip(venv: Path) -> tuple[str, ...]:
-    return (str(_python(venv)), "-m", "pip", "--disable-pip-version-check", "--no-input", "install")
+    # Python compiles what it imports: most of what is installed never is.
+    return (str(_python(venv)), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-compile")
 
 
 def _run(*command: str) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,10 +36,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-async def run(environment: dict[str, str], *arguments: str, status: int = 0) -> tuple[str, str]:
+async def run(environment: dict[str, str], *arguments: str, status: int = 0, checkout: Path = ROOT) -> tuple[str, str]:
     """What `scripts/run` wrote to standard output and to standard error; it must end with the status."""
     process = await asyncio.create_subprocess_exec(
-        ROOT / "scripts" / "run",
+        checkout / "scripts" / "run",
         *arguments,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
@@ -46,6 +49,16 @@ async def run(environment: dict[str, str], *arguments: str, status: int = 0) -> 
     output, errors = await process.communicate()
     assert process.returncode == status, errors.decode()
     return output.decode(), errors.decode()
+
+
+def pins(name: str) -> set[str]:
+    """The pinned packages of a file, with their versions."""
+    return set(re.findall(r"^\S+==\S+", (ROOT / "scripts" / "requirements" / name).read_text(), re.MULTILINE))
+
+
+def packages_in(environment: Path) -> set[str]:
+    """The packages that are installed in a virtual environment."""
+    return {path.name.partition("-")[0] for path in environment.glob("lib/*/site-packages/*.dist-info")}
 
 
 def listening(address: str) -> bool:
@@ -80,3 +93,35 @@ async def test_a_server_that_cannot_start_says_why(environment: dict[str, str], 
     assert output == ""
     assert "The server did not start" in errors
     assert "sessions.db" in errors
+
+
+def test_what_runs_has_the_versions_that_are_tested() -> None:
+    """What `scripts/run` installs is a part of what `scripts/test` does."""
+    assert pins("run.txt") < pins("lock.txt")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what is tracked, or about to be."""
+    copy = tmp_path / "clone"
+    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.split("\0"):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+@pytest.mark.timeout(600)
+async def test_a_fresh_clone_installs_what_running_needs_and_no_more(
+    environment: dict[str, str], checkout: Path
+) -> None:
+    """The embedded model and the console, without the tools of development."""
+    answer, printed = await run(environment, "Hello", checkout=checkout)
+    assert answer.strip()
+    assert "The console, a page for the same conversations: http://127.0.0.1:" in printed
+    assert not (checkout / ".venv").exists()
+    packages = packages_in(checkout / ".venv-run")
+    assert packages >= {"contextprotocol", "xllamacpp", "starlette"}
+    assert not packages & {"pytest", "mypy", "torch", "buf_bin"}
