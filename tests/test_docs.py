@@ -55,18 +55,18 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/usage.md"])
-async def test_a_whole_program_runs(page: str) -> None:
+@pytest.mark.parametrize(("page", "sign"), [("README.md", "MCPSyncClient()"), ("docs/usage.md", "asyncio.run(")])
+async def test_a_whole_program_runs(page: str, sign: str) -> None:
     """As a process of its own, against a real server."""
-    (program,) = [block for block in blocks(ROOT / page) if "asyncio.run(" in block]
+    (program,) = [block for block in blocks(ROOT / page) if sign in block]
     async with running() as server:
-        assert ADDRESS in program
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-W",
             "error",
             "-c",
             program.replace(ADDRESS, server.address),
+            env={**os.environ, "CONTEXTPROTOCOL_ADDRESS": server.address},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -60,6 +61,18 @@ def test_the_wheel_holds_the_proto_files(wheel: Path) -> None:
     held = {name.removeprefix("contextprotocol/_protos/") for name in archive.namelist() if name.endswith(".proto")}
     assert held == {file.relative_to(path()).as_posix() for file in path().rglob("*.proto")}
     assert "contextprotocol/v1/chat.proto" in held
+
+
+def test_the_readme_leads_somewhere_wherever_it_is_shown(wheel: Path) -> None:
+    """Its links and pictures are absolute in the package, below the address of the repository."""
+    metadata = zipfile.ZipFile(wheel).read(f"contextprotocol-{version('contextprotocol')}.dist-info/METADATA").decode()
+    readme = metadata.partition("\n\n")[2]
+    links = re.findall(r"\]\(([^)\s]+)\)", readme)
+    assert [link for link in links if not link.startswith("https://")] == []
+    repository = "https://contextprotocol.example/contextprotocol"
+    assert f"![The console: a conversation, its sessions and its turns]({repository}/docs/images/console.png)" in readme
+    here = (ROOT / "README.md").read_text()
+    assert readme.replace(f"]({repository}/", "](").strip() == here.strip()
 
 
 def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
