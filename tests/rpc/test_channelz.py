@@ -11,10 +11,12 @@ import pytest
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 
 from mcp_server.errors import ConfigError
+from mcp_server.middleware.authentication import failures
 from mcp_server.settings import Config, WebSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.testing import EchoProvider, running
 from mcp_server.values import SCOPES
+from mcp_server.values.key_secret import new_key_id, new_secret
 from tests.auth.keys import bearer, config_with, invoke, new_key
 from tests.conftest import Serve
 from tests.web.connect.client import Client, WebChannel
@@ -79,13 +81,23 @@ async def test_it_is_not_served_unless_the_settings_say_so(serve: Serve) -> None
         assert (await invoke(WebChannel(client, "connect"), method, b"", ())).code == "UNIMPLEMENTED"
 
 
-async def test_every_method_needs_the_scope_operator(serve: Serve) -> None:
+async def test_every_method_needs_the_scope_operator(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """It lists the connections of all tenants: no other scope will do."""
+    monkeypatch.setattr(failures, "MAX_DELAY", 0.0)
     keys = {scope: new_key("red", [scope]) for scope in SCOPES}
-    wire = await serve(with_channelz(config_with(*keys.values())), providers={"echo": EchoProvider()})
+    operator, expired = keys["operator"], new_key("red", expires=-1)
+    strangers = (
+        (),
+        bearer("ctx_x"),
+        bearer(new_secret(new_key_id())),
+        bearer(new_secret(operator.id)),
+        expired.metadata,
+        (*operator.metadata, *operator.metadata),
+    )
+    wire = await serve(with_channelz(config_with(*keys.values(), expired)), providers={"echo": EchoProvider()})
     for method in SERVICE.methods:
-        assert (await invoke(wire.channel, method, b"\xff", ())).code == "UNAUTHENTICATED"
-        assert (await invoke(wire.channel, method, b"\xff", bearer("ctx_x"))).code == "UNAUTHENTICATED"
+        for metadata in strangers:
+            assert (await invoke(wire.channel, method, b"\xff", metadata)).code == "UNAUTHENTICATED"
         for scope, key in keys.items():
             outcome = await invoke(wire.channel, method, b"\xff", key.metadata)
             assert (outcome.code == "PERMISSION_DENIED") == (scope != "operator"), (method.name, scope)
