@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "plugins",
         "settings",
         "stores",
+        "testing",
         "values",
     },
     "cli": {"commands", "allocator", "errors", "app", "settings", "plugins", "logs", "model_files"},
