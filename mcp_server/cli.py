@@ -20,7 +20,7 @@ except ModuleNotFoundError:
 from mcp_server.commands.backup import backup, restore
 from mcp_server.commands.certs import certs
 from mcp_server.commands.keys import keys
-from mcp_server.commands.model_files import configured_files, download, missing_files, provide
+from mcp_server.commands.model_files import configured_files, download, make_default, missing_files, provide
 from mcp_server.commands.models import ps, rm, show, stop
 from mcp_server.commands.options import ConfigOption
 from mcp_server.commands.plugins import plugins
@@ -284,14 +284,26 @@ def pull(
         ),
     ] = None,
     config: ConfigOption = None,
+    default: Annotated[
+        bool,
+        typer.Option("--default", help="Make the model the default one: configure it in the settings file."),
+    ] = False,
 ) -> None:
     """Download model files that are missing, and print their paths."""
+    if default and len(sources or ()) != 1:
+        fail("--default needs the name of one model", MISUSED)
     with reported():
         from mcp_server.settings import read
 
         served = [] if sources else [file.source for file in configured_files(read(config).config).values()]
         for source in sources or [source for source in served if source is not None]:
-            print(download(source))
+            print(path := download(source))
+            if default:
+                from mcp_server.model_files import CATALOGUE, HUB
+
+                known = source in CATALOGUE or source.startswith(HUB)
+                name, file = make_default(source if known else str(path.absolute()), config)
+                print(f"{name} is now the default model in {file}", file=sys.stderr)
 
 
 @app.command()

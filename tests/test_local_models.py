@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from http.client import HTTPConnection
@@ -19,11 +20,13 @@ import pytest
 
 from mcp_client import MCPClient
 from mcp_server.app import UnifiedMCPServer
+from mcp_server.errors import ConfigError
 from mcp_server.interfaces import Finish
 from mcp_server.model_files import gguf, pull, remove
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
-from mcp_server.settings import AdminSettings, AuthSettings, Config
+from mcp_server.settings import AdminSettings, AuthSettings, Config, load
 from mcp_server.settings import testing_config as settings
+from mcp_server.settings.editing import with_default_model
 from mcp_server.testing import Gate, ScriptedProvider, running
 from tests.auth.keys import new_key
 
@@ -210,6 +213,66 @@ def test_a_downloaded_file_is_deleted_when_that_is_meant(run: Run, cache: Path) 
     mine.write_bytes(b"GGUF")
     assert "delete it yourself" in run("rm", str(mine), "--yes", *off).stderr
     assert mine.exists()
+
+
+def test_a_pulled_model_becomes_the_default(run: Run, cache: Path, tmp_path: Path) -> None:
+    """In the usual settings file, which is made for it, and beside the models that were served before."""
+    pulled = run("pull", str(cache.rename(cache.with_name("mine.gguf"))), "--default")
+    file = tmp_path / "home" / "contextprotocol" / "contextprotocol.toml"
+    assert f"local/mine is now the default model in {file}" in pulled.stderr
+    config = load(file)
+    assert (config.models.default, file.stat().st_mode & 0o777) == ("local/mine", 0o600)
+    assert [*config.providers["local"].model_names()] == [NAME, "mine"]
+
+
+@pytest.mark.parametrize(
+    ("before", "source", "default", "added"),
+    [
+        ('# mine\n[models]\ndefault = "local/a" # old\n', "qwen2.5-0.5b", "local/qwen2.5-0.5b", "qwen2.5-0.5b"),
+        ('[providers.gg]\ntype = "llama_cpp"\n[providers.gg.models."qwen2.5-0.5b"]\n# end\n', "qwen2.5-0.5b", "gg", ""),
+        ('[providers.gg]\ntype = "llama_cpp"\n', "hf:owner/repo/Big-Q4.gguf", "gg/Big-Q4", "hf:owner/repo/Big-Q4.gguf"),
+        ('providers = {gg = {type = "llama_cpp", models = {a = {path = "/a.gguf"}}}}\n', "/a.gguf", "gg/a", ""),
+        ('providers = {gg = {type = "llama_cpp", models = {a = {path = "/a.gguf"}}}}\n', "/b.gguf", "gg/b", "/b.gguf"),
+        ('providers.gg.type = "llama_cpp"\n[models]\naliases = {x = "gg/y"}\n', "/b.gguf", "gg/b", "/b.gguf"),
+        ('[providers.web]\ntype = "openai"\n', "smollm2-135m", "local/smollm2-135m", "llama_cpp"),
+    ],
+)
+def test_the_default_model_changes_and_nothing_else(before: str, source: str, default: str, added: str) -> None:
+    """However the file is written: its comments stay, and a model that is there is not added again."""
+    after, name = with_default_model(before, source)
+    assert name.startswith(default)
+    assert tomllib.loads(after)["models"]["default"] == name
+    assert added in after
+    assert after.count("path") == before.count("path") + (added == "/b.gguf")
+    assert [line for line in before.splitlines() if "#" in line and line.partition("#")[2] not in after] == []
+    assert with_default_model(after, source) == (after, name)
+
+
+@pytest.mark.parametrize(
+    ("before", "problem"),
+    [
+        ('[providers.local]\ntype = "openai"\n', "providers.local: is not of the type llama_cpp"),
+        ('[providers.gg]\ntype = "llama_cpp"\nmodels.b.path = "/other/b.gguf"\n', "gg.models.b: is another model"),
+    ],
+)
+def test_names_that_are_taken_stay(before: str, problem: str) -> None:
+    """Nothing is replaced that somebody else may use."""
+    with pytest.raises(ConfigError, match=problem):
+        with_default_model(before, "/b.gguf")
+
+
+def test_settings_that_cannot_be_used_stay_as_they_are(run: Run, cache: Path, tmp_path: Path) -> None:
+    """Also if a variable decides on the default model."""
+    file = tmp_path / "mine.toml"
+    file.write_text('[providers.local]\ntype = "llama_cpp"\n[providers.local.models.m]\npath = "m.gguf"\n')
+    before = file.read_text()
+    other = run("pull", NAME, "--default", "--config", file, CONTEXTPROTOCOL_MODELS__DEFAULT="local/m")
+    assert (other.returncode, "CONTEXTPROTOCOL_MODELS__DEFAULT: makes local/m the default" in other.stderr) == (2, True)
+    assert (file.read_text(), [*tmp_path.glob(".mine*")]) == (before, [])
+    file.write_text("x =")
+    broken = run("pull", NAME, "--default", "--config", file)
+    assert (broken.returncode, "is not valid TOML" in broken.stderr, file.read_text()) == (2, True, "x =")
+    assert run("pull", "--default").returncode == 2
 
 
 async def test_a_file_in_use_is_not_deleted(run: Run, cache: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +27,48 @@ def download(source: str) -> Path:
             return model_files.pull(source, progress=progress)
         except model_files.ModelFileError as error:
             fail(str(error), FAILED)
+
+
+def make_default(source: str, path: Path | None) -> tuple[str, Path]:
+    """Make a downloaded model the default one in the settings file, which is made if there is none.
+
+    Args:
+        source: the source of its file.
+        path: the settings file; ``None``: the usual one.
+
+    Returns:
+        The full name of the model, and the settings file.
+
+    Raises:
+        ConfigError: the settings cannot be used, before or after; the file stays as it was.
+    """
+    from mcp_server.errors import ConfigError
+    from mcp_server.settings import read, settings_file
+    from mcp_server.settings.editing import with_default_model
+
+    file = settings_file(path)
+    earlier = ""
+    if file.exists():
+        read(file)
+        earlier = file.read_bytes().decode()
+    text, name = with_default_model(earlier, source)
+    target = file.resolve()  # a link stays
+    target.parent.mkdir(parents=True, exist_ok=True)
+    changed = target.with_name(f".{target.name}.{os.getpid()}")
+    changed.touch(mode=0o600)  # settings may contain secrets
+    try:
+        changed.write_bytes(text.encode())
+        loaded = read(changed)
+        default = loaded.config.models.default
+        if default != name:
+            origin = next(setting.origin for setting in loaded.settings if setting.key == "models.default")
+            raise ConfigError(f"{origin}: makes {default} the default model, whatever the settings file says")
+        if target.exists():
+            shutil.copymode(target, changed)
+        changed.replace(target)
+    finally:
+        changed.unlink(missing_ok=True)
+    return name, file
 
 
 def configured_files(config: Config) -> dict[str, ModelFile]:

@@ -10,7 +10,16 @@ from mcp_server.settings.auth import AuthSettings, KeySettings
 from mcp_server.settings.exposure import check_exposure, is_loopback, web_authentication
 from mcp_server.settings.fields import split_address
 from mcp_server.settings.identities import CertificateSettings, JWTIssuerSettings
-from mcp_server.settings.load import DEMO_FILE, Loaded, load, prepare_grpc, read, read_table, testing_config
+from mcp_server.settings.load import (
+    DEMO_FILE,
+    Loaded,
+    load,
+    prepare_grpc,
+    read,
+    read_table,
+    settings_file,
+    testing_config,
+)
 from mcp_server.settings.tables import (
     AdminSettings,
     AdmissionSettings,
@@ -77,6 +86,7 @@ __all__ = [
     "prepare_grpc",
     "read",
     "read_table",
+    "settings_file",
     "split_address",
     "testing_config",
     "web_authentication",

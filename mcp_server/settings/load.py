@@ -197,15 +197,25 @@ def testing_config(*, default_model: str = "") -> Config:
     )
 
 
-def _find(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
+def settings_file(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the settings file is, or would be: the arguments and the rules of :func:`load`.
+
+    Raises:
+        ConfigError: the home folder that the path names cannot be determined.
+    """
     chosen = path if path is not None else environ.get(FILE_VARIABLE) or None
     if chosen is not None:
         try:
             return Path(chosen).expanduser()
         except RuntimeError as error:
             raise ConfigError(f"{chosen}: cannot be read: its home folder cannot be determined") from error
-    usual = platformdirs.user_config_path("contextprotocol", appauthor=False) / FILE_NAME
-    return usual if usual.is_file() else None
+    return platformdirs.user_config_path("contextprotocol", appauthor=False) / FILE_NAME
+
+
+def _find(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
+    file = settings_file(path, environ)
+    named = path is not None or bool(environ.get(FILE_VARIABLE))
+    return file if named or file.is_file() else None
 
 
 def _parse(file: Path) -> dict[str, Any]:
