@@ -336,6 +336,7 @@ async def test_the_file_of_what_was_typed_does_not_grow_without_bound(tmp_path: 
             screen.type(f"{typed}\r")
         for screen in (one, other):
             await screen.shows("One.")
+            await screen.shows("> ")
             screen.type(CONTROL_D)
             assert await screen.ends() == 0
     kept = file.read_text()
