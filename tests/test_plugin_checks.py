@@ -162,6 +162,7 @@ def test_a_provider_that_only_chats_passes(tmp_path: Path) -> None:
         ('raise ValueError("a bug")', "ValueError: a bug"),
         ("await asyncio.Event().wait()", "it did not end within 8 s"),
         ("os._exit(7)", "the process ended with status 7"),
+        ('raise ValueError("x" * 20_000_000)', "ValueError: xxx"),
     ],
 )
 def test_a_provider_that_does_not_answer_fails(behaviour: str, reason: str, tmp_path: Path) -> None:
@@ -172,14 +173,43 @@ def test_a_provider_that_does_not_answer_fails(behaviour: str, reason: str, tmp_
     assert [each for each in done.failed.values() if reason in each], done
 
 
-def test_the_tests_after_one_that_hangs_run_all_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("await asyncio.Event().wait()", "it did not end within 8 s"),
+        ("raise KeyboardInterrupt", "the process ended with status 2"),
+    ],
+)
+def test_the_tests_after_one_that_breaks_off_run_all_the_same(behaviour: str, reason: str, tmp_path: Path) -> None:
     """In a process of their own."""
-    hang = 'if "," in request.messages[-1].text:\n            await asyncio.Event().wait()'
-    plugged(tmp_path, "providers", PROVIDER.replace("BEHAVIOUR", hang), "Provider")
+    code = f'if "," in request.messages[-1].text:\n            {behaviour}'
+    plugged(tmp_path, "providers", PROVIDER.replace("BEHAVIOUR", code), "Provider")
     done = check("mine", "--timeout", "8", "--json", folder=tmp_path)
     assert done.status == 1
-    assert done.failed == {"answers at once do not mix": "it did not end within 8 s"}
+    assert [*done.failed] == ["answers at once do not mix"]
+    assert done.failed["answers at once do not mix"].startswith(reason)
     assert done.ends["closing ends running answers"] == ("passed", "")
+
+
+MIDDLEWARE = """
+import subprocess
+from contextlib import asynccontextmanager
+
+subprocess.Popen(["sleep", "3600"])
+
+@asynccontextmanager
+async def plug_in(call):
+    yield
+"""
+
+
+def test_what_a_plug_in_starts_ends_with_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check does not wait for it. Nor do options of pytest count that are for other tests."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    plugged(tmp_path, "middleware", MIDDLEWARE)
+    done = check("mine", "--json", folder=tmp_path)
+    assert (done.status, {outcome for outcome, _ in done.ends.values()}) == (0, {"passed"}), done
+    assert len(done.ends) > 6
 
 
 ODD_OBSERVER = """

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
+import os
+import signal
 import sys
 import tempfile
 from asyncio.subprocess import PIPE
@@ -20,9 +23,11 @@ if TYPE_CHECKING:
     from mcp_server.testing.checks.request import CheckEvent, CheckRequest
 
 _MARKS: Final = {"passed": "✓", "failed": "✗", "skipped": "–"}
-
-
 _BETWEEN: Final = "each test is followed by the next"
+_TAIL: Final = 2**16
+"""How much of what the process prints is kept, in bytes."""
+_LAST_WORDS: Final = 1.0
+"""How long what it has printed may take to arrive when it has ended, in seconds."""
 
 
 def check(
@@ -141,15 +146,18 @@ async def _process(request: CheckRequest, timeout: float, report: Callable[[Chec
 
     # -P: what lies in the current folder must not hide a module.
     command = (sys.executable, "-P", "-m", "mcp_server.testing.checks")
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=2**24)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=2**24, start_new_session=True
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    errors = asyncio.create_task(process.stderr.read())
-    process.stdin.write(msgspec.json.encode(request))
-    process.stdin.close()
+    tail = bytearray()
+    errors = asyncio.create_task(_keep_tail(process.stderr, tail))
     running, problem = LOADED, ""
     try:
+        process.stdin.write(msgspec.json.encode(request))
+        process.stdin.close()
         while line := await asyncio.wait_for(process.stdout.readline(), timeout):
             event = msgspec.json.decode(line, type=CheckEvent)
             if event.outcome:
@@ -157,17 +165,30 @@ async def _process(request: CheckRequest, timeout: float, report: Callable[[Chec
                 running = _BETWEEN
             else:
                 running = event.test
+        await asyncio.wait_for(process.wait(), timeout)
     except TimeoutError:
         problem = f"it did not end within {timeout:g} s"
-        process.kill()
-    printed = (await errors).decode(errors="replace").strip()
-    status = await process.wait()
+    finally:
+        # With the processes that the plug-in has started: they would outlive the check.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        status = await process.wait()
+        await asyncio.wait([errors], timeout=_LAST_WORDS)  # one that has left the group may hold standard error open
+        errors.cancel()
     if not running:
         return ""
+    printed = tail.decode(errors="replace").strip()
     last = f": {printed.splitlines()[-1]}" if printed else ""
     problem = problem or f"the process ended with status {status}{last}"
     report(CheckEvent(test=running, outcome="failed", reason=problem))
     return running
+
+
+async def _keep_tail(stream: asyncio.StreamReader, tail: bytearray) -> None:
+    """Read a stream, however long it is, and keep its end."""
+    while chunk := await stream.read(_TAIL):
+        tail += chunk
+        del tail[:-_TAIL]
 
 
 def _print(event: CheckEvent) -> None:

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 import msgspec
 import pytest
@@ -18,6 +18,9 @@ from mcp_server.testing.checks.loading import NotFulfilled, compare, load_table,
 from mcp_server.testing.checks.request import BUILT, CHOSEN, COLLECTED, COMPARED, LOADED, CheckEvent, CheckRequest
 
 T = TypeVar("T")
+
+_LONGEST: Final = 10_000
+"""The longest reason, in characters: a test may compare very large values."""
 
 _FILE = """from mcp_server.testing.checks.__main__ import request_of
 from mcp_server.testing.checks.suites import suite
@@ -43,16 +46,29 @@ class Reporter:
         self._out = out
         self._done = done
         self._failed = False
+        """Whether the tests could not be collected."""
 
     def write(self, test: str, outcome: str = "", reason: str = "") -> None:
         """Write an event."""
+        reason = reason[:_LONGEST].encode(errors="backslashreplace").decode()
         self._out.write(msgspec.json.encode(CheckEvent(test=test, outcome=outcome, reason=reason)).decode() + "\n")
         self._out.flush()
 
-    def end(self) -> NoReturn:
-        """Say that all tests have ended, and end the process, in which a plug-in may have left threads."""
-        self.write("")
-        os._exit(0)
+    def end(self, status: int = pytest.ExitCode.OK) -> NoReturn:
+        """End the process, in which a plug-in may have left threads.
+
+        Args:
+            status: how pytest has ended. Unless it ran all tests, the other process sees one of them break off.
+        """
+        if self._failed or status in (
+            pytest.ExitCode.OK,
+            pytest.ExitCode.TESTS_FAILED,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        ):
+            self.write("")
+            os._exit(0)
+        sys.stderr.flush()
+        os._exit(status)
 
     def step(self, name: str, run: Callable[[], T]) -> T:
         """Run a step before the tests, and end the process if it fails."""
@@ -142,8 +158,9 @@ def main() -> None:
     file.write_text(_FILE.format(text=text))
     settings.write_text("[pytest]\n")  # whatever project the current folder belongs to
     options = ["-c", str(settings), "--rootdir", request.folder, "--import-mode=importlib", "-q"]
-    pytest.main([*options, "-p", "no:cacheprovider", "-W", "default", str(file)], plugins=[reporter])
-    reporter.end()
+    os.environ.pop("PYTEST_ADDOPTS", None)  # it is for the tests of that project
+    status = pytest.main([*options, "-p", "no:cacheprovider", "-W", "default", str(file)], plugins=[reporter])
+    reporter.end(status)
 
 
 if __name__ == "__main__":
