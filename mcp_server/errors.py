@@ -82,9 +82,10 @@ class Debug(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, trace: TracebackException) -> Self:
         """What callers see of an exception."""
+        frames = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in trace.stack]
         return cls(
-            exception="".join(trace.format_exception_only()).strip(),
-            frames=tuple([f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in trace.stack]),
+            exception=_encodable("".join(trace.format_exception_only()).strip()),
+            frames=tuple([_encodable(frame) for frame in frames]),
         )
 
     @property
@@ -471,6 +472,11 @@ class ConfigError(Exception):
 def trace_of(error: BaseException) -> TracebackException:
     """The exception without the objects that its traceback keeps alive, and the last frames."""
     return TracebackException.from_exception(error, limit=-_FRAMES, lookup_lines=False, compact=True)
+
+
+def _encodable(text: str) -> str:
+    """A text for the wire. Messages and paths may hold half a surrogate pair, which UTF-8 cannot express."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _leaves(kind: type[MCPError]) -> list[type[MCPError]]:

@@ -21,7 +21,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mcp_client import ContextEntry, MCPClient, MCPError, MCPSyncClient
 from mcp_server.api.codes import MAX_DETAILS_BYTES, status_of
-from mcp_server.errors import ConfigError, Debug, InternalError
+from mcp_server.errors import ConfigError, Debug, InternalError, trace_of
 from mcp_server.interfaces import Call, EmbedRequest, GenerateRequest, GRPCService, Permit, ProviderEvent, Work
 from mcp_server.principal import Principal
 from mcp_server.settings import Config, WebSettings, load
@@ -357,6 +357,15 @@ def test_a_long_exception_fits_into_the_status() -> None:
     found = error_details_pb2.DebugInfo()
     assert status.details[-1].Unpack(found)
     assert found.stack_entries[-1].startswith("7x")
+
+
+def test_an_exception_that_utf_8_cannot_express_is_shown() -> None:
+    """Half a surrogate pair, as in the name of a file, is escaped: the error must reach the caller."""
+    error = InternalError("x")
+    error.debug = Debug.of(trace_of(ValueError("caf\udce9")))
+    found = error_details_pb2.DebugInfo()
+    assert status_of(error).details[-1].Unpack(found)
+    assert found.detail == r"ValueError: caf\udce9"
 
 
 @pytest.mark.parametrize("address", ["server.address", "web.address"])
