@@ -66,8 +66,8 @@ def _usual(conversation: Conversation, seed: int) -> Plan:
     if conversation.request.prompt is not None:
         return Plan(why="It continues a text.", tokens=tokens_of(_continuation(conversation)))
     if conversation.results:
-        told = [_outcome(name, result_text(result), result.is_error) for name, result in conversation.results]
-        text = f"{' '.join(told)} This is the demo, not a model: it only repeats that."
+        outcomes = [_outcome(name, result_text(result), result.is_error) for name, result in conversation.results]
+        text = f"{' '.join(outcomes)} This is the demo, not a model: it only repeats that."
         return Plan(why="Tools have returned results.", tokens=tokens_of(text))
     if _ASKS_FOR_HISTORY.search(conversation.text):
         return commands.history(conversation, "", Plan(why="It asks for the history."))

@@ -12,7 +12,7 @@ from mcp_server.providers.demo.conversation import Conversation, quoted, shown
 from mcp_server.providers.demo.failures import KINDS, BadFailure, Failure, failure_of
 from mcp_server.providers.demo.plan import Plan
 from mcp_server.providers.demo.tokens import tokens_of
-from mcp_server.providers.demo.tools import given, made
+from mcp_server.providers.demo.tools import arguments_in, made
 from mcp_server.values import FinishReason, Struct
 
 MOST_TOKENS: Final = 1_000_000
@@ -118,7 +118,7 @@ def _call(conversation: Conversation, text: str, usual: Plan) -> Plan:
     if name not in names:
         offered = f"the tools {', '.join(names)}" if names else "no tools to call"
         raise BadCommand(f"this message comes with {offered}")
-    return replace(usual, tokens=(), opening=None, calls=(made(conversation, name, given(text), 0),))
+    return replace(usual, tokens=(), opening=None, calls=(made(conversation, name, arguments_in(text), 0),))
 
 
 def _long(conversation: Conversation, text: str, usual: Plan) -> Plan:

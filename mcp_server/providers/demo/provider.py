@@ -60,8 +60,9 @@ class DemoProvider:
         chosen = options.checked(request.provider_options, request.model)
         tokens = await self._fitting(request, model)
         conversation = Conversation.of(request)
-        plan = answers.plan_of(conversation, self._settings.seed)
-        failure = self._failure or self._due(plan.failure, conversation.digest)
+        # A large schema takes long, and so do large files.
+        plan = await asyncio.to_thread(answers.plan_of, conversation, self._settings.seed)
+        failure = self._failure or self._due(plan.failure, conversation)
         plan = replace(plan, failure=failure)
         if failure is not None and not plan.calls:  # it comes after as many tokens as it says
             plan = replace(plan, tokens=itertools.chain(plan.tokens, commands.lines()))
@@ -135,10 +136,11 @@ class DemoProvider:
             raise _too_long(model, tokens)
         return tokens
 
-    def _due(self, failure: Failure | None, digest: str) -> Failure | None:
+    def _due(self, failure: Failure | None, conversation: Conversation) -> Failure | None:
         """The failure, unless it was to come once and has come."""
         if failure is None or not failure.once:
             return failure
+        digest = conversation.digest
         if digest in self._failed_once:
             self._failed_once.discard(digest)
             return None

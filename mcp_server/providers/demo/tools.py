@@ -74,7 +74,7 @@ def made(conversation: Conversation, name: str, arguments: Any, index: int) -> T
     return ToolCall(id=f"call_{conversation.digest}_{index}", name=name, arguments_json=encoded)
 
 
-def given(text: str) -> dict[str, Any]:
+def arguments_in(text: str) -> dict[str, Any]:
     """The arguments that a message writes as a JSON object; none if it has no such object."""
     return object_in(text) or {}
 
