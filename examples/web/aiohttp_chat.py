@@ -1,6 +1,6 @@
 """A site to chat on, with aiohttp.
 
-Run ``python aiohttp_chat.py`` and open http://127.0.0.1:8080.
+Run ``python aiohttp_chat.py`` and open http://127.0.0.1:8000.
 When it is stopped it cuts its streams, and browsers go on when it is there again.
 """
 
@@ -35,4 +35,4 @@ def create_app() -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(create_app(), host="127.0.0.1", port=int(os.environ.get("PORT", "8080")))
+    web.run_app(create_app(), host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))
