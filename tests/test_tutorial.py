@@ -58,9 +58,9 @@ class Stranger:
                 assert not expected or printed == expected, command
 
     async def _serve(self, command: str) -> None:
-        """Start the server in the place of the one that runs."""
+        """Start the server in the place of the one that runs. At a terminal it offers to download the model."""
         await self.stop()
-        command = f"{command} --address {self._environment['CONTEXTPROTOCOL_ADDRESS']}"
+        command = f"{command} --pull --address {self._environment['CONTEXTPROTOCOL_ADDRESS']}"
         self._server = await self._start(f"exec env {command}", stderr=asyncio.subprocess.DEVNULL)
         await self._run("mcp-client health --wait 60")
 
