@@ -348,6 +348,27 @@ async def test_the_http_apis_have_it_in_a_field_of_its_own(on: bool) -> None:
             assert ("test_development.py" in text) is on, path
 
 
+async def test_a_look_up_that_failed_is_shown_to_its_caller_alone() -> None:
+    """The exception may hold what that caller wrote."""
+
+    class Particular(EchoProvider):
+        def look_up(self, name: str, /) -> Model | None:
+            if name == "secret":
+                raise ValueError(f"a bug with {name}")
+            return None
+
+    async with (
+        running(development(), providers={"echo": Particular()}) as server,
+        MCPClient(server.address, retry=None) as client,
+    ):
+        shown = []
+        for name in ("echo/secret", "echo/other"):
+            with pytest.raises(MCPError) as failed:
+                await client.chat("hello", model=name)
+            shown.append(failed.value.debug.partition("\n")[0])
+    assert shown == ["ValueError: a bug with secret", ""]
+
+
 def test_a_long_exception_fits_into_the_status() -> None:
     """gRPC refuses trailers that are too large: the last frames are kept."""
     error = InternalError("x")

@@ -90,8 +90,9 @@ class Catalogue(Struct, gc=True):
     One without a ``/`` matches no name with one."""
     routing: RoutingSettings
     """How models are asked that are named without a route."""
-    look_up: Callable[[str], Target | None]
-    """Asks the provider of an unlisted ``provider/model`` whether it answers to it. Raises nothing."""
+    look_up: Callable[[str], Target | TracebackException | None]
+    """Asks the provider of an unlisted ``provider/model`` whether it answers to it. What the provider raises is
+    returned."""
     open_providers: frozenset[str] = frozenset()
     """The providers that answer to models that they do not list."""
     unlisted: Mapping[str, Target | None] = {}
@@ -99,7 +100,8 @@ class Catalogue(Struct, gc=True):
     allowed: tuple[str, ...] | None = None
     """The models that the caller may use, as patterns of ``provider/model``; ``None``: all."""
     failures: Mapping[str, TracebackException] = {}
-    """What providers raised that could not say which models they have, by the name of the provider."""
+    """What providers raised that could not say which models they have, by the name of the provider; or that could not
+    look up a model for this call, by ``provider/model``."""
 
     def restricted(self, allowed: tuple[str, ...] | None) -> Catalogue:
         """The same catalogue for a caller who may use only these models, fallbacks included."""
@@ -107,7 +109,11 @@ class Catalogue(Struct, gc=True):
 
     def with_unlisted(self, name: str) -> Catalogue:
         """The same catalogue after asking the provider of an unlisted model for it."""
-        return replace(self, unlisted={**self.unlisted, name: self.look_up(name)})
+        found = self.look_up(name)
+        if isinstance(found, TracebackException):
+            # It may hold what this caller wrote: it is not for others.
+            return replace(self, unlisted={**self.unlisted, name: None}, failures={**self.failures, name: found})
+        return replace(self, unlisted={**self.unlisted, name: found})
 
     def listed(self) -> Iterator[Target]:
         """The listed models that the caller may use."""
@@ -193,7 +199,7 @@ class Catalogue(Struct, gc=True):
     def _not_found(self, name: str) -> ModelNotFound:
         problem = f"no provider has the model {name!r}" if name else "the call names no model, and there is no default"
         error = ModelNotFound(f"{problem}: choose one of {self._choices()}", metadata={"model": name})
-        error.unexpected = self.failures.get(name.partition("/")[0])
+        error.unexpected = self.failures.get(name) or self.failures.get(name.partition("/")[0])
         return error
 
     def _choices(self) -> str:

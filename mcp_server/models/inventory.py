@@ -194,14 +194,13 @@ class Inventory:
             failures=self._failures,
         )
 
-    def _look_up(self, name: str) -> Target | None:
+    def _look_up(self, name: str) -> Target | TracebackException | None:
         provider, _, own_name = name.partition("/")
         try:
             model = self._lookups[provider].look_up(own_name)
         except Exception as error:  # a plug-in may raise anything; the other models of a route are asked all the same
             log.error("provider cannot look up a model", provider=provider, model=own_name, exc_info=error)
-            self._failures[provider] = trace_of(error)
-            return None
+            return trace_of(error)
         return None if model is None else self._target(provider, model)
 
     def open_circuits(self, provider: str) -> int:
