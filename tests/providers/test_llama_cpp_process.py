@@ -136,6 +136,26 @@ async def test_a_process_that_does_not_stop_is_replaced(
     assert worker.pid not in [other.pid for other in workers()]
 
 
+async def test_a_stop_waits_for_a_text_that_is_embedded(
+    make: Make, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is one step of the process: a chat which is cancelled meanwhile does not cost the others theirs."""
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.1)
+    provider = make(parallel=3)
+    await text(provider)
+    (worker,) = workers()
+    worker.suspend()  # as if the step took long
+    embedding = asyncio.create_task(provider.embed(EmbedRequest(model="m", inputs=("Paris",))))
+    staying, leaving = asyncio.create_task(text(provider)), asyncio.create_task(text(provider, ENDLESS))
+    await asyncio.wait([embedding, staying, leaving], timeout=0.2)
+    leaving.cancel()
+    await asyncio.wait([embedding, staying], timeout=4 * supervisor.POLL_SECONDS)
+    worker.resume()
+    assert (await embedding).vectors
+    assert "Paris" in await staying
+    assert [other.pid for other in workers()] == [worker.pid]
+
+
 async def test_work_that_was_cancelled_is_no_reason_to_end_a_process(
     make: Make, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,8 +26,8 @@ WORKER = Path(__file__).with_name("worker.py")
 READY = b"ready\n"
 STALL_SECONDS: Final = 60.0
 """How long no answer may make progress: it does with each token, and with each batch of a prompt."""
-EMBEDDING_STALL_SECONDS: Final = 300.0
-"""The same while a text is embedded, which is one step."""
+LONG_STEP_SECONDS: Final = 300.0
+"""How long a text may take to be embedded, or an image to be read: each is one step."""
 PROBE: Final = "/lora-adapters"
 """A small question that the thread that computes answers, between two steps."""
 _ERROR_LINE: Final = re.compile(r"[0-9.]+ E (?:[\w ]+: +)?(.+)")
@@ -161,7 +161,7 @@ class Engine:
         *,
         slot: bool = True,
         content: bytes | None = None,
-        stall_seconds: float = STALL_SECONDS,
+        step_seconds: float = 0.0,
     ) -> AsyncIterator[Connection]:
         """Send a request, and give the connection on which its answer comes. Leaving the context early stops the work.
 
@@ -171,7 +171,7 @@ class Engine:
             slot: whether it computes: then it waits for a place, and holds that until its work has really ended.
             content: the caller's request that it is part of, once that is admitted; ``None``: it is all of it, and is
                 admitted here.
-            stall_seconds: how long it may take without any progress.
+            step_seconds: how long one step of it may take, if it has long ones.
 
         Raises:
             BrokenConnection: the process is gone. Also raised while the answer is read.
@@ -182,7 +182,7 @@ class Engine:
                 await admitted.enter_async_context(self.admit(body))
             if slot:
                 await self._slots.acquire()
-            work = self._supervisor.begin(content or body, stall_seconds=stall_seconds)
+            work = self._supervisor.begin(content or body, step_seconds=step_seconds)
             connection: Connection | None = None
             try:
                 connection = await Connection.open(str(self._folder / "llama.sock"), work.progress)

@@ -19,7 +19,7 @@ from mcp_server.providers.llama_cpp import conversation, reasoning, translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
 from mcp_server.providers.llama_cpp.conversation import ChatModel
 from mcp_server.providers.llama_cpp.decision import opening_in, probes
-from mcp_server.providers.llama_cpp.engine import EMBEDDING_STALL_SECONDS, STALL_SECONDS, Engine, Loading
+from mcp_server.providers.llama_cpp.engine import LONG_STEP_SECONDS, Engine, Loading
 from mcp_server.providers.llama_cpp.settings import WINDOWS, LlamaCppModel, LlamaCppSettings, window_problem
 from mcp_server.providers.llama_cpp.slots import BATCH, IMAGE_BATCH, MOST_SLICES, Slot, Slots
 from mcp_server.providers.llama_cpp.template import CHAT_TEMPLATE, TOOL_TEMPLATE, template_of
@@ -189,7 +189,7 @@ class LocalModel:
         body = msgspec.json.encode({"input": [text]})
         slots = self.slots(engine)
         async with slots.other_use(), slots.turn:
-            answer = await self.ask(engine, "/v1/embeddings", body, slot=True, stall_seconds=EMBEDDING_STALL_SECONDS)
+            answer = await self.ask(engine, "/v1/embeddings", body, slot=True, step_seconds=LONG_STEP_SECONDS)
         return msgspec.json.decode(answer, type=translate.Vectors)
 
     async def tokens(self, engine: Engine, text: str) -> list[int]:
@@ -325,10 +325,10 @@ class LocalModel:
         *,
         slot: bool = False,
         content: bytes | None = None,
-        stall_seconds: float = STALL_SECONDS,
+        step_seconds: float = 0.0,
     ) -> bytes:
         """The whole answer to a request; the options are as for :meth:`Engine.post`."""
-        asked = engine.post(path, body, slot=slot, content=content, stall_seconds=stall_seconds)
+        asked = engine.post(path, body, slot=slot, content=content, step_seconds=step_seconds)
         try:
             async with asked as response:
                 answer = await response.read()

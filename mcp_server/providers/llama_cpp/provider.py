@@ -22,7 +22,9 @@ from mcp_server.interfaces import (
 )
 from mcp_server.providers.llama_cpp import translate
 from mcp_server.providers.llama_cpp.connection import BrokenConnection
+from mcp_server.providers.llama_cpp.conversation import has_images
 from mcp_server.providers.llama_cpp.decision import decided
+from mcp_server.providers.llama_cpp.engine import LONG_STEP_SECONDS
 from mcp_server.providers.llama_cpp.local_model import LocalModel
 from mcp_server.providers.llama_cpp.settings import LlamaCppSettings
 from mcp_server.providers.llama_cpp.tool_calls import ToolCalls
@@ -104,7 +106,12 @@ class LlamaCppProvider:
                         async for progress in signs:
                             yield progress
                     body["id_slot"] = slot.id
-                    asked = engine.post(translate.generate_path(request), msgspec.json.encode(body), content=content)
+                    asked = engine.post(
+                        translate.generate_path(request),
+                        msgspec.json.encode(body),
+                        content=content,
+                        step_seconds=LONG_STEP_SECONDS if has_images(request) else 0.0,
+                    )
                     async with asked as response:
                         if response.status != 200:
                             raise translate.error_of(response.status, await response.read(), model=request.model)

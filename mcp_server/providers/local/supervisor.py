@@ -32,11 +32,11 @@ GIB: Final = 1 << 30
 class Work:
     """One request that the process works on. Made by :meth:`Supervisor.begin`."""
 
-    def __init__(self, supervisor: Supervisor, content: bytes, stall_seconds: float) -> None:
+    def __init__(self, supervisor: Supervisor, content: bytes, step_seconds: float) -> None:
         self.content = content
         """The request."""
-        self.stall_seconds = stall_seconds
-        """How long the process may work on it without any progress."""
+        self.step_seconds = step_seconds
+        """How long one step of it may take, if it has long ones; 0: it has none."""
         self.stop_asked: float | None = None
         """When its end was asked for, by the supervisor's clock; ``None``: it is still wanted."""
         self._supervisor = supervisor
@@ -67,7 +67,7 @@ class Supervisor:
         memory_limit: the most memory that it may take, in bytes; ``None``: what is free while it loads, and then a
             quarter of the machine's memory more than it has taken so far. Pages of the model's files are not counted:
             the system can drop them. Where it does not tell them apart, as on macOS, ``None`` is no limit.
-        stall_seconds: how long it may work on requests without any progress, unless they say otherwise.
+        stall_seconds: how long it may work on requests without any progress, unless they have longer steps.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Supervisor:
         self._broken_off: set[Work] = set()
         self._loaded = False
         self._last_progress = 0.0
+        self._last_long_step = 0.0
         self._slowest_step = 0.0
         self._done = (0.0, 0)
         self._idle_since: tuple[float, float] | None = None
@@ -99,16 +100,17 @@ class Supervisor:
         if self._sets_limit:
             self._limit = self._usage.memory + self._usage.installed // 4
 
-    def begin(self, content: bytes, *, stall_seconds: float | None = None) -> Work:
+    def begin(self, content: bytes, *, step_seconds: float = 0.0) -> Work:
         """Something is asked of the process.
 
         Args:
             content: the request.
-            stall_seconds: how long the process may work on it without any progress, all other requests too.
+            step_seconds: how long one step of it may take, if it has long ones. Within such a step the process neither
+                goes on with other requests nor stops them.
         """
         if not self._works:
             self._last_progress = self.time
-        work = Work(self, content, self._stall_seconds if stall_seconds is None else stall_seconds)
+        work = Work(self, content, step_seconds)
         self._works.add(work)
         return work
 
@@ -120,6 +122,8 @@ class Supervisor:
     def ended(self, work: Work) -> None:
         """The process works on a request no longer."""
         self._works.discard(work)
+        if work.step_seconds:
+            self._last_long_step = self.time
 
     def broken_off(self, work: Work) -> None:
         """The process ended while it worked on a request."""
@@ -166,11 +170,17 @@ class Supervisor:
             return self._idle_problem(), set()
         self._idle_since = None
         patience = min(max(STOP_SECONDS, 2 * self._slowest_step), MOST_STOP_SECONDS)
-        stopping = {work: self.time - work.stop_asked for work in self._works if work.stop_asked is not None}
+        patience = max([patience, *[work.step_seconds for work in self._works]])
+        stopping = {
+            # The process reads what it is asked only when its step has ended.
+            work: self.time - max(work.stop_asked, self._last_long_step)
+            for work in self._works
+            if work.stop_asked is not None
+        }
         if stuck := {work for work, seconds in stopping.items() if seconds > patience}:
             return f"it did not stop within {patience:.0f} s when it was asked to", stuck
         wanted = self._works - stopping.keys()
-        patience = max([work.stall_seconds for work in wanted], default=0.0)
+        patience = max([self._stall_seconds, *[work.step_seconds for work in wanted]])
         if wanted and self.time - self._last_progress > patience:
             return f"it worked for {patience:.0f} s without any progress", wanted
         return "", set()
