@@ -263,6 +263,40 @@ async def test_a_call_never_has_an_engine_that_ends(timers: HandTimers, keep_ali
     assert lazy.counts.loads == lazy.counts.unloads == len(started)
 
 
+async def test_closing_waits_for_processes_that_end(timers: HandTimers) -> None:
+    """Also for the one whose end a call waits for, to load the model again."""
+    gate = asyncio.Event()
+    ended: list[Nothing] = []
+
+    class Slow(Nothing):
+        async def close(self) -> None:
+            await gate.wait()
+            await super().close()
+            ended.append(self)
+
+    async def start() -> Slow:
+        return Slow()
+
+    async def check() -> None:
+        pass
+
+    lazy: LazyEngine[Slow] = LazyEngine("m", check, start, keep_alive=0.0, timers=timers)
+
+    async def call() -> Slow:
+        async with lazy.use() as engine:
+            return engine
+
+    first = await call()
+    again = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(lazy.close())
+    with pytest.raises(ProviderUnavailable, match="the server is stopping"):
+        await again
+    gate.set()
+    await closing
+    assert ended == [first]
+
+
 async def test_a_stop_of_a_model_that_cannot_be_loaded_is_forgotten(timers: HandTimers) -> None:
     """The next load that succeeds stays."""
     gate = asyncio.Event()

@@ -207,9 +207,9 @@ class LazyEngine(Generic[AnyEngine]):
 
     async def lost(self, engine: AnyEngine, *, begun: bool) -> MCPError:
         """The error of a call whose process ended. The engine is given up, and the next call starts another."""
-        if self._closed:
+        outcome = "" if self._closed else await engine.outcome()
+        if self._closed:  # also if only meanwhile
             return self._stopped()
-        outcome = await engine.outcome()
         if self._engine is engine:
             self._end()
         kind = ProviderStreamCut if begun else ProviderUnavailable
@@ -303,8 +303,9 @@ class LazyEngine(Generic[AnyEngine]):
         try:
             if self._engine is not None:
                 self._end()
-            # What the one before took is free only when that has ended.
-            await asyncio.gather(*self._ending)
+            if self._ending:
+                # What the one before took is free only when that has ended. A stop of this start does not stop that.
+                await asyncio.wait(self._ending)
             await self._check()
         except LoadFailed as failed:
             # Looking at files is cheap: every call may do it.
