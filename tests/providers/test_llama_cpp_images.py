@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest_asyncio
 
 from mcp_server.errors import ContextTooLong, ProviderUnavailable, UnsupportedByModel
 from mcp_server.interfaces import Finish, GenerateRequest
+from mcp_server.providers.llama_cpp.images import pixels_of
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
 from mcp_server.values import Blob, GenerationConfig, Message, ModelState, Role, Text, ToolResult
 from tests.providers.conftest import events_of, text_of
 from tests.small_models.llama_server import TEMPLATE
-from tests.small_models.projector import COLOURS, PARTS, make_projector, png
+from tests.small_models.projector import COLOURS, PARTS, SIZE, make_projector, png
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -40,6 +42,11 @@ async def seeing(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def image(colour: str) -> Blob:
     """A picture of one colour."""
     return Blob(mime_type="image/png", data=png(colour))
+
+
+def bmp(width: int, height: int) -> bytes:
+    """The header of a picture without its pixels, which llama.cpp takes for black ones."""
+    return b"BM" + struct.pack("<12xIiiHH24x", 40, width, height, 1, 24)
 
 
 def asking(*parts: Text | Blob, role: Role = Role.USER, limit: int = 12) -> GenerateRequest:
@@ -94,15 +101,45 @@ async def test_too_many_images_are_too_long(seeing: LlamaCppProvider) -> None:
         (asking(Blob(mime_type="image/webp", data=b"RIFF")), "cannot read image/webp as bytes: send image/bmp"),
         (asking(Blob(mime_type="application/pdf", data=b"%PDF")), "cannot read application/pdf as bytes"),
         (asking(Blob(mime_type="image/png", uri="http://localhost/a.png")), "cannot read image/png at an address"),
-        (asking(Blob(mime_type="image/png", data=b"not an image")), "Failed to load image"),
+        (asking(Blob(mime_type="image/png", data=png("red")[:50])), "Failed to load image"),
+        (asking(Blob(mime_type="image/png", data=b"not an image")), "content is none of image/bmp, image/gif"),
+        (
+            asking(*[Blob(mime_type="image/bmp", data=bmp(10_000, -10_000))] * 2),
+            "these have 200000000: send smaller",
+        ),
         (asking(image("red"), role=Role.SYSTEM), "only in messages of the user"),
     ],
-    ids=["format", "document", "address", "damaged", "system"],
+    ids=["format", "document", "address", "damaged", "disguised", "huge", "system"],
 )
 async def test_what_it_cannot_see_is_said(seeing: LlamaCppProvider, request_: GenerateRequest, problem: str) -> None:
     """It is refused by its name; nothing is fetched from anywhere."""
     with pytest.raises(UnsupportedByModel, match=problem):
         await events_of(seeing, request_)
+
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x04\xff\xc0\x00\xff\xff"
+
+
+@pytest.mark.parametrize(
+    ("data", "pixels"),
+    [
+        (png("red"), SIZE * SIZE),
+        (bmp(3, -4), 12),
+        (b"BM" + struct.pack("<12xIHHHH", 12, 3, 4, 1, 24), 12),
+        (b"GIF89a" + struct.pack("<HH", 3, 4), 12),
+        (JPEG + b"\xc2\x00\x0b\x08\x00\x04\x00\x03", 12),
+        (JPEG, None),
+        (b"\xff\xd8" + b"\xff" * 1000, None),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\x04CgBI" + bytes(12), None),
+        (b"GIF89a", None),
+        (bmp(0, 0), None),
+        (b"8BPS", None),
+        (b"", None),
+    ],
+)
+async def test_the_header_says_how_large_an_image_is(data: bytes, pixels: int | None) -> None:
+    """In each of the formats; without a size it is no image."""
+    assert pixels_of(data) == pixels
 
 
 async def test_the_result_of_a_tool_is_text(seeing: LlamaCppProvider) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from mcp_server.errors import UnsupportedByModel
 from mcp_server.interfaces import GenerateRequest
 from mcp_server.providers.llama_cpp import reasoning
+from mcp_server.providers.llama_cpp.images import MAX_PIXELS, MEDIA_TYPES, pixels_of
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel
 from mcp_server.providers.llama_cpp.template import Template
 from mcp_server.values import (
@@ -27,9 +28,6 @@ from mcp_server.values import (
     ToolCall,
     ToolResult,
 )
-
-IMAGES: Final = ("image/bmp", "image/gif", "image/jpeg", "image/png")
-"""The formats of images that llama.cpp decodes."""
 
 
 class ChatModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +54,7 @@ def prompt_fields(request: GenerateRequest, model: ChatModel) -> dict[str, Any]:
         UnsupportedByModel: the model cannot read or do something in it.
     """
     fields: dict[str, Any] = {"messages": _messages(request.messages, model)}
+    _check_images(request.messages, model)
     fields |= reasoning.fields(request.provider_options, model.name, model.settings, model.template)
     constrained = is_constrained(request)
     choice = request.tool_choice
@@ -137,14 +136,28 @@ def _content(parts: Sequence[Part], role: Role, model: ChatModel) -> Any:
 def _image(blob: Blob, model: ChatModel) -> dict[str, Any]:
     if not model.images:
         raise model.unsupported("cannot read images and other files")
-    if blob.mime_type not in IMAGES or not blob.data:
+    if blob.mime_type not in MEDIA_TYPES or not blob.data:
         form = "at an address" if blob.uri else "as bytes"
         raise UnsupportedByModel(
-            f"the model {model.name} cannot read {blob.mime_type} {form}: send {', '.join(IMAGES)} as bytes",
+            f"the model {model.name} cannot read {blob.mime_type} {form}: send {', '.join(MEDIA_TYPES)} as bytes",
             metadata={"model": model.name, "mime_type": blob.mime_type},
         )
     url = f"data:{blob.mime_type};base64,{base64.b64encode(blob.data).decode()}"
     return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _check_images(messages: Sequence[Message], model: ChatModel) -> None:
+    """Refuse images that would take too much memory, and what is no image."""
+    pixels = 0
+    for image in [part for message in messages for part in message.parts if isinstance(part, Blob)]:
+        size = pixels_of(image.data)
+        if size is None:
+            raise model.unsupported(f"cannot read an image whose content is none of {', '.join(MEDIA_TYPES)}")
+        pixels += size
+    if pixels > MAX_PIXELS:
+        raise model.unsupported(
+            f"reads images of at most {MAX_PIXELS} pixels in a prompt, and these have {pixels}: send smaller ones"
+        )
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
