@@ -50,7 +50,7 @@ class AdminClient:
         try:
             connection.request(method, path, headers=self._headers)
             response = connection.getresponse()
-            text = response.read().decode()
+            text = response.read().decode(errors="replace")
         except ConnectionRefusedError as error:
             raise NotRunning(
                 f"no server answers at {self.address} (admin.address): start one with `mcp-server serve`, or name "

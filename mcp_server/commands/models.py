@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcp_server.commands.keys import APIKey, KeyFile
+from mcp_server.commands.model_files import configured_files
 from mcp_server.commands.options import ConfigOption
 from mcp_server.commands.progress import size_text
 from mcp_server.commands.reporting import FAILED, MISUSED, fail, reported
@@ -102,7 +103,7 @@ def rm(
         present = [file for file in model_files.installed() if file.path == path]
         if not present:
             fail(f"the model {model} is not downloaded: there is no {path}", FAILED)
-        names = {name for name, file in _served(settings).items() if file.path == path}
+        names = {name for name, file in configured_files(settings).items() if file.path == path}
         try:
             client = _admin_client(admin, key_file, api_key, settings)
             in_use = [row["name"] for row in client.loaded() if row["name"] in names] if client is not None else []
@@ -179,21 +180,12 @@ def _admin_client(
     return AdminClient(address, secret_of(key_file, api_key, settings))
 
 
-def _served(settings: Config) -> dict[str, Any]:
-    """The files of the models that run on this machine, by ``provider/model``."""
-    return {
-        f"{name}/{model}": file
-        for name, provider in settings.providers.items()
-        for model, file in provider.model_files().items()
-    }
-
-
 def _file_of(model: str, settings: Config) -> tuple[str, str | None, Path]:
     """The name under which the settings serve a model, or an empty one; its source, ``None`` if there is none; and its
     file. Ends the command if there is no such model."""
     from mcp_server import model_files
 
-    files = _served(settings)
+    files = configured_files(settings)
     served = _one_of(model, files) or next((name for name, file in files.items() if file.source == model), "")
     if served:
         return served, files[served].source, files[served].path
