@@ -10,7 +10,7 @@ from typing import Any, Final
 Received = Iterable[tuple[str, str | bytes]] | None
 """Metadata in gRPC's own form."""
 
-_recordings: Final[ContextVar[tuple[list[CallMetadata], ...]]] = ContextVar("recordings", default=())
+_recordings: Final[ContextVar[tuple[_Recording, ...]]] = ContextVar("recordings", default=())
 
 
 class CallMetadata:
@@ -34,6 +34,16 @@ class CallMetadata:
         return f"{type(self).__name__}(method={self.method!r}, initial={self.initial!r}, trailing={self.trailing!r})"
 
 
+class _Recording:
+    """The calls of one block. Tasks that the block has started keep it, and may outlive the block."""
+
+    __slots__ = ("calls", "over")
+
+    def __init__(self) -> None:
+        self.calls: list[CallMetadata] = []
+        self.over = False
+
+
 @contextmanager
 def record_metadata() -> Iterator[Sequence[CallMetadata]]:
     """Record the metadata that servers send with the calls of the block.
@@ -49,22 +59,23 @@ def record_metadata() -> Iterator[Sequence[CallMetadata]]:
     program received is that of the last one. It works with all methods of both clients, for the calls of the present
     task or thread and of the tasks that it starts.
     """
-    calls: list[CallMetadata] = []
-    token = _recordings.set((*_recordings.get(), calls))
+    recording = _Recording()
+    token = _recordings.set((*_recordings.get(), recording))
     try:
-        yield calls
+        yield recording.calls
     finally:
+        recording.over = True
         _recordings.reset(token)
 
 
 def recorded(method: str) -> CallMetadata | None:
     """The record of a call that begins now; ``None`` if nobody asked for it."""
-    recordings = _recordings.get()
+    recordings = [recording for recording in _recordings.get() if not recording.over]
     if not recordings:
         return None
     call = CallMetadata(method)
-    for calls in recordings:
-        calls.append(call)
+    for recording in recordings:
+        recording.calls.append(call)
     return call
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from mcp_client import MCPClient, Retry, Session
+from mcp_client import MCPClient, Retry, Session, record_metadata
 from mcp_server.interfaces import Finish, ToolCallStart
 from mcp_server.values import Capabilities, FinishReason, Model
 from tests.client.beside import Gate, ScriptedProvider, StandIn, running
@@ -39,6 +39,26 @@ async def test_a_cancelled_call_is_cancelled(connect: Connect) -> None:
         await task
     async with asyncio.timeout(10):
         await provider.stopped.wait()
+
+
+async def test_the_recording_of_metadata_ends_with_its_block(connect: Connect) -> None:
+    """Also for the tasks that the block has started: those that run on would fill a list that nobody reads."""
+    client = await connect(ScriptedProvider.saying("One.", "Two."))
+    called, over = asyncio.Event(), asyncio.Event()
+
+    async def run_on() -> None:
+        await client.chat("Hi")
+        called.set()
+        await over.wait()
+        await client.chat("Hi")
+
+    with record_metadata() as outer:
+        with record_metadata() as inner:
+            task = asyncio.create_task(run_on())
+            await called.wait()
+        over.set()
+        await task
+    assert (len(inner), len(outer)) == (1, 2)
 
 
 def test_a_client_can_be_made_outside_of_any_loop_and_stays_in_its_first() -> None:
