@@ -184,9 +184,16 @@ async def _start_with_tools(client: MCPClient, request: ChatRequest, message: Ne
     """Send the message of a visitor. The functions that the model calls run beside the request, whoever reads."""
     turn = await _sent_before(client, request, message)
     if not turn:
-        stream = await _begin(client, request, message)
-        turn = stream.turn
-        request.tools.start(_finish, stream)
+        try:
+            stream = await _begin(client, request, message)
+        except ToolResultsMissing:
+            turn = await _sent_before(client, request, message)  # by another request at the same moment
+            if not turn:
+                raise
+        else:
+            turn = stream.turn
+            if not request.tools.start(turn, _finish, stream):  # another request at the same moment has begun it
+                await stream.__aexit__(None, None, None)
     return turn, frames(client.stream_turn(turn), opened=True, following=_following(client, request))
 
 

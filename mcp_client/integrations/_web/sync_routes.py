@@ -186,9 +186,16 @@ def _start_with_tools(client: MCPSyncClient, request: ChatRequest, message: NewM
     """Send the message of a visitor. The functions that the model calls run beside the request, whoever reads."""
     turn = _sent_before(client, request, message)
     if not turn:
-        stream = _begin(client, request, message)
-        turn = stream.turn
-        request.tools.start(_finish, stream)
+        try:
+            stream = _begin(client, request, message)
+        except ToolResultsMissing:
+            turn = _sent_before(client, request, message)  # by another request at the same moment
+            if not turn:
+                raise
+        else:
+            turn = stream.turn
+            if not request.tools.start(turn, _finish, stream):  # another request at the same moment has begun it
+                stream.__exit__(None, None, None)
     return turn, frames(client.stream_turn(turn), opened=True, following=_following(client, request))
 
 

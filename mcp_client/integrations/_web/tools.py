@@ -32,22 +32,42 @@ class Tools:
     functions: Sequence[Callable[..., Any]] = ()
     max_rounds: int = 8
     timeout: float = 300.0
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _running: dict[str, object] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.functions)
 
-    def start(self, work: Callable[..., Coroutine[Any, Any, None] | None], *arguments: Any) -> None:
-        """Run ``work`` beside the request: in a task if it is asynchronous, or else in a thread."""
-        if not inspect.iscoroutinefunction(work):
-            in_thread(functools.partial(_logged, work, *arguments))
-            return
-        task = asyncio.create_task(work(*arguments))
-        self._running.add(task)  # the event loop itself may drop it
-        task.add_done_callback(self._ended)
+    def start(self, turn: str, work: Callable[..., Coroutine[Any, Any, None] | None], *arguments: Any) -> bool:
+        """Run ``work`` beside the request, in a task if it is asynchronous, or else in a thread.
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        Args:
+            turn: the full name of the turn that the answer begins with.
+            work: runs the functions.
+            *arguments: of ``work``.
+
+        Returns:
+            Whether it was started: this process runs the functions of an answer only once at a time.
+        """
+        claim = object()
+        if self._running.setdefault(turn, claim) is not claim:  # one step, also if two threads take it
+            return False
+        if not inspect.iscoroutinefunction(work):
+            in_thread(functools.partial(self._run, turn, work, *arguments))
+            return True
+        self._running[turn] = task = asyncio.create_task(work(*arguments))  # the event loop itself may drop a task
+        task.add_done_callback(functools.partial(self._ended, turn))
+        return True
+
+    def _run(self, turn: str, work: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            work(*arguments)
+        except Exception as error:  # noqa: BLE001  # nobody else would see it
+            _log_failure(error)
+        finally:
+            del self._running[turn]
+
+    def _ended(self, turn: str, task: asyncio.Task[None]) -> None:
+        del self._running[turn]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log_failure(error)
 
@@ -62,13 +82,6 @@ def interrupted(message: Message) -> list[Message]:
     return [
         Message.tool(ToolResult(tool_call_id=call.id, parts=_UNKNOWN, is_error=True)) for call in message.tool_calls
     ]
-
-
-def _logged(work: Callable[..., Any], *arguments: Any) -> None:
-    try:
-        work(*arguments)
-    except Exception as error:  # noqa: BLE001  # nobody else would see it
-        _log_failure(error)
 
 
 def _log_failure(error: BaseException) -> None:

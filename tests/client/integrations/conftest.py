@@ -80,9 +80,9 @@ Open = Callable[[], Awaitable[aiohttp.ClientSession]]
 def serve(stack: AsyncExitStack) -> Serve:
     """Start a server with a provider."""
 
-    async def start(provider: Provider | None = None) -> UnifiedMCPServer:
+    async def start(provider: Provider | None = None, **arguments: Any) -> UnifiedMCPServer:
         providers = {"scripted": provider or EchoProvider()}
-        return await stack.enter_async_context(running(providers=providers))
+        return await stack.enter_async_context(running(providers=providers, **arguments))
 
     return start
 

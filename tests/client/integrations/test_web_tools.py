@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from mcp_server.interfaces import Finish, ToolArgumentsDelta, ToolCallStart
+from mcp_server.interfaces import Call, Finish, ToolArgumentsDelta, ToolCallStart
 from mcp_server.testing import ScriptedProvider, Step
 from mcp_server.values import Capabilities, FinishReason, Model, Text, ToolResult
 from tests.client.integrations.conftest import Open, Serve, say
@@ -108,6 +108,36 @@ async def test_functions_run_whether_or_not_a_browser_reads(
     ):
         thermometer.may_answer.set()
         for response in (again, sent_again, anew):
+            assert (await whole(response))[0] == "It is warm."
+    assert (thermometer.cities, len(provider.requests)) == (["Rome"], 2)
+
+
+async def test_a_message_that_comes_twice_at_once_runs_the_functions_once(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """Neither request finds a turn of the other; both browsers get the answer."""
+    both = asyncio.Barrier(2)
+    lists = 0
+
+    @asynccontextmanager
+    async def together(call: Call) -> AsyncIterator[None]:
+        nonlocal lists
+        lists += call.method == "ListTurns"
+        if call.method == "ListTurns" and lists <= 2:
+            await both.wait()
+        yield
+
+    thermometer, provider = Thermometer(waits=True), measuring()
+    server = await serve(provider, middleware=[together])
+    url = await stack.enter_async_context(site(server.address, tools=[thermometer.function()])) + "/chat"
+    visitor = await browser()
+    async with visitor.get(url):
+        pass  # the cookie
+    responses = await asyncio.gather(*[visitor.post(url, **say("How warm is it?", request_id="one")) for _ in range(2)])
+    assert await asyncio.to_thread(thermometer.asked.wait, 20)
+    thermometer.may_answer.set()
+    for response in responses:
+        async with response:
             assert (await whole(response))[0] == "It is warm."
     assert (thermometer.cities, len(provider.requests)) == (["Rome"], 2)
 
