@@ -75,6 +75,7 @@ NAMES: Final[Mapping[str, str]] = {
     "AsyncCalls": "SyncCalls",
     "AsyncExitStack": "ExitStack",
     "AsyncFrames": "SyncFrames",
+    "AsyncGenerator": "Generator",
     "AsyncInterceptor": "SyncInterceptor",
     "AsyncIterator": "Iterator",
     "AsyncMetadata": "SyncMetadata",

@@ -65,6 +65,12 @@ class SessionWatch:
             SessionNotFound: the session does not exist.
             DeadlineExceeded: the timeout of the watch has passed.
         """
+        while (event := await self._event()) is None:
+            pass
+        return event
+
+    async def _event(self) -> SessionEvent | None:
+        """The next event; ``None`` for a heartbeat."""
         if self._responses is None:
             raise RuntimeError("a watch can only be read inside its `async with` block")
         if self._left:
@@ -80,14 +86,13 @@ class SessionWatch:
         self._ended = isinstance(event, SessionDeleted)
         return event
 
-    async def _next(self) -> SessionEvent:
+    async def _next(self) -> SessionEvent | None:
         while True:
             assert self._responses is not None
             try:
                 async for received in self._responses:
                     self._received += 1
-                    if (event := session_event(received)) is not None:
-                        return event
+                    return session_event(received)
             except SessionNotFound:
                 if self._uid:  # it was deleted while there was no connection
                     return SessionDeleted()

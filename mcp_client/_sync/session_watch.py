@@ -67,6 +67,12 @@ class SyncSessionWatch:
             SessionNotFound: the session does not exist.
             DeadlineExceeded: the timeout of the watch has passed.
         """
+        while (event := self._event()) is None:
+            pass
+        return event
+
+    def _event(self) -> SessionEvent | None:
+        """The next event; ``None`` for a heartbeat."""
         if self._responses is None:
             raise RuntimeError("a watch can only be read inside its `with` block")
         if self._left:
@@ -82,14 +88,13 @@ class SyncSessionWatch:
         self._ended = isinstance(event, SessionDeleted)
         return event
 
-    def _next(self) -> SessionEvent:
+    def _next(self) -> SessionEvent | None:
         while True:
             assert self._responses is not None
             try:
                 for received in self._responses:
                     self._received += 1
-                    if (event := session_event(received)) is not None:
-                        return event
+                    return session_event(received)
             except SessionNotFound:
                 if self._uid:  # it was deleted while there was no connection
                     return SessionDeleted()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from mcp_client._aio.client import MCPClient
 from mcp_client._aio.stream import TurnStream
 from mcp_client._aio.tool_stream import ToolStream
 from mcp_client.errors import DeadlineExceeded, Details, MCPError, SessionExists, SessionNotFound, ToolResultsMissing
-from mcp_client.integrations._web.frames import OPENING, AsyncFrames, event_frame, failure_frame
+from mcp_client.integrations._web.frames import HEARTBEAT, OPENING, AsyncFrames, event_frame, failure_frame
 from mcp_client.integrations._web.problems import RequestRefused
 from mcp_client.integrations._web.requests import ChatRequest, LastEvent, NewMessage
 from mcp_client.integrations._web.responses import (
@@ -25,10 +25,10 @@ from mcp_client.integrations._web.responses import (
     stream_response,
 )
 from mcp_client.integrations._web.tools import interrupted
-from mcp_client.values import FinishReason, Message, TurnState
+from mcp_client.values import FinishReason, Message, SessionDeleted, TurnState
 
-Following = Callable[[str], Awaitable[TurnStream]]
-"""Waits for the turn that follows another one, by its full name."""
+Following = Callable[[str], AsyncGenerator[TurnStream | None, None]]
+"""Waits for the turn that follows the one with this full name: yields ``None`` now and then, at last its stream."""
 
 _REFUSED: Final = "TOOL_RESULTS_MISSING"
 """Why turns of others fail while functions run."""
@@ -77,7 +77,12 @@ async def frames(
         if following is None or not (calls or stream.finish_reason is FinishReason.TOOL_CALLS):
             return
         try:
-            stream, calls = await following(stream.turn), False
+            async with aclosing(following(stream.turn)) as waiting:
+                async for later in waiting:
+                    if later is None:
+                        yield HEARTBEAT  # by which the application learns that the browser has left, too
+                    else:
+                        stream, calls = later, False
         except MCPError as error:
             yield failure_frame(error, stream.turn)
             return
@@ -262,12 +267,15 @@ async def _sent_before(client: MCPClient, request: ChatRequest, message: NewMess
 def _following(client: MCPClient, request: ChatRequest) -> Following:
     """Reads the next turn of the session, once it has begun."""
 
-    async def following(turn: str) -> TurnStream:
+    async def following(turn: str) -> AsyncGenerator[TurnStream | None, None]:
         async with client.watch_session(request.visitor.session, timeout=request.tools.timeout) as watch:
             try:
-                async for _ in watch:
-                    if later := await _later(client, request.visitor.session, turn):
-                        return client.stream_turn(later)
+                while not isinstance(event := await watch._event(), SessionDeleted):
+                    if event is None:
+                        yield None
+                    elif later := await _later(client, request.visitor.session, turn):
+                        yield client.stream_turn(later)
+                        return
             except DeadlineExceeded as error:
                 # Final: a browser that comes back would wait in vain again.
                 details = Details(code="DEADLINE_EXCEEDED", final=True)

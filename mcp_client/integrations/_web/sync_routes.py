@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from mcp_client._sync.client import MCPSyncClient
 from mcp_client._sync.stream import SyncTurnStream
 from mcp_client._sync.tool_stream import SyncToolStream
 from mcp_client.errors import DeadlineExceeded, Details, MCPError, SessionExists, SessionNotFound, ToolResultsMissing
-from mcp_client.integrations._web.frames import OPENING, SyncFrames, event_frame, failure_frame
+from mcp_client.integrations._web.frames import HEARTBEAT, OPENING, SyncFrames, event_frame, failure_frame
 from mcp_client.integrations._web.problems import RequestRefused
 from mcp_client.integrations._web.requests import ChatRequest, LastEvent, NewMessage
 from mcp_client.integrations._web.responses import (
@@ -27,10 +27,10 @@ from mcp_client.integrations._web.responses import (
     stream_response,
 )
 from mcp_client.integrations._web.tools import interrupted
-from mcp_client.values import FinishReason, Message, TurnState
+from mcp_client.values import FinishReason, Message, SessionDeleted, TurnState
 
-Following = Callable[[str], SyncTurnStream]
-"""Waits for the turn that follows another one, by its full name."""
+Following = Callable[[str], Generator[SyncTurnStream | None, None]]
+"""Waits for the turn that follows the one with this full name: yields ``None`` now and then, at last its stream."""
 
 _REFUSED: Final = "TOOL_RESULTS_MISSING"
 """Why turns of others fail while functions run."""
@@ -79,7 +79,12 @@ def frames(
         if following is None or not (calls or stream.finish_reason is FinishReason.TOOL_CALLS):
             return
         try:
-            stream, calls = following(stream.turn), False
+            with closing(following(stream.turn)) as waiting:
+                for later in waiting:
+                    if later is None:
+                        yield HEARTBEAT  # by which the application learns that the browser has left, too
+                    else:
+                        stream, calls = later, False
         except MCPError as error:
             yield failure_frame(error, stream.turn)
             return
@@ -264,12 +269,15 @@ def _sent_before(client: MCPSyncClient, request: ChatRequest, message: NewMessag
 def _following(client: MCPSyncClient, request: ChatRequest) -> Following:
     """Reads the next turn of the session, once it has begun."""
 
-    def following(turn: str) -> SyncTurnStream:
+    def following(turn: str) -> Generator[SyncTurnStream | None, None]:
         with client.watch_session(request.visitor.session, timeout=request.tools.timeout) as watch:
             try:
-                for _ in watch:
-                    if later := _later(client, request.visitor.session, turn):
-                        return client.stream_turn(later)
+                while not isinstance(event := watch._event(), SessionDeleted):
+                    if event is None:
+                        yield None
+                    elif later := _later(client, request.visitor.session, turn):
+                        yield client.stream_turn(later)
+                        return
             except DeadlineExceeded as error:
                 # Final: a browser that comes back would wait in vain again.
                 details = Details(code="DEADLINE_EXCEEDED", final=True)

@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from mcp_server.interfaces import Call, Finish, ToolArgumentsDelta, ToolCallStart
+from mcp_server.settings import testing_config as settings
 from mcp_server.testing import ScriptedProvider, Step
 from mcp_server.values import Capabilities, FinishReason, Model, Text, ToolResult
 from tests.client.integrations.conftest import Open, Serve, say
@@ -140,6 +143,24 @@ async def test_a_message_that_comes_twice_at_once_runs_the_functions_once(
         async with response:
             assert (await whole(response))[0] == "It is warm."
     assert (thermometer.cities, len(provider.requests)) == (["Rome"], 2)
+
+
+async def test_comments_keep_a_connection_alive_while_functions_run(
+    site: Site, serve: Serve, browser: Open, stack: AsyncExitStack
+) -> None:
+    """Proxies would cut it, and the application would not learn that a browser has left."""
+    config = settings(default_model="scripted/scripted")
+    config = msgspec.structs.replace(config, turns=msgspec.structs.replace(config.turns, heartbeat_interval=0.1))
+    thermometer = Thermometer(waits=True)
+    server = await serve(measuring(), config=config)
+    url = await stack.enter_async_context(site(server.address, tools=[thermometer.function()])) + "/chat"
+    visitor = await browser()
+    async with asyncio.timeout(20), visitor.post(url, **say("How warm is it?")) as response:
+        for line in (b"event: calling\n", b":\n", b":\n"):
+            while await response.content.readline() != line:
+                assert not response.content.at_eof()
+        thermometer.may_answer.set()
+        assert (await whole(response))[0] == "It is warm."
 
 
 async def test_a_message_that_starts_an_answer_elsewhere_runs_the_functions_too(
