@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -35,6 +35,14 @@ def text_of(events: Sequence[ProviderEvent]) -> str:
 def model_file() -> Path:
     """The file of the embedded model."""
     return pull(MODEL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient() -> Iterator[None]:
+    """Models are listed when their files have been read, however long that takes here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mcp_server.providers.llama_cpp.local_model.LIST_SECONDS", 60)
+        yield
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

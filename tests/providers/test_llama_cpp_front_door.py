@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from mcp_client import Blob, FinishReason, MCPClient, Message, UnsupportedByModel
+from mcp_client import Blob, FinishReason, MCPClient, Message, Tool, UnsupportedByModel
 from mcp_server.settings.load import load
 from mcp_server.testing import running
 from tests.providers.conftest import MODEL
@@ -68,6 +68,17 @@ def shown(city: str) -> list[dict[str, Any]]:
         {"role": "tool", "tool_call_id": city, "content": weather(city)},
         {"role": "assistant", "content": f"It is sunny in {city}, 31 degrees."},
     ]
+
+
+async def test_a_model_whose_file_is_still_read_can_be_asked_for_all(
+    client: MCPClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call after a start waits for what the file says; it is not refused."""
+    monkeypatch.setattr("mcp_server.providers.llama_cpp.local_model.LIST_SECONDS", 0)
+    able, *_ = await client.list_models()
+    assert "were not read within 0 s" in able.state_reason
+    reply = await client.chat("Hi", model="local/able", tools=[Tool(name="weather")], tool_choice="none")
+    assert reply.text
 
 
 async def test_a_tool_is_called_and_its_result_is_told(client: MCPClient) -> None:

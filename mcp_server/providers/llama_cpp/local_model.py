@@ -92,8 +92,11 @@ class LocalModel:
         try:
             file = self._loaded if loaded and self._loaded is not None else await self.file(seconds=LIST_SECONDS)
         except LoadFailed as failed:
-            # What it could do is not known. A call is to reach it all the same, and to hear the reason.
-            can = Capabilities(chat=True, completion=True, embedding=True)
+            # What it can do is not known. A call is to reach it all the same: it waits, or hears the reason.
+            images = self.settings.projector is not None
+            can = Capabilities(
+                chat=True, completion=True, embedding=True, tools=True, images=images, json_schema=True, prefill=True
+            )
             return Model(name=self.name, capabilities=can, state=ModelState.UNAVAILABLE, state_reason=str(failed))
         state, failure = ModelState.READY, ""
         if self.lazy.loading:

@@ -170,13 +170,13 @@ class LlamaCppProvider:
         local = self._local(request.model)
         if request.provider_options:
             raise UnsupportedByModel(f"the model {request.model} takes no provider_options for embeddings")
-        length = (await local.model()).embedding_dimensions
-        if request.dimensions is not None and request.dimensions != length:
-            raise UnsupportedByModel(
-                f"the vectors of the model {request.model} have {length} dimensions and cannot be shortened",
-                metadata={"model": request.model, "dimensions": str(length)},
-            )
         async with local.lazy.use() as engine:
+            length = (await local.model()).embedding_dimensions
+            if request.dimensions is not None and request.dimensions != length:
+                raise UnsupportedByModel(
+                    f"the vectors of the model {request.model} have {length} dimensions and cannot be shortened",
+                    metadata={"model": request.model, "dimensions": str(length)},
+                )
             await local.check_lengths(engine, request.inputs)
             made = [await local.embed(engine, text) for text in request.inputs]
         tokens = sum(one.usage.prompt_tokens for one in made)
