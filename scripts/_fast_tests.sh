@@ -1,4 +1,4 @@
-# Sourced by scripts/coverage, scripts/lowest and scripts/pythons: the tests that take minutes, as arguments of pytest. They
+# Sourced by scripts/coverage, scripts/lowest and scripts/pythons: tests that take minutes, as arguments of pytest. They
 # go through the interfaces that users have: gRPC, HTTP, the clients, the stores, one provider over HTTP.
 
 fast_tests=(
@@ -15,10 +15,20 @@ fast_tests=(
   --ignore=tests/client/test_typing.py            # tests type checkers
 )
 
-# Those that show that an environment works: without what takes long and depends on neither Python nor packages.
+# Those that show that the packages of an environment work: without what takes long and depends on none.
 environment_tests=(
   "${fast_tests[@]}"
   --ignore=tests/contracts/stores/test_tutorial.py
   --ignore=tests/rpc/test_costly_requests.py
+  --ignore=tests/stores/test_crash.py
+)
+
+# Those that depend on Python itself: threads, processes, the event loop, types, SQLite.
+python_tests=(
+  tests/client/test_*.py
+  tests/rpc/test_{cancel,chat,restart,resume,retry,tls,tools,watch}.py
+  tests/stores
+  tests/turns
+  --ignore=tests/client/test_typing.py
   --ignore=tests/stores/test_crash.py
 )
