@@ -11,6 +11,7 @@ import pytest
 
 from mcp_server.errors import ContextTooLong, ProviderUnavailable
 from mcp_server.interfaces import EmbedRequest, Finish, GenerateRequest, Progress
+from mcp_server.providers.llama_cpp import slots
 from mcp_server.providers.llama_cpp.provider import LlamaCppProvider
 from mcp_server.providers.llama_cpp.settings import LlamaCppModel, LlamaCppSettings
 from mcp_server.providers.llama_cpp.slots import BATCH, LEAST_SLICE, SLICE_SECONDS, Slots
@@ -112,6 +113,58 @@ async def test_a_reader_that_leaves_lets_the_next_one_in(make: Make) -> None:
         await anext(events)
     async with asyncio.timeout(20):
         assert (await usage_of(provider, asked("dog " * 100))).input_tokens == 101
+
+
+async def test_texts_are_embedded_among_answers(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though llama.cpp embeds nothing while it writes, and some answer is always being written."""
+    monkeypatch.setattr(slots, "GAP_SECONDS", 0.1)
+    provider = make(parallel=3)
+    written, embedded = asyncio.Event(), asyncio.Event()
+
+    async def chat(tokens: int) -> None:
+        while not embedded.is_set():
+            await events_of(provider, asked("1, 2, 3,", tokens))
+            written.set()
+
+    async def embed() -> None:
+        await written.wait()
+        made = await provider.embed(EmbedRequest(model="m", inputs=("Paris", "Rome")))
+        assert len(made.vectors) == 2
+        embedded.set()
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(chat(30), chat(50), embed())
+
+
+async def test_a_text_waits_for_a_gap_before_it_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that begin meanwhile go first; those that begin while texts are embedded wait."""
+    shared = Slots(2)
+    order: list[str] = []
+    begun = asyncio.Event()
+
+    async def embed() -> None:
+        async with shared.embedding():
+            order.append("embedding")
+            begun.set()
+            await asyncio.sleep(0)
+            order.append("embedded")
+
+    async def answer() -> None:
+        async with shared.answer("x"), shared.writing():
+            order.append("answer")
+
+    async with shared.answer("x"), shared.writing():
+        embedding = asyncio.create_task(embed())
+        await asyncio.sleep(0)
+        await answer()
+    await begun.wait()
+    await answer()
+    await embedding
+    assert order == ["answer", "embedding", "embedded", "answer"]
+    monkeypatch.setattr(slots, "GAP_SECONDS", 0.0)
+    async with shared.writing():
+        await embed()
+    assert order[-1] == "embedded"
 
 
 def test_slices_fit_the_time_that_they_take() -> None:

@@ -96,7 +96,8 @@ class LlamaCppProvider:
             async with engine.admit(content):
                 if constraint is not None:
                     await local.check_constraint(engine, constraint, content)
-                async with local.slots(engine).slot(text := translate.text_of(body)) as slot:
+                slots = local.slots(engine)
+                async with slots.answer(text := translate.text_of(body)) as slot:
                     length, tokens = await local.prompt_tokens(engine, request, prompt, text)
                     if length:
                         translate.limit_output(body, engine.settings.context_window - length)
@@ -112,7 +113,7 @@ class LlamaCppProvider:
                         content=content,
                         step_seconds=LONG_STEP_SECONDS if has_images(request) else 0.0,
                     )
-                    async with asked as response:
+                    async with slots.writing(), asked as response:
                         if response.status != 200:
                             raise translate.error_of(response.status, await response.read(), model=request.model)
                         async for events in response.events():
@@ -178,7 +179,8 @@ class LlamaCppProvider:
                     metadata={"model": request.model, "dimensions": str(length)},
                 )
             await local.check_lengths(engine, request.inputs)
-            made = [await local.embed(engine, text) for text in request.inputs]
+            async with local.slots(engine).embedding():
+                made = [await local.embed(engine, text) for text in request.inputs]
         tokens = sum(one.usage.prompt_tokens for one in made)
         vectors = tuple([one.data[0].embedding for one in made])
         return Embeddings(vectors=vectors, usage=Usage(input_tokens=tokens, source=UsageSource.REPORTED))

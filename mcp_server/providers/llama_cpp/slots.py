@@ -29,6 +29,8 @@ LEAST_SLICE: Final = 64
 """The fewest tokens of a slice: fewer take a processor almost as long."""
 MOST_SLICES: Final = 64
 """In how many slices a prompt is read at most: each is sent with all that precedes it."""
+GAP_SECONDS: Final = 5.0
+"""How long texts to embed wait for a moment in which no answer is being written, before they keep further ones out."""
 SIMILAR: Final = 0.1
 """How much of a prompt a slot must have read before to be preferred to the one that was not used for longest."""
 
@@ -72,6 +74,10 @@ class Slots:
         """Held by the call that reads a slice of its prompt; the others get it in the order in which they came."""
         self.slice_tokens = BATCH
         """How many tokens the next slice should have, by how long the last one took."""
+        self._entrance = asyncio.Lock()
+        self._writing = 0
+        self._silent = asyncio.Event()
+        self._silent.set()
         self._places = asyncio.Semaphore(count)
         self._free = [Slot(id) for id in range(count)]
         """The free ones, those first that were not used for longest."""
@@ -80,6 +86,39 @@ class Slots:
         """Note how long a slice of so many tokens took."""
         fitting = int(tokens * min(2.0, SLICE_SECONDS / max(seconds, 0.001)))
         self.slice_tokens = max(fitting // BATCH * BATCH, LEAST_SLICE)
+
+    @contextlib.asynccontextmanager
+    async def embedding(self) -> AsyncIterator[None]:
+        """Embed texts within this context; each takes :meth:`other_use`.
+
+        llama.cpp embeds nothing while it writes an answer. Without this, texts would wait for as long as answers
+        overlap.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GAP_SECONDS):
+                await self._silent.wait()
+        async with self._entrance:
+            yield
+
+    @contextlib.asynccontextmanager
+    async def answer(self, text: str) -> AsyncIterator[Slot]:
+        """Wait for texts that are embedded, and for a slot for the prompt ``text``: as :meth:`slot`."""
+        async with self._entrance:
+            pass
+        async with self.slot(text) as slot:
+            yield slot
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """An answer is written within this context."""
+        self._writing += 1
+        self._silent.clear()
+        try:
+            yield
+        finally:
+            self._writing -= 1
+            if not self._writing:
+                self._silent.set()
 
     @contextlib.asynccontextmanager
     async def other_use(self) -> AsyncIterator[None]:
