@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Final
@@ -45,7 +46,7 @@ def with_default_model(text: str, source: str) -> tuple[str, str]:
     models = _table(table, "models")
     model = next((name for name, one in models.items() if source in (one.get("path"), _source(name, one))), "")
     if not model:
-        model = Path(source).stem if source.endswith(".gguf") else source
+        model = _name_of(Path(source)) if source.endswith(".gguf") else source
         if model in models:
             raise ConfigError(f"providers.{provider}.models.{model}: is another model: rename one of them")
         added = _table(models, model)
@@ -54,6 +55,12 @@ def with_default_model(text: str, source: str) -> tuple[str, str]:
     full = f"{provider}/{model}"
     _table(document, "models")["default"] = full
     return tomlkit.dumps(document), full
+
+
+def _name_of(file: Path) -> str:
+    """A name for the model of a file, of characters that names of models may have."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).lstrip("._-")
+    return name[:100] or "model"
 
 
 def _source(name: str, model: Any) -> str:
