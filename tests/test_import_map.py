@@ -272,8 +272,8 @@ def test_there_is_no_import_circle(package: str) -> None:
 
 
 def test_only_the_configuration_reads_the_environment() -> None:
-    """Every setting can be found in one file. Of the others one passes the environment on, without its keys, and one
-    obeys the variables of OpenTelemetry, as its own libraries do."""
+    """Every setting can be found in one file. Of the others one passes the environment on, without its keys, one obeys
+    the variables of OpenTelemetry, as its own libraries do, and one takes pytest's options out of it."""
     readers = {
         _name(path) for path in _sources("mcp_server") if "os.environ" in _names(path) or "os.getenv" in _names(path)
     }
@@ -281,6 +281,7 @@ def test_only_the_configuration_reads_the_environment() -> None:
         "mcp_server/settings/load.py",
         "mcp_server/providers/local/process.py",
         "mcp_server/middleware/tracing/export.py",
+        "mcp_server/testing/checks/__main__.py",
     }
 
 
