@@ -24,8 +24,15 @@ from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
 from contextprotocol.v1 import chat_pb2, model_pb2
-from mcp_server.errors import ProviderRateLimited, ProviderStreamCut, ProviderUnavailable, UnsupportedByModel
+from mcp_server.errors import (
+    ConfigError,
+    ProviderRateLimited,
+    ProviderStreamCut,
+    ProviderUnavailable,
+    UnsupportedByModel,
+)
 from mcp_server.interfaces import GenerateRequest
+from mcp_server.plugins import build
 from mcp_server.providers.huggingface import engine, files
 from mcp_server.providers.huggingface.protocol import Facts
 from mcp_server.providers.huggingface.provider import HuggingFaceProvider
@@ -299,6 +306,7 @@ def test_no_process_outlives_a_server_that_was_killed(tiny_model: Path) -> None:
     program = f"""
         import asyncio, os, pathlib, signal, sys
         from mcp_server.interfaces import GenerateRequest
+from mcp_server.plugins import build
         from mcp_server.providers.huggingface.provider import HuggingFaceProvider
         from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
         async def main():
@@ -397,14 +405,11 @@ async def test_bad_files_are_a_clear_error(make: Make, tiny_model: Path, tmp_pat
     assert model.capabilities.chat
 
 
-async def test_without_the_extra_the_error_names_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both to who lists the models and to who calls one."""
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider is not built, so that the server does not start with models of which none can answer."""
     monkeypatch.setitem(sys.modules, "transformers", None)
-    provider = make()
-    with pytest.raises(ProviderUnavailable, match=r"pip install 'contextprotocol\[huggingface\]'"):
-        await text(provider)
-    (model,) = await provider.models()
-    assert "contextprotocol[huggingface]" in model.state_reason
+    with pytest.raises(ConfigError, match=r"providers.hf: .*pip install 'contextprotocol\[huggingface\]'"):
+        build(HuggingFaceSettings(models={"m": HuggingFaceModel(source="some/model")}), "hf", "providers.hf")
 
 
 async def test_a_model_of_the_hub_is_taken_from_its_cache_or_missed(
