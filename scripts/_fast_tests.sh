@@ -18,17 +18,17 @@ fast_tests=(
 # Those that show that the packages of an environment work: without what takes long and depends on none.
 environment_tests=(
   "${fast_tests[@]}"
-  --ignore=tests/contracts/stores/test_tutorial.py
+  --ignore=tests/client/test_cli_sessions.py
+  --ignore=tests/contracts/stores
   --ignore=tests/rpc/test_costly_requests.py
+  --ignore=tests/rpc/test_storms.py
   --ignore=tests/stores/test_crash.py
 )
 
 # Those that depend on Python itself: threads, processes, the event loop, types, SQLite.
 python_tests=(
-  tests/client/test_*.py
-  tests/rpc/test_{cancel,chat,restart,resume,retry,tls,tools,watch}.py
-  tests/stores
+  tests/client/test_{connection,messages,options,resume,retry,structured,tasks,threads,tools,turns}.py
+  tests/rpc/test_{cancel,chat,restart,resume,tls,watch}.py
+  tests/stores/test_sqlite_*.py
   tests/turns
-  --ignore=tests/client/test_typing.py
-  --ignore=tests/stores/test_crash.py
 )
