@@ -143,10 +143,15 @@ def test_a_stream_that_was_interrupted_can_be_gone_on_with() -> None:
     assert server.requests[1].after_sequence == 2
 
 
-def test_ctrl_c_ends_a_pause_between_attempts() -> None:
-    """At once."""
-    paused = threading.Event()
-    with socketless() as address, MCPSyncClient(address, on_retry=lambda _: paused.set()) as client, interrupt(paused):
+def test_ctrl_c_ends_a_pause_between_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once. The pause is long, since Ctrl-C inside gRPC can leave a lock of its channel taken."""
+    monkeypatch.setattr("random.uniform", lambda least, most: most)
+    paused, retry = threading.Event(), Retry(initial_delay=1.5)
+    with (
+        socketless() as address,
+        MCPSyncClient(address, retry=retry, on_retry=lambda _: paused.set()) as client,
+        interrupt(paused),
+    ):
         client.chat("Hi")
 
 
