@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -78,11 +78,16 @@ class Pipeline:
             raise settled from error
 
 
-def repeated_keys(metadata: Sequence[tuple[str, str]]) -> Collection[str]:
-    """The keys that occur more than once in the metadata of a call, for ``Call.repeated``."""
-    if len({key for key, _ in metadata}) == len(metadata):
+def repeated_keys(metadata: Mapping[str, str], pairs: Sequence[tuple[str, str]]) -> Collection[str]:
+    """The keys that occur more than once in the metadata of a call, for ``Call.repeated``.
+
+    Args:
+        metadata: the metadata by key.
+        pairs: the same as the caller sent it.
+    """
+    if len(metadata) == len(pairs):
         return ()
-    return [key for key, times in Counter(key for key, _ in metadata).items() if times > 1]
+    return [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
 
 
 def _settle(call: Call, error: BaseException) -> BaseException:

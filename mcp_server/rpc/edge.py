@@ -106,13 +106,14 @@ class Edge:
     async def _run(self, method: MethodDescriptor, kind: str, context: Context, inner: Inner) -> Any:
         """What ``inner`` returns, or the :class:`Status` of the error that it ends with."""
         texts = [(key, value) for key, value in context.invocation_metadata() or () if isinstance(value, str)]
+        metadata = dict(texts)
         call = Call(
             service=method.containing_service.full_name,
             method=method.name,
             kind=kind,
             peer=context.peer(),
-            metadata=dict(texts),
-            repeated=repeated_keys(texts),
+            metadata=metadata,
+            repeated=repeated_keys(metadata, texts),
             certificate=peer_certificate(context.auth_context()) if self._clients_verified else None,
         )
         try:

@@ -114,11 +114,12 @@ def _call(operation: Operation, scope: Scope, key_header: str) -> Call:
         headers = [
             ("authorization", f"Bearer {value}") if key == key_header else (key, value) for key, value in headers
         ]
+    metadata = dict(headers)
     return Call(
         service=operation.service,
         method=operation.method,
         kind=operation.kind,
         peer=peer_of(scope),
-        metadata=dict(headers),
-        repeated=repeated_keys(headers),
+        metadata=metadata,
+        repeated=repeated_keys(metadata, headers),
     )
