@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ import structlog
 from mcp_server.errors import (
     InvalidArgument,
     MCPError,
-    ModelNotFound,
     ProviderRateLimited,
     UnsupportedByModel,
     Violation,
@@ -24,8 +22,6 @@ from mcp_server.interfaces import (
     EmbedRequest,
     Finish,
     GenerateRequest,
-    LoadCounts,
-    LoadedModel,
     Progress,
     ProviderEvent,
     ReasoningDelta,
@@ -54,7 +50,8 @@ from mcp_server.providers.huggingface.protocol import (
 )
 from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
 from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
-from mcp_server.providers.local.lazy import LazyEngine, LoadFailed, Timers, total
+from mcp_server.providers.local.lazy import LazyEngine, LoadFailed, Timers
+from mcp_server.providers.local.provider import LocalModel, LocalProvider
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import (
     Capabilities,
@@ -74,7 +71,7 @@ BATCH_TOKENS: Final = 4096
 """About how many tokens one call for embeddings should have: a few seconds of work on a slow machine."""
 
 
-class HuggingFaceProvider:
+class HuggingFaceProvider(LocalProvider["_Served"]):
     """Answers with models that run on this machine, each loaded when it is first used.
 
     A model is loaded into a process of its own: the server goes on while it loads and computes, and whatever happens
@@ -86,11 +83,7 @@ class HuggingFaceProvider:
     """
 
     def __init__(self, settings: HuggingFaceSettings, *, timers: Timers | None = None) -> None:
-        self._models = {name: _Served(name, model, settings, timers) for name, model in settings.models.items()}
-
-    async def models(self) -> Sequence[Model]:
-        """Its models and their states. Loads none."""
-        return await asyncio.gather(*[served.model() for served in self._models.values()])
+        super().__init__({name: _Served(name, model, settings, timers) for name, model in settings.models.items()})
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
         """Go on with a chat or a prompt.
@@ -163,35 +156,8 @@ class HuggingFaceProvider:
         vectors = tuple([array.array("f", vector).tolist() for vector in made.vectors])
         return Embeddings(vectors=vectors, usage=Usage(input_tokens=made.tokens, source=UsageSource.REPORTED))
 
-    def loaded(self) -> Sequence[LoadedModel]:
-        """Its models that are loaded, or are being loaded."""
-        return [facts for served in self._models.values() if (facts := served.lazy.facts()) is not None]
 
-    def load_counts(self) -> LoadCounts:
-        """How often its models were loaded and unloaded."""
-        return total([served.lazy.counts for served in self._models.values()])
-
-    def unload(self, model: str, /) -> None:
-        """Unload a model as soon as no call uses it.
-
-        Raises:
-            ModelNotFound.
-        """
-        self._served(model).lazy.unload()
-
-    async def close(self) -> None:
-        """End all processes. Answers that are being made end with :class:`ProviderUnavailable`."""
-        await asyncio.gather(*[served.lazy.close() for served in self._models.values()])
-
-    def _served(self, name: str) -> _Served:
-        served = self._models.get(name)
-        if served is None:
-            known = ", ".join(self._models) or "none"
-            raise ModelNotFound(f"there is no model {name!r} here: choose one of {known}", metadata={"model": name})
-        return served
-
-
-class _Served:
+class _Served(LocalModel):
     """One model and what is loaded of it."""
 
     def __init__(

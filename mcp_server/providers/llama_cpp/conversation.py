@@ -39,8 +39,6 @@ class ChatModel(msgspec.Struct, frozen=True, kw_only=True):
     """Its settings."""
     template: Template = Template()
     """What its chat template can express."""
-    images: bool = False
-    """Whether it sees images."""
 
     def unsupported(self, problem: str) -> UnsupportedByModel:
         """The error of a request for what it cannot do."""
@@ -134,7 +132,7 @@ def _content(parts: Sequence[Part], role: Role, model: ChatModel) -> Any:
 
 
 def _image(blob: Blob, model: ChatModel) -> dict[str, Any]:
-    if not model.images:
+    if model.settings.projector is None:
         raise model.unsupported("cannot read images and other files")
     if blob.mime_type not in MEDIA_TYPES or not blob.data:
         form = "at an address" if blob.uri else "as bytes"

@@ -25,6 +25,7 @@ from mcp_server.providers.llama_cpp.slots import BATCH, IMAGE_BATCH, MOST_SLICES
 from mcp_server.providers.llama_cpp.template import CHAT_TEMPLATE, TOOL_TEMPLATE, template_of
 from mcp_server.providers.local.files import LIST_SECONDS, ModelFiles
 from mcp_server.providers.local.lazy import LazyEngine, LoadFailed, Timers
+from mcp_server.providers.local.provider import LocalModel
 from mcp_server.providers.local.settings import thread_count
 from mcp_server.values import Capabilities, Model, ModelState
 
@@ -60,7 +61,7 @@ class _Tokens(msgspec.Struct):
     tokens: list[int]
 
 
-class LocalModel:
+class LlamaModel(LocalModel):
     """One model and what is loaded of it.
 
     Args:
@@ -74,7 +75,9 @@ class LocalModel:
         assert settings.path is not None
         self.name = name
         self.settings = settings
-        self.lazy = LazyEngine(name, self.file, self._start, keep_alive=settings.keep_alive_seconds, timers=timers)
+        self.lazy: LazyEngine[Engine] = LazyEngine(
+            name, self.file, self._start, keep_alive=settings.keep_alive_seconds, timers=timers
+        )
         others = [path for path in (settings.chat_template, settings.projector) if path is not None]
         self._files = ModelFiles(settings.path, self._read, self._changed, others=others)
         self._set_window = provider.models[name].context_window
@@ -169,12 +172,7 @@ class LocalModel:
         if request.prompt is not None:
             return {}
         assert self._loaded is not None
-        model = ChatModel(
-            name=self.name,
-            settings=self.settings,
-            template=template_of(self._loaded),
-            images=self.settings.projector is not None,
-        )
+        model = ChatModel(name=self.name, settings=self.settings, template=template_of(self._loaded))
         # Images take long to encode.
         return await asyncio.to_thread(conversation.prompt_fields, request, model)
 

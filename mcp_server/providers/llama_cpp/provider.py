@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
 
-from mcp_server.errors import ModelNotFound, ProviderStreamCut, UnsupportedByModel
+from mcp_server.errors import ProviderStreamCut, UnsupportedByModel
 from mcp_server.interfaces import (
     EmbedRequest,
     Finish,
     GenerateRequest,
-    LoadCounts,
-    LoadedModel,
     Progress,
     ProviderEvent,
     TextDelta,
@@ -25,16 +23,17 @@ from mcp_server.providers.llama_cpp.connection import BrokenConnection
 from mcp_server.providers.llama_cpp.conversation import has_images
 from mcp_server.providers.llama_cpp.decision import decided
 from mcp_server.providers.llama_cpp.engine import LONG_STEP_SECONDS
-from mcp_server.providers.llama_cpp.local_model import LocalModel
+from mcp_server.providers.llama_cpp.local_model import LlamaModel
 from mcp_server.providers.llama_cpp.settings import LlamaCppSettings
 from mcp_server.providers.llama_cpp.tool_calls import ToolCalls
-from mcp_server.providers.local.lazy import Timers, total
-from mcp_server.values import Embeddings, FinishReason, Model, Usage, UsageSource
+from mcp_server.providers.local.lazy import Timers
+from mcp_server.providers.local.provider import LocalProvider
+from mcp_server.values import Embeddings, FinishReason, Usage, UsageSource
 
 DONE = b"[DONE]"
 
 
-class LlamaCppProvider:
+class LlamaCppProvider(LocalProvider[LlamaModel]):
     """Answers with models that run on this machine, each loaded when it is first used.
 
     A model is loaded into a process of its own, so that the server goes on while it loads, and whatever happens there.
@@ -49,13 +48,9 @@ class LlamaCppProvider:
     """
 
     def __init__(self, settings: LlamaCppSettings, *, timers: Timers | None = None) -> None:
-        self._models = {
-            name: LocalModel(name, model.resolved(name), settings, timers) for name, model in settings.models.items()
-        }
-
-    async def models(self) -> Sequence[Model]:
-        """Its models and their states. Loads none."""
-        return await asyncio.gather(*[local.model() for local in self._models.values()])
+        super().__init__(
+            {name: LlamaModel(name, model.resolved(name), settings, timers) for name, model in settings.models.items()}
+        )
 
     async def generate(self, request: GenerateRequest, /) -> AsyncIterator[ProviderEvent]:
         """Go on with a chat or a prompt.
@@ -63,7 +58,7 @@ class LlamaCppProvider:
         Raises:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderUnavailable, ProviderStreamCut.
         """
-        local = self._local(request.model)
+        local = self._served(request.model)
         async with contextlib.AsyncExitStack() as using:
             answer = decided(request, partial(self._answer, using), local.call_opening)
             async with contextlib.aclosing(answer) as events:  # type: ignore[type-var]  # a generator
@@ -77,7 +72,7 @@ class LlamaCppProvider:
 
         The model stays loaded until ``using`` is left.
         """
-        local = self._local(request.model)
+        local = self._served(request.model)
         constraint = translate.constraint_of(request.config, local.name)
         body = translate.generate_body(request, local.name, local.settings, constraint)
         calls = ToolCalls(request)
@@ -151,12 +146,12 @@ class LlamaCppProvider:
         Raises:
             ModelNotFound, ProviderUnavailable.
         """
-        async for sign in self._local(request.model).lazy.load():
+        async for sign in self._served(request.model).lazy.load():
             yield sign
 
     async def count_tokens(self, request: GenerateRequest, /) -> int:
         """The tokens of the whole prompt, by the model's own template and vocabulary. Loads the model."""
-        local = self._local(request.model)
+        local = self._served(request.model)
         async with local.lazy.use(last=False) as engine:
             if request.prompt is not None:
                 return len(await local.tokens(engine, request.prompt + request.suffix))
@@ -168,7 +163,7 @@ class LlamaCppProvider:
         Raises:
             ModelNotFound, ContextTooLong, UnsupportedByModel, ProviderUnavailable.
         """
-        local = self._local(request.model)
+        local = self._served(request.model)
         if request.provider_options:
             raise UnsupportedByModel(f"the model {request.model} takes no provider_options for embeddings")
         async with local.lazy.use() as engine:
@@ -184,30 +179,3 @@ class LlamaCppProvider:
         tokens = sum(one.usage.prompt_tokens for one in made)
         vectors = tuple([one.data[0].embedding for one in made])
         return Embeddings(vectors=vectors, usage=Usage(input_tokens=tokens, source=UsageSource.REPORTED))
-
-    def loaded(self) -> Sequence[LoadedModel]:
-        """Its models that are loaded, or are being loaded."""
-        return [facts for local in self._models.values() if (facts := local.lazy.facts()) is not None]
-
-    def load_counts(self) -> LoadCounts:
-        """How often its models were loaded and unloaded."""
-        return total([local.lazy.counts for local in self._models.values()])
-
-    def unload(self, model: str, /) -> None:
-        """Unload a model as soon as no call uses it.
-
-        Raises:
-            ModelNotFound.
-        """
-        self._local(model).lazy.unload()
-
-    async def close(self) -> None:
-        """End all processes. Answers that are being made end with :class:`ProviderUnavailable`."""
-        await asyncio.gather(*[local.lazy.close() for local in self._models.values()])
-
-    def _local(self, name: str) -> LocalModel:
-        local = self._models.get(name)
-        if local is None:
-            known = ", ".join(self._models) or "none"
-            raise ModelNotFound(f"there is no local model {name!r}: choose one of {known}", metadata={"model": name})
-        return local

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -73,15 +73,6 @@ class Timers(Protocol):
 
 
 AnyEngine = TypeVar("AnyEngine", bound=Engine)
-
-
-def total(counts: Sequence[LoadCounts]) -> LoadCounts:
-    """The sums of several counts."""
-    return LoadCounts(
-        loads=sum(each.loads for each in counts),
-        unloads=sum(each.unloads for each in counts),
-        load_seconds=sum(each.load_seconds for each in counts),
-    )
 
 
 class LazyEngine(Generic[AnyEngine]):
