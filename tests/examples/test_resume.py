@@ -9,35 +9,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from mcp_server.interfaces import Finish
 from mcp_server.settings import TurnSettings
 from mcp_server.settings import testing_config as settings
 from mcp_server.testing import Gate, ScriptedProvider, running
+from tests.examples.conftest import serving
 from tests.examples.programs import Program, printed, started
 from tests.faults.proxy import Proxy
-from tests.killable import Killable, calls_in, words
+from tests.killable import calls_in, words
 
 replace = msgspec.structs.replace
 
 PROGRAM = "resume/resume.py"
 QUESTION = "300 words"
 ANSWER = "".join(words(QUESTION))
-
-
-@pytest.fixture
-async def proxy() -> AsyncIterator[Proxy]:
-    """The way to the server, of which there is one after another."""
-    async with Proxy("127.0.0.1:1", lambda _: ()) as proxy:
-        yield proxy
-
-
-@asynccontextmanager
-async def serving(folder: Path, proxy: Proxy) -> AsyncIterator[Killable]:
-    async with Killable(folder, default_model="words/words") as server:
-        proxy.switch(server.address)
-        yield server
 
 
 @asynccontextmanager
