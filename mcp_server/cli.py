@@ -117,12 +117,12 @@ def serve(
         from mcp_server.allocator import return_large_blocks
         from mcp_server.settings import DEMO_FILE, prepare_grpc, read
 
-        given = {name: (key, text) for name, (key, text) in options.items() if text is not None}
+        overrides = {name: (key, text) for name, (key, text) in options.items() if text is not None}
         if demo:
             config = DEMO_FILE
             if store is not None:
-                given = {"--demo": ("store", '{ type = "sqlite" }'), **given}
-        loaded = read(config, options=given)
+                overrides = {"--demo": ("store", '{ type = "sqlite" }'), **overrides}
+        loaded = read(config, options=overrides)
         provide(loaded.config, pull=pull)
         prepare_grpc()
         return_large_blocks()
@@ -134,7 +134,7 @@ def serve(
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             server = UnifiedMCPServer(loaded.config, default_web=_default_web(loaded))
-            runner.run(_serve(server, loaded, lambda: read(config, options=given)))
+            runner.run(_serve(server, loaded, lambda: read(config, options=overrides)))
 
 
 async def _serve(server: UnifiedMCPServer, loaded: Loaded, read: Callable[[], Loaded]) -> None:
@@ -208,7 +208,8 @@ def _store(loaded: Loaded) -> str:
 def check_config(config: ConfigOption = None) -> None:
     """Print every setting with its origin, or what would keep the server from starting. Secrets are masked.
 
-    All parts of the server are built, but it opens no store, loads no model, listens nowhere and calls nobody.
+    All parts of the server are built, but it opens no store, loads no model, listens nowhere and calls nobody. Model
+    files that are missing are reported, and no error: `serve` can download them.
     """
     with reported():
         from mcp_server.settings import read
