@@ -49,10 +49,10 @@ async def test_each_language_knows_what_was_said_to_the_other(node: Path) -> Non
         "Hello, Node.js!",
         "Both.",
     ]
-    said = [message.text for message in provider.requests[2].messages]
-    assert said == ["I am Python.", "Hello, Python!", "I am Node.js.", "Hello, Node.js!", "Who am I?"]
-    assert all(text in third for text in [*said, "Both."])
-    assert all(text in second for text in said[:4])
+    texts = [message.text for message in provider.requests[2].messages]
+    assert texts == ["I am Python.", "Hello, Python!", "I am Node.js.", "Hello, Node.js!", "Who am I?"]
+    assert all(text in third for text in [*texts, "Both."])
+    assert all(text in second for text in texts[:4])
 
 
 async def test_node_begins_and_python_continues(node: Path) -> None:

@@ -19,16 +19,16 @@ class TestEliza(ProviderContract, SamplingContract, TokenCounterContract):
 
 
 @pytest.mark.parametrize(
-    ("said", "answer"),
+    ("message", "answer"),
     [
         ("I am tired of my work.", "How long have you been tired of your work?"),
         ("My mother called", "Tell me more about your mother."),
         ("Hello", OTHERWISE),
     ],
 )
-def test_it_answers_by_its_rules(said: str, answer: str) -> None:
+def test_it_answers_by_its_rules(message: str, answer: str) -> None:
     """The first that fits."""
-    assert reply(said) == answer
+    assert reply(message) == answer
 
 
 async def test_it_answers_in_a_whole_server() -> None:

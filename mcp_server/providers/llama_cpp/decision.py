@@ -85,8 +85,8 @@ def probes() -> list[dict[str, Any]]:
     ]
     user = {"role": "user", "content": "Go."}
     return [
-        {"messages": [user, {"role": "assistant", **said}, user], "tools": tools}
-        for said in (*answers, {"content": _WORD})
+        {"messages": [user, {"role": "assistant", **answer}, user], "tools": tools}
+        for answer in (*answers, {"content": _WORD})
     ]
 
 

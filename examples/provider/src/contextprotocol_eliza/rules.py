@@ -1,4 +1,4 @@
-"""What ELIZA says: the first rule that fits what was said last, after Joseph Weizenbaum's script DOCTOR."""
+"""The answers of ELIZA: those of the first rule that fits the message, after Joseph Weizenbaum's script DOCTOR."""
 
 import re
 from typing import Final
@@ -25,9 +25,9 @@ REFLECTIONS: Final = {
 }
 
 
-def reply(said: str) -> str:
+def reply(message: str) -> str:
     """The same each time: ELIZA does not roll dice, and remembers nothing."""
-    sentence = said.strip().rstrip(".!?")
+    sentence = message.strip().rstrip(".!?")
     for pattern, answer in RULES:
         if found := re.fullmatch(pattern, sentence, re.IGNORECASE | re.DOTALL):
             return answer.format(*[reflected(group) for group in found.groups()])
