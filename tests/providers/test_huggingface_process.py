@@ -306,7 +306,6 @@ def test_no_process_outlives_a_server_that_was_killed(tiny_model: Path) -> None:
     program = f"""
         import asyncio, os, pathlib, signal, sys
         from mcp_server.interfaces import GenerateRequest
-from mcp_server.plugins import build
         from mcp_server.providers.huggingface.provider import HuggingFaceProvider
         from mcp_server.providers.huggingface.settings import HuggingFaceModel, HuggingFaceSettings
         async def main():
