@@ -44,8 +44,8 @@ async def print_stream(stream: TurnStream) -> None:
                     print(flush=True)
                     print(printable(f"mcp-client: {_restart_line(event)}", sys.stderr), file=sys.stderr)
     finally:
-        if started:  # an error message gets a line of its own
-            print()
+        if started:  # what follows on standard error gets a line of its own
+            print(flush=True)
 
 
 def _restart_line(event: AttemptSwitched) -> str:

@@ -72,7 +72,7 @@ class Ran:
 
 def environment(address: str = "127.0.0.1:1") -> dict[str, str]:
     """As in a plain shell: no variable that makes a pipe look like a terminal, or sets its width."""
-    unset = {"FORCE_COLOR", "COLUMNS", "LINES", "GITHUB_ACTIONS", "PY_COLORS", "TERMINAL_WIDTH"}
+    unset = {"FORCE_COLOR", "COLUMNS", "LINES", "GITHUB_ACTIONS", "PY_COLORS", "TERMINAL_WIDTH", "PYTHONUNBUFFERED"}
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     return {**kept, "CONTEXTPROTOCOL_ADDRESS": address, "PYTHONUTF8": "1"}
 
@@ -115,6 +115,19 @@ async def test_chat_prints_the_answer_and_nothing_else(server: UnifiedMCPServer)
     (name,) = re.findall(r"\Asession (\S+)\n\Z", ran.err)
     shown = await mcp_client(server, "sessions", "messages", name)
     assert shown.out == "user: **Hello**,  wörld\nassistant: **Hello**,  wörld\n"
+
+
+async def test_what_follows_an_answer_gets_a_line_of_its_own(server: UnifiedMCPServer) -> None:
+    """Also where both streams go to the same place, as with ``2>&1``."""
+    process = await asyncio.create_subprocess_exec(
+        *(*PROGRAM, "chat", "Hello."),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment(server.address),
+    )
+    out, _ = await process.communicate()
+    assert re.fullmatch(rb"Hello\.\nsession \S+\n", out), out
 
 
 async def test_chat_begins_a_session_and_goes_on_with_it() -> None:
