@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+import structlog
 
 from mcp_client import MCPClient
 from mcp_server.interfaces import Provider
@@ -28,6 +30,14 @@ LIBRARIES = {"test_gevent.py": "gevent", "test_opentelemetry.py": "opentelemetry
 collect_ignore = [file for file, library in LIBRARIES.items() if not is_installed(library)]
 
 Connect = Callable[..., Awaitable[MCPClient]]
+
+
+@pytest.fixture
+def log_apart() -> Iterator[None]:
+    """The log of a server stays out of the output of a command line in the same process."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command line ``mcp-client``, as a program against a real server."""
+"""The command line ``mcp-client`` against a real server."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,10 @@ from mcp_server.errors import ProviderUnavailable
 from mcp_server.interfaces import Finish, PartState
 from mcp_server.testing import EchoProvider, Gate, ScriptedProvider, Step, running
 from mcp_server.values import Model, ModelState
+from tests.client.command_line import PROGRAM, environment, mcp_client, mcp_client_process
 from tests.client.stand_in import OK, StandIn
+
+pytestmark = pytest.mark.usefixtures("log_apart")
 
 SESSION_COMMANDS = (
     "list",
@@ -58,41 +59,6 @@ COMMANDS = (
     ["turns"],
     *[["turns", name] for name in ("list", "show", "watch", "cancel")],
 )
-PROGRAM = (sys.executable, "-m", "mcp_client.cli")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ran:
-    """What a program left behind."""
-
-    status: int
-    out: str
-    err: str
-
-
-def environment(address: str = "127.0.0.1:1") -> dict[str, str]:
-    """As in a plain shell: no variable that makes a pipe look like a terminal, or sets its width."""
-    unset = {"FORCE_COLOR", "COLUMNS", "LINES", "GITHUB_ACTIONS", "PY_COLORS", "TERMINAL_WIDTH", "PYTHONUNBUFFERED"}
-    kept = {name: value for name, value in os.environ.items() if name not in unset}
-    return {**kept, "CONTEXTPROTOCOL_ADDRESS": address, "PYTHONUTF8": "1"}
-
-
-async def mcp_client(server: UnifiedMCPServer | StandIn | None, *arguments: str | bytes, stdin: bytes = b"") -> Ran:
-    """Run the program to its end against a server; ``None``: against none."""
-    process = await asyncio.create_subprocess_exec(
-        *PROGRAM,
-        *arguments,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(server.address) if server is not None else environment(),
-    )
-    out, err = await process.communicate(stdin)
-    assert process.returncode is not None
-    ran = Ran(status=process.returncode, out=out.decode(), err=err.decode())
-    assert "Traceback" not in ran.err, ran.err
-    assert "\x1b" not in ran.out + ran.err, "colours in a pipe"
-    return ran
 
 
 @pytest.fixture(autouse=True)
@@ -110,10 +76,10 @@ async def server() -> AsyncIterator[UnifiedMCPServer]:
 
 async def test_chat_prints_the_answer_and_nothing_else(server: UnifiedMCPServer) -> None:
     """The name of the new session goes to standard error at the end, and leads back to it."""
-    ran = await mcp_client(server, "chat", "**Hello**,  wörld")
+    ran = await mcp_client_process(server, "chat", "**Hello**,  wörld")
     assert (ran.status, ran.out) == (0, "**Hello**,  wörld\n")
     (name,) = re.findall(r"\Asession (\S+)\n\Z", ran.err)
-    shown = await mcp_client(server, "sessions", "messages", name)
+    shown = await mcp_client_process(server, "sessions", "messages", name)
     assert shown.out == "user: **Hello**,  wörld\nassistant: **Hello**,  wörld\n"
 
 
@@ -165,9 +131,9 @@ async def test_a_prompt_comes_from_a_pipe(server: UnifiedMCPServer) -> None:
 async def test_a_prompt_and_a_pipe_go_together(server: UnifiedMCPServer, tmp_path: Path) -> None:
     """The prompt first. A pipe without a text, and what is no pipe or file, add nothing."""
     for command in ("chat", "complete"):
-        assert (await mcp_client(server, command, "Review:", stdin=b"a\n\nb\n")).out == "Review:\n\na\n\nb\n"
-        assert (await mcp_client(server, command, "Review:", stdin=b" \n")).out == "Review:\n"
-        ran = await mcp_client(server, command, "Review:", stdin=b"caf\xe9")
+        assert (await mcp_client_process(server, command, "Review:", stdin=b"a\n\nb\n")).out == "Review:\n\na\n\nb\n"
+        assert (await mcp_client_process(server, command, "Review:", stdin=b" \n")).out == "Review:\n"
+        ran = await mcp_client_process(server, command, "Review:", stdin=b"caf\xe9")
         assert (ran.status, ran.out) == (2, "")
     file = tmp_path / "diff"
     file.write_text("from a file\n")
@@ -184,10 +150,10 @@ async def test_a_prompt_and_a_pipe_go_together(server: UnifiedMCPServer, tmp_pat
 
 async def test_each_line_of_a_pipe_has_an_embedding(server: UnifiedMCPServer) -> None:
     """Only line feeds end a line; texts of the command line go first."""
-    ran = await mcp_client(server, "embed", stdin="ab\r\nb\fa\n\u2028\x85\x0b\x1c\nlast".encode())
+    ran = await mcp_client_process(server, "embed", stdin="ab\r\nb\fa\n\u2028\x85\x0b\x1c\nlast".encode())
     assert len(ran.out.splitlines()) == 4
-    assert json.loads(ran.out.splitlines()[0]) == json.loads((await mcp_client(server, "embed", "ab")).out)
-    ran = await mcp_client(server, "embed", "ab", stdin=b"b\n")
+    assert json.loads(ran.out.splitlines()[0]) == json.loads((await mcp_client_process(server, "embed", "ab")).out)
+    ran = await mcp_client_process(server, "embed", "ab", stdin=b"b\n")
     assert [json.loads(line)[:2] for line in ran.out.splitlines()] == [[1, 1], [0, 1]]
 
 
@@ -254,9 +220,9 @@ async def test_an_empty_prompt_begins_nothing(server: UnifiedMCPServer) -> None:
 async def test_input_that_is_no_text_is_refused(server: UnifiedMCPServer) -> None:
     """From a pipe and as an argument, before anything is sent."""
     for ran in (
-        await mcp_client(server, "chat", stdin=b"caf\xe9"),
-        await mcp_client(server, "complete", b"caf\xe9"),
-        await mcp_client(server, "embed", b"caf\xe9"),
+        await mcp_client_process(server, "chat", stdin=b"caf\xe9"),
+        await mcp_client_process(server, "complete", b"caf\xe9"),
+        await mcp_client_process(server, "embed", b"caf\xe9"),
     ):
         assert (ran.status, ran.out) == (2, "")
         assert re.fullmatch(r"mcp-client: .+\n", ran.err)
@@ -340,8 +306,10 @@ async def test_turns_are_listed_shown_watched_and_stopped() -> None:
             busy = await mcp_client(server, "chat", "--session", "tour", "And?")
             assert (busy.status, busy.out) == (1, "")
             assert stream.turn in busy.err
-            queued = asyncio.create_task(mcp_client(server, "chat", "--session", "tour", "--if-busy", "queue", "And?"))
-            watched = asyncio.create_task(mcp_client(server, "turns", "watch", stream.turn))
+            queued = asyncio.create_task(
+                mcp_client_process(server, "chat", "--session", "tour", "--if-busy", "queue", "And?")
+            )
+            watched = asyncio.create_task(mcp_client_process(server, "turns", "watch", stream.turn))
             while len([turn async for turn in client.list_turns("tour")]) < 2:  # noqa: ASYNC110  # nobody tells of it
                 await asyncio.sleep(0.01)
             gate.open()
@@ -477,11 +445,11 @@ async def test_an_error_in_the_middle_comes_after_what_there_was() -> None:
     """The tokens stay on standard output, the reason is a line on standard error."""
     provider = ScriptedProvider(["Hel", ProviderUnavailable("the model fell over")])
     async with running(providers={"scripted": provider}) as server:
-        ran = await mcp_client(server, "chat", "--session", "tour", "Hi")
+        ran = await mcp_client_process(server, "chat", "--session", "tour", "Hi")
         assert (ran.status, ran.out) == (1, "Hel\n")
         assert re.fullmatch(r"new session tour\nmcp-client: .*the model fell over.*\n", ran.err)
-        assert (await mcp_client(server, "chat", "Hi")).status == 1
-        listed = json.loads((await mcp_client(server, "sessions", "list", "--json")).out)
+        assert (await mcp_client_process(server, "chat", "Hi")).status == 1
+        listed = json.loads((await mcp_client_process(server, "sessions", "list", "--json")).out)
         assert [session["name"] for session in listed] == ["sessions/tour"]  # no other was left behind
 
 

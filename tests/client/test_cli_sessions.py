@@ -13,7 +13,9 @@ from mcp_server import values
 from mcp_server.interfaces import Finish
 from mcp_server.testing import ScriptedProvider, running
 from mcp_server.values import Capabilities, Model
-from tests.client.test_cli import mcp_client
+from tests.client.command_line import mcp_client
+
+pytestmark = pytest.mark.usefixtures("log_apart")
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 ABLE = Model(name="scripted", capabilities=Capabilities(chat=True, completion=True, images=True, json_schema=True))
