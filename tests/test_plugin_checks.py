@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from mcp_server.plugins import KINDS
@@ -194,8 +196,10 @@ def test_the_tests_after_one_that_breaks_off_run_all_the_same(behaviour: str, re
 MIDDLEWARE = """
 import subprocess
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-subprocess.Popen(["sleep", "3600"])
+left = subprocess.Popen(["sleep", "3600"], start_new_session={apart})
+Path("left").write_text(str(left.pid))
 
 @asynccontextmanager
 async def plug_in(call):
@@ -203,11 +207,20 @@ async def plug_in(call):
 """
 
 
-def test_what_a_plug_in_starts_ends_with_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check does not wait for it. Nor do options of pytest count that are for other tests."""
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_check_does_not_wait_for_what_a_plug_in_starts(
+    apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with the check, unless it has left the process group. Nor do options of pytest count that are for other
+    tests."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
-    plugged(tmp_path, "middleware", MIDDLEWARE)
-    done = check("mine", "--json", folder=tmp_path)
+    plugged(tmp_path, "middleware", MIDDLEWARE.format(apart=apart))
+    done = check("mine", "--json", "--timeout", "3600", folder=tmp_path)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        left = psutil.Process(int((tmp_path / "left").read_text()))
+        if apart:
+            left.kill()
+        left.wait(5)
     assert (done.status, {outcome for outcome, _ in done.ends.values()}) == (0, {"passed"}), done
     assert len(done.ends) > 6
 

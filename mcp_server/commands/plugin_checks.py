@@ -146,14 +146,17 @@ async def _process(request: CheckRequest, timeout: float, report: Callable[[Chec
 
     # -P: what lies in the current folder must not hide a module.
     command = (sys.executable, "-P", "-m", "mcp_server.testing.checks")
+    # A pipe of our own: with one of its, asyncio would take the process for ended only when all that have inherited the
+    # pipe are, also those that the plug-in has started.
+    read, write = os.pipe()
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=2**24, start_new_session=True
+        *command, stdin=PIPE, stdout=PIPE, stderr=write, limit=2**24, start_new_session=True
     )
+    os.close(write)
     assert process.stdin is not None
     assert process.stdout is not None
-    assert process.stderr is not None
     tail = bytearray()
-    errors = asyncio.create_task(_keep_tail(process.stderr, tail))
+    errors = asyncio.create_task(_keep_tail(read, tail))
     running, problem = LOADED, ""
     try:
         process.stdin.write(msgspec.json.encode(request))
@@ -184,11 +187,15 @@ async def _process(request: CheckRequest, timeout: float, report: Callable[[Chec
     return running
 
 
-async def _keep_tail(stream: asyncio.StreamReader, tail: bytearray) -> None:
-    """Read a stream, however long it is, and keep its end."""
-    while chunk := await stream.read(_TAIL):
-        tail += chunk
-        del tail[:-_TAIL]
+async def _keep_tail(read: int, tail: bytearray) -> None:
+    """Read a pipe, however much comes, and keep the end."""
+    stream = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(stream)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(read, "rb"))
+    with contextlib.closing(transport):
+        while chunk := await stream.read(_TAIL):
+            tail += chunk
+            del tail[:-_TAIL]
 
 
 def _print(event: CheckEvent) -> None:
