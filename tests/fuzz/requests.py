@@ -73,9 +73,13 @@ def _body(generator: Random, names: Sequence[Names], method: MethodDescriptor, c
     body = message.SerializeToString()
     if generator.random() < 0.03:
         body += _nested(generator, method.input_type)
-    if generator.random() < 0.25:
-        for _ in range(generator.randrange(1, 4)):
-            body = generator.choice(_ERRORS)(generator, body)
+    return broken(generator, body) if generator.random() < 0.25 else body
+
+
+def broken(generator: Random, body: bytes) -> bytes:
+    """A body with a few errors."""
+    for _ in range(generator.randrange(1, 4)):
+        body = generator.choice(_ERRORS)(generator, body)
     return body
 
 
