@@ -13,6 +13,7 @@ fast_tests=(
   --ignore=tests/client/blocking                  # generated from tests/client
   --ignore=tests/client/integrations/test_page.py # tests a browser
   --ignore=tests/client/test_typing.py            # tests type checkers
+  --ignore=tests/rpc/test_costly_requests.py      # tests how much is computed
 )
 
 # Those that show that the packages of an environment work: without what takes long and depends on none.
@@ -20,7 +21,6 @@ environment_tests=(
   "${fast_tests[@]}"
   --ignore=tests/client/test_cli_sessions.py
   --ignore=tests/contracts/stores
-  --ignore=tests/rpc/test_costly_requests.py
   --ignore=tests/rpc/test_storms.py
   --ignore=tests/stores/test_crash.py
 )
