@@ -14,6 +14,7 @@ from urllib.parse import quote
 from google.protobuf.json_format import MessageToDict
 
 from tests.auth.rpcs import Names
+from tests.costly import path_of
 from tests.fuzz.requests import MAX_BODY, RPCS, broken
 from tests.fuzz.values import FLOATS, INTEGERS, TEXTS
 
@@ -172,33 +173,13 @@ def make(generator: Random, blue: Known, red: Known, secret: str) -> Request:
         secret: of the caller.
     """
     known = blue if generator.random() < 0.75 else red
-    if generator.random() < 0.35:
-        target, headers, body = _of_a_service(generator, known)
-        method = "POST"
-    else:
-        operation = generator.choice(OPERATIONS)
-        method, headers = operation.method, operation.headers
-        ids = {key: value if generator.random() < 0.9 else generator.choice(_IDS) for key, value in known.ids.items()}
-        target = operation.path
-        for key, value in ids.items():
-            target = target.replace(f"{{{key}}}", quote(value[:200]))
-        if generator.random() < 0.3:
-            target += "?" + "&".join([_parameter(generator, known) for _ in range(generator.randrange(1, 4))])
-        body = b""
-        if operation.body is not NONE:
-            value = _filled(copy.deepcopy(operation.body), ids)
-            if isinstance(value, dict) and "model" in value and generator.random() < 0.3:
-                value["stream"] = True
-            for _ in range(generator.choice((0, 1, 1, 1, 2, 4))):
-                value = _changed(generator, value, [*known.names, *ids.values()])
-            body = json.dumps(value, ensure_ascii=generator.random() < 0.5).encode(errors="surrogatepass")
-            headers = (*headers, ("content-type", "application/json"))
-    if generator.random() < 0.15:
-        body = (
-            generator.randbytes(generator.choice((0, 1, 5, 100)))
-            if generator.random() < 0.3
-            else broken(generator, body)
-        )
+    of = _of_a_service if generator.random() < 0.35 else _of_an_api
+    method, target, headers, body = of(generator, known)
+    draw = generator.random()
+    if draw < 0.05:
+        body = generator.randbytes(generator.choice((0, 1, 5, 100)))
+    elif draw < 0.15:
+        body = broken(generator, body)
     if generator.random() < 0.03:
         method = generator.choice(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"))
     if generator.random() < 0.2:
@@ -208,32 +189,50 @@ def make(generator: Random, blue: Known, red: Known, secret: str) -> Request:
     return Request(method, target, (("authorization", f"Bearer {secret}"), *headers), body[:MAX_BODY])
 
 
-def _of_a_service(generator: Random, known: Known) -> tuple[str, Headers, bytes]:
-    """A request of an RPC, by one of the protocols."""
+def _of_an_api(generator: Random, known: Known) -> Request:
+    """A request of OpenAI's or Anthropic's API."""
+    operation = generator.choice(OPERATIONS)
+    ids = {key: value if generator.random() < 0.9 else generator.choice(_IDS) for key, value in known.ids.items()}
+    target = operation.path
+    for key, value in ids.items():
+        target = target.replace(f"{{{key}}}", quote(value))
+    if generator.random() < 0.3:
+        target += "?" + "&".join([_parameter(generator, known) for _ in range(generator.randrange(1, 4))])
+    if operation.body is NONE:
+        return Request(operation.method, target, operation.headers, b"")
+    value = _filled(operation.body, ids)
+    if isinstance(value, dict) and "model" in value and generator.random() < 0.3:
+        value["stream"] = True
+    for _ in range(generator.choice((0, 1, 1, 1, 2, 4))):
+        value = _changed(generator, value, [*known.names, *ids.values()])
+    body = json.dumps(value, ensure_ascii=generator.random() < 0.5).encode(errors="surrogatepass")
+    return Request(operation.method, target, (*operation.headers, ("content-type", "application/json")), body)
+
+
+def _of_a_service(generator: Random, known: Known) -> Request:
+    """A request of an RPC, by Connect or gRPC-Web."""
     method, case = generator.choice(RPCS)
     message = case.request(known.names)
-    service = method.containing_service
-    target = f"/{service.full_name}/{method.name}"
-    streams = method.client_streaming or method.server_streaming
-    draw = generator.random()
-    if draw < 0.5:
+    if generator.random() < 0.5:
         value: Any = MessageToDict(message)
         for _ in range(generator.choice((0, 1, 1, 2))):
-            value = _changed(generator, value, [*known.names])
-        body, kind = json.dumps(value).encode(), "json"
+            value = _changed(generator, value, known.names)
+        kind, body = "json", json.dumps(value).encode()
     else:
-        body, kind = message.SerializeToString(), "proto"
-    if draw < 0.2 or draw > 0.9:
-        name = "grpc-web" if generator.random() < 0.5 else "grpc-web-text"
-        framed = bytes(1) + len(body).to_bytes(4, "big") + body
-        if name == "grpc-web-text":
-            framed = base64.b64encode(framed)
-        return target, (("content-type", f"application/{name}+{kind}"),), framed
-    version = (("connect-protocol-version", "1"),) if generator.random() < 0.8 else ()
-    if streams:
-        framed = bytes(1) + len(body).to_bytes(4, "big") + body
-        return target, (("content-type", f"application/connect+{kind}"), *version), framed
-    return target, (("content-type", f"application/{kind}"), *version), body
+        kind, body = "proto", message.SerializeToString()
+    framed = bytes(1) + len(body).to_bytes(4, "big") + body
+    headers: Headers = (("connect-protocol-version", "1"),) if generator.random() < 0.8 else ()
+    draw = generator.random()
+    if draw < 0.15:
+        media_type, body, headers = "grpc-web", framed, ()
+    elif draw < 0.3:
+        media_type, body, headers = "grpc-web-text", base64.b64encode(framed), ()
+    elif method.client_streaming or method.server_streaming:
+        media_type, body = "connect", framed
+    else:
+        media_type = ""
+    content_type = f"application/{media_type}{'+' if media_type else ''}{kind}"
+    return Request("POST", path_of(method), (("content-type", content_type), *headers), body)
 
 
 def _filled(value: Any, ids: dict[str, str]) -> Any:
