@@ -39,7 +39,7 @@ TICK: Final = 0.002
 HEALTH_INTERVAL: Final = 0.02
 MOST: Final = 5
 """By how much the load is exceeded at most."""
-FEW: Final = 64
+FEW: Final = 48
 """How many calls may wait to be looked at where the latency counts most."""
 
 
