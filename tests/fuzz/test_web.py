@@ -15,7 +15,7 @@ import structlog
 from starlette.routing import Route
 
 from mcp_server.middleware.authentication import failures
-from mcp_server.settings import Config, SessionSettings, TurnSettings, WebSettings
+from mcp_server.settings import SessionSettings, TurnSettings, WebSettings
 from mcp_server.web import anthropic, openai
 from mcp_server.web.edge import WebEdge
 from tests.auth.keys import ENDLESS
@@ -24,6 +24,7 @@ from tests.costly import path_of
 from tests.fuzz.requests import RPCS
 from tests.fuzz.tenants import MARKER, EchoOfEverything, Tenants, configured
 from tests.fuzz.web_requests import OPERATIONS, Known, Request, make
+from tests.web.servers import exchange
 
 REQUESTS = 5000
 EVERY = 100
@@ -47,25 +48,18 @@ class House:
     def __init__(self, address: str, tenants: Tenants, secrets: dict[str, str]) -> None:
         self.tenants, self.secrets = tenants, secrets
         self.known: dict[str, Known] = {}
-        self._host, _, port = address.rpartition(":")
-        self._port = int(port)
+        self._address = address
 
     async def send(self, request: Request) -> tuple[int, bytes]:
         """The status and all that the server sends, on a connection of its own; the status is 0 if it sends nothing."""
+        headers = request.headers
+        if "host" not in dict(headers):
+            headers = (("host", self._address), *headers)
+        lines = [f"{request.method} {request.target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers]]
+        lines += ["connection: close", f"content-length: {len(request.body)}", "", ""]
+        data = "\r\n".join(lines).encode() + request.body
         async with asyncio.timeout(DEADLINE):
-            reader, writer = await asyncio.open_connection(self._host, self._port)
-            headers = request.headers
-            if "host" not in dict(headers):
-                headers = (("host", f"{self._host}:{self._port}"), *headers)
-            lines = [f"{request.method} {request.target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers]]
-            lines += ["connection: close", f"content-length: {len(request.body)}", "", ""]
-            try:
-                writer.write("\r\n".join(lines).encode() + request.body)
-                received = await _received(reader, whole=request.target not in ENDLESS_TARGETS)
-            except ConnectionError:
-                received = b""
-            finally:
-                writer.close()
+            received = await exchange(self._address, data, whole=request.target not in ENDLESS_TARGETS)
         return int(received[9:12] or 0), received
 
     async def furnish(self) -> None:
@@ -82,8 +76,10 @@ class House:
                 ids = {"response_id": response, "conversation_id": conversation, "item_id": listed["data"][0]["id"]}
                 self.known[tenant] = Known(names, {**ids, "model:path": "echo/echo"})
             self.known[tenant] = self.known[tenant]._replace(names=names)
-        of_red = self.known["red"].ids["response_id"]
-        assert (await self._ask("red", "GET", f"responses/{of_red}"))["metadata"] == {"of": MARKER}
+        of_red = self.known["red"].ids
+        assert (await self._ask("red", "GET", f"responses/{of_red['response_id']}"))["metadata"] == {"of": MARKER}
+        listed = await self._ask("red", "GET", f"conversations/{of_red['conversation_id']}/items")
+        assert [item["id"] for item in listed["data"]] == [of_red["item_id"]]
 
     async def _create(self, tenant: str, path: str, body: Any) -> str:
         created: str = (await self._ask(tenant, "POST", path, json.dumps(body).encode()))["id"]
@@ -96,30 +92,18 @@ class House:
         return json.loads(received.partition(b"\r\n\r\n")[2])
 
 
-async def _received(reader: asyncio.StreamReader, *, whole: bool) -> bytes:
-    """The response: all of it, or what comes first."""
-    received = await (reader.read() if whole else reader.read(1 << 16))
-    while received.startswith(b"HTTP/1.1 100 "):
-        received = received.partition(b"\r\n\r\n")[2] or await reader.read(1 << 16)
-    return received
-
-
-def settings_of(config: Config) -> Config:
-    """With the HTTP edge, and without an end of what belongs to the other tenant."""
-    return msgspec.structs.replace(
-        config,
-        web=WebSettings(address="127.0.0.1:0"),
-        sessions=SessionSettings(),
-        turns=msgspec.structs.replace(config.turns, retention=TurnSettings().retention),
-    )
-
-
 @pytest.fixture
 async def house(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     """At the end the server still answers, and has no more to do than at the start."""
     monkeypatch.setattr(failures, "MAX_DELAY", 0.0)
     config, secrets = configured(tmp_path)
-    config = settings_of(config)
+    # What belongs to the other tenant must not end meanwhile.
+    config = msgspec.structs.replace(
+        config,
+        web=WebSettings(address="127.0.0.1:0"),
+        sessions=SessionSettings(),
+        turns=msgspec.structs.replace(config.turns, retention=TurnSettings().retention),
+    )
     wire = await serve(config, providers={"echo": EchoOfEverything()})
     tenants = Tenants(wire.channel, secrets)
     await tenants.furnish()

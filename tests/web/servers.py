@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,3 +25,16 @@ async def get(url: str, headers: Mapping[str, str] | None = None, **options: Any
     """The status and the body of a page."""
     async with aiohttp.ClientSession() as client, client.get(url, headers=headers, **options) as response:
         return response.status, await response.text()
+
+
+async def exchange(address: str, data: bytes, *, whole: bool = True) -> bytes:
+    """What the server answers to raw bytes until it closes the connection; if not ``whole``, the beginning of that."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            return await (reader.read() if whole else reader.read(1 << 16))
+        return b""
+    finally:
+        writer.close()

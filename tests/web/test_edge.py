@@ -21,7 +21,7 @@ from mcp_server.interfaces import Call
 from mcp_server.settings import WebPaths, WebTLSSettings
 from mcp_server.testing import EchoProvider, running
 from tests.certificates import Authority
-from tests.web.servers import get, replace, web_config
+from tests.web.servers import exchange, get, replace, web_config
 
 MODELS = "v1/models"
 
@@ -113,19 +113,6 @@ async def test_a_taken_port_is_named() -> None:
         with pytest.raises(ConfigError, match=rf"web.address: cannot listen on {server.web_address}: "):
             async with running(web_config(address=server.web_address), providers={"echo": EchoProvider()}):
                 pass
-
-
-async def exchange(address: str, data: bytes) -> bytes:
-    """What the server answers to raw bytes until it closes the connection."""
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        writer.write(data)
-        with contextlib.suppress(ConnectionError):
-            return await reader.read()
-        return b""
-    finally:
-        writer.close()
 
 
 @pytest.mark.parametrize(
@@ -263,6 +250,21 @@ async def test_a_request_that_offers_another_protocol_is_answered_in_this_one() 
             await writer.drain()
             await asyncio.sleep(0)
         assert (await reader.read()).count(b"HTTP/1.1 200 OK") == 2
+        writer.close()
+
+
+async def test_a_client_may_wait_until_its_body_is_wanted() -> None:
+    """As ``curl`` does with long ones."""
+    body = b'{"model": "echo/echo", "input": "words"}'
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with running(web_config(), providers={"echo": EchoProvider()}) as server, asyncio.timeout(10):
+        host, _, port = server.web_address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        writer.write(body)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         writer.close()
 
 
