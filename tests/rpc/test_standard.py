@@ -88,11 +88,11 @@ async def test_health_answers_at_once_while_the_server_is_full_and_providers_are
         await wire.say("hello", session="")
     assert refused.reason == "OVERLOADED"
     together.clear()
-    listing = asyncio.ensure_future(wire.health.List(health_pb2.HealthListRequest()))
     assert await check(wire, "") == await check(wire, "contextprotocol.v1.ChatService") == SERVING
-    assert not listing.done()  # it waits for the dead ones: for all of them at a time
-    statuses = (await listing).statuses
-    assert together.is_set()
+    assert not together.is_set()
+    assert not barrier.n_waiting  # none of the dead ones was asked
+    statuses = (await wire.health.List(health_pb2.HealthListRequest())).statuses
+    assert together.is_set()  # all of them were, at a time
     wrong = {name for name, response in statuses.items() if response.status != SERVING}
     assert wrong == {f"providers/{name}" for name in dead}
     assert len(busy.requests) == 1
